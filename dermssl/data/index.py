@@ -1,0 +1,116 @@
+"""The record table: one row a photo, plain strings, nothing decoded.
+
+Every reader makes one and every later step reads one. A column that a data set
+does not have is there, empty: "" for text, NaN for age.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermssl.errors import UserError
+from dermssl.taxonomy import Taxonomy
+
+COLUMNS = (
+    "path", "fine", "coarse", "lesion_id", "patient_id", "split",
+    "site", "sex", "age", "skin_tone", "source",
+)  # fmt: skip
+SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records, where their paths start, and what their labels mean.
+
+    Attributes:
+        root: folder that the paths are relative to.
+        index: pandas table with `COLUMNS`, one row a photo, in a fixed order.
+        taxonomy: the class names, or None where no record has a label.
+    """
+
+    root: Path
+    index: pd.DataFrame
+    taxonomy: Taxonomy | None
+
+    def with_index(self, index):
+        """The same data set with other rows."""
+        return Dataset(self.root, index.reset_index(drop=True), self.taxonomy)
+
+    def subset(self, split):
+        """The records of one split, in order."""
+        return self.with_index(self.index[self.index["split"] == split])
+
+    @property
+    def files(self):
+        """Full paths, one a record."""
+        return [str(self.root / path) for path in self.index["path"]]
+
+
+def make_index(columns):
+    """A record table from a dict of columns; missing ones are filled, order is by path."""
+    table = pd.DataFrame(columns)
+    for name in COLUMNS:
+        if name not in table:
+            table[name] = ""
+    table["age"] = pd.to_numeric(table["age"], errors="coerce")
+    text = [name for name in COLUMNS if name != "age"]
+    table[text] = table[text].astype(str)
+    return table[list(COLUMNS)].sort_values("path", ignore_index=True)
+
+
+def is_labelled(index):
+    """bool array: the record has a label at some level."""
+    return ((index["fine"] != "") | (index["coarse"] != "")).to_numpy()
+
+
+def label_arrays(index, taxonomy):
+    """Class numbers of each record.
+
+    Returns:
+        Two int64 arrays (n,): fine and coarse; -1 where a label is unknown.
+    """
+    fine = pd.Categorical(index["fine"], categories=taxonomy.fine).codes.astype(np.int64)
+    coarse = pd.Categorical(index["coarse"], categories=taxonomy.coarse).codes.astype(np.int64)
+    return fine, coarse
+
+
+def group_ids(index, group_by="auto"):
+    """The group of each record, which must not cross two splits.
+
+    `auto` takes the patient where it is known, else the lesion, else the photo itself.
+
+    Returns:
+        Object array (n,) of strings such as "lesion_id=HAM_0000118".
+    """
+    order = ("patient_id", "lesion_id", "path") if group_by == "auto" else (group_by, "path")
+    groups = np.full(len(index), "", dtype=object)
+    for column in order:
+        known = (groups == "") & (index[column] != "").to_numpy()
+        groups[known] = column + "=" + index[column].to_numpy(dtype=object)[known]
+    return groups
+
+
+def data_hash(dataset):
+    """12 hex digits over what the records are and say: names, file sizes and every column.
+
+    File sizes stand for the pixels: reading 100,000 photos only to hash them would take
+    as long as an epoch. A photo edited to the very same number of bytes goes unnoticed.
+    """
+    digest = hashlib.sha256()
+    for file, row in zip(dataset.files, dataset.index.itertuples(index=False)):
+        digest.update(repr((Path(file).stat().st_size, *map(str, row))).encode())
+    return digest.hexdigest()[:12]
+
+
+def check_files(dataset, where):
+    """Every photo of the table exists, or a `UserError` names the first that does not."""
+    missing = [file for file in dataset.files if not Path(file).is_file()]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(
+            f"{where}: image '{missing[0]}' not found{more}; correct the table or add the file"
+        )

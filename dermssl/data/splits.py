@@ -1,0 +1,169 @@
+"""Who is in train, validation and test: stratified, grouped, and checked.
+
+All photos of a group (patient, lesion) go to one split; otherwise the test score
+measures memory. Unlabelled photos go to train, the pool of pretraining, unless
+their group is held out.
+"""
+
+import numpy as np
+import pandas as pd
+
+from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
+from dermssl.errors import UserError
+
+
+def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
+    """Give every record a split; a split column that the data set brought is kept.
+
+    Within each class the groups are shuffled by `seed` and dealt out until each split
+    holds its share of the class's groups, at least one each. A group with several
+    classes counts under its rarest.
+
+    Args:
+        dataset: `Dataset`.
+        validation, test: shares of the groups, in [0, 1).
+        seed: int.
+        group_by: see `index.group_ids`.
+
+    Returns:
+        `Dataset` with every `split` one of train, validation, test.
+
+    Raises:
+        UserError: a class has fewer groups than splits, a brought split is unknown or
+            incomplete, or a lesion or patient crosses two splits.
+    """
+    index = dataset.index
+    brought = index["split"] != ""
+    if brought.any():
+        split = _brought(index)
+    else:
+        if validation + test >= 1:
+            raise UserError(
+                f"--validation {validation} and --test {test} leave nothing to train on; "
+                "their sum must be under 1"
+            )
+        groups = group_ids(index, group_by)
+        shares = {TEST: test, VALIDATION: validation}
+        by_group = _deal(_strata(index, groups), {k: v for k, v in shares.items() if v > 0}, seed)
+        split = np.array([by_group.get(group, TRAIN) for group in groups], dtype=object)
+    result = dataset.with_index(index.assign(split=split))
+    check_overlap(result.index)
+    return result
+
+
+def _brought(index):
+    split = index["split"].replace({"val": VALIDATION, "valid": VALIDATION})
+    wrong = ~split.isin(SPLITS) & ~((split == "") & ~is_labelled(index))
+    if wrong.any():
+        row = index[wrong].iloc[0]
+        raise UserError(
+            f"split column: '{row['path']}' has '{row['split']}'; "
+            f"every labelled photo needs one of: {', '.join(SPLITS)}"
+        )
+    # An unlabelled photo without a split follows its lesion or patient, else it is for training.
+    split = split.to_numpy(dtype=object)
+    for column in ("lesion_id", "patient_id"):
+        known = {
+            key: value
+            for key, value in zip(index[column], split)
+            if key != "" and value in (VALIDATION, TEST)
+        }
+        split = np.array(
+            [value or known.get(key, "") for key, value in zip(index[column], split)], dtype=object
+        )
+    return np.where(split == "", TRAIN, split)
+
+
+def _strata(index, groups):
+    """dict of class -> list of its groups; unlabelled groups are in none."""
+    labelled = is_labelled(index)
+    label = index["fine"].where(index["fine"] != "", "(" + index["coarse"] + ")")[labelled]
+    rarity = label.map(label.value_counts())
+    table = pd.DataFrame({"group": groups[labelled], "label": label, "rarity": rarity})
+    rarest = table.sort_values(["rarity", "label"], kind="stable").drop_duplicates("group")
+    return {label: sorted(rows["group"]) for label, rows in rarest.groupby("label", observed=True)}
+
+
+def _deal(strata, shares, seed):
+    """dict of group -> held-out split; groups that are in none stay in train."""
+    by_group = {}
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    for label in sorted(strata):
+        groups = strata[label]
+        if len(groups) < len(shares) + 1:
+            raise UserError(
+                f"class '{label}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
+                "add photos, leave the class out, or set --validation 0 or --test 0"
+            )
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+        start = 0
+        for split, share in shares.items():
+            # At least one group for each split, and one left to train on.
+            room = len(groups) - start - (len(shares) - list(shares).index(split))
+            count = min(max(1, round(share * len(groups))), room)
+            by_group |= dict.fromkeys(groups[start : start + count], split)
+            start += count
+    return by_group
+
+
+def check_overlap(index, held_out=None):
+    """Refuse a photo, lesion or patient that stands in two splits.
+
+    Args:
+        index: record table with splits.
+        held_out: a second table (validation and test of a data set); then `index` is a
+            pool whose records must not touch it.
+    """
+    for column in ("path", "lesion_id", "patient_id"):
+        if held_out is not None:
+            shared = (set(index[column]) & set(held_out[column])) - {""}
+            where = "both the pretraining pool and validation/test"
+        else:
+            known = index[index[column] != ""]
+            splits = known.groupby(column)["split"].nunique()
+            shared = set(splits.index[splits > 1])
+            where = "two splits"
+        if shared:
+            raise UserError(
+                f"{column} '{min(shared)}' is in {where} (and {len(shared) - 1} more); "
+                "the score would measure memory: split by lesion and patient, "
+                "or pretrain again on this data set with the same --split-seed"
+            )
+
+
+def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
+    """Hide labels of the training split until only a few are left.
+
+    One photo of each lesion is taken before a second one, since a second photo of the
+    same lesion teaches little. Subsets of one seed are nested: more labels add to fewer.
+
+    Args:
+        dataset: `Dataset` with splits.
+        per_class: int, labels to keep a fine class; 0 keeps them all.
+        fraction: share of each class to keep (at least one), in (0, 1].
+        seed: int.
+
+    Returns:
+        `Dataset` in which the other training records have empty labels.
+    """
+    index = dataset.index
+    train = (index["split"] == TRAIN) & (index["fine"] != "")
+    if not per_class and fraction >= 1:
+        return dataset
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    keep = []
+    for label in sorted(index["fine"][train].unique()):
+        rows = index[train & (index["fine"] == label)]
+        rows = rows.iloc[rng.permutation(len(rows))]
+        photo = rows.groupby(pd.Series(group_ids(rows, "lesion_id"), rows.index)).cumcount()
+        rows = rows.loc[photo.sort_values(kind="stable").index]
+        count = per_class or max(1, round(fraction * len(rows)))
+        if count > len(rows):
+            raise UserError(
+                f"--labels-per-class {per_class}: class '{label}' has only {len(rows)} "
+                "labelled training photos; ask for at most that many"
+            )
+        keep.extend(rows.index[:count])
+    hidden = (index["split"] == TRAIN) & ~index.index.isin(keep)
+    blank = {name: index[name].mask(hidden, "") for name in ("fine", "coarse")}
+    return dataset.with_index(index.assign(**blank))

@@ -1,0 +1,232 @@
+"""A run's folder: its lock, its status, and files that are either whole or not there.
+
+Nothing else in the package writes into outputs/. Every file is written under a
+temporary name beside its place, fsynced, and renamed over it, so a kill at any
+moment leaves the old file or the new one, never half of one.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+
+import tomli_w
+
+from dermssl import config as configs
+from dermssl.errors import RunFailed, UserError
+
+STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
+RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
+PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed over it."""
+    path = Path(path)
+    # The suffix stays last: Keras and matplotlib choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder):
+    """A rename is durable only once its folder is on disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path, text):
+    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Write JSON; NaN and infinities become null, since JSON has no word for them."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_csv(path, table):
+    """Write a pandas table as CSV, with text that a spreadsheet would run made harmless.
+
+    A cell that starts with =, +, -, @, tab or return is a formula to a spreadsheet;
+    it gets a leading apostrophe (OWASP, CSV injection). Numbers are left alone.
+    """
+    with replacing(path) as temporary:
+        table.rename(columns=_harmless).map(_harmless).to_csv(temporary, index=False)
+
+
+def _harmless(cell):
+    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + cell
+    return cell
+
+
+def versions():
+    """Versions of Python and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+class Run:
+    """An open, locked run folder. Use `open_run` to make one."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.started = time.time()
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    @property
+    def status(self):
+        """The content of status.json as a dict; empty if there is none."""
+        return read_json(self / "status.json") if (self / "status.json").exists() else {}
+
+    def set_status(self, state, **details):
+        """Replace status.json, keeping what it said before and is not said anew."""
+        entry = {"seconds": round(time.time() - self.started, 1)}
+        write_json(self / "status.json", {**self.status, "status": state, **entry, **details})
+
+
+def read_json(path):
+    """A JSON file of a run, or a `UserError` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be read ({error.strerror}); is this the folder of a finished run?"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); the run must be made again") from error
+
+
+@contextlib.contextmanager
+def open_run(path, command, config, data_hash, overwrite=False):
+    """Open a run's folder for writing, and hold its lock until the block ends.
+
+    A folder that holds the same run is continued; one that holds another (a changed
+    setting, seed or data set) is refused with the difference, unless `overwrite`.
+    A block that raises leaves the status FAILED (or KILLED, for Ctrl-C) with the reason.
+
+    Args:
+        path: the folder; made if missing.
+        command: the command's name, e.g. "pretrain".
+        config: dict as from `dermssl.config.from_flags`.
+        data_hash: str, from `dermssl.data.index.data_hash`.
+        overwrite: replace what is there.
+
+    Yields:
+        `Run`. `run.status["status"] == "FINISHED"` means there is nothing left to do.
+    """
+    run = Run(path)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = open(run / ".lock", "a+")  # noqa: SIM115 - closed below, after the block
+    except OSError as error:
+        raise UserError(
+            f"--output {path}: can't be written ({error.strerror}); choose another folder"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"--output {path}: another process is writing there; wait or stop it"
+            ) from error
+        tables = configs.as_tables(config)
+        identity = {"command": command, "data_hash": data_hash, "config": tables}
+        before = run.status
+        if before and not overwrite:
+            _refuse_difference(path, before, identity)
+        if not before or overwrite:
+            details = {"config_hash": configs.config_hash(config), "versions": versions()}
+            write_text(run / "config.toml", tomli_w.dumps(tables))
+            (run / "status.json").unlink(missing_ok=True)
+            run.set_status(RUNNING, **identity, **details)
+        elif before["status"] != FINISHED:
+            run.set_status(RUNNING, reason=None)
+        try:
+            yield run
+        except KeyboardInterrupt:
+            run.set_status(KILLED, reason="interrupted")
+            raise
+        except RunFailed as error:
+            if run.status["status"] == RUNNING:
+                run.set_status(FAILED, reason=str(error))
+            raise
+        except BaseException as error:
+            run.set_status(FAILED, reason=f"{type(error).__name__}: {error}")
+            raise
+
+
+def _refuse_difference(path, before, now):
+    """Raise a `UserError` that shows the first settings in which two runs differ."""
+    old, new = _flat(before), _flat(now)
+    keys = [key for key in new if old.get(key) != new[key]]
+    if keys:
+        shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
+        more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+        raise UserError(
+            f"--output {path}: holds a different run ({shown}{more}); "
+            "choose another --output, or --overwrite"
+        )
+
+
+def _flat(identity):
+    flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
+    for section, value in identity.get("config", {}).items():
+        if isinstance(value, dict):
+            flat |= {f"{section}.{key}": item for key, item in value.items()}
+        else:
+            flat[section] = value
+    return flat
+
+
+def finished(path, command=None):
+    """The status of a finished run at `path`, or a `UserError` that says what is there."""
+    path = Path(path)
+    if not (path / "status.json").is_file():
+        raise UserError(f"{path}: no run found there (no status.json); give a run's folder")
+    status = read_json(path / "status.json")
+    if status.get("status") != FINISHED:
+        raise UserError(
+            f"{path}: this run is {status.get('status')}; run its command again to finish it"
+        )
+    if command and status.get("command") != command:
+        raise UserError(
+            f"{path}: a run of dermssl.{status.get('command')}, not of dermssl.{command}"
+        )
+    return status
