@@ -1,0 +1,232 @@
+"""Whether a probability means what it says, and how to mend it with one number.
+
+Temperature scaling is fitted on the validation split only. Net benefit, the clinical reading
+of a calibrated probability, lives here too.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from dermssl.errors import UserError
+from dermssl.evaluation import checks
+
+TEMPERATURE_BOUNDS = (0.05, 20.0)
+FEW_RECORDS = 50  # below this the fitted temperature mostly follows single records
+# A probability that underflowed to 0 in float32 was at most this, so log 0 is read as this.
+LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A fitted temperature and the grounds to trust it, or not.
+
+    Attributes:
+        temperature: T > 0; above 1 softens, below 1 sharpens; 1 where nothing could be fitted.
+        nll_before, nll_after: mean negative log-likelihood in nats, at 1 and at T.
+        at_bound: the likelihood is best at a bound, so the true optimum lies beyond it.
+        n: labelled records used.
+        n_classes: classes among them.
+    """
+
+    temperature: float
+    nll_before: float
+    nll_after: float
+    at_bound: bool
+    n: int
+    n_classes: int
+
+    @property
+    def concern(self):
+        """Why not to trust the temperature, in a few words; "" if there is no reason."""
+        if self.n < FEW_RECORDS:
+            return f"only {self.n} labelled records"
+        if self.n_classes < 2:
+            return "only one class among the labelled records"
+        if self.at_bound:
+            return f"no optimum within the bounds of the search, T = {self.temperature:.4g} taken"
+        return ""
+
+
+def reliability(p, y, n_bins=15):
+    """Confidence against accuracy in equal-width bins of the top probability (Guo 2017).
+
+    Args:
+        p: float [n, K], probabilities.
+        y: int [n], true classes; -1 left out.
+        n_bins: bins over (0, 1]; a value on an edge belongs to the bin below it.
+
+    Returns:
+        DataFrame of `n_bins` rows: `low`, `high` (edges), `n`, `confidence` (mean top
+        probability), `accuracy`. An empty bin stays, with n = 0 and NaN in the means.
+    """
+    bins, confidence, correct = top_label_bins(p, y, n_bins)
+    known = bins >= 0
+    bins, confidence, correct = bins[known], confidence[known], correct[known]
+    n = np.bincount(bins, minlength=n_bins)
+    edges = np.linspace(0, 1, n_bins + 1)
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n": n,
+            "confidence": checks.ratio(np.bincount(bins, confidence, n_bins), n),
+            "accuracy": checks.ratio(np.bincount(bins, correct, n_bins), n),
+        }
+    )
+
+
+def top_label_bins(p, y, n_bins=15):
+    """What `reliability` counts: bin (int [n], -1 unknown), confidence and correctness [n]."""
+    if int(n_bins) != n_bins or n_bins < 1:
+        raise UserError(f"n_bins is {n_bins}; expected a whole number, 1 or more")
+    p, y = _pair(p, y)
+    confidence = p.max(axis=1, initial=0).clip(0, 1)
+    bins = np.searchsorted(np.linspace(0, 1, n_bins + 1), confidence, side="left") - 1
+    bins = np.where(y < 0, -1, bins.clip(0))
+    return bins, confidence, (p.argmax(axis=1) == y).astype(float)
+
+
+def expected_calibration_error(p, y, n_bins=15):
+    """ECE = sum over bins of (n_bin / n) |accuracy - confidence| (Naeini 2015; Guo 2017).
+
+    Returns:
+        float in 0..1; NaN without a labelled record. Small samples inflate it: a perfectly
+        calibrated model of 100 records shows a few hundredths.
+    """
+    table = reliability(p, y, n_bins)
+    filled = table[table["n"] > 0]
+    if filled.empty:
+        return np.nan
+    gap = (filled["accuracy"] - filled["confidence"]).abs()
+    return float((gap * filled["n"]).sum() / filled["n"].sum())
+
+
+def brier(p, y):
+    """Multi-class Brier score, the mean of sum_k (p_k - [y = k])^2 (Brier 1950).
+
+    Returns:
+        float in 0..2, lower is better; NaN without a labelled record. For two classes it is
+        twice the common binary form.
+    """
+    return checks.mean_known(brier_by_record(p, y))
+
+
+def brier_by_record(p, y):
+    """float [n]: each record's squared distance to its one-hot truth, NaN unknown."""
+    p, y = _pair(p, y)
+    truth = np.eye(p.shape[1])[y]
+    return np.where(y < 0, np.nan, ((p - truth) ** 2).sum(axis=1))
+
+
+def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS):
+    """The T that minimises the mean NLL of softmax(logits / T) (Guo 2017).
+
+    The NLL is convex in 1 / T, so it has one valley in log T, where a bounded scalar search
+    finds it. The fine argmax never changes. A coarse argmax may: sums of tempered fine
+    probabilities aren't tempered sums.
+
+    Args:
+        logits: float [n, K], logits or log-probabilities (they differ by a constant a row,
+            which softmax ignores); -inf is read as a probability that underflowed float32.
+        y: int [n], true classes; -1 left out.
+        bounds: (low, high) of T.
+
+    Returns:
+        a `Temperature`; T = 1 and NaN likelihoods without a labelled record.
+    """
+    low, high = bounds
+    if not 0 < low < 1 < high < np.inf:
+        raise UserError(f"bounds are {bounds}; expected 0 < low < 1 < high")
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise UserError(f"logits have shape {logits.shape}; expected [records, classes]")
+    top = logits.max(axis=1, keepdims=True, initial=-np.inf)
+    if np.isnan(logits).any() or not np.isfinite(top).all():
+        raise UserError("logits hold NaN, +inf or a row of only -inf; expected finite values")
+    y = checks.labels(y, "y", logits.shape[1])
+    checks.same_length(logits=logits, y=y)
+    logits = np.where(np.isneginf(logits), top + LOG_FLOOR, logits)[y >= 0]
+    y = y[y >= 0]
+    n_classes = len(np.unique(y))
+    if len(y) == 0:
+        return Temperature(1.0, np.nan, np.nan, False, 0, 0)
+
+    def nll(log_temperature):
+        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-log_p[np.arange(len(y)), y].mean())
+
+    log_bounds = np.log([low, high])
+    found = minimize_scalar(nll, bounds=log_bounds, method="bounded", options={"xatol": 1e-6})
+    best = float(found.x)
+    # A model that is never wrong has an NLL of 0 on a whole plateau, where the search stops at
+    # no particular place; that too is an optimum which doesn't lie inside the bounds.
+    bound = float(min(log_bounds, key=nll))
+    at_bound = nll(bound) <= nll(best)
+    if at_bound:
+        best = bound
+    before, after = nll(0.0), nll(best)
+    if after >= before:
+        best, after = 0.0, before
+    return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes)
+
+
+def apply_temperature(p, temperature):
+    """Probabilities as they'd be with logits divided by `temperature`: p^(1/T), renormalised.
+
+    Args:
+        p: float [n, K], probabilities; a 0 stays 0.
+        temperature: T > 0, a float or a `Temperature`.
+
+    Returns:
+        float64 [n, K], rows summing to 1.
+    """
+    value = getattr(temperature, "temperature", temperature)
+    if not (np.isfinite(value) and value > 0):
+        raise UserError(f"temperature is {value}; expected a finite number above 0")
+    p = checks.probabilities(p)
+    log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
+    return softmax(log_p / value, axis=1)
+
+
+def decision_curve(y, p, thresholds):
+    """Net benefit of acting on the model, on everyone, on no one (Vickers & Elkin 2006).
+
+    Net benefit = TP/n - FP/n * t / (1 - t), acting where p >= t: the threshold t says how many
+    false alarms one found case is worth.
+
+    Args:
+        y: int [n] of 1, 0 or -1 (left out).
+        p: float [n] in 0..1, the calibrated P(positive).
+        thresholds: floats between 0 and 1, both excluded.
+
+    Returns:
+        DataFrame, one row a threshold: `threshold`, `model`, `all`, `none`; NaN throughout
+        without a labelled record.
+    """
+    y, p = checks.labels(y, "y", 2), checks.scores(p, "p")
+    checks.same_length(y=y, p=p)
+    if len(p) and not (p.min() >= 0 and p.max() <= 1 + checks.SUM_TOLERANCE):
+        raise UserError(f"p spans {p.min():.6g}..{p.max():.6g}; expected probabilities in 0..1")
+    thresholds = [checks.open_fraction(t, "threshold") for t in np.atleast_1d(thresholds)]
+    y, p = y[y >= 0], p[y >= 0]
+    n, positives = len(y), int(y.sum())
+    rows = []
+    for t in thresholds:
+        acted = p >= t
+        hits, alarms = int(y[acted].sum()), int((1 - y[acted]).sum())
+        odds = t / (1 - t)
+        model = checks.ratio(hits - alarms * odds, n)
+        everyone = checks.ratio(positives - (n - positives) * odds, n)
+        rows.append((t, float(model), float(everyone), 0.0 if n else np.nan))
+    return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
+
+
+def _pair(p, y):
+    p = checks.probabilities(p)
+    y = checks.labels(y, "y", p.shape[1])
+    checks.same_length(p=p, y=y)
+    return p, y

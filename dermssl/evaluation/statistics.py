@@ -1,0 +1,258 @@
+"""Is the difference real? Paired tests, intervals, and correction for many comparisons.
+
+The tests here (McNemar, DeLong, Wilson) take records as independent. Where a lesion or
+patient has several, trust the clustered bootstrap of `resampling`, re-exported here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from dermssl.errors import UserError
+from dermssl.evaluation import checks, metrics
+from dermssl.evaluation.resampling import (
+    LOWER_IS_BETTER,
+    Interval,
+    bootstrap_metric,
+    cluster_codes,
+    cluster_weights,
+    paired_difference,
+    verdict,
+)
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "DeLong",
+    "Interval",
+    "McNemar",
+    "bootstrap_metric",
+    "cluster_codes",
+    "cluster_weights",
+    "delong",
+    "holm",
+    "mcnemar",
+    "paired_difference",
+    "summary_differences",
+    "summary_intervals",
+    "verdict",
+    "wilson",
+]
+
+EXACT_BELOW = 25  # discordant pairs; the usual limit for the normal approximation
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Result of `mcnemar`: the discordant counts, the statistic (NaN if exact) and p."""
+
+    only_a: int
+    only_b: int
+    statistic: float
+    p: float
+    exact: bool
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """Result of `delong`: both areas, their difference with its interval, z and two-sided p."""
+
+    auc_a: float
+    auc_b: float
+    difference: Interval
+    z: float
+    p: float
+
+
+def mcnemar(correct_a, correct_b):
+    """Do two models err equally often on the same records? (McNemar 1947)
+
+    Only records that one model gets right and the other wrong tell. With fewer than 25 of
+    them p is the exact two-sided binomial; from 25 on it is chi-square with one degree of
+    freedom and continuity correction, max(0, |a - b| - 1)^2 / (a + b) (Edwards 1948).
+
+    Args:
+        correct_a, correct_b: bool [n], whether each model is right; labelled records only.
+
+    Returns:
+        a `McNemar`; p = 1 without discordant records, NaN without records.
+    """
+    a = checks.predictions(correct_a, "correct_a", 2).astype(bool)
+    b = checks.predictions(correct_b, "correct_b", 2).astype(bool)
+    checks.same_length(correct_a=a, correct_b=b)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    n = only_a + only_b
+    if n < EXACT_BELOW:
+        p = float(stats.binomtest(only_a, n).pvalue) if n else 1.0
+        return McNemar(only_a, only_b, np.nan, p if len(a) else np.nan, True)
+    statistic = max(0, abs(only_a - only_b) - 1) ** 2 / n
+    return McNemar(only_a, only_b, statistic, float(stats.chi2.sf(statistic, 1)), False)
+
+
+def delong(y, score_a, score_b, level=0.95):
+    """Do two scores of the same records have the same AUC? (DeLong 1988)
+
+    The structural components come from mid-ranks, in O(n log n) (Sun & Xu 2014). The variance
+    of the difference is that of the components' differences, which is S_aa + S_bb - 2 S_ab.
+
+    Args:
+        y: int [n] of 1, 0 or -1 (left out).
+        score_a, score_b: float [n].
+        level: of the interval of auc_a - auc_b.
+
+    Returns:
+        a `DeLong`. Everything but the areas is NaN with fewer than two records on a side, or
+        where a difference that isn't 0 has no variance (each AUC at its limit); identical
+        rankings give z = 0, p = 1.
+    """
+    checks.open_fraction(level, "level")
+    y = checks.labels(y, "y", 2)
+    score_a, score_b = checks.scores(score_a, "score_a"), checks.scores(score_b, "score_b")
+    checks.same_length(y=y, score_a=score_a, score_b=score_b)
+    positive, negative = y == 1, y == 0
+    n_positive, n_negative = int(positive.sum()), int(negative.sum())
+    if n_positive == 0 or n_negative == 0:
+        nothing = Interval(np.nan, np.nan, np.nan, level)
+        return DeLong(np.nan, np.nan, nothing, np.nan, np.nan)
+    of_positive_a, of_negative_a = _components(score_a[positive], score_a[negative])
+    of_positive_b, of_negative_b = _components(score_b[positive], score_b[negative])
+    auc_a, auc_b = float(of_positive_a.mean()), float(of_positive_b.mean())
+    # An exact 0 for equal rankings, which a difference of two means need not be.
+    change = of_positive_a - of_positive_b
+    difference = float(change.mean())
+    variance = np.nan
+    if n_positive > 1 and n_negative > 1:
+        variance = change.var(ddof=1) / n_positive
+        variance += (of_negative_a - of_negative_b).var(ddof=1) / n_negative
+    z = p = error = np.nan
+    if variance > 1e-20:  # rounding of a true 0 stays below this
+        error = float(np.sqrt(variance))
+        z = difference / error
+        p = float(2 * stats.norm.sf(abs(z)))
+    elif variance <= 1e-20 and abs(difference) < 1e-12:
+        z, p, error = 0.0, 1.0, 0.0
+    reach = float(stats.norm.ppf((1 + level) / 2)) * error
+    interval = Interval(difference, difference - reach, difference + reach, level)
+    return DeLong(auc_a, auc_b, interval, z, p)
+
+
+def holm(p_values):
+    """Holm's step-down adjusted p-values, which bound the family-wise error (Holm 1979).
+
+    The i-th smallest of m becomes the largest over j <= i of (m - j + 1) p_j, at most 1.
+
+    Args:
+        p_values: float [m] in 0..1; NaN (an undefined test) stays NaN and isn't counted.
+
+    Returns:
+        float64 [m], in the order given.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    if p.ndim != 1:
+        raise UserError(f"p_values have shape {p.shape}; expected a flat list")
+    known = np.flatnonzero(~np.isnan(p))
+    if ((p[known] < 0) | (p[known] > 1)).any():
+        raise UserError(f"p_values span {np.nanmin(p)}..{np.nanmax(p)}; expected 0..1")
+    order = known[np.argsort(p[known], kind="stable")]
+    adjusted = np.full(p.shape, np.nan)
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.maximum.accumulate(steps).clip(max=1)
+    return adjusted
+
+
+def wilson(k, n, level=0.95):
+    """Score interval of the proportion k / n (Wilson 1927); sound at 0, at n and for small n.
+
+    Returns:
+        an `Interval` within 0..1; NaN throughout for n = 0.
+    """
+    checks.open_fraction(level, "level")
+    if not 0 <= k <= n or int(k) != k or int(n) != n:
+        raise UserError(f"wilson: {k} of {n}; expected whole numbers with 0 <= k <= n")
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, level)
+    bounds = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
+    return Interval(k / n, float(bounds.low), float(bounds.high), level)
+
+
+def summary_intervals(
+    y, y_coarse, p_fine, taxonomy, groups=None, *, n_resamples=1000, level=0.95, seed=0, **options
+):
+    """An interval for every metric of `metrics.summarise`, all on the same draws.
+
+    Args:
+        y, y_coarse, taxonomy, **options: as in `metrics.plan`, without `p_coarse`.
+        p_fine: float [n, F], or a list of them, one a training seed.
+        groups, n_resamples, level, seed: as in `bootstrap_metric`.
+
+    Returns:
+        dict: summary name -> `Interval`; names the taxonomy can't define are missing.
+    """
+    plans = _plans(y, y_coarse, p_fine, taxonomy, options)
+    settings = {"n_resamples": n_resamples, "level": level, "seed": seed}
+    return {
+        name: bootstrap_metric(metric, truth, _column(plans, name), groups, **settings, **extra)
+        for name, (metric, truth, _, extra) in plans[0].items()
+    }
+
+
+def summary_differences(
+    y,
+    y_coarse,
+    a,
+    b,
+    taxonomy,
+    groups=None,
+    *,
+    n_resamples=1000,
+    level=0.95,
+    seed=0,
+    **options,
+):
+    """The paired difference a - b of every metric of `metrics.summarise`.
+
+    `a` and `b` are p_fine [n, F] of two models, or lists of them, one a seed, in order. Read
+    each with `verdict(interval, name not in LOWER_IS_BETTER)`.
+
+    Returns:
+        dict: summary name -> `Interval` of the difference.
+    """
+    plans_a = _plans(y, y_coarse, a, taxonomy, options)
+    plans_b = _plans(y, y_coarse, b, taxonomy, options)
+    settings = {"n_resamples": n_resamples, "level": level, "seed": seed}
+    return {
+        name: paired_difference(
+            metric,
+            truth,
+            _column(plans_a, name),
+            _column(plans_b, name),
+            groups,
+            **settings,
+            **extra,
+        )
+        for name, (metric, truth, _, extra) in plans_a[0].items()
+    }
+
+
+def _plans(y, y_coarse, p_fine, taxonomy, options):
+    if options.get("p_coarse") is not None:
+        raise UserError("p_coarse can't be given here; the sums of p_fine are used, for each model")
+    several = p_fine if isinstance(p_fine, list | tuple) else [p_fine]
+    return [metrics.plan(y, y_coarse, p, taxonomy, **options) for p in several]
+
+
+def _column(plans, name):
+    return [plan[name][2] for plan in plans]
+
+
+def _components(positive, negative):
+    """Structural components: for each record, the share of the other side it is ordered with.
+
+    Returns:
+        (float [positives], float [negatives]); the mean of either is the AUC.
+    """
+    m, n = len(positive), len(negative)
+    rank = stats.rankdata(np.concatenate([positive, negative]))
+    of_positive = (rank[:m] - stats.rankdata(positive)) / n
+    of_negative = 1 - (rank[m:] - stats.rankdata(negative)) / m
+    return of_positive, of_negative
