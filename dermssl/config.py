@@ -132,11 +132,16 @@ class Finetune:
         10, "epochs without a better validation loss before a phase ends", low=1
     )
     augmentation: str = setting("skin", "training augmentation (see dermssl.data.augment)")
+    predict: str = setting(
+        "all",
+        "records to predict at the end: all, or held_out for validation and test alone",
+        choices=("all", "held_out"),
+    )
 
 
 SECTIONS = {"data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune}
 # Sections of an experiment file that belong to dermssl.quickstart alone.
-OTHER_SECTIONS = ("experiment", "arms")
+OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 
 
 def _element_type(annotation):

@@ -29,8 +29,8 @@ PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn",
 def replacing(path):
     """Yield a temporary path beside `path`; on success it is fsynced and renamed over it."""
     path = Path(path)
-    # The suffix stays last: Keras and matplotlib choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # The suffixes stay last: Keras and Pillow choose the format by them.
+    temporary = path.with_name(f".tmp{os.getpid()}.{path.name}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -76,13 +76,21 @@ def _finite(value):
 
 
 def write_csv(path, table):
-    """Write a pandas table as CSV, with text that a spreadsheet would run made harmless.
+    """Write a pandas table as CSV, whole or not at all, with `harmless` text."""
+    with replacing(path) as temporary:
+        harmless(table).to_csv(temporary, index=False)
+
+
+def harmless(table):
+    """A pandas table without text that a spreadsheet would run.
 
     A cell that starts with =, +, -, @, tab or return is a formula to a spreadsheet;
     it gets a leading apostrophe (OWASP, CSV injection). Numbers are left alone.
     """
-    with replacing(path) as temporary:
-        table.rename(columns=_harmless).map(_harmless).to_csv(temporary, index=False)
+    text = table.select_dtypes(exclude="number").columns
+    return table.assign(**{name: table[name].map(_harmless) for name in text}).rename(
+        columns=_harmless
+    )
 
 
 def _harmless(cell):

@@ -62,6 +62,11 @@ def make_index(columns):
     return table[list(COLUMNS)].sort_values("path", ignore_index=True)
 
 
+def read_csv(path):
+    """A record table that a run wrote."""
+    return make_index(pd.read_csv(path, dtype=str, keep_default_na=False))
+
+
 def is_labelled(index):
     """bool array: the record has a label at some level."""
     return ((index["fine"] != "") | (index["coarse"] != "")).to_numpy()
@@ -81,7 +86,8 @@ def label_arrays(index, taxonomy):
 def group_ids(index, group_by="auto"):
     """The group of each record, which must not cross two splits.
 
-    `auto` takes the patient where it is known, else the lesion, else the photo itself.
+    `auto` takes the patient where it is known, else the lesion, else the photo itself; all
+    photos of a lesion are in one group, also where only some of them name the patient.
 
     Returns:
         Object array (n,) of strings such as "lesion_id=HAM_0000118".
@@ -91,7 +97,25 @@ def group_ids(index, group_by="auto"):
     for column in order:
         known = (groups == "") & (index[column] != "").to_numpy()
         groups[known] = column + "=" + index[column].to_numpy(dtype=object)[known]
-    return groups
+    return _join_lesions(groups, index["lesion_id"]) if group_by == "auto" else groups
+
+
+def _join_lesions(groups, lesions):
+    """The groups, with those that share a lesion joined under one name."""
+    pairs = pd.DataFrame({"group": groups, "lesion": lesions.to_numpy(dtype=object)})
+    pairs = pairs[pairs["lesion"] != ""].drop_duplicates()
+    pairs = pairs[pairs.duplicated("lesion", keep=False)]
+    leader = {}
+
+    def find(group):
+        while group in leader:
+            group = leader[group]
+        return group
+
+    for _, same in pairs.groupby("lesion")["group"]:
+        first, *others = sorted({find(group) for group in same}, reverse=True)  # patients first
+        leader |= dict.fromkeys(others, first)
+    return np.array([find(group) for group in groups], dtype=object)
 
 
 def data_hash(dataset):

@@ -5,6 +5,8 @@ measures memory. Unlabelled photos go to train, the pool of pretraining, unless
 their group is held out.
 """
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -61,38 +63,47 @@ def _brought(index):
             f"every labelled photo needs one of: {', '.join(SPLITS)}"
         )
     # An unlabelled photo without a split follows its lesion or patient, else it is for training.
-    split = split.to_numpy(dtype=object)
-    for column in ("lesion_id", "patient_id"):
-        known = {
-            key: value
-            for key, value in zip(index[column], split)
-            if key != "" and value in (VALIDATION, TEST)
-        }
-        split = np.array(
-            [value or known.get(key, "") for key, value in zip(index[column], split)], dtype=object
-        )
-    return np.where(split == "", TRAIN, split)
+    groups = group_ids(index)
+    held_out = split.isin((VALIDATION, TEST))
+    known = dict(zip(groups[held_out], split[held_out]))
+    return np.array(
+        [name or known.get(group, TRAIN) for group, name in zip(groups, split)], dtype=object
+    )
 
 
 def _strata(index, groups):
-    """dict of class -> list of its groups; unlabelled groups are in none."""
+    """dict of (fine, coarse) -> list of its groups, coarse "" where fine is known.
+
+    Unlabelled groups are in none.
+    """
     labelled = is_labelled(index)
-    label = index["fine"].where(index["fine"] != "", "(" + index["coarse"] + ")")[labelled]
-    rarity = label.map(label.value_counts())
-    table = pd.DataFrame({"group": groups[labelled], "label": label, "rarity": rarity})
-    rarest = table.sort_values(["rarity", "label"], kind="stable").drop_duplicates("group")
-    return {label: sorted(rows["group"]) for label, rows in rarest.groupby("label", observed=True)}
+    fine = index["fine"][labelled]
+    coarse = index["coarse"][labelled].where(fine == "", "")
+    label = pd.Series(list(zip(fine, coarse)), fine.index, dtype=object)
+    table = pd.DataFrame({
+        "group": groups[labelled],
+        "label": label,
+        "coarse_only": fine == "",
+        "rarity": label.map(Counter(label)),
+    })  # fmt: skip
+    order = ["coarse_only", "rarity", "label"]
+    rarest = table.sort_values(order, kind="stable").drop_duplicates("group")
+    strata = {}
+    for label, group in zip(rarest["label"], rarest["group"]):
+        strata.setdefault(label, []).append(group)
+    return {label: sorted(strata[label]) for label in sorted(strata)}
 
 
 def _deal(strata, shares, seed):
     """dict of group -> held-out split; groups that are in none stay in train."""
     by_group = {}
     rng = np.random.Generator(np.random.Philox(key=seed))
-    for label in sorted(strata):
-        groups = strata[label]
+    for (fine, _), groups in strata.items():
         if len(groups) < len(shares) + 1:
+            if not fine:
+                continue  # a few photos with only a coarse label are for training
             raise UserError(
-                f"class '{label}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
+                f"class '{fine}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
                 "add photos, leave the class out, or set --validation 0 or --test 0"
             )
         groups = [groups[i] for i in rng.permutation(len(groups))]
@@ -125,7 +136,7 @@ def check_overlap(index, held_out=None):
             where = "two splits"
         if shared:
             raise UserError(
-                f"{column} '{min(shared)}' is in {where} (and {len(shared) - 1} more); "
+                f"{column} '{min(shared)}' is in {where} ({len(shared)} in all); "
                 "the score would measure memory: split by lesion and patient, "
                 "or pretrain again on this data set with the same --split-seed"
             )

@@ -11,6 +11,7 @@ So record k is the same whatever `n` is: a smaller set is the start of a larger 
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -119,6 +120,7 @@ def write(folder, n=2000, size=64, seed=0):
         stale.unlink()
     unfinished = folder / "labels.csv.tmp"
     table.to_csv(unfinished, index=False, lineterminator="\n")
+    shutil.copy(taxonomy.BUILT_IN / "ham10000.toml", folder / "taxonomy.toml")
     os.replace(unfinished, labels)
     return folder
 

@@ -1,0 +1,94 @@
+"""The one way a command ends: its exit code, and what it says when it can't go on."""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+
+from dermssl.errors import RunFailed, UserError
+
+FAILED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def parser(command, doc):
+    """An argument parser for `python -m dermssl.COMMAND` that shows the module's docstring."""
+    return argparse.ArgumentParser(
+        prog=f"python -m dermssl.{command}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def quiet_tensorflow():
+    """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
+
+    They come from C++, before any log level is read, so the file descriptor is turned away
+    for that while. Should the import fail, they are shown.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # the search for a GPU prints, too
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def run(parser, function, argv=None):
+    """Parse `argv`, call `function(args)`, and turn what it raises into an exit code.
+
+    Errors go to stderr on one line; a traceback only with `--debug`, which the parser
+    may or may not have.
+
+    Args:
+        parser: an `argparse.ArgumentParser`.
+        function: called with the parsed arguments; what it returns is ignored.
+        argv: list of str; None takes the command line.
+
+    Returns:
+        0; 2 for a `UserError`, 1 for a `RunFailed` or an error nobody foresaw, 130 for Ctrl-C.
+    """
+    args = parser.parse_args(argv)
+    try:
+        function(args)
+        sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # `... | head` closed our output. Without a new one the interpreter's exit complains too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        return BROKEN_PIPE
+    except (UserError, RunFailed) as error:
+        _trace(args)
+        return _say(f"error: {error}", error.exit_code)
+    except Exception as error:  # the one place for it: here a command meets its user
+        _trace(args)
+        hint = "" if _debug(args) else " (run again with --debug for the traceback)"
+        return _say(f"internal error: {type(error).__name__}: {error}{hint}", FAILED)
+    return 0
+
+
+def _debug(args):
+    return getattr(args, "debug", False)
+
+
+def _trace(args):
+    if _debug(args):
+        traceback.print_exc()
+
+
+def _say(message, code):
+    """One line on stderr, whatever the message holds."""
+    print(f"dermssl: {' '.join(message.split())}", file=sys.stderr)
+    return code

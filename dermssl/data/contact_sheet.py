@@ -1,0 +1,28 @@
+"""Rows of pictures in one PNG."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dermssl import runs
+
+GAP = 4  # white pixels between pictures
+
+
+def write(path, rows, side=128):
+    """Write rows of pictures, each shown at `side` pixels.
+
+    Args:
+        path: str or Path, ends with .png.
+        rows: list of lists of uint8 arrays (h, w, 3) RGB; each row equally long.
+        side: int.
+    """
+    cell = side + GAP
+    sheet = np.full((len(rows) * cell + GAP, len(rows[0]) * cell + GAP, 3), 255, np.uint8)
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            top, left = GAP + r * cell, GAP + c * cell
+            shown = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+            sheet[top : top + side, left : left + side] = shown
+    with runs.replacing(path) as temporary:
+        Image.fromarray(sheet).save(temporary)

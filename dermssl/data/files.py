@@ -1,0 +1,141 @@
+"""Where photos lie: folders named by the user, the files in them, and paths from tables.
+
+A data folder is a closed box: no path in a table and no link leads out of it, so that a
+copied folder is a whole data set and a table from a stranger can't name other files.
+"""
+
+import logging
+import os
+import posixpath
+import re
+import stat
+from collections import Counter
+from pathlib import Path
+
+from dermssl.data.tables import quoted
+from dermssl.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+UNREADABLE = (".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".dcm", ".npz")  # see decode.py
+SKIPPED = ("masks", "__macosx")  # folders whose images are no photos
+
+log = logging.getLogger(__name__)
+
+
+def existing_folder(path, option):
+    """The real path of a folder that a user named by `option`."""
+    if not str(path).strip():
+        raise UserError(f"{option}: not set; give the folder with the photos")
+    folder = Path(os.path.expanduser(path))
+    if not folder.exists():
+        raise UserError(f"{option} {quoted(path)}: not found; check the path")
+    if not folder.is_dir():
+        raise UserError(f"{option} {quoted(path)}: not a folder; give the folder with the photos")
+    return Path(os.path.realpath(folder))
+
+
+def scan(root, skip=None, strict=True):
+    """All photos under a folder, by extension, in any depth.
+
+    Hidden files and the folders `SKIPPED` are left out. So are links to folders inside the
+    root, whose photos are found in their own place.
+
+    Args:
+        root: real path of the folder.
+        skip: real path of a sub-folder to leave out.
+        strict: refuse a link that leaves the root or a name that can't be printed; else
+            leave it out.
+
+    Returns:
+        Sorted list of paths relative to `root`, with "/".
+    """
+    found, other, waiting = [], Counter(), [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                entries = list(entries)
+        except OSError as error:
+            raise UserError(
+                f"{root / folder}: can't list this folder ({error.strerror}); check permissions"
+            ) from error
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith(".") or entry.name.lower() in SKIPPED:
+                continue
+            link = entry.is_symlink()
+            if entry.is_dir():
+                if link and (is_inside(root, os.path.realpath(entry.path)) or not strict):
+                    continue
+                if not link:
+                    if skip is None or entry.path != str(skip):
+                        waiting.append(f"{folder}{entry.name}/")
+                    continue
+            elif suffix not in SUFFIXES:
+                other[suffix] += suffix in UNREADABLE
+                continue
+            outside = link and not is_inside(root, os.path.realpath(entry.path))
+            if (outside or not entry.name.isprintable()) and not strict:
+                continue
+            if not entry.name.isprintable():
+                raise UserError(f"{quoted(entry.path, 400)}: name with odd characters; rename it")
+            if outside:
+                raise _leaves(root, f"{folder}{entry.name}")
+            found.append(f"{folder}{entry.name}")
+    if other.total() and strict:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()) if count)
+        log.warning("%s: %s file(s) are not read; convert them to JPEG or PNG", root, kinds)
+    return sorted(found)
+
+
+def relative(name, place):
+    """A path from a table as a plain relative one with "/"; `place` says where it stands."""
+    path = name.replace("\\", "/")
+    if not path:
+        raise UserError(f"{place}: the file name is blank; name the photo or delete the line")
+    if not path.isprintable():
+        raise UserError(f"{place}: file name {quoted(name)} has odd characters; rename the file")
+    if path.startswith("/") or re.match("[A-Za-z]:", path):
+        raise UserError(
+            f"{place}: {quoted(name)} is an absolute path; write it relative to the data folder"
+        )
+    if ".." in path.split("/"):
+        raise UserError(
+            f"{place}: {quoted(name)} leaves the data folder by '..'; "
+            "move the file into the folder and name it there"
+        )
+    return posixpath.normpath(path)
+
+
+def present(root, paths):
+    """bool list: the file is there. One that a link takes out of the root is refused."""
+    parents, there = {}, []
+    for path in paths:
+        parent, name = posixpath.split(path)
+        if parent not in parents:
+            parents[parent] = os.path.realpath(root / parent)
+            if not is_inside(root, parents[parent]):
+                raise _leaves(root, parent)
+        try:
+            mode = os.lstat(f"{parents[parent]}/{name}").st_mode
+            if stat.S_ISLNK(mode):
+                target = os.path.realpath(f"{parents[parent]}/{name}")
+                if not is_inside(root, target):
+                    raise _leaves(root, path)
+                mode = os.stat(target).st_mode
+            there.append(stat.S_ISREG(mode))
+        except OSError:  # also a name that is too long, or below a file
+            there.append(False)
+    return there
+
+
+def is_inside(root, real):
+    """Whether a real path is the root or lies under it."""
+    return real == str(root) or real.startswith(str(root).rstrip("/") + "/")
+
+
+def _leaves(root, path):
+    return UserError(
+        f"{root}: {quoted(path)} is a link that leaves the folder; "
+        "put the files in its place, or give the folder that it leads to"
+    )

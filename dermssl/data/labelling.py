@@ -1,0 +1,131 @@
+"""From the label text of a data set to a taxonomy and clean `fine` and `coarse` columns."""
+
+import unicodedata
+
+from dermssl import taxonomy
+from dermssl.data.tables import quoted
+from dermssl.errors import UserError
+
+
+def resolve(records, option, root, built_in=None, origin=None):
+    """Choose the taxonomy, check each label against it, and fill coarse from fine.
+
+    `auto` takes the folder's own `taxonomy.toml`, else the reader's `built_in`, else one
+    derived from a coarse column, else a flat one with the labels in alphabetical order.
+
+    Args:
+        records: table with `path`, and `fine` and `coarse` where known, indexed by line.
+        option: the `--taxonomy` setting: "auto", a name or a file.
+        root: the data folder.
+        built_in: name of the taxonomy that belongs to the reader, or None.
+        origin: the table file that the labels come from, or None for folder names.
+
+    Returns:
+        `(records, Taxonomy)`; the taxonomy is None where nothing is labelled.
+    """
+    records = records.assign(**{name: _clean(records, name) for name in ("fine", "coarse")})
+    own = root / "taxonomy.toml"
+    if option != "auto":
+        classes, where = taxonomy.load(option), f"taxonomy '{option}'"
+    elif own.is_file():
+        classes, where = taxonomy.load(own), str(own)
+    elif built_in:
+        classes, where = taxonomy.load(built_in), f"taxonomy '{built_in}'"
+    else:
+        classes, where = None, "the other rows"
+    if not ((records["fine"] != "") | (records["coarse"] != "")).any():
+        return records, None
+    if classes is None:
+        if not (records["fine"] != "").any():  # groups only: they are the classes
+            records = records.assign(fine=records["coarse"])
+        _refuse_case_twins(records, origin)
+        classes = _from_records(records, origin)
+    for name, kind, valid in (
+        ("fine", "label", classes.fine),
+        ("coarse", "coarse", classes.coarse),
+    ):
+        wrong = records[(records[name] != "") & ~records[name].isin(valid)]
+        if len(wrong):
+            _unknown(wrong, name, kind, valid, where, origin)
+    parents = dict(zip(classes.fine, classes.parents))
+    parent = records["fine"].map(parents).fillna("").astype(str)
+    clash = (parent != "") & (records["coarse"] != "") & (parent != records["coarse"])
+    if clash.any():
+        row = records[clash].iloc[0]
+        raise UserError(
+            f"{_place(row, origin)}: label {quoted(row['fine'])} with coarse "
+            f"{quoted(row['coarse'])}, but {where} puts it under {quoted(parents[row['fine']])}; "
+            "correct one of the two"
+        )
+    return records.assign(coarse=records["coarse"].where(records["coarse"] != "", parent)), classes
+
+
+def _clean(records, name):
+    """The labels stripped and in one Unicode form, so that equal-looking ones are equal."""
+    if name not in records:
+        return ""
+    forms = {label: unicodedata.normalize("NFC", label.strip()) for label in records[name].unique()}
+    odd = next((label for label, form in forms.items() if not form.isprintable()), None)
+    if odd is not None:
+        row = records[records[name] == odd].iloc[0]
+        raise UserError(f"{row['path']}: label {quoted(odd)} has odd characters; rewrite it")
+    return records[name].map(forms).astype(str)
+
+
+def _from_records(records, origin):
+    """A taxonomy out of the labels: derived where a coarse column gives parents, else flat."""
+    labels = sorted(set(records["fine"]) - {""})
+    known = records[(records["fine"] != "") & (records["coarse"] != "")]
+    pairs = known.drop_duplicates(["fine", "coarse"])
+    if pairs.empty and not (records["coarse"] != "").any():
+        return taxonomy.flat(labels)
+    twice = pairs[pairs.duplicated("fine")]
+    if len(twice):
+        row = twice.iloc[0]
+        first = pairs[pairs["fine"] == row["fine"]].iloc[0]
+        raise UserError(
+            f"{_place(row, origin)}: label {quoted(row['fine'])} is under coarse "
+            f"{quoted(row['coarse'])} for '{row['path']}' and under {quoted(first['coarse'])} for "
+            f"'{first['path']}'; a label has one group: correct one, or rename the label"
+        )
+    parents = dict(zip(pairs["fine"], pairs["coarse"]))
+    orphan = next((label for label in labels if label not in parents), None)
+    if orphan is not None:
+        row = records[records["fine"] == orphan].iloc[0]
+        raise UserError(
+            f"{_place(row, origin)}: label {quoted(orphan)} has no group in the column coarse, "
+            "which is in use; name its group, or give --taxonomy"
+        )
+    if all(label == parent for label, parent in parents.items()):
+        return taxonomy.flat(labels)
+    fine = {label: {"coarse": parents[label]} for label in labels}
+    return taxonomy.from_dict({"name": "derived", "fine": fine})
+
+
+def _refuse_case_twins(records, origin):
+    for name in ("fine", "coarse"):
+        seen = {}
+        for label in sorted(set(records[name])):
+            twin = seen.setdefault(label.casefold(), label)
+            if twin != label:
+                row = records[records[name] == label].iloc[0]
+                raise UserError(
+                    f"{_place(row, origin)}: labels {quoted(twin)} and {quoted(label)} differ "
+                    "only in case; write them alike"
+                )
+
+
+def _unknown(wrong, name, kind, valid, where, origin):
+    row = wrong.iloc[0]
+    label = row[name]
+    near = [known for known in valid if known.casefold() == label.casefold()]
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    more = f" ({len(wrong)} photos)" if len(wrong) > 1 else ""
+    raise UserError(
+        f"{_place(row, origin)}: unknown {kind} {quoted(label)} for '{row['path']}'{more}; "
+        f"{hint}{where} knows: {', '.join(valid)}"
+    )
+
+
+def _place(row, origin):
+    return f"{origin}: line {row.name}" if origin else f"folder of '{row['path']}'"

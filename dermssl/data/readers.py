@@ -1,0 +1,286 @@
+"""From a folder of photos to a `Dataset`: one reader a layout, all with the same checks.
+
+| format | what the folder holds |
+| --- | --- |
+| labels | `labels.csv`: `filename` (see `labels`), `label` and/or `coarse`, any of `LABELS` |
+| ham10000 | `*metadata*.csv` with the columns of HAM10000, photos anywhere below |
+| folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
+| unlabelled | photos, anywhere below |
+
+`auto` takes the first that fits. What a reader leaves out is counted in a log warning.
+"""
+
+import logging
+import math
+import os
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from dermssl.data import decode, files, labelling, tables
+from dermssl.data.index import Dataset, check_files, make_index
+from dermssl.errors import UserError, unknown_name
+
+# Columns of labels.csv -> columns of the index; all but `filename` may be missing.
+LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {
+    name: name
+    for name in ("lesion_id", "patient_id", "split", "site", "sex", "age", "skin_tone", "source")
+}
+# `dx_type` says how the diagnosis was made and so gives it away: histopathology is for the
+# suspicious. It is left out, here and for good.
+HAM10000 = {
+    "image_id": "path", "dx": "fine", "lesion_id": "lesion_id",
+    "localization": "site", "sex": "sex", "age": "age",
+}  # fmt: skip
+HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
+# As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.
+# Labels are exempt: there "NA" and "None" are text like any other.
+UNKNOWN = ("unknown", "na", "n/a", "nan", "none", "null", "?")
+SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
+MAX_AGE = 120  # years
+
+log = logging.getLogger(__name__)
+
+
+def read(data):
+    """The data set in `data.path`, and the photos in `data.unlabelled`, if any.
+
+    Paths are relative to the real path of `data.path`, the root. So those of the second
+    folder begin with "../" where it lies elsewhere; they hold as long as both folders keep
+    their places to each other. Its photos get the source "unlabelled"; those that are in
+    the data set already are not added again.
+
+    Args:
+        data: `config.Data`.
+
+    Returns:
+        `Dataset`; its taxonomy is None where nothing is labelled.
+
+    Raises:
+        UserError: see the readers; always a file or an option, a finding and the way out.
+    """
+    root = files.existing_folder(data.path, "--data")
+    extra = files.existing_folder(data.unlabelled, "--unlabelled") if data.unlabelled else None
+    kind = detect(root, extra) if data.format == "auto" else data.format
+    if kind not in READERS:
+        raise unknown_name("data format", kind, ["auto", *READERS])
+    records, origin = READERS[kind](root, extra, data.on_bad == "skip")
+    built_in = "ham10000" if kind == "ham10000" else None
+    records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
+    if extra is not None:
+        records = pd.concat([records, _unlabelled_records(root, extra, records)])
+    return Dataset(root, make_index(records.fillna("").reset_index(drop=True)), classes)
+
+
+def checked(dataset, on_bad, where):
+    """Decode every photo once, before hours of work rest on them.
+
+    Args:
+        dataset: `Dataset`.
+        on_bad: "error" refuses the data set at a bad photo, "skip" drops its record.
+        where: the option or folder to name in errors, such as "--data ham10000".
+
+    Returns:
+        `(dataset, bad)`: bad is a list of (full path, message), in the order of the records.
+    """
+    if on_bad == "error":
+        check_files(dataset, where)
+    paths = dataset.files
+    bad = decode.verify_all(paths)
+    if bad and on_bad == "error":
+        more = f" (and {len(bad) - 1} more bad)" if len(bad) > 1 else ""
+        raise UserError(f"{where}: {bad[0][1]}{more}; or leave bad images out: --on-bad skip")
+    if bad:
+        refused = {path for path, _ in bad}
+        keep = [path not in refused for path in paths]
+        dataset = dataset.with_index(dataset.index[keep])
+    if dataset.index.empty:
+        raise UserError(f"{where}: none of {len(paths)} images is readable; check the folder")
+    return dataset, bad
+
+
+def image_files(source):
+    """Full paths of the photos to predict: one file, or all in a folder, in order."""
+    if os.path.isfile(source):
+        return [str(source)]
+    folder = files.existing_folder(source, "photos")
+    found = files.scan(folder)
+    if not found:
+        raise UserError(f"{source}: no images found; {_accepted()}")
+    return [str(folder / name) for name in found]
+
+
+def detect(root, extra=None):
+    """The format of a folder: a key of `READERS`."""
+    if (root / "labels.csv").is_file():
+        return "labels"
+    if _metadata_files(root):
+        return "ham10000"
+    for file in sorted(root.glob("*.csv")):
+        log.warning("%s: not read; a table needs the name labels.csv", file)
+    folders = {path.split("/")[0] for path in files.scan(root, extra, strict=False) if "/" in path}
+    # A lone images/ is where photos are kept, not a diagnosis.
+    return "folders" if folders - {"images"} else "unlabelled"
+
+
+def labels(root, extra, skip_missing):
+    """`labels.csv`: (records, the file). A blank label is unlabelled.
+
+    File names start at the folder, or at `images/` in it.
+    """
+    file = root / "labels.csv"
+    if not file.is_file():
+        raise UserError(f"{file}: not found; add it, with the columns filename,label")
+    table = tables.read_table(file, "filename,label")
+    tables.need(table, ["filename"], file)
+    if "coarse" not in table:
+        tables.need(table, ["label"], file)
+    ignored = [name for name in table if name not in LABELS]
+    if ignored:
+        known = ", ".join(LABELS)
+        log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
+    records = _rename(table, LABELS, file)
+    records["path"] = [
+        files.relative(name, f"{file}: line {line}") for line, name in records["path"].items()
+    ]
+    there = pd.Series(files.present(root, records["path"]), records.index)
+    below = "images/" + records["path"][~there]  # many tables name the photos only
+    below = below[files.present(root, below)]
+    records.loc[below.index, "path"], there[below.index] = below, True
+    records = _drop_missing(records, there, file, skip_missing)
+    records = tables.drop_doubled(records, "path", file)
+    _warn_unlisted(set(files.scan(root, strict=False)) - set(records["path"]), file, extra)
+    return records, file
+
+
+def ham10000(root, extra, skip_missing):
+    """HAM10000's metadata: (records, the file). Photos are found by `image_id`."""
+    found = _metadata_files(root)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise UserError(
+            f"{root}: found {names} with the columns image_id and dx; "
+            "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
+        )
+    file = found[0]
+    table = tables.read_table(file, "image_id,dx")
+    records = tables.drop_doubled(_rename(table, HAM10000, file), "path", file)
+    photos = {}
+    for path in sorted(files.scan(root), key=_ham10000_rank):
+        photos.setdefault(PurePosixPath(path).stem, path)
+    records = _drop_missing(records, records["path"].isin(photos.keys()), file, skip_missing)
+    _warn_unlisted(photos.keys() - set(records["path"]), file, extra)
+    return records.assign(path=records["path"].map(photos)), file
+
+
+def folders(root, extra, skip_missing):
+    """Class = first folder of the path: (records, None). Loose photos are unlabelled."""
+    parts = [path.split("/") for path in _some_photos(root, extra)]
+    if all(len(part) == 1 for part in parts):
+        raise UserError(f"{root}: no photos in sub-folders; make one for each class")
+    split_first = all(len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts)
+    return pd.DataFrame({
+        "path": ["/".join(part) for part in parts],
+        "fine": [part[split_first] if len(part) > 1 else "" for part in parts],
+        "split": [part[0].lower() if split_first else "" for part in parts],
+    }), None  # fmt: skip
+
+
+def unlabelled(root, extra, skip_missing):
+    """Photos without labels: (records, None)."""
+    return pd.DataFrame({"path": _some_photos(root, extra)}), None
+
+
+READERS = {
+    "labels": labels, "ham10000": ham10000, "folders": folders, "unlabelled": unlabelled,
+}  # fmt: skip
+
+
+def _some_photos(root, extra):
+    photos = files.scan(root, extra)
+    if not photos:
+        raise UserError(f"--data {root}: no images found; {_accepted()}")
+    return photos
+
+
+def _accepted():
+    return f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(files.SUFFIXES)})"
+
+
+def _unlabelled_records(root, extra, records):
+    found = files.scan(extra)
+    if not found:
+        raise UserError(f"--unlabelled {extra}: no images found; {_accepted()}")
+    known = {os.path.realpath(root / path) for path in records["path"]}
+    new = [name for name in found if os.path.realpath(extra / name) not in known]
+    paths = [PurePosixPath(os.path.relpath(extra / name, root)).as_posix() for name in new]
+    return pd.DataFrame({"path": paths, "source": "unlabelled"})
+
+
+def _metadata_files(root):
+    return [
+        file
+        for file in sorted(root.glob("*.csv"))
+        if "metadata" in file.name.lower()
+        and {"image_id", "dx"} <= {*tables.header_of(file, "image_id,dx")}
+    ]
+
+
+def _ham10000_rank(path):
+    """Where one id has several files: the usual folders first, then JPEG, then by name."""
+    folder = path.split("/")[0]
+    known = HAM10000_FOLDERS.index(folder) if folder in HAM10000_FOLDERS else 99
+    return known, not path.lower().endswith((".jpg", ".jpeg")), path
+
+
+def _rename(table, columns, file):
+    """The known columns under the index's names, without words for "unknown", ages checked."""
+    records = table[[name for name in columns if name in table]].rename(columns=columns)
+    for name in records.columns.difference(["path", "fine", "coarse"]):
+        records[name] = records[name].mask(records[name].str.lower().isin(UNKNOWN), "")
+    if "split" in records:
+        records["split"] = records["split"].str.lower()
+    if "age" in records:
+        for text in records["age"].unique():
+            if text and not _is_age(text):
+                line = records.index[records["age"] == text][0]
+                raise UserError(
+                    f"{file}: line {line}: age {tables.quoted(text)}; "
+                    f"write years from 0 to {MAX_AGE}, or leave it blank"
+                )
+    return records
+
+
+def _is_age(text):
+    try:
+        return math.isfinite(float(text)) and 0 <= float(text) <= MAX_AGE
+    except ValueError:
+        return False
+
+
+def _drop_missing(records, there, file, skip):
+    if there.all():
+        return records
+    gone = records[~there]
+    name = gone["path"].iloc[0]
+    finding = (
+        f"{file}: line {gone.index[0]}: image {tables.quoted(name)} not found "
+        f"({len(gone)} of {len(records)} images are missing)"
+    )
+    if len(gone) == len(records):
+        raise UserError(f"{finding}; put the photos below the folder, or correct the names")
+    if not skip:
+        raise UserError(f"{finding}; add the file, correct the line, or use --on-bad skip")
+    log.warning("%s; their rows are left out", finding)
+    return records[there]
+
+
+def _warn_unlisted(names, file, extra):
+    near = extra is not None and (
+        files.is_inside(file.parent, str(extra)) or files.is_inside(extra, str(file.parent))
+    )
+    if names and not near:  # else the second folder brings them in
+        log.warning(
+            "%s: %d image(s) in the folder have no row and are left out, the first is '%s'",
+            file, len(names), min(names),
+        )  # fmt: skip

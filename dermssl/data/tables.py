@@ -1,0 +1,138 @@
+"""CSV files as people save them: read as text, checked, each row with its line number.
+
+Nothing is guessed from the values: "NA", "None" and "007" stay what they are. Only the
+separator is: comma, semicolon or tab, from the header line.
+"""
+
+import csv
+import io
+
+import pandas as pd
+
+from dermssl.errors import UserError
+
+SEPARATORS = (",", ";", "\t")
+
+
+def quoted(value, limit=80):
+    """The value in quotes, on one line and not too long, for a message."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    return f"'{text}'" if len(text) <= limit else f"'{text[:limit]}...'"
+
+
+def header_of(file, example):
+    """Column names of a CSV file in lower case, [] where there are none; raises nothing."""
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace", newline="") as text:
+            line = next(
+                (line for line in iter(lambda: text.readline(65536), "") if line.strip()), ""
+            )
+        return _split(line, example)[1]
+    except (OSError, csv.Error):
+        return []
+
+
+def read_table(file, example):
+    """All rows of a CSV file as stripped text.
+
+    Args:
+        file: path of a UTF-8 file, with or without byte order mark.
+        example: a header to show where the file has none, such as "filename,label".
+
+    Returns:
+        pandas table, columns in lower case, indexed by the line that each row ends on.
+        Blank rows and columns without a name are left out.
+
+    Raises:
+        UserError: the file can't be read, is no UTF-8 text or empty, a name stands twice in
+            the header, or a row has more or fewer cells than the header.
+    """
+    text = _text(file)
+    first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
+    header, rows, lines = None, [], []
+    try:
+        separator, names = _split(first, example)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
+        )
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if header is None:
+                header = names
+                _check_header(file, header)
+                continue
+            if len(cells) != len(header):
+                raise UserError(
+                    f"{file}: line {reader.line_num} has {len(cells)} column(s), the header "
+                    f"{len(header)}; correct the line, and quote cells that hold {separator!r}"
+                )
+            rows.append(cells)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        line = reader.line_num if header else 1
+        raise UserError(
+            f"{file}: line {line} is no valid CSV ({error}); look for an unclosed quote"
+        ) from error
+    if header is None:
+        raise UserError(f"{file}: empty; write a header line such as {example}, then the rows")
+    if not rows:
+        raise UserError(f"{file}: a header but no rows; add a line for each photo")
+    table = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
+    return table[[name for name in header if name]]
+
+
+def need(table, names, file):
+    """Refuse a table in which one of the columns is missing."""
+    for name in names:
+        if name not in table:
+            found = ", ".join(map(quoted, table.columns))
+            raise UserError(f"{file}: no column '{name}'; found {found}: add or rename a column")
+
+
+def drop_doubled(table, key, file):
+    """The table with each `key` once; rows that agree are one row, others are refused."""
+    once = table.drop_duplicates()
+    doubled = once[once[key].isin(once[key][once.duplicated(key)])]
+    if doubled.empty:
+        return once
+    value = doubled[key].iloc[0]
+    first, second = (row for _, row in doubled[doubled[key] == value].iloc[:2].iterrows())
+    name = next(name for name in table.columns if first[name] != second[name])
+    raise UserError(
+        f"{file}: lines {first.name} and {second.name} are both {quoted(value)}, with "
+        f"{name} {quoted(first[name])} and {quoted(second[name])}; keep the right line"
+    )
+
+
+def _text(file):
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: can't be read ({error.strerror}); check the file") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}: line {line} is not UTF-8 text; save as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{file}: line {line} holds a NUL byte; save as CSV in UTF-8")
+    return text
+
+
+def _split(header, example):
+    """The separator that gives the most wanted, then the most columns; names in lower case."""
+    wanted, found = set(example.split(",")), {}
+    for separator in SEPARATORS:
+        cells = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+        found[separator] = [cell.strip().lower() for cell in cells]
+    separator = max(found, key=lambda key: (len(wanted.intersection(found[key])), len(found[key])))
+    return separator, found[separator]
+
+
+def _check_header(file, names):
+    doubled = next((name for name in names if name and names.count(name) > 1), None)
+    if doubled:
+        raise UserError(f"{file}: column {quoted(doubled)} stands twice in the header; drop one")

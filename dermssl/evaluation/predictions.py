@@ -1,0 +1,194 @@
+"""predictions.csv, the file between a model and everything said about it.
+
+One row a record, of every split: what it is, its true labels, and the probability of every
+class at both levels. Commands that evaluate, compare and report read this file and never a
+model.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dermssl import runs
+from dermssl import taxonomy as taxonomies
+from dermssl.data.index import SPLITS, TEST, group_ids, label_arrays
+from dermssl.errors import UserError
+from dermssl.evaluation import checks
+
+NAME = "predictions.csv"
+DESCRIPTION = (
+    "path", "split", "fine", "coarse", "lesion_id", "patient_id",
+    "site", "sex", "age", "skin_tone", "source",
+)  # fmt: skip
+DIGITS = 9  # significant ones: enough to give every float32 back exactly
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Arrays(NamedTuple):
+    """One split as arrays, in the order of the file.
+
+    Attributes:
+        y, y_coarse: int64 [n], true classes, -1 unknown.
+        p_fine, p_coarse: float64 [n, F] and [n, C].
+        groups: object [n], such as "lesion_id=HAM_0000118"; records of one aren't independent.
+    """
+
+    y: np.ndarray
+    y_coarse: np.ndarray
+    p_fine: np.ndarray
+    p_coarse: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A finished run's predictions.
+
+    Attributes:
+        table: DataFrame as from `table`.
+        taxonomy: the `Taxonomy` its columns follow.
+        status: dict, the content of the run's status.json.
+    """
+
+    table: pd.DataFrame
+    taxonomy: taxonomies.Taxonomy
+    status: dict
+
+    def arrays(self, split=TEST):
+        """The `Arrays` of one split, or a `UserError` that lists the splits there are."""
+        return arrays_of(self.table, self.taxonomy, split)
+
+
+def table(index, p_fine, p_coarse, taxonomy):
+    """The predictions of the records of `index`, as the table that `read` expects.
+
+    Args:
+        index: record table, as from `dermssl.data.index.make_index`.
+        p_fine: float [n, F], in the order of `index` and of the taxonomy.
+        p_coarse: float [n, C]; None for the sums of `p_fine`.
+        taxonomy: a `Taxonomy`.
+
+    Returns:
+        DataFrame: the record's description, then p_fine_NAME and p_coarse_NAME columns with
+        9 significant digits.
+    """
+    p_fine = checks.probabilities(p_fine, "p_fine", len(taxonomy.fine))
+    if p_coarse is None:
+        p_coarse = p_fine @ taxonomy.matrix
+    p_coarse = checks.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
+    checks.same_length(index=index, p_fine=p_fine, p_coarse=p_coarse)
+    levels = {"fine": p_fine, "coarse": p_coarse}
+    columns = {
+        name: np.char.mod(f"%.{DIGITS}g", p[:, k]).astype(np.float64)
+        for level, p in levels.items()
+        for k, name in enumerate(_columns(level, taxonomy))
+    }
+    described = index[list(DESCRIPTION)].reset_index(drop=True)
+    return pd.concat([described, pd.DataFrame(columns)], axis=1)
+
+
+def arrays_of(table, taxonomy, split=TEST):
+    """`Predictions.arrays` of a table that needn't have been written yet."""
+    rows = table[table["split"] == split]
+    if rows.empty:
+        there = ", ".join(sorted(set(table["split"]))) or "none"
+        raise UserError(f"--split {split}: no record of it in {NAME}; splits there: {there}")
+    y, y_coarse = label_arrays(rows, taxonomy)
+    y_coarse = np.where(y >= 0, taxonomy.parent_index[y], y_coarse)
+    p_fine = rows[_columns("fine", taxonomy)].to_numpy(np.float64)
+    p_coarse = rows[_columns("coarse", taxonomy)].to_numpy(np.float64)
+    return Arrays(y, y_coarse, p_fine, p_coarse, group_ids(rows))
+
+
+def read(run_path):
+    """The predictions of a finished run.
+
+    Returns:
+        `Predictions`. A `UserError` names the file and what is wrong with it: a run that isn't
+        finished, a missing column, a label outside the taxonomy, probabilities that don't sum
+        to 1, a file that was cut off.
+    """
+    status = runs.finished(run_path)
+    path = Path(run_path)
+    file = path / NAME
+    classes = taxonomies.from_dict(
+        runs.read_json(path / "taxonomy.json"), where=str(path / "taxonomy.json")
+    )
+    found = _read_csv(file)
+    numbers = [*_columns("fine", classes), *_columns("coarse", classes)]
+    for column in (*DESCRIPTION, *numbers):
+        if column not in found:
+            raise UserError(f"{file}: no column '{column}'; make it again with dermssl.finetune")
+    for column in numbers:
+        found[column] = pd.to_numeric(found[column], errors="coerce")
+    found["age"] = pd.to_numeric(found["age"], errors="coerce")
+    for level in ("fine", "coarse"):
+        p = found[_columns(level, classes)].to_numpy(np.float64)
+        checks.probabilities(p, f"{file}: p_{level}")
+        _check_labels(file, found[level], getattr(classes, level), level)
+    _check_rows(file, found, status)
+    return Predictions(found, classes, status)
+
+
+def read_history(run_path):
+    """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
+    file = Path(run_path) / "history.csv"
+    found = _read_csv(file)
+    for column in found.columns.drop("phase", errors="ignore"):
+        found[column] = pd.to_numeric(found[column], errors="coerce")
+    return found
+
+
+def plain(cell):
+    """Text as it was before `runs.write_csv` made it harmless for spreadsheets."""
+    if isinstance(cell, str) and cell.startswith("'") and cell[1:].startswith(FORMULA):
+        return cell[1:]
+    return cell
+
+
+def _columns(level, classes):
+    return [f"p_{level}_{name}" for name in getattr(classes, level)]
+
+
+def _read_csv(file):
+    """All cells as text ("NA" is a class name like any other), formulas given back."""
+    try:
+        found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{file}: can't be read ({error.strerror}); is this the folder of a finished run?"
+        ) from error
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
+    return found.map(plain).rename(columns=plain)
+
+
+def _check_labels(file, column, names, level):
+    strange = column[(column != "") & ~column.isin(names)]
+    if len(strange):
+        raise UserError(
+            f"{file}: {level} label '{strange.iloc[0]}' in row {strange.index[0] + 2} "
+            f"is not in the run's taxonomy.json ({', '.join(names)})"
+        )
+
+
+def _check_rows(file, found, status):
+    """No record twice, a known split each, and none lost at the end of the file."""
+    twice = found["path"][found["path"].duplicated() & (found["split"] != "")]
+    if len(twice):
+        raise UserError(f"{file}: record '{twice.iloc[0]}' is there twice; make it again")
+    strange = found["split"][~found["split"].isin(("", *SPLITS))]
+    if len(strange):
+        raise UserError(
+            f"{file}: split '{strange.iloc[0]}' in row {strange.index[0] + 2}; "
+            f"expected one of: {', '.join(SPLITS)}"
+        )
+    expected = status.get("n_records", len(found))
+    if expected != len(found):
+        raise UserError(
+            f"{file}: {len(found)} records, but status.json says {expected}; "
+            "the file was cut off or changed, copy or make it again"
+        )

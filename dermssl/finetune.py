@@ -1,0 +1,189 @@
+"""Fine-tune a classifier in two phases: backbone frozen, then unfrozen.
+
+    python -m dermssl.finetune --data PHOTOS --backbone-weights outputs/ssl_simclr
+
+The backbone starts from a pretraining run, ImageNet, a weights file, or nothing.
+Training stops by the validation split; the test split is only predicted, at the end.
+"""
+
+from dermssl import cli, runs
+from dermssl import config as configs
+from dermssl.errors import UserError
+
+SECTIONS = ("data", "backbone", "finetune")
+OUTPUT = "outputs/ssl_finetuned"
+
+
+def run(config, arm=None, dataset=None, overwrite=False):
+    """Fine-tune, predict, and leave a run folder.
+
+    Args:
+        config: dict from `dermssl.config.from_flags`: data, backbone, finetune, seed, output.
+        arm: str, the name in comparisons; None takes it from the weights.
+        dataset: `Dataset` with splits, where the caller has one already.
+        overwrite: bool, replace a different run in the folder.
+
+    Returns:
+        Path of the run's folder: `model.keras`, `predictions.csv`, `finetuned_stats.json`,
+        `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`, `status.json`.
+
+    Raises:
+        UserError: bad input, before any training.
+        RunFailed: the run diverged or its folder could not be written.
+    """
+    import keras
+
+    from dermssl.data import index, splits
+    from dermssl.data.prepare import prepare
+    from dermssl.models import backbones, classifier, weights
+    from dermssl.training import phases
+
+    settings, seed = config["finetune"], config["seed"]
+    start, pretrained = weights.resolve(config["backbone"])
+    backbones.check(start)
+    phases.check(settings)
+    dataset = dataset or prepare(config["data"])
+    if dataset.taxonomy is None:
+        raise UserError(
+            f"--data {config['data'].path}: no photo has a label; fine-tuning needs some"
+        )
+    if pretrained:
+        held_out = dataset.index[dataset.index["split"] != index.TRAIN]
+        splits.check_overlap(index.read_csv(pretrained / "pool.csv"), held_out)
+    shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
+    train, validation = _rows(shown, index.TRAIN), _rows(shown, index.VALIDATION)
+    if settings.batch_size > len(train):
+        raise UserError(
+            f"--batch-size {settings.batch_size} is larger than the {len(train)} labelled "
+            "training photos; use a smaller batch or more labels"
+        )
+    identity = index.data_hash(dataset)
+    output = config["output"] or OUTPUT
+    with runs.open_run(output, "finetune", config, identity, overwrite) as made:
+        if made.status["status"] == runs.FINISHED:
+            return made.path
+        arm = arm or weights.arm_of(config["backbone"], pretrained)
+        made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
+        runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+        keras.utils.set_random_seed(seed)
+        if config["backbone"].mixed_precision:
+            keras.mixed_precision.set_global_policy("mixed_float16")
+        model = classifier.build(
+            backbones.build(start), dataset.taxonomy, settings.head, settings.dropout, seed
+        )
+        labels = [_labels(shown, rows, config) for rows in (train, validation)]
+        title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
+        size = config["backbone"].image_size
+        history, manifests = phases.run_phases(
+            made, model, *labels, dataset.taxonomy, settings, seed, size, title
+        )
+        with runs.replacing(made / weights.MODEL_FILE) as temporary:
+            model.save(temporary)
+        table = _predict(model, dataset, config)
+        runs.write_csv(made / "predictions.csv", table)
+        _write_stats(made, table, dataset.taxonomy, history, manifests, config, identity)
+        made.set_status(runs.FINISHED, parameters=model.count_params())
+    return made.path
+
+
+def _rows(dataset, split):
+    """Positions of a split's labelled records."""
+    from dermssl.data.index import is_labelled
+
+    rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
+    if not len(rows):
+        raise UserError(
+            f"no labelled photo in the {split} split; fine-tuning needs some (--{split})"
+        )
+    return rows
+
+
+def _labels(dataset, rows, config):
+    """The photos and class numbers of some rows."""
+    from dermssl.data import index, pipeline
+    from dermssl.training.phases import Labels
+
+    part = dataset.with_index(dataset.index.iloc[rows])
+    fine, coarse = index.label_arrays(part.index, part.taxonomy)
+    photos = pipeline.Photos(
+        part.files, config["backbone"].image_size, config["data"].cache_mb // 2
+    )
+    return Labels(photos, rows, {"fine": fine, "coarse": coarse})
+
+
+def _predict(model, dataset, config):
+    """The predictions table, with the true labels, also those that training did not see."""
+    from dermssl.data import pipeline
+    from dermssl.data.index import TRAIN
+    from dermssl.evaluation import predictions
+    from dermssl.models import classifier
+
+    settings, size = config["finetune"], config["backbone"].image_size
+    rows = dataset.index
+    if settings.predict == "held_out":
+        rows = rows[rows["split"] != TRAIN]
+    part = dataset.with_index(rows)
+    photos = pipeline.Photos(part.files, size, cache_mb=0)  # each is seen once
+    logits = model.predict(pipeline.plain(photos, settings.batch_size, size), verbose=0)
+    p_fine, p_coarse = classifier.probabilities(logits, dataset.taxonomy, settings.head)
+    return predictions.table(part.index, p_fine, p_coarse, dataset.taxonomy)
+
+
+def _write_stats(made, table, taxonomy, history, manifests, config, identity):
+    """finetuned_stats.json: where the run ended, and its scores by split."""
+    from dermssl.evaluation import metrics, predictions
+
+    scores = {}
+    for split in table["split"].unique():
+        y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
+        scores[split] = metrics.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
+    runs.write_json(
+        made / "finetuned_stats.json",
+        {
+            "arm": made.status["arm"],
+            "n_labels": made.status["n_labels"],
+            "scores": scores,
+            "phases": {
+                name: {
+                    "epochs": sum(row["phase"] == name for row in history),
+                    "trainable_backbone_parameters": manifest.parameters,
+                    "unfrozen_kernels": len(manifest.kernels),
+                }
+                for name, manifest in manifests.items()
+            },
+            "seconds": sum(row["seconds"] for row in history),
+            "seed": config["seed"],
+            "data_hash": identity,
+            "config_hash": configs.config_hash(config),
+            "versions": runs.versions(),
+        },
+    )
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("finetune", __doc__)
+    configs.add_flags(made, *SECTIONS)
+    made.add_argument("--arm", metavar="NAME", help="name in comparisons (default: by the weights)")
+    return made
+
+
+def _run(args):
+    cli.quiet_tensorflow()
+    path = run(configs.from_flags(args, *SECTIONS), arm=args.arm, overwrite=args.overwrite)
+    stats = runs.read_json(path / "finetuned_stats.json")
+    print(f"fine-tuned ({stats['arm']}, {stats['n_labels']} labels): {path}")
+    for split, scores in stats["scores"].items():
+        shown = {key: scores[key] for key in ("balanced_accuracy", "coarse_accuracy", "roc_auc")}
+        line = ", ".join(f"{k} {'n/a' if v is None else f'{v:.3f}'}" for k, v in shown.items())
+        print(f"  {split}: n {scores['n']}, {line}")
+    print(f"  next: python -m dermssl.evaluate {path}")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,74 @@
+"""Focal loss on logits with integer labels (Lin et al., 2017, equation 5)."""
+
+import keras
+import numpy as np
+from keras import ops
+
+UNKNOWN = -1  # label of a record that does not teach this head
+
+
+@keras.saving.register_keras_serializable("dermssl")
+class SparseFocalLoss(keras.losses.Loss):
+    """`-alpha[y] * (1 - p[y]) ** gamma * log p[y]`, with p = softmax(logits).
+
+    A label of -1 gives a loss of 0, so that a record with only a coarse label teaches
+    the coarse head alone.
+
+    Args:
+        gamma: float, 0 or more; 0 is cross-entropy. Defaults to `2.0`.
+        alpha: sequence of float, one weight a class, or None for 1 each.
+        name: str.
+
+    Call arguments:
+        y_true: int (n,) or (n, 1), in [-1, classes).
+        y_pred: float (n, classes), logits.
+
+    Example:
+
+    >>> loss = SparseFocalLoss(gamma=2.0)
+    >>> round(float(loss([0], [[0.0, 0.0]])), 6)  # 0.25 * log 2
+    0.173287
+    """
+
+    def __init__(self, gamma=2.0, alpha=None, name="sparse_focal", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.gamma = float(gamma)
+        self.alpha = None if alpha is None else [float(weight) for weight in alpha]
+
+    def call(self, y_true, y_pred):
+        log_p = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
+        label = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        known = ops.cast(label >= 0, "float32")
+        label = ops.maximum(label, 0)
+        log_p = ops.squeeze(ops.take_along_axis(log_p, label[:, None], axis=-1), axis=-1)
+        # log p is never over 0 but for rounding; a negative base with a fractional
+        # gamma would be NaN.
+        loss = -ops.power(ops.maximum(1.0 - ops.exp(log_p), 0.0), self.gamma) * log_p
+        if self.gamma == 0:  # the gradient of 0 ** 0 is NaN
+            loss = -log_p
+        if self.alpha is not None:
+            loss = loss * ops.take(ops.convert_to_tensor(self.alpha, "float32"), label)
+        return loss * known
+
+    def get_config(self):
+        return {**super().get_config(), "gamma": self.gamma, "alpha": self.alpha}
+
+
+def balanced_weights(labels, n_classes):
+    """Class weights inverse to class counts; their mean over the records is 1.
+
+    `w[c] = n / (classes present * n[c])`, as scikit-learn's "balanced". A class without
+    records gets 0: it has nothing to weigh.
+
+    Args:
+        labels: int array (n,); -1 is left out.
+        n_classes: int.
+
+    Returns:
+        float64 array (n_classes,).
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=n_classes)
+    present = counts > 0
+    weights = np.zeros(n_classes)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights

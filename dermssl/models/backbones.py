@@ -1,0 +1,193 @@
+"""BACKBONES: from a name to a network that takes 0-255 RGB and gives an embedding.
+
+To add one, add a line to `BACKBONES`; `tests/models/test_backbones.py` covers it.
+Preprocessing is part of the graph and is saved with it. The graph is flat: the
+layers of the application stand in the backbone itself, where freezing by depth,
+the shared trunk and Grad-CAM can reach them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+from keras import layers, ops
+
+from dermssl.errors import UserError, unknown_name
+
+# Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
+TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+def _to_unit_range(x):
+    """[0, 255] -> [-1, 1]."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")(x)
+
+
+def _torch(x):
+    x = layers.Rescaling(1 / 255, name="preprocess_scale")(x)
+    variance = [std**2 for std in TORCH_STD]
+    return layers.Normalization(mean=TORCH_MEAN, variance=variance, name="preprocess")(x)
+
+
+def _caffe(x):
+    bgr = ops.flip(x, axis=-1)
+    return layers.Normalization(mean=CAFFE_MEAN, variance=[1.0] * 3, name="preprocess")(bgr)
+
+
+def _built_in(x):
+    """The application's own first layers scale the input."""
+    return x
+
+
+def _cnn(input_tensor, **_):
+    """Four stages of two 3x3 convolutions, 32 to 256 channels: 1.2 M parameters."""
+    x = input_tensor
+    for stage, width in enumerate((32, 64, 128, 256), start=1):
+        for unit in "ab":
+            stride = 2 if unit == "a" else 1
+            name = f"stage{stage}{unit}"
+            x = layers.Conv2D(
+                width, 3, strides=stride, padding="same", use_bias=False,
+                kernel_initializer="he_normal", name=f"{name}_conv",
+            )(x)  # fmt: skip
+            x = layers.BatchNormalization(name=f"{name}_bn")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def _mlp(input_tensor, **_):
+    """Two dense layers on the pixels of a 16 x 16 thumbnail: what colour alone can tell."""
+    x = layers.Resizing(16, 16, name="thumbnail")(input_tensor)
+    x = layers.Flatten(name="flatten")(x)
+    for unit in (1, 2):
+        x = layers.Dense(256, activation="relu", name=f"dense{unit}")(x)
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x)
+
+
+def _application(name):
+    """A builder that imports nothing until it is called."""
+
+    def build(input_tensor, weights):
+        constructor = getattr(keras.applications, name)
+        return constructor(include_top=False, input_tensor=input_tensor, weights=weights)
+
+    return build
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """How to build one backbone.
+
+    Attributes:
+        builder: function of (input_tensor, weights), to a model without its top.
+        preprocess: function from a 0-255 RGB tensor to what the builder expects.
+        min_size: the smallest input side it accepts, pixels.
+        from_scratch: True where no ImageNet weights exist.
+    """
+
+    builder: Callable
+    preprocess: Callable
+    min_size: int = 32
+    from_scratch: bool = False
+
+
+BACKBONES = {
+    "mobilenet": BackboneSpec(_application("MobileNet"), _to_unit_range),
+    "mobilenetv2": BackboneSpec(_application("MobileNetV2"), _to_unit_range),
+    "resnet50": BackboneSpec(_application("ResNet50"), _caffe),
+    "inceptionv3": BackboneSpec(_application("InceptionV3"), _to_unit_range, min_size=75),
+    "densenet121": BackboneSpec(_application("DenseNet121"), _torch),
+    "efficientnetb0": BackboneSpec(_application("EfficientNetB0"), _built_in),
+    "efficientnetb1": BackboneSpec(_application("EfficientNetB1"), _built_in),
+    "efficientnetv2b0": BackboneSpec(_application("EfficientNetV2B0"), _built_in),
+    "cnn": BackboneSpec(_cnn, _to_unit_range, min_size=16, from_scratch=True),
+    "mlp": BackboneSpec(_mlp, _to_unit_range, min_size=16, from_scratch=True),
+}
+
+
+def check(config):
+    """Refuse a backbone that could not be built; builds and loads nothing.
+
+    Args:
+        config: `dermssl.config.Backbone`.
+    """
+    if config.name not in BACKBONES:
+        raise unknown_name("--backbone", config.name, BACKBONES)
+    spec = BACKBONES[config.name]
+    if config.image_size < spec.min_size:
+        fits = [name for name, other in BACKBONES.items() if other.min_size <= config.image_size]
+        raise UserError(
+            f"--image-size {config.image_size} is under the {spec.min_size} px that "
+            f"{config.name} needs; use a larger size or one of: {', '.join(fits) or 'none fits'}"
+        )
+    if config.weights == "imagenet" and spec.from_scratch:
+        raise UserError(f"--backbone-weights imagenet: {config.name} has none; use none or a file")
+
+
+def build(config, name="backbone"):
+    """The backbone with its preprocessing and global average pooling.
+
+    Args:
+        config: `dermssl.config.Backbone`. `weights` here is "none", "imagenet", or the
+            path of a weights file (.h5, .weights.h5, .keras); a run is resolved by
+            `dermssl.models.weights`.
+        name: str, name of the model.
+
+    Returns:
+        `keras.Model`: float32 (n, size, size, 3) RGB in [0, 255] -> float (n, d), the
+        embedding h.
+
+    Raises:
+        UserError: unknown name, size too small, weights that can't be had or don't fit.
+    """
+    check(config)
+    spec = BACKBONES[config.name]
+    inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
+    network = _build(spec, config, spec.preprocess(inputs))
+    features = network.output
+    if len(features.shape) == 4:
+        features = layers.GlobalAveragePooling2D(name="embedding")(features)
+    # The application was built on our input, so its layers are ours: one flat graph.
+    backbone = keras.Model(inputs, features, name=name)
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = config.batchnorm_momentum
+    if config.weights not in ("none", "imagenet"):
+        _load_file(network, backbone, config)
+    return backbone
+
+
+def _build(spec, config, input_tensor):
+    """The application on `input_tensor`; only "imagenet" loads weights here."""
+    if config.weights != "imagenet":
+        return spec.builder(input_tensor=input_tensor, weights=None)
+    try:
+        return spec.builder(input_tensor=input_tensor, weights="imagenet")
+    except Exception as error:
+        # keras.utils.get_file raises a bare Exception when a download fails.
+        if "fetch failure" not in str(error).lower() and not isinstance(error, OSError):
+            raise
+        raise UserError(
+            f"--backbone-weights imagenet: the weights of {config.name} can't be downloaded "
+            f"({str(error).splitlines()[0]}); use --backbone-weights none or "
+            "--backbone-weights PATH of a weights file"
+        ) from error
+
+
+def _load_file(network, backbone, config):
+    """Load a weights file into a network built in code; nothing in the file is run."""
+    path = Path(config.weights)
+    if not path.is_file():
+        raise UserError(f"--backbone-weights {path}: no such file; use none, imagenet or a file")
+    # keras.applications releases hold the bare application; our runs save the backbone.
+    target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
+    try:
+        target.load_weights(path)
+    except (ValueError, OSError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--backbone-weights {path}: does not hold weights of {config.name} ({reason}); "
+            "choose the backbone the file was made with"
+        ) from error

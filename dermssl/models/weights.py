@@ -1,0 +1,73 @@
+"""From `--backbone-weights` to a file, and to the run that made it."""
+
+import dataclasses
+from pathlib import Path
+
+from dermssl import config as configs
+from dermssl import runs, taxonomy
+from dermssl.errors import UserError
+
+BACKBONE_FILE = "backbone.weights.h5"
+MODEL_FILE = "model.keras"
+
+
+def resolve(config):
+    """Point a backbone config at a weights file where it names a pretraining run.
+
+    Args:
+        config: `dermssl.config.Backbone`.
+
+    Returns:
+        The config with `weights` one of "none", "imagenet" or a file's path, and the
+        folder of the pretraining run, or None where the weights are no run's.
+
+    Raises:
+        UserError: the run is unfinished, no pretraining run, or of another backbone.
+    """
+    if config.weights in ("none", "imagenet") or not Path(config.weights).is_dir():
+        return config, None
+    folder = Path(config.weights)
+    made = runs.finished(folder, command="pretrain")["config"]["backbone"]
+    if made["name"] != config.name:
+        raise UserError(
+            f"--backbone-weights {folder}: pretrained a {made['name']}, not a {config.name}; "
+            f"use --backbone {made['name']} or another run"
+        )
+    return dataclasses.replace(config, weights=str(folder / BACKBONE_FILE)), folder
+
+
+def arm_of(config, pretrained):
+    """The usual name of a comparison's arm: random, imagenet, file, ssl, ssl_imagenet."""
+    if pretrained is None:
+        return {"none": "random", "imagenet": "imagenet"}.get(config.weights, "file")
+    start = runs.read_json(pretrained / "status.json")["config"]["backbone"]["weights"]
+    return "ssl" if start == "none" else "ssl_imagenet"
+
+
+def load_classifier(folder):
+    """The classifier of a finished fine-tuning run.
+
+    The network is built in code from the run's config and only its weights are read, so
+    a file from a stranger runs nothing.
+
+    Returns:
+        `keras.Model` as from `classifier.build`, and its `Taxonomy`.
+    """
+    from dermssl.models import backbones, classifier
+
+    folder = Path(folder)
+    config = runs.finished(folder, command="finetune")["config"]
+    names = taxonomy.from_dict(runs.read_json(folder / "taxonomy.json"), folder / "taxonomy.json")
+    backbone = configs.build(configs.Backbone, config["backbone"], folder)
+    backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
+    head = config["finetune"]
+    model = classifier.build(backbone, names, head["head"], head["dropout"])
+    try:
+        model.load_weights(folder / MODEL_FILE)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{folder / MODEL_FILE}: does not hold the weights of this run ({reason}); "
+            "make the run again"
+        ) from error
+    return model, names

@@ -1,0 +1,125 @@
+"""Fine and coarse probabilities for new photos.
+
+    python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
+
+Photos are read, predicted and written batch by batch, so a folder of any size fits in
+memory. Not for diagnosis: the probabilities are those of a research model.
+"""
+
+import sys
+from pathlib import Path
+
+from dermssl import cli, runs
+from dermssl.errors import UserError
+
+
+def run(folder, source, output=None, batch_size=32, on_bad="error"):
+    """Predict photos with a fine-tuned run.
+
+    Args:
+        folder: path of a finished finetune run.
+        source: path of an image, or of a folder that is searched for images.
+        output: path of a CSV, or None for standard output.
+        batch_size: int.
+        on_bad: "error" refuses before predicting; "skip" leaves the photo out and says so.
+
+    Returns:
+        int, the number of photos predicted.
+    """
+    from dermssl.data import decode
+
+    status = runs.finished(folder, command="finetune")
+    files = _files(source)
+    bad = decode.verify_all(files)
+    for _, message in bad if on_bad == "skip" else ():
+        print(f"skipped: {message}", file=sys.stderr)
+    if bad and on_bad == "error":
+        raise UserError(
+            f"{bad[0][1]} ({len(bad)} bad of {len(files)}; --on-bad skip leaves them out)"
+        )
+    files = [file for file in files if file not in {name for name, _ in bad}]
+    tables = _tables(folder, status, files, batch_size)
+    if output is None:
+        _write(tables, sys.stdout)
+    else:
+        with runs.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            _write(tables, file)
+    return len(files)
+
+
+def _files(source):
+    """The photo, or all photos in a folder, sorted."""
+    from dermssl.data.files import SUFFIXES, scan
+
+    if Path(source).is_file():
+        return [str(source)]
+    if not Path(source).exists():
+        raise UserError(f"{source}: not found; give an image or a folder of images")
+    root = Path(source).resolve()
+    files = [str(root / path) for path in scan(root)]
+    if not files:
+        raise UserError(f"{source}: no image in this folder; accepted are {', '.join(SUFFIXES)}")
+    return files
+
+
+def _tables(folder, status, files, batch_size):
+    """A table for each batch: path, the likeliest classes, every probability."""
+    import numpy as np
+    import pandas as pd
+
+    from dermssl.data import pipeline
+    from dermssl.models import classifier, weights
+
+    model, taxonomy = weights.load_classifier(folder)
+    size = status["config"]["backbone"]["image_size"]
+    head = status["config"]["finetune"]["head"]
+    photos = pipeline.Photos(files, size, cache_mb=0)
+    images = pipeline.plain(photos, batch_size, size)
+    for number, batch in enumerate(images):
+        logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
+        p_fine, p_coarse = classifier.probabilities(logits, taxonomy, head)
+        columns = {
+            "path": files[number * batch_size : number * batch_size + len(p_fine)],
+            "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
+            "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
+        }
+        columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
+        columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
+        yield pd.DataFrame(columns)
+
+
+def _write(tables, file):
+    for number, table in enumerate(tables):
+        runs.harmless(table).to_csv(file, index=False, header=number == 0, float_format="%.9g")
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("predict", __doc__)
+    made.add_argument("run", help="folder of a fine-tuned run")
+    made.add_argument("source", metavar="IMAGE_OR_FOLDER")
+    made.add_argument("--output", metavar="F.csv", help="default: standard output")
+    made.add_argument("--batch-size", type=int, default=32, metavar="N")
+    made.add_argument("--on-bad", choices=("error", "skip"), default="error")
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    return made
+
+
+def _run(args):
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size {args.batch_size}; it must be at least 1")
+    if args.output and not Path(args.output).absolute().parent.is_dir():
+        raise UserError(f"--output {args.output}: its folder does not exist; make it first")
+    cli.quiet_tensorflow()
+    count = run(args.run, args.source, args.output, args.batch_size, args.on_bad)
+    if args.output:
+        print(f"{count} photos: {args.output}")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

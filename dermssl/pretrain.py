@@ -1,0 +1,164 @@
+"""Pretrain a backbone with SimCLR on photos without labels.
+
+    python -m dermssl.pretrain --data PHOTOS --backbone efficientnetb1 --epochs 50
+
+Only the training split is used, labels are ignored; validation and test photos, and
+other photos of their lesions and patients, are kept out.
+"""
+
+import math
+
+from dermssl import cli, runs
+from dermssl import config as configs
+from dermssl.errors import UserError
+
+SECTIONS = ("data", "backbone", "pretrain")
+OUTPUT = "outputs/ssl_simclr"
+SHOWN_PAIRS = 8
+
+
+def run(config, dataset=None, overwrite=False):
+    """Pretrain, and leave a run folder with the backbone and its statistics.
+
+    Args:
+        config: dict from `dermssl.config.from_flags`: data, backbone, pretrain, seed, output.
+        dataset: `Dataset` with splits, where the caller has one already.
+        overwrite: bool, replace a different run in the folder.
+
+    Returns:
+        Path of the run's folder: `backbone.weights.h5`, `ssl_stats.json`, `history.csv`,
+        `pool.csv`, `views.png`, `tensorboard/`, `config.toml`, `status.json`.
+
+    Raises:
+        UserError: bad input, before any training.
+        RunFailed: the run diverged or its folder could not be written.
+    """
+    import keras
+
+    from dermssl.data import index, pipeline, splits
+    from dermssl.data.prepare import prepare
+    from dermssl.models import backbones, simclr, weights
+
+    settings, size = config["pretrain"], config["backbone"].image_size
+    start, _ = weights.resolve(config["backbone"])
+    backbones.check(start)
+    dataset = dataset or prepare(config["data"])
+    pool = dataset.subset(index.TRAIN)
+    splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != index.TRAIN])
+    if settings.batch_size > len(pool.index):
+        raise UserError(
+            f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "
+            "training photos; use a smaller batch or more photos"
+        )
+    identity = index.data_hash(dataset)
+    output = config["output"] or OUTPUT
+    with runs.open_run(output, "pretrain", config, identity, overwrite) as made:
+        if made.status["status"] == runs.FINISHED:
+            return made.path
+        keras.utils.set_random_seed(config["seed"])
+        if config["backbone"].mixed_precision:
+            keras.mixed_precision.set_global_policy("mixed_float16")
+        backbone = backbones.build(start)
+        model = simclr.SimCLR(
+            backbone, settings.projection, settings.temperature, seed=config["seed"]
+        )
+        photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
+        runs.write_csv(made / "pool.csv", pool.index)
+        history = _fit(made, model, photos, config)
+        with runs.replacing(made / weights.BACKBONE_FILE) as temporary:
+            backbone.save_weights(temporary)
+        last = history[-1]
+        runs.write_json(
+            made / "ssl_stats.json",
+            {
+                "backbone": start.name,
+                "image_size": size,
+                "photos": len(photos),
+                "epochs": settings.epochs,
+                "loss": last["loss"],
+                "loss_first_epoch": history[0]["loss"],
+                "loss_without_learning": math.log(2 * settings.batch_size - 1),
+                "contrastive_accuracy": last["accuracy"],
+                "chance_accuracy": 1 / (2 * settings.batch_size - 1),
+                "entropy_nats": last["entropy"],
+                "seconds": sum(row["seconds"] for row in history),
+                "photos_per_second": len(photos) * len(history)
+                / sum(row["seconds"] for row in history),
+                "seed": config["seed"],
+                "data_hash": identity,
+                "config_hash": configs.config_hash(config),
+                "versions": runs.versions(),
+            },
+        )  # fmt: skip
+        made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
+    return made.path
+
+
+def _fit(made, model, photos, config):
+    """Compile and train; returns the rows of history.csv."""
+    import keras
+
+    from dermssl.data import augment, contact_sheet, pipeline
+    from dermssl.training import callbacks
+
+    settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
+    steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
+    total = steps * settings.epochs
+    policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
+    data = pipeline.two_views(photos, policy, seed, settings.batch_size, size, total)
+
+    first = next(iter(data)).numpy().astype("uint8")
+    pairs = min(SHOWN_PAIRS, settings.batch_size)
+    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in first])
+
+    warmup = round(settings.warmup * total)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings.learning_rate,
+        total - warmup,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(optimizer=optimizer, jit_compile=False)
+    rows = []
+    model.fit(
+        data,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            callbacks.StopOnNaN(made),
+            callbacks.Progress("SimCLR pretraining", settings.epochs, steps, ("loss", "accuracy")),
+            callbacks.History(made, "pretrain", rows),
+            keras.callbacks.TensorBoard(made / "tensorboard", write_graph=False),
+        ],
+    )
+    return rows
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("pretrain", __doc__)
+    configs.add_flags(made, *SECTIONS)
+    return made
+
+
+def _run(args):
+    cli.quiet_tensorflow()
+    path = run(configs.from_flags(args, *SECTIONS), overwrite=args.overwrite)
+    stats = runs.read_json(path / "ssl_stats.json")
+    print(f"pretrained {stats['backbone']} on {stats['photos']} photos: {path}")
+    print(f"  loss {stats['loss']:.3f} (without learning {stats['loss_without_learning']:.3f}), "
+          f"contrastive accuracy {stats['contrastive_accuracy']:.3f}")  # fmt: skip
+    print(f"  next: python -m dermssl.finetune --backbone-weights {path} --data ...")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""May these runs be compared? A difference between arms must come from the arm.
+
+Runs of other records, splits, classes or training budget are refused with the first thing that
+differs. A run here is a `compared.Member`, a model a `compared.Model`.
+"""
+
+from dermssl.errors import UserError
+
+# Settings of a run that may differ between arms, or that train nothing.
+FREE = (
+    "finetune.labels_per_class", "finetune.label_fraction", "finetune.predict", "backbone.weights",
+)  # fmt: skip
+
+
+def check_data(first, other, split):
+    """Same classes, same records in the same splits, same truth, or the first difference."""
+    refuse = f"{first.path} and {other.path} can't be compared:"
+    a, b = first.predictions.taxonomy, other.predictions.taxonomy
+    for name in ("fine", "parents", "malignancy"):
+        if getattr(a, name) != getattr(b, name):
+            there, here = (", ".join(getattr(each, name)) for each in (a, b))
+            raise UserError(f"{refuse} taxonomy, {name}: {there} there, {here} here")
+    rows = [each.predictions.table.set_index("path") for each in (first, other)]
+    both = rows[0].index.intersection(rows[1].index)
+    crossed = rows[0].loc[both, "split"] != rows[1].loc[both, "split"]
+    if crossed.any():
+        path = both[crossed][0]
+        there, here = (each.loc[path, "split"] for each in rows)
+        raise UserError(
+            f"{refuse} record '{path}' is in {there} there, in {here} here "
+            f"({crossed.sum()} such records); use one --split-seed"
+        )
+    scored = [each[each["split"] == split] for each in rows]
+    lone = scored[0].index.symmetric_difference(scored[1].index)
+    if len(lone):
+        raise UserError(
+            f"{refuse} the {split} split differs, record '{lone[0]}' is in one only "
+            f"({len(scored[0])} records there, {len(scored[1])} here)"
+        )
+    for level in ("fine", "coarse"):
+        wrong = scored[0][level] != scored[1].loc[scored[0].index, level]
+        if wrong.any():
+            path = scored[0].index[wrong][0]
+            there, here = (each.loc[path, level] for each in scored)
+            raise UserError(f"{refuse} record '{path}' is '{there}' there, '{here}' here")
+    if list(scored[0].index) != list(scored[1].index):
+        raise UserError(f"{refuse} the {split} records stand in another order; predict them again")
+    if first.status["data_hash"] != other.status["data_hash"]:
+        raise UserError(
+            f"{refuse} data hash {first.status['data_hash']} there, "
+            f"{other.status['data_hash']} here: photos or their descriptions have changed"
+        )
+
+
+def check_seeds(model):
+    for one, two in zip(model.members, model.members[1:]):
+        if one.status["seed"] == two.status["seed"]:
+            raise UserError(
+                f"{one.path} and {two.path}: both are {model.name}, seed {one.status['seed']}; "
+                "name one of them, or give them an --arm of their own"
+            )
+
+
+def budget_notes(models, allowed):
+    """Arms with the same labels must be tuned alike; other label counts are noted only."""
+    notes, first_of = [], {}
+    for model in models:
+        for member in model.members:
+            first = first_of.setdefault(model.labels, member)
+            shown = _budget_difference(first, member)
+            if not shown:
+                continue
+            if not allowed:
+                raise UserError(
+                    f"{first.path} and {member.path} had different budgets: {shown}; tune them "
+                    "alike, or --allow-different-budget to compare them with a warning"
+                )
+            notes.append(f"Different budgets at {model.labels_text}: {shown} (of {member.path}).")
+    firsts = list(first_of.values())
+    for other in firsts[1:]:
+        shown = _budget_difference(firsts[0], other)
+        if shown:
+            notes.append(f"Budgets differ between label counts, not between their arms: {shown}.")
+    return list(dict.fromkeys(notes))
+
+
+def _budget_difference(first, other):
+    """The settings that differ, as "name is X there and Y here"; "" if none does."""
+    a, b = _budget(first), _budget(other)
+    keys = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+    return "; ".join(f"{key} is {a.get(key)!r} there and {b.get(key)!r} here" for key in keys)
+
+
+def _budget(member):
+    return {
+        f"{section}.{key}": value
+        for section in ("finetune", "backbone")
+        for key, value in member.status["config"].get(section, {}).items()
+        if f"{section}.{key}" not in FREE
+    }

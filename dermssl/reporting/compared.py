@@ -1,0 +1,213 @@
+"""Which runs are compared: found, grouped into models, and refused unless they are alike.
+
+A model is an arm (how the backbone started) with a number of labels; its runs differ in the
+seed only. `alike` refuses runs that differ in anything else.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from dermssl import runs
+from dermssl.data.index import TEST
+from dermssl.errors import UserError
+from dermssl.evaluation import predictions
+from dermssl.reporting import alike
+
+COMMAND = "finetune"
+DEPTH = 3
+TITLES = {
+    "random": "random init",
+    "imagenet": "ImageNet",
+    "ssl": "SimCLR",
+    "ssl_imagenet": "SimCLR from ImageNet",
+}
+SSL = ("ssl", "ssl_imagenet")
+REQUIRED = ("arm", "seed", "n_labels", "config", "data_hash", "config_hash")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One finished run: its folder, status, history, and predictions of the compared split."""
+
+    path: Path
+    status: dict
+    predictions: predictions.Predictions
+    arrays: predictions.Arrays
+    history: pd.DataFrame
+
+    @property
+    def labels(self):
+        """Number of labelled training photos, or "all" where none was held back."""
+        finetune = self.status["config"].get("finetune", {})
+        every = not finetune.get("labels_per_class") and finetune.get("label_fraction", 1.0) == 1.0
+        return "all" if every else int(self.status["n_labels"])
+
+
+@dataclass(frozen=True)
+class Model:
+    """The runs of one arm with one number of labels, ordered by seed."""
+
+    arm: str
+    labels: int | str
+    members: tuple[Member, ...]
+
+    @property
+    def title(self):
+        """The arm as printed; an unknown one as it is."""
+        return TITLES.get(self.arm, self.arm)
+
+    @property
+    def name(self):
+        """The arm and its labels, e.g. "SimCLR, 70 labels"."""
+        return f"{self.title}, {self.labels_text}"
+
+    @property
+    def labels_text(self):
+        """The labels as printed, e.g. "70 labels" or "all 6,006 labels"."""
+        n = f"{int(self.members[0].status['n_labels']):,}"
+        plural = "label" if n == "1" else "labels"
+        return f"all {n} {plural}" if self.labels == "all" else f"{n} {plural}"
+
+    @property
+    def seeds(self):
+        """The training seeds, ascending."""
+        return tuple(member.status["seed"] for member in self.members)
+
+    @property
+    def arrays(self):
+        """`predictions.Arrays` of each seed."""
+        return [member.arrays for member in self.members]
+
+    @property
+    def starts(self):
+        """The weights that the backbones began from, e.g. pretraining runs, without repeats."""
+        every = (m.status["config"].get("backbone", {}).get("weights", "") for m in self.members)
+        return tuple(dict.fromkeys(every))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared, and what was noticed on the way.
+
+    Attributes:
+        models: tuple of `Model`, fewest labels first, arms in the order of `TITLES`.
+        split: the split whose predictions are scored.
+        failures: (path, status dict) of each run that isn't finished and was left out.
+        notes: sentences on budgets that differ.
+    """
+
+    models: tuple[Model, ...]
+    split: str
+    failures: tuple = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def members(self):
+        """Every run, in the order of the models."""
+        return [member for model in self.models for member in model.members]
+
+    @property
+    def taxonomy(self):
+        """The `Taxonomy` that all runs share."""
+        return self.members[0].predictions.taxonomy
+
+    @property
+    def labels(self):
+        """The numbers of labels, ascending, "all" last."""
+        return tuple(dict.fromkeys(model.labels for model in self.models))
+
+    @property
+    def arms(self):
+        """The arms, in the order of `TITLES`, unknown ones after."""
+        return tuple(sorted({model.arm for model in self.models}, key=_order))
+
+    def at(self, labels):
+        """The models with this number of labels."""
+        return [model for model in self.models if model.labels == labels]
+
+
+def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=False):
+    """Find the runs under `paths`, check that they can be compared, group them into models.
+
+    Args:
+        paths: run folders, or folders that hold some up to three levels down.
+        split: the split to score.
+        skip_unfinished: leave out runs that didn't finish instead of refusing.
+        allow_different_budget: note different fine-tuning settings instead of refusing.
+
+    Returns:
+        `Compared`.
+    """
+    finished, failures = [], []
+    for path in find(paths):
+        status = runs.read_json(path / "status.json")
+        if skip_unfinished and status.get("status") != runs.FINISHED:
+            failures.append((path, status))
+        else:
+            finished.append(_member(path, split))
+    if not finished:
+        raise UserError(f"no finished fine-tuning run among {len(failures)}; nothing to compare")
+    first = finished[0]
+    for other in finished[1:]:
+        alike.check_data(first, other, split)
+    groups = {}
+    for member in finished:
+        groups.setdefault((member.status["arm"], member.labels), []).append(member)
+    models = [
+        Model(arm, labels, tuple(sorted(members, key=lambda m: m.status["seed"])))
+        for (arm, labels), members in groups.items()
+    ]
+    for model in models:
+        alike.check_seeds(model)
+    models.sort(key=lambda m: (m.labels == "all", m.members[0].status["n_labels"], *_order(m.arm)))
+    notes = alike.budget_notes(models, allow_different_budget)
+    return Compared(tuple(models), split, tuple(failures), tuple(notes))
+
+
+def find(paths):
+    """Folders of fine-tuning runs, each once, in a fixed order."""
+    found = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; give the folder of a fine-tuning run")
+        below = [path, *_folders(path, DEPTH)]
+        here = [folder for folder in below if _is_run(folder)]
+        if not here:
+            raise UserError(
+                f"{path}: no fine-tuning run there, {DEPTH} folders deep "
+                f"(no status.json of command {COMMAND}); run python -m dermssl.finetune first"
+            )
+        found += here
+    return list({folder.resolve(): folder for folder in found}.values())
+
+
+def _folders(path, depth):
+    if depth == 0:
+        return
+    for child in sorted(path.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            yield child
+            yield from _folders(child, depth - 1)
+
+
+def _is_run(folder):
+    file = folder / "status.json"
+    return file.is_file() and runs.read_json(file).get("command") == COMMAND
+
+
+def _member(path, split):
+    found = predictions.read(path)
+    for key in REQUIRED:
+        if key not in found.status:
+            raise UserError(f"{path}/status.json: no '{key}'; make the run again")
+    arrays = found.arrays(split)
+    if (arrays.y_coarse < 0).all():
+        raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
+    return Member(path, found.status, found, arrays, predictions.read_history(path))
+
+
+def _order(arm):
+    known = list(TITLES)
+    return (known.index(arm) if arm in TITLES else len(known), arm)

@@ -1,0 +1,79 @@
+"""Markdown from a template, and the same as one HTML file that needs nothing else.
+
+Text that comes from outside (class titles, arms, paths) is escaped on its way into the
+template, so a class named `<script>` or `a|b` is printed as that.
+"""
+
+import base64
+import mimetypes
+import re
+from pathlib import Path
+
+import jinja2
+
+from dermssl import runs
+from dermssl.reporting import sentences
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template, **context):
+    """The text of a template in `templates/`; a name it lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(("html",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        md=escaped,
+        code=code,
+        number=sentences.number,
+        estimate=sentences.estimate,
+        duration=sentences.duration,
+    )
+    return environment.get_template(template).render(**context)
+
+
+def write(path, template, **context):
+    """Write `path` (.md) from a template, and beside it the same page as .html.
+
+    Returns:
+        Path of the Markdown file.
+    """
+    path = Path(path)
+    text = render(template, **context)
+    runs.write_text(path, text)
+    runs.write_text(path.with_suffix(".html"), to_html(text, path.parent))
+    return path
+
+
+def to_html(text, folder):
+    """A page without links: Markdown with its pictures, found in `folder`, put inside."""
+    import markdown
+
+    body = markdown.markdown(text, extensions=["tables", "sane_lists", "fenced_code"])
+    body = re.sub(r'src="([^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
+    body = body.replace("<table>", '<div class="scroll"><table>')
+    body = body.replace("</table>", "</table></div>")
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return render("page.html", title=title[1] if title else "report", body=body)
+
+
+def escaped(text):
+    """Text that Markdown prints as it is, also in a table; HTML in it stays text."""
+    text = " ".join(str(text).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|#!])", r"\\\1", re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))
+
+
+def code(text):
+    """Text as inline code; a backtick in it would end it, so it becomes a quote."""
+    return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "¦") + "`"
+
+
+def _data(path):
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -1,0 +1,127 @@
+"""Results as rows: one a run, failures too, in a CSV that is whole at any moment."""
+
+import contextlib
+import fcntl
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from dermssl import runs
+from dermssl.errors import RunFailed, UserError
+from dermssl.evaluation.metrics import SUMMARY
+from dermssl.evaluation.predictions import plain
+
+NOT_AVAILABLE = "n/a"
+# Read back as text whatever they look like: a hash such as 12e456789012 isn't a number.
+TEXT = (
+    "run", "command", "status", "reason", "arm", "backbone", "split",
+    "config_hash", "data_hash", "versions", "unfrozen_layers",
+)  # fmt: skip
+COUNTS = ("n", "n_fine", "n_coarse")
+METRICS = tuple(name for name in SUMMARY if name not in COUNTS)
+
+
+def row(path, status, split="", counts=None, intervals=None):
+    """One run as a flat dict of strings and numbers, for a line of a results file.
+
+    Args:
+        path: the run's folder.
+        status: dict, from its status.json. A run that failed is a row too, without metrics.
+        split: the split that was scored.
+        counts: dict with `n`, `n_fine`, `n_coarse`, or None.
+        intervals: dict of metric name -> `Interval`, or None.
+
+    Returns:
+        dict with the same keys for every run: what it is, what it cost, and for each metric
+        NAME, NAME_low and NAME_high, NaN where undefined.
+    """
+    backbone = status.get("config", {}).get("backbone", {})
+    counts, intervals = counts or {}, intervals or {}
+    found = {
+        "run": str(path),
+        "command": status.get("command", ""),
+        "status": status.get("status", ""),
+        "reason": status.get("reason") or "",
+        "arm": status.get("arm", ""),
+        "seed": status.get("seed", math.nan),
+        "n_labels": status.get("n_labels", math.nan),
+        "backbone": backbone.get("name", ""),
+        "image_size": backbone.get("image_size", math.nan),
+        "config_hash": status.get("config_hash", ""),
+        "data_hash": status.get("data_hash", ""),
+        "versions": "; ".join(f"{k} {v}" for k, v in status.get("versions", {}).items()),
+        "seconds": status.get("seconds", math.nan),
+        "parameters": status.get("parameters", math.nan),
+        "trainable_parameters": status.get("trainable_parameters", math.nan),
+        "unfrozen_layers": " ".join(status.get("unfrozen_layers", ())),
+        "split": split,
+    }
+    found |= {name: counts.get(name, math.nan) for name in COUNTS}
+    for name in METRICS:
+        found |= bounds(name, intervals.get(name))
+    return found
+
+
+def bounds(name, interval):
+    """An interval as three cells: NAME, NAME_low, NAME_high; NaN for None."""
+    if interval is None:
+        return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def write_rows(path, rows):
+    """Write a list of dicts as CSV, whole or not at all; NaN and None become "n/a"."""
+    cells = pd.DataFrame(rows).astype(object)
+    runs.write_csv(path, cells.where(cells.notna(), NOT_AVAILABLE))
+
+
+def append_row(path, row):
+    """Add a row to a CSV; a kill leaves the file with it or without it, never half of it.
+
+    Two processes may append to one file: each waits for the other. A column that is new, in
+    the file or in the row, is "n/a" where it has no value.
+    """
+    path = Path(path)
+    with _alone(path):
+        before = _cells(path).to_dict("records") if path.exists() else []
+        write_rows(path, [*before, row])
+
+
+def read_rows(path):
+    """The rows of a results file as a DataFrame; "n/a" is NaN, text columns are text."""
+    return _cells(Path(path)).infer_objects()
+
+
+def _cells(path):
+    try:
+        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror})") from error
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: not a whole CSV file ({error}); remove it") from error
+    found = found.map(plain).rename(columns=plain).astype(object)
+    for column in found.columns.difference(TEXT):
+        found[column] = pd.Series(map(_value, found[column]), dtype=object)
+    return found
+
+
+def _value(cell):
+    """A number where the text is one. A number read as text would be escaped as a formula."""
+    if cell in ("", NOT_AVAILABLE):
+        return math.nan
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(cell)
+    return cell
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Hold a lock beside `path`. It isn't the run's own, which the caller may hold already."""
+    try:
+        with open(path.with_name(f".{path.name}.lock"), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error

@@ -1,0 +1,207 @@
+"""The numbers of a report: every metric of a model with its interval, and differences.
+
+A model here is a list of `predictions.Arrays`, one a training seed, all of the same records.
+Nothing is decided in this module; `statistics` says what an interval means.
+"""
+
+import numpy as np
+import pandas as pd
+
+from dermssl.evaluation import calibration, confusion, metrics, statistics
+
+HEADLINE = (
+    "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
+)  # fmt: skip
+PRIMARY = HEADLINE[0]
+NAMES = {
+    "balanced_accuracy": "balanced accuracy",
+    "fine_accuracy": "fine accuracy",
+    "coarse_accuracy": "coarse accuracy",
+    "coarse_balanced_accuracy": "coarse balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC-AUC",
+    "coarse_roc_auc": "coarse ROC-AUC",
+    "malignant_auc": "malignant ROC-AUC",
+    "malignant_partial_auc": "malignant partial AUC (at most 0.2)",
+    "melanoma_sensitivity": "melanoma sensitivity at 0.9 specificity",
+    "log_loss": "log loss (nats)",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+    "full_path_accuracy": "both levels right",
+    "tree_distance": "tree distance",
+    "coarse_given_wrong_fine": "coarse right where fine is wrong",
+}
+CLASS_FIGURES = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
+
+
+def plans(seeds, taxonomy):
+    """`metrics.plan` of each seed, with the coarse probabilities that the run predicted."""
+    return [
+        metrics.plan(seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse)
+        for seed in seeds
+    ]
+
+
+def intervals(seeds, taxonomy, n_resamples=1000, names=None):
+    """An `Interval` for every metric that the taxonomy defines, over records and seeds."""
+    planned = plans(seeds, taxonomy)
+    return {
+        name: statistics.bootstrap_metric(
+            metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options
+        )
+        for name, (metric, y, _, options) in planned[0].items()
+        if names is None or name in names
+    }
+
+
+def differences(a, b, taxonomy, n_resamples=1000, names=HEADLINE):
+    """An `Interval` of a - b for each metric; `a[i]` and `b[i]` are of the same seed."""
+    planned_a, planned_b = plans(a, taxonomy), plans(b, taxonomy)
+    return {
+        name: statistics.paired_difference(
+            metric,
+            y,
+            _column(planned_a, name),
+            _column(planned_b, name),
+            a[0].groups,
+            n_resamples=n_resamples,
+            **options,
+        )
+        for name, (metric, y, _, options) in planned_a[0].items()
+        if name in names
+    }
+
+
+def verdict(name, interval):
+    """What the difference of a metric says of the first model: better, worse, tie, undefined."""
+    return statistics.verdict(interval, name not in statistics.LOWER_IS_BETTER)
+
+
+def spread(seeds, taxonomy):
+    """Standard deviation of each metric over seeds (n - 1); NaN for a single one."""
+    rows = [
+        {name: metrics.POINTS[m](y, p, **options) for name, (m, y, p, options) in plan.items()}
+        for plan in plans(seeds, taxonomy)
+    ]
+    return {name: _deviation([row[name] for row in rows]) for name in rows[0]}
+
+
+def counts(seed):
+    """How much a score rests on: records, labelled ones of both levels, independent groups."""
+    labelled = seed.y_coarse >= 0
+    return {
+        "n": len(seed.y),
+        "n_fine": int((seed.y >= 0).sum()),
+        "n_coarse": int(labelled.sum()),
+        "n_groups": len(set(seed.groups[labelled])),
+        "grouped_by": grouped_by(seed.groups[labelled]),
+    }
+
+
+def grouped_by(groups):
+    """What one group is: "patient", "lesion", "photo", or "group" where they are mixed."""
+    kinds = {group.partition("=")[0] for group in groups}
+    words = {"patient_id": "patient", "lesion_id": "lesion", "path": "photo"}
+    return words.get(kinds.pop(), "group") if len(kinds) == 1 else "group"
+
+
+def per_class(seeds, taxonomy, n_resamples=1000):
+    """`metrics.per_class_table`, the mean over seeds, with an interval of the sensitivity.
+
+    A figure that one seed can't define (precision of a class it never names) is NaN.
+    """
+    tables = [metrics.per_class_table(seed.y, seed.p_fine, taxonomy) for seed in seeds]
+    table = tables[0].copy()
+    for figure in CLASS_FIGURES:
+        table[figure] = np.mean([each[figure] for each in tables], axis=0)
+    bounds = [
+        statistics.bootstrap_metric(
+            "mean", None, [_hits(seed, k) for seed in seeds], seeds[0].groups,
+            n_resamples=n_resamples,
+        )
+        for k in range(len(taxonomy.fine))
+    ]  # fmt: skip
+    where = table.columns.get_loc("sensitivity") + 1
+    table.insert(where, "sensitivity_low", [bound.low for bound in bounds])
+    table.insert(where + 1, "sensitivity_high", [bound.high for bound in bounds])
+    return table
+
+
+def matrices(seeds, taxonomy):
+    """Confusion matrices summed over seeds: int64 [F, F] and [C, C]."""
+    fine = (
+        confusion.confusion(seed.y, seed.p_fine.argmax(axis=1), len(taxonomy.fine))
+        for seed in seeds
+    )
+    coarse = (
+        confusion.confusion(seed.y_coarse, seed.p_coarse.argmax(axis=1), len(taxonomy.coarse))
+        for seed in seeds
+    )
+    return sum(fine), sum(coarse)
+
+
+def reliability(seeds, n_bins=10):
+    """`calibration.reliability` of all seeds' predictions pooled."""
+    p = np.concatenate([seed.p_fine for seed in seeds])
+    return calibration.reliability(p, np.concatenate([seed.y for seed in seeds]), n_bins)
+
+
+def roc_curves(seeds, taxonomy):
+    """One-vs-rest ROC curves on a common grid, the mean over seeds.
+
+    Returns:
+        false positive rates float [G], and a dict of fine class -> true positive rates [G],
+        for the classes that have records and aren't alone.
+    """
+    from sklearn.metrics import roc_curve
+
+    grid, curves = np.linspace(0, 1, 201), {}
+    y = seeds[0].y[seeds[0].y >= 0]
+    for k, name in enumerate(taxonomy.fine):
+        if not 0 < (y == k).sum() < len(y):
+            continue
+        each = (roc_curve(y == k, seed.p_fine[seed.y >= 0, k]) for seed in seeds)
+        curves[name] = np.mean([_on_grid(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
+    return grid, curves
+
+
+def table_of_differences(pairs):
+    """Rows of differences.csv from (labels, arm a, arm b, n seeds, differences) tuples."""
+    rows = [
+        {
+            "labels": labels,
+            "a": a,
+            "b": b,
+            "seeds": n_seeds,
+            "metric": name,
+            "difference": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "level": interval.level,
+            "verdict_for_a": verdict(name, interval),
+        }
+        for labels, a, b, n_seeds, found in pairs
+        for name, interval in found.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _on_grid(grid, fpr, tpr):
+    """The curve at each point of the grid, its top where it rises straight up."""
+    last = len(fpr) - 1 - np.unique(fpr[::-1], return_index=True)[1]
+    curve = np.interp(grid, fpr[last], tpr[last])
+    curve[0] = 0.0
+    return curve
+
+
+def _hits(seed, k):
+    """float [n]: 1 or 0 for a record of class k found or missed, NaN for the others."""
+    return np.where(seed.y == k, (seed.p_fine.argmax(axis=1) == k).astype(float), np.nan)
+
+
+def _column(planned, name):
+    return [plan[name][2] for plan in planned]
+
+
+def _deviation(values):
+    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan

@@ -1,0 +1,228 @@
+"""What the numbers say, in words made by rule: a sentence follows from its interval alone.
+
+"Beats" needs an interval that excludes 0. Everything else is a tie or isn't defined, and what
+the interval doesn't cover (one seed, few records) is said beside it.
+"""
+
+import math
+
+from dermssl.data.index import TEST
+from dermssl.reporting.compared import SSL, TITLES
+from dermssl.reporting.scores import NAMES, verdict
+
+NOT_AVAILABLE = "n/a"
+ENOUGH_SEEDS = 3
+ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
+ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
+UNITS = {"lesion": "lesions", "patient": "patients", "group": "groups"}
+
+
+def number(value, digits=3):
+    """A number with a true minus sign; "n/a" for None or NaN."""
+    if value is None or math.isnan(value):
+        return NOT_AVAILABLE
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def estimate(interval, digits=3):
+    """An interval as a cell of a table: "0.612 (0.570 to 0.651)"."""
+    if interval is None or math.isnan(interval.estimate):
+        return NOT_AVAILABLE
+    if not interval.is_defined:
+        return f"{number(interval.estimate, digits)} (n/a)"
+    low, high = number(interval.low, digits), number(interval.high, digits)
+    return f"{number(interval.estimate, digits)} ({low} to {high})"
+
+
+def duration(seconds):
+    """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
+    if seconds is None or math.isnan(seconds):
+        return NOT_AVAILABLE
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(n, word, words=None):
+    """ "1 seed", "3 seeds", "1,511 photos"."""
+    return f"{n:,} {word if n == 1 else words or word + 's'}"
+
+
+def scope(n_seeds, counts, split):
+    """What a sentence rests on: "3 seeds, 412 test photos of 301 lesions"."""
+    photos = count(counts["n_fine"], f"{split} photo")
+    unit = counts["grouped_by"]
+    if unit != "photo":
+        photos += f" of {count(counts['n_groups'], unit)}"
+    return f"{count(n_seeds, 'seed')}, {photos}"
+
+
+def comparison(a, b, metric, interval, n_seeds, counts, split):
+    """The verdict on model a against model b (of the same labels), as one sentence.
+
+    Args:
+        a, b: `Model`.
+        metric: name of the metric.
+        interval: `Interval` of a - b; None where the two share no seed.
+        n_seeds: seeds that both have.
+        counts: dict, from `scores.counts`.
+        split: name of the split.
+    """
+    name, where = NAMES[metric], f"With {a.labels_text}"
+    if interval is None:
+        return f"{where}, {a.title} and {b.title} share no seed, so they aren't compared."
+    basis = scope(n_seeds, counts, split)
+    if not interval.is_defined:
+        return (
+            f"{where}, nothing can be said of {a.title} against {b.title}: "
+            f"the difference in {name} has no defined interval ({basis})."
+        )
+    digits = _digits(interval)
+    low, high = number(interval.low, digits), number(interval.high, digits)
+    size = number(abs(interval.estimate), digits)
+    level = f"{interval.level:.0%} interval"
+    found = verdict(metric, interval)
+    if found == "better":
+        said = f"{a.title} beats {b.title} by {size} {name} ({level} {low} to {high}; {basis})"
+    elif found == "worse":
+        said = (
+            f"{a.title} is worse than {b.title} by {size} {name} "
+            f"({level} of the difference {low} to {high}; {basis})"
+        )
+    else:
+        said = (
+            f"no difference found between {a.title} and {b.title} in {name}: "
+            f"the {level} {low} to {high} holds 0 (a tie; {basis})"
+        )
+    single = "; with one seed, the variation of training isn't covered" if n_seeds == 1 else ""
+    return f"{where}, {said}{single}."
+
+
+def _digits(interval):
+    """Decimals at which no bound rounds to a 0 that it isn't."""
+    for digits in range(2, 6):
+        bounds = (interval.low, interval.high)
+        if all(bound == 0 or round(bound, digits) != 0 for bound in bounds):
+            return digits
+    return 6
+
+
+def verdict_pairs(compared, baseline):
+    """Which models the opening compares: (a, b) of equal labels.
+
+    The SSL arms against the baseline first, then against ImageNet, then the other arms against
+    the baseline.
+    """
+    pairs = []
+    for labels in compared.labels:
+        models = {model.arm: model for model in compared.at(labels)}
+        ssl = [arm for arm in compared.arms if arm in SSL]
+        rest = [arm for arm in compared.arms if arm not in SSL]
+        wanted = [(arm, baseline) for arm in ssl]
+        wanted += [(arm, "imagenet") for arm in ssl if baseline != "imagenet"]
+        wanted += [(arm, baseline) for arm in rest]
+        pairs += [(models[a], models[b]) for a, b in wanted if a != b and {a, b} <= models.keys()]
+    return pairs
+
+
+def gaps(compared, baseline):
+    """Sentences on arms that aren't there."""
+    said = []
+    if len(compared.arms) < 2:
+        only = TITLES.get(compared.arms[0], compared.arms[0])
+        said.append(f"Only one arm is here ({only}), so nothing is compared.")
+    for labels in compared.labels:
+        models = compared.at(labels)
+        if len(compared.arms) > 1 and baseline not in [model.arm for model in models]:
+            title = TITLES.get(baseline, baseline)
+            text = models[0].labels_text
+            said.append(f"With {text} there is no run of the baseline ({title}).")
+    if "imagenet" not in compared.arms:
+        said.append(
+            "No run from ImageNet weights is here (they need a download, or were not asked for): "
+            "nothing below tells how SSL compares with them."
+        )
+    if not set(compared.arms) & set(SSL):
+        said.append("No self-supervised run is here: nothing below tells what SSL does.")
+    return said
+
+
+def warnings(compared, counts, classes, uneven=()):
+    """What the reader must know before trusting an interval.
+
+    Args:
+        compared: `Compared`.
+        counts: dict, from `scores.counts`.
+        classes: DataFrame, from `scores.per_class`; only its support is read.
+        uneven: (model a, model b, number of shared seeds) of pairs that don't share all seeds.
+
+    Returns:
+        list of sentences.
+    """
+    said = list(compared.notes)
+    few = {len(m.members) for m in compared.models if len(m.members) < ENOUGH_SEEDS}
+    if 1 in few:
+        names = "; ".join(m.name for m in compared.models if len(m.members) == 1)
+        said.append(
+            f"One seed only ({names}): the intervals cover the choice of records, "
+            "not the variation of training. Run at least 3 seeds."
+        )
+    if few - {1}:
+        names = "; ".join(m.name for m in compared.models if 1 < len(m.members) < ENOUGH_SEEDS)
+        said.append(f"Fewer than 3 seeds ({names}): the variation of training is hardly covered.")
+    lone = {}
+    for model in compared.models:
+        if model.arm in SSL and len(model.starts) == 1:
+            lone.setdefault((model.title, model.starts[0]), []).append(model.labels_text)
+    for (title, start), labels in lone.items():
+        said.append(
+            f"{title} ({'; '.join(labels)}): every seed starts from one pretraining run "
+            f"({start or 'not named'}), so the variation of pretraining isn't covered."
+        )
+    for a, b, shared in uneven:
+        said.append(
+            f"{a.name}, and {b.title}: seeds {_list(a.seeds)} and {_list(b.seeds)}; only the "
+            f"{count(shared, 'shared one', 'shared ones')} are compared."
+        )
+    return said + data_warnings(counts, classes, compared.split)
+
+
+def data_warnings(counts, classes, split):
+    """Warnings that one run's records call for; arguments are those of `warnings`."""
+    said = []
+    if split != TEST:
+        said.append(
+            f"These are {split} records. "
+            + (
+                "The models were trained on them"
+                if split == "train"
+                else "Training stopped by them"
+            )
+            + ": the numbers are too good. Use --split test for a result."
+        )
+    small = classes[classes["support"] < ENOUGH_RECORDS]
+    if len(small):
+        names = ", ".join(f"{row.title} ({row.support})" for row in small.itertuples())
+        said.append(
+            f"Classes with fewer than {ENOUGH_RECORDS} {split} records, whose figures hang on "
+            f"single records: {names}."
+        )
+    if counts["n_groups"] < ENOUGH_GROUPS:
+        unit = "records" if counts["grouped_by"] == "photo" else UNITS[counts["grouped_by"]]
+        said.append(
+            f"Only {counts['n_groups']} independent {unit}: the intervals are too narrow below "
+            f"some {ENOUGH_GROUPS}."
+        )
+    if counts["grouped_by"] == "photo":
+        said.append(
+            "The records carry neither patient nor lesion ids: each photo counts as independent. "
+            "If several show one lesion, the intervals are too narrow."
+        )
+    return said
+
+
+def _list(values):
+    return ", ".join(str(value) for value in values)

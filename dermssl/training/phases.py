@@ -1,0 +1,177 @@
+"""Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from dermssl.data import augment, pipeline
+from dermssl.errors import UserError, unknown_name
+from dermssl.losses import focal
+from dermssl.models import freezing
+from dermssl.training import callbacks, metrics
+
+# BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
+NOT_DECAYED = ["bias", "gamma", "beta"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one set of trainable layers.
+
+    Attributes:
+        name: str.
+        epochs: int.
+        learning_rate: float, the peak.
+        depth: int, unfrozen layers of the backbone; 0 none, -1 all.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    depth: int
+
+
+def plan(config):
+    """The phases of a `dermssl.config.Finetune`; one without epochs is left out."""
+    phases = (
+        Phase("frozen", config.frozen_epochs, config.frozen_learning_rate, 0),
+        Phase("unfrozen", config.unfrozen_epochs, config.unfrozen_learning_rate, config.depth),
+    )
+    return [phase for phase in phases if phase.epochs]
+
+
+def check(config):
+    """Refuse fine-tuning settings that could not run."""
+    if config.augmentation not in augment.AUGMENTATIONS:
+        raise unknown_name("--augmentation", config.augmentation, augment.AUGMENTATIONS)
+    if not plan(config):
+        raise UserError("--frozen-epochs and --unfrozen-epochs are both 0; train at least one")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Photos with their class numbers.
+
+    Attributes:
+        photos: `pipeline.Photos`.
+        records: int array (n,), the row of each in the full data set.
+        targets: dict of int arrays (n,): "fine" and "coarse", -1 unknown.
+    """
+
+    photos: pipeline.Photos
+    records: np.ndarray
+    targets: dict
+
+
+def class_weights(config, train, validation, taxonomy):
+    """Per-class weights of both levels, so that every class counts equally.
+
+    In training they are applied once: in the loss (alpha) or as sample weights. In
+    validation each class also counts equally, whatever its share there is: otherwise
+    early stopping would favour the commonest class.
+
+    Returns:
+        alpha: dict of list or None;
+        weights: dict of float arrays (n,) for training, 0 where the label is unknown;
+        held_out: the same for validation.
+    """
+    sizes = {"fine": len(taxonomy.fine), "coarse": len(taxonomy.coarse)}
+    alpha, weights, held_out = {}, {}, {}
+    for level, size in sizes.items():
+        ones = np.ones(size)
+        balanced = focal.balanced_weights(train.targets[level], size)
+        in_loss = balanced if config.class_balance == "alpha" else ones
+        in_samples = balanced if config.class_balance == "sample_weights" else ones
+        alpha[level] = balanced.tolist() if config.class_balance == "alpha" else None
+        weights[level] = _per_record(in_samples, train.targets[level])
+        equal = ones
+        if config.class_balance != "none":
+            equal = focal.balanced_weights(validation.targets[level], size)
+        # The loss multiplies by alpha again, so that is divided out. A class without a
+        # training label has alpha 0: its loss is 0 anyway.
+        equal = np.divide(equal, in_loss, out=np.zeros(size), where=in_loss > 0)
+        held_out[level] = _per_record(equal, validation.targets[level])
+    return alpha, weights, held_out
+
+
+def _per_record(per_class, labels):
+    return np.where(labels >= 0, per_class[np.maximum(labels, 0)], 0.0)
+
+
+def run_phases(run, model, train, validation, taxonomy, config, seed, size, title):
+    """Train `model` through the phases of `config`; it ends with its best weights.
+
+    Args:
+        run: `runs.Run`, gets history.csv and tensorboard/.
+        model: classifier from `models.classifier.build`, with a layer named "backbone".
+        train, validation: `Labels`.
+        taxonomy: `Taxonomy`.
+        config: `dermssl.config.Finetune`.
+        seed, size: int.
+        title: str, for the progress line.
+
+    Returns:
+        list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
+    """
+    alpha, weights, equal = class_weights(config, train, validation, taxonomy)
+    policy = augment.AUGMENTATIONS[config.augmentation]
+    steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
+    held_out = pipeline.plain(validation.photos, config.batch_size, size, validation.targets, equal)
+    rows, manifests, done = [], {}, 0
+    for phase in plan(config):
+        manifests[phase.name] = freezing.set_depth(
+            model.get_layer("backbone"), phase.depth, batchnorm=config.batchnorm
+        )
+        compile_phase(model, phase, steps, alpha, config, taxonomy)
+        last = done + phase.epochs * steps
+        data = pipeline.labelled(
+            train.photos, train.records, train.targets, weights, policy, seed,
+            config.batch_size, size, steps=last, start=done,
+        )  # fmt: skip
+        done = last
+        model.fit(
+            data,
+            epochs=phase.epochs,
+            steps_per_epoch=steps,
+            validation_data=held_out,
+            shuffle=False,
+        verbose=0,
+            callbacks=[
+                callbacks.StopOnNaN(run),
+                callbacks.Progress(
+                    f"{title}, {phase.name}", phase.epochs, steps,
+                    ("loss", "val_fine_balanced_accuracy"),
+                ),
+                callbacks.History(run, phase.name, rows),
+                keras.callbacks.TensorBoard(run / "tensorboard" / phase.name, write_graph=False),
+                keras.callbacks.EarlyStopping(
+                    "val_loss", mode="min", patience=config.patience, restore_best_weights=True
+                ),
+            ],
+        )  # fmt: skip
+    return rows, manifests
+
+
+def compile_phase(model, phase, steps, alpha, config, taxonomy):
+    """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
+    optimizer = keras.optimizers.AdamW(
+        keras.optimizers.schedules.CosineDecay(phase.learning_rate, phase.epochs * steps),
+        weight_decay=config.weight_decay,
+    )
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    # Without a hierarchy the coarse level repeats the fine one and would count it twice.
+    coarse_weight = config.coarse_weight if taxonomy.has_hierarchy else 0.0
+    model.compile(
+        optimizer,
+        loss={level: focal.SparseFocalLoss(config.gamma, alpha[level]) for level in alpha},
+        loss_weights={"fine": 1.0, "coarse": coarse_weight},
+        metrics={
+            "fine": [
+                metrics.KnownAccuracy(),
+                metrics.BalancedAccuracy(len(taxonomy.fine)),
+            ],
+            "coarse": [metrics.KnownAccuracy()],
+        },
+        jit_compile=False,  # XLA on a CPU is several times slower here
+    )
