@@ -57,7 +57,7 @@ def run(tables, output, overwrite=False):
     """
     import keras
 
-    from dermssl import finetune, model_comparison, pretrain
+    from dermssl import finetune, pretrain
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones
 
@@ -84,6 +84,8 @@ def run(tables, output, overwrite=False):
             path = finetune.run(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
             folders.append(path)
         done, spent = done + job.work, spent + time.time() - before
+    from dermssl import model_comparison
+
     report = model_comparison.run(folders, output=output / "model_comparison")
     _say(f"done in {_minutes(time.time() - started)}")
     return report

@@ -43,7 +43,7 @@ class Arrays(NamedTuple):
     groups: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """A finished run's predictions.
 

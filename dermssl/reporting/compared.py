@@ -27,7 +27,7 @@ SSL = ("ssl", "ssl_imagenet")
 REQUIRED = ("arm", "seed", "n_labels", "config", "data_hash", "config_hash")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tables have no single truth value to compare by
 class Member:
     """One finished run: its folder, status, history, and predictions of the compared split."""
 
@@ -45,7 +45,7 @@ class Member:
         return "all" if every else int(self.status["n_labels"])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """The runs of one arm with one number of labels, ordered by seed."""
 
@@ -87,7 +87,7 @@ class Model:
         return tuple(dict.fromkeys(every))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compared:
     """What is compared, and what was noticed on the way.
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import jinja2
 
 from dermssl import runs
+from dermssl.errors import UserError
+from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import sentences
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -62,11 +64,43 @@ def to_html(text, folder):
     return render("page.html", title=title[1] if title else "report", body=body)
 
 
+def folder_for(path):
+    """The folder to write into, made if it is missing."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {folder}: can't be made ({error.strerror}); choose another folder"
+        ) from error
+    return folder
+
+
+def class_rows(classes):
+    """Rows of a class table as dicts: `scores.per_class`, its interval as text, and `few`."""
+    return [
+        {
+            **row,
+            "sensitivity_text": sentences.estimate(
+                Interval(row["sensitivity"], row["sensitivity_low"], row["sensitivity_high"])
+            ),
+            "few": row["support"] < sentences.ENOUGH_RECORDS,
+        }
+        for row in classes.to_dict("records")
+    ]
+
+
+def versions(status):
+    """The versions of a run on one line."""
+    return ", ".join(f"{name} {text}" for name, text in status.get("versions", {}).items())
+
+
 def escaped(text):
     """Text that Markdown prints as it is, also in a table; HTML in it stays text."""
     text = " ".join(str(text).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|#!])", r"\\\1", re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text))
+    # An underscore inside a word is no markup; patient_id stays readable in the source.
+    return re.sub(r"[\\`*\[\]|#!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def code(text):

@@ -70,9 +70,12 @@ def bounds(name, interval):
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def write_rows(path, rows):
-    """Write a list of dicts as CSV, whole or not at all; NaN and None become "n/a"."""
-    cells = pd.DataFrame(rows).astype(object)
+def write_rows(path, rows, columns=None):
+    """Write a list of dicts as CSV, whole or not at all; NaN and None become "n/a".
+
+    `columns` gives the header where there may be no row to take it from.
+    """
+    cells = pd.DataFrame(rows, columns=columns).astype(object)
     runs.write_csv(path, cells.where(cells.notna(), NOT_AVAILABLE))
 
 

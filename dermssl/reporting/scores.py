@@ -5,8 +5,8 @@ Nothing is decided in this module; `statistics` says what an interval means.
 """
 
 import numpy as np
-import pandas as pd
 
+from dermssl.data.index import VALIDATION
 from dermssl.evaluation import calibration, confusion, metrics, statistics
 
 HEADLINE = (
@@ -146,6 +146,23 @@ def reliability(seeds, n_bins=10):
     return calibration.reliability(p, np.concatenate([seed.y for seed in seeds]), n_bins)
 
 
+def tempered(found, seed):
+    """The temperature that suits the validation split, and `seed` as it changes by it.
+
+    Returns:
+        (`calibration.Temperature`, `Arrays`), or (None, None) where validation has no labels.
+    """
+    if VALIDATION not in set(found.table["split"]):
+        return None, None
+    held_out = found.arrays(VALIDATION)
+    if (held_out.y < 0).all():
+        return None, None
+    p = held_out.p_fine
+    logits = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
+    fitted = calibration.fit_temperature(logits, held_out.y)
+    return fitted, seed._replace(p_fine=calibration.apply_temperature(seed.p_fine, fitted))
+
+
 def roc_curves(seeds, taxonomy):
     """One-vs-rest ROC curves on a common grid, the mean over seeds.
 
@@ -163,27 +180,6 @@ def roc_curves(seeds, taxonomy):
         each = (roc_curve(y == k, seed.p_fine[seed.y >= 0, k]) for seed in seeds)
         curves[name] = np.mean([_on_grid(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
     return grid, curves
-
-
-def table_of_differences(pairs):
-    """Rows of differences.csv from (labels, arm a, arm b, n seeds, differences) tuples."""
-    rows = [
-        {
-            "labels": labels,
-            "a": a,
-            "b": b,
-            "seeds": n_seeds,
-            "metric": name,
-            "difference": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-            "level": interval.level,
-            "verdict_for_a": verdict(name, interval),
-        }
-        for labels, a, b, n_seeds, found in pairs
-        for name, interval in found.items()
-    ]
-    return pd.DataFrame(rows)
 
 
 def _on_grid(grid, fpr, tpr):

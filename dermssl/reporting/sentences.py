@@ -14,7 +14,6 @@ NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
-UNITS = {"lesion": "lesions", "patient": "patients", "group": "groups"}
 
 
 def number(value, digits=3):
@@ -51,13 +50,17 @@ def count(n, word, words=None):
     return f"{n:,} {word if n == 1 else words or word + 's'}"
 
 
+def photos(counts, split):
+    """What a score rests on: "412 test photos of 301 lesions"; `counts` of `scores.counts`."""
+    text = count(counts["n_fine"], f"{split} photo")
+    if counts["grouped_by"] != "photo":
+        text += f" of {count(counts['n_groups'], counts['grouped_by'])}"
+    return text
+
+
 def scope(n_seeds, counts, split):
     """What a sentence rests on: "3 seeds, 412 test photos of 301 lesions"."""
-    photos = count(counts["n_fine"], f"{split} photo")
-    unit = counts["grouped_by"]
-    if unit != "photo":
-        photos += f" of {count(counts['n_groups'], unit)}"
-    return f"{count(n_seeds, 'seed')}, {photos}"
+    return f"{count(n_seeds, 'seed')}, {photos(counts, split)}"
 
 
 def comparison(a, b, metric, interval, n_seeds, counts, split):
@@ -124,7 +127,11 @@ def verdict_pairs(compared, baseline):
         wanted = [(arm, baseline) for arm in ssl]
         wanted += [(arm, "imagenet") for arm in ssl if baseline != "imagenet"]
         wanted += [(arm, baseline) for arm in rest]
-        pairs += [(models[a], models[b]) for a, b in wanted if a != b and {a, b} <= models.keys()]
+        said = {}  # a pair is told once, the way round that comes first
+        for a, b in wanted:
+            if a != b and {a, b} <= models.keys():
+                said.setdefault(frozenset((a, b)), (models[a], models[b]))
+        pairs += said.values()
     return pairs
 
 
@@ -211,9 +218,8 @@ def data_warnings(counts, classes, split):
             f"single records: {names}."
         )
     if counts["n_groups"] < ENOUGH_GROUPS:
-        unit = "records" if counts["grouped_by"] == "photo" else UNITS[counts["grouped_by"]]
         said.append(
-            f"Only {counts['n_groups']} independent {unit}: the intervals are too narrow below "
+            f"Only {count(counts['n_groups'], 'independent ' + counts['grouped_by'])}: the intervals are too narrow below "
             f"some {ENOUGH_GROUPS}."
         )
     if counts["grouped_by"] == "photo":

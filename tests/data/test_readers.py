@@ -61,9 +61,12 @@ LAYOUTS = {
         "flat",
     ),
     "loose photos are unlabelled": (
-        {"nv/a.jpg": None, "b.jpg": None}, {}, [("b.jpg", "", ""), ("nv/a.jpg", "nv", "nv")], "flat",
+        {"nv/a.jpg": None, "b.jpg": None},
+        {}, [("b.jpg", "", ""), ("nv/a.jpg", "nv", "nv")], "flat",
     ),
-    "only photos": ({"b.jpg": None, "a.jpg": None}, {}, [("a.jpg", "", ""), ("b.jpg", "", "")], None),
+    "only photos": (
+        {"b.jpg": None, "a.jpg": None}, {}, [("a.jpg", "", ""), ("b.jpg", "", "")], None,
+    ),
     "only images/": ({"images/a.jpg": None}, {}, [("images/a.jpg", "", "")], None),
     "folders read as unlabelled": (
         {"nv/a.jpg": None}, {"format": "unlabelled"}, [("nv/a.jpg", "", "")], None,
@@ -82,7 +85,8 @@ LAYOUTS = {
         {}, [("b.jpg", "mel", "mel"), ("x/a.jpg", "nv", "nv")], "flat",
     ),
     "tabs, with commas in the rows and in a column's name": (
-        {"a.jpg": None, "labels.csv": "filename\tlabel\tnote (a, b, c, d)\na.jpg\tnv, atypical\t1,2\n"},
+        {"a.jpg": None, "labels.csv":
+         "filename\tlabel\tnote (a, b, c, d)\na.jpg\tnv, atypical\t1,2\n"},
         {}, [("a.jpg", "nv, atypical", "nv, atypical")], "flat",
     ),
     "NA and None are text, blank is unlabelled": (
@@ -131,7 +135,8 @@ LAYOUTS = {
     "HAM10000: parts, masks, usual folders first": (
         {"HAM10000_images_part_1/I_1.jpg": None, "HAM10000_images_part_2/I_2.jpg": None,
          "other/I_1.jpg": None, "masks/I_1.png": None,
-         "HAM10000_metadata.csv": HAM + "H1,I_1,mel,histo,40.0,male,unknown\nH2,I_2,nv,,,unknown,\n"},
+         "HAM10000_metadata.csv": HAM
+         + "H1,I_1,mel,histo,40.0,male,unknown\nH2,I_2,nv,,,unknown,\n"},
         {},
         [("HAM10000_images_part_1/I_1.jpg", "mel", "melanocytic"),
          ("HAM10000_images_part_2/I_2.jpg", "nv", "melanocytic")], "ham10000",
@@ -382,14 +387,15 @@ SECOND = {
 }
 
 
-@pytest.mark.parametrize("layout", ["folders", "labels"])
-@pytest.mark.parametrize("place", SECOND)
-def test_second_folder(tmp_path, place, layout):
+@pytest.mark.parametrize(
+    ("layout", "place"),  # the whole of class folders has no second folder: more/ is a class
+    [("labels", place) for place in SECOND]
+    + [("folders", place) for place in SECOND if place != "."],
+)
+def test_second_folder(tmp_path, layout, place):
     root = fill(tmp_path / "data", {"nv/a.jpg": None, "mel/b.jpg": None})
     if layout == "labels":
         fill(root, {"labels.csv": TOP + "nv/a.jpg,nv\nmel/b.jpg,mel\n"})
-    elif place == ".":
-        pytest.skip("with class folders, more/ is a class")
     paths = SECOND[place]
     fill(root, dict.fromkeys(paths))
     dataset = read(root, unlabelled=str(root / place))

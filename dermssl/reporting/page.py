@@ -1,0 +1,200 @@
+"""What stands in the report of a comparison: from its numbers to the template's words."""
+
+import math
+import re
+
+from dermssl import runs as folders
+from dermssl.data.index import SPLITS
+from dermssl.reporting import report, scored, scores, sentences
+from dermssl.reporting.alike import FREE
+
+
+def context(numbers):
+    """The variables of `templates/ssl_analysis_report.md`, but for the command.
+
+    Args:
+        numbers: `scored.Scored`.
+    """
+    compared, counts = numbers.compared, numbers.counts
+    rows = difference_rows(numbers)
+    performance = scored.performance_rows(numbers)
+    return {
+        "compared": compared,
+        "verdicts": verdicts(numbers),
+        "gaps": sentences.gaps(compared, numbers.baseline),
+        "warnings": warnings(numbers),
+        "headline": scores.HEADLINE,
+        "names": scores.NAMES,
+        "models": [
+            model_row(numbers, model, cost) for model, cost in zip(compared.models, performance)
+        ],
+        "basis": f"Scored on {sentences.photos(counts, compared.split)}",
+        "differences": rows,
+        "tested": len(rows),
+        "enough": sentences.ENOUGH_RECORDS,
+        "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
+        "data_hash": compared.members[0].status["data_hash"],
+        "split_text": split_text(compared),
+        "group_text": group_text(compared, counts),
+        "budget": budget(compared),
+        "n_resamples": numbers.n_resamples,
+        "unit": counts["grouped_by"],
+        "seeds": "; ".join(
+            f"{model.name}: {', '.join(map(str, model.seeds))}" for model in compared.models
+        ),
+        "versions": versions(compared),
+        "runs": [
+            {
+                "path": member.path,
+                "name": model.name,
+                "seed": member.status["seed"],
+                "config_hash": member.status["config_hash"],
+            }
+            for model in compared.models
+            for member in model.members
+        ],
+        "failures": [
+            {"path": path, "status": status.get("status"), "reason": status.get("reason")}
+            for path, status in compared.failures
+        ],
+    }
+
+
+def verdicts(numbers):
+    """One sentence a pair, on the primary metric."""
+    said = []
+    for a, b in sentences.verdict_pairs(numbers.compared, numbers.baseline):
+        interval, n_seeds = numbers.difference(a, b, scores.PRIMARY)
+        said.append(
+            sentences.comparison(
+                a, b, scores.PRIMARY, interval, n_seeds, numbers.counts, numbers.compared.split
+            )
+        )
+    return said
+
+
+def warnings(numbers):
+    """All that must be known before an interval is trusted."""
+    compared = numbers.compared
+    first = compared.models[0]
+    classes = numbers.classes[first.arm, first.labels]
+    uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
+    said = sentences.warnings(compared, numbers.counts, classes, uneven)
+    crossing = scored.crossing_groups(compared)
+    if crossing:
+        said.insert(
+            0,
+            f"{sentences.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
+            "in more than one split: the scores partly measure memory.",
+        )
+    if compared.failures:
+        said.append(
+            f"{sentences.count(len(compared.failures), 'run')} did not finish and are left out; "
+            "if they failed because of their arm, the comparison flatters it."
+        )
+    return said
+
+
+def model_row(numbers, model, cost):
+    """A model's cells, classes, picture and cost."""
+    key = (model.arm, model.labels)
+    parameters = cost["parameters"]
+    return {
+        "model": model,
+        "cells": [
+            {"interval": numbers.intervals[key][name], "leads": numbers.leads(model, name)}
+            for name in scores.HEADLINE
+        ],
+        "classes": report.class_rows(numbers.classes[key]),
+        "confusion": confusion_file(model),
+        "seconds_mean": cost["seconds_mean"],
+        "seconds_total": cost["seconds_total"],
+        "parameters": "n/a" if math.isnan(parameters) else f"{parameters:,}",
+    }
+
+
+def difference_rows(numbers):
+    """Rows of the table of differences."""
+    words = {"tie": "tie", "undefined": "n/a"}
+    rows = []
+    for pair in numbers.pairs:
+        for name, interval in pair.found.items():
+            found = scores.verdict(name, interval)
+            rows.append(
+                {
+                    "labels": pair.a.labels_text,
+                    "a": pair.a.title,
+                    "b": pair.b.title,
+                    "metric": name,
+                    "interval": interval,
+                    "n_seeds": pair.n_seeds,
+                    "verdict": words.get(found, f"{pair.a.title} {found}"),
+                }
+            )
+    return rows
+
+
+def confusion_file(model):
+    """The name of a model's picture; arms may hold any character, file names not."""
+    return f"confusion_{re.sub(r'[^A-Za-z0-9]+', '-', model.arm)}_{model.labels}.png"
+
+
+def pretraining_row(row):
+    """A pretraining run with its cost in words."""
+    status = row["status"]
+    if not status:
+        text = "whose status.json isn't here, so its cost isn't known"
+    elif status.get("status") != folders.FINISHED:
+        text = f"now {status.get('status')}"
+    else:
+        settings = status.get("config", {}).get("pretrain", {})
+        text = (
+            f"{sentences.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
+            f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
+        )
+    return {**row, "text": text}
+
+
+def split_text(compared):
+    """How many records each split has."""
+    table = compared.members[0].predictions.table
+    found = [
+        f"{sentences.count(int((table['split'] == name).sum()), f'{name} record')}"
+        for name in SPLITS
+        if (table["split"] == name).any()
+    ]
+    data = compared.members[0].status["config"].get("data", {})
+    seed = f", split seed {data['split_seed']}" if "split_seed" in data else ""
+    return f"{', '.join(found)} in the predictions{seed}."
+
+
+def group_text(compared, counts):
+    """What never crosses two splits, and whether it does."""
+    rule = compared.members[0].status["config"].get("data", {}).get("group_by", "auto")
+    names = {"auto": "patient, else lesion, else photo", "path": "photo"}
+    kept = names.get(rule, rule.removesuffix("_id"))
+    crossing = scored.crossing_groups(compared)
+    seen = "none does here" if not crossing else f"{crossing} do here"
+    return (
+        f"Records of one {kept} must not cross two splits ({seen}); "
+        f"the scored ones form {sentences.count(counts['n_groups'], counts['grouped_by'])}."
+    )
+
+
+def budget(compared):
+    """The settings that all arms shared, on one line."""
+    config = compared.members[0].status["config"]
+    return ", ".join(
+        f"{key} {value}"
+        for section in ("backbone", "finetune")
+        for key, value in config.get(section, {}).items()
+        if f"{section}.{key}" not in FREE
+    )
+
+
+def versions(compared):
+    """The versions of the runs, and whether they differ."""
+    every = list(dict.fromkeys(report.versions(member.status) for member in compared.members))
+    if len(every) == 1:
+        return every[0]
+    return f"runs were made with different versions: {' / '.join(every)}"
