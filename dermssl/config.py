@@ -128,9 +128,12 @@ class Finetune:
     coarse_weight: float = setting(0.5, "weight of the coarse loss against the fine one", low=0.0)
     dropout: float = setting(0.2, "dropout before the head", low=0.0, high=0.99)
     weight_decay: float = setting(1e-4, "decoupled weight decay on kernels", low=0.0, high=1.0)
-    patience: int = setting(
-        10, "epochs without a better validation loss before a phase ends", low=1
+    select_by: str = setting(
+        "balanced_accuracy",
+        "what the best epoch is chosen by, on the validation split",
+        choices=("balanced_accuracy", "loss"),
     )
+    patience: int = setting(10, "epochs without a better one before a phase ends", low=1)
     augmentation: str = setting("skin", "training augmentation (see dermssl.data.augment)")
     predict: str = setting(
         "all",

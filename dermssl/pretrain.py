@@ -99,7 +99,7 @@ def _fit(made, model, photos, config):
     import keras
 
     from dermssl.data import augment, contact_sheet, pipeline
-    from dermssl.training import callbacks
+    from dermssl.training import callbacks, schedules
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
@@ -111,13 +111,8 @@ def _fit(made, model, photos, config):
     pairs = min(SHOWN_PAIRS, settings.batch_size)
     contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in first])
 
-    warmup = round(settings.warmup * total)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else settings.learning_rate,
-        total - warmup,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+    warmup = min(round(settings.warmup * total), total - 1)
+    rate = schedules.warmup_cosine(settings.learning_rate, total, warmup)
     optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer=optimizer, jit_compile=False)

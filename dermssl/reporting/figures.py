@@ -179,7 +179,7 @@ def training_curves(path, history, title):
                 ("val_fine_accuracy", "fine, validation"),
                 ("coarse_accuracy", "coarse, training"),
                 ("val_coarse_accuracy", "coarse, validation"),
-                ("val_balanced_accuracy", "balanced, validation"),
+                ("val_fine_balanced_accuracy", "balanced, validation"),
             ),
         ),
     )

@@ -99,7 +99,7 @@ def comparison(path, compared, intervals, by_seed, basis, chance, name):
 def training_curves(path, compared):
     """Validation loss and balanced accuracy of every run; a column a number of labels."""
     look, columns = looks(compared.arms), compared.labels
-    metrics = (("val_loss", "validation loss"), ("val_balanced_accuracy", "balanced accuracy"))
+    metrics = (("val_loss", "validation loss"), ("val_fine_balanced_accuracy", "balanced accuracy"))
     figure, every = figures.new(
         1 + 4.3 * len(columns), 6.4, len(metrics), len(columns), sharey="row"
     )

@@ -14,7 +14,6 @@ from dermssl.evaluation import metrics
 from dermssl.reporting import results, scores
 from dermssl.reporting.compared import Compared
 
-
 DIFFERENCE_COLUMNS = (
     "labels", "a", "b", "n_seeds", "metric", "difference", "low", "high", "level",
     "n_resamples", "n_dropped", "verdict_for_a",

@@ -206,7 +206,7 @@ def data_warnings(counts, classes, split):
             + (
                 "The models were trained on them"
                 if split == "train"
-                else "Training stopped by them"
+                else "The epoch was chosen by them"
             )
             + ": the numbers are too good. Use --split test for a result."
         )
@@ -218,10 +218,8 @@ def data_warnings(counts, classes, split):
             f"single records: {names}."
         )
     if counts["n_groups"] < ENOUGH_GROUPS:
-        said.append(
-            f"Only {count(counts['n_groups'], 'independent ' + counts['grouped_by'])}: the intervals are too narrow below "
-            f"some {ENOUGH_GROUPS}."
-        )
+        groups = count(counts["n_groups"], f"independent {counts['grouped_by']}")
+        said.append(f"Only {groups}: intervals from fewer than {ENOUGH_GROUPS} are too narrow.")
     if counts["grouped_by"] == "photo":
         said.append(
             "The records carry neither patient nor lesion ids: each photo counts as independent. "

@@ -1,5 +1,6 @@
 """Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -9,10 +10,15 @@ from dermssl.data import augment, pipeline
 from dermssl.errors import UserError, unknown_name
 from dermssl.losses import focal
 from dermssl.models import freezing
-from dermssl.training import callbacks, metrics
+from dermssl.training import callbacks, metrics, schedules
 
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
 NOT_DECAYED = ["bias", "gamma", "beta"]
+# `select_by` -> the name in Keras's logs, and the sign that makes more of it better.
+MONITORS = {"balanced_accuracy": ("val_fine_balanced_accuracy", 1), "loss": ("val_loss", -1)}
+# Share of a phase's steps: Adam's first steps are as large as its rate, whatever the gradient,
+# and would undo what the phase starts from.
+WARMUP = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ def _per_record(per_class, labels):
 
 
 def run_phases(run, model, train, validation, taxonomy, config, seed, size, title):
-    """Train `model` through the phases of `config`; it ends with its best weights.
+    """Train `model` through the phases of `config`.
+
+    It ends with the weights of the best epoch of all phases, on the validation split.
 
     Args:
         run: `runs.Run`, gets history.csv and tensorboard/.
@@ -119,6 +127,8 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.plain(validation.photos, config.batch_size, size, validation.targets, equal)
     rows, manifests, done = [], {}, 0
+    monitor, sign = MONITORS[config.select_by]
+    best, best_weights = -math.inf, model.get_weights()
     for phase in plan(config):
         manifests[phase.name] = freezing.set_depth(
             model.get_layer("backbone"), phase.depth, batchnorm=config.batchnorm
@@ -130,7 +140,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
             config.batch_size, size, steps=last, start=done,
         )  # fmt: skip
         done = last
-        model.fit(
+        history = model.fit(
             data,
             epochs=phase.epochs,
             steps_per_epoch=steps,
@@ -146,19 +156,25 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
                 callbacks.History(run, phase.name, rows),
                 keras.callbacks.TensorBoard(run / "tensorboard" / phase.name, write_graph=False),
                 keras.callbacks.EarlyStopping(
-                    "val_loss", mode="min", patience=config.patience, restore_best_weights=True
+                    monitor, mode="max" if sign > 0 else "min", patience=config.patience,
+                    restore_best_weights=True,
                 ),
             ],
         )  # fmt: skip
+        # With few labels an unfrozen phase often ends worse than the frozen one before it.
+        # The best epoch of all phases is what counts, and what the next phase starts from.
+        phase_best = max(sign * value for value in history.history[monitor])
+        if phase_best > best:
+            best, best_weights = phase_best, model.get_weights()
+        model.set_weights(best_weights)
     return rows, manifests
 
 
 def compile_phase(model, phase, steps, alpha, config, taxonomy):
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
-    optimizer = keras.optimizers.AdamW(
-        keras.optimizers.schedules.CosineDecay(phase.learning_rate, phase.epochs * steps),
-        weight_decay=config.weight_decay,
-    )
+    total = phase.epochs * steps
+    rate = schedules.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     # Without a hierarchy the coarse level repeats the fine one and would count it twice.
     coarse_weight = config.coarse_weight if taxonomy.has_hierarchy else 0.0
