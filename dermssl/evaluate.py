@@ -163,7 +163,7 @@ def _draw(folder, made):
     titles = dict(zip(taxonomy.fine, taxonomy.titles))
     figures.roc(folder / "roc.png", grid, curves, areas, titles, f"ROC curves, {made.split} split")
     ece = sentences.estimate(made.intervals["ece"], 2)
-    shown = [(scores.reliability([made.seed]), f"ECE {ece}")]
+    shown = [(scores.reliability([made.seed]), f"as predicted: ECE {ece}")]
     if made.temperature:
         label = f"after temperature {made.temperature.temperature:.2f}"
         shown.append((scores.reliability([made.tempered]), label))
@@ -188,7 +188,7 @@ def _write_report(folder, made):
         model=model,
         made=made,
         status=status,
-        basis=sentences.scope(1, counts, made.split),
+        basis=sentences.photos(counts, made.split),
         warnings=sentences.data_warnings(counts, made.classes, made.split),
         metrics=[
             (title, made.intervals[name])

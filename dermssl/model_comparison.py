@@ -101,7 +101,7 @@ def _draw(folder, numbers):
         folder / "roc.png",
         found,
         {key: scores.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
-        {key: sentences.estimate(numbers.intervals[key]["roc_auc"], 2) for key in keys},
+        {key: sentences.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
     )
     figures_compared.reliability(
         folder / "reliability.png",
@@ -112,7 +112,8 @@ def _draw(folder, numbers):
     for model in found.models:
         fine, coarse = scores.matrices(model.arrays, taxonomy)
         title = f"{model.name} ({sentences.count(len(model.members), 'seed')})"
-        figures.confusion_pair(folder / page.confusion_file(model), fine, coarse, taxonomy, title)
+        file = folder / page.confusion_file(model)
+        figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
 
 
 def parser():

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dermssl import cli
+from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
 
@@ -57,7 +57,7 @@ def run(tables, output, overwrite=False):
     """
     import keras
 
-    from dermssl import finetune, pretrain
+    from dermssl import finetune, model_comparison, pretrain
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones
 
@@ -72,23 +72,31 @@ def run(tables, output, overwrite=False):
     splits = dataset.index["split"].value_counts().to_dict()
     _say(f"{len(dataset.index)} photos: {', '.join(f'{n} {s}' for s, n in splits.items())}")
     jobs = plan(tables, output, splits)
-    total, done, spent, folders = sum(job.work for job in jobs), 0.0, 0.0, []
+    pretrainings = sum(job.pretrains for job in jobs)
+    _say(f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning")
+    # What an earlier call finished costs nothing, so it must not count as fast work.
+    left, done, spent = sum(job.work for job in jobs if not _is_finished(job)), 0.0, 0.0
     for number, job in enumerate(jobs, start=1):
-        left = f", about {_minutes(spent / done * (total - done))} left" if done else ""
-        _say(f"[{number}/{len(jobs)}] {job.title}{left}")
+        finished = _is_finished(job)
+        pace = f", about {_minutes(spent / done * left)} left in all" if done else ""
+        _say(f"[{number}/{len(jobs)}] {job.title}" + (" (finished before)" if finished else pace))
         keras.backend.clear_session()
         before = time.time()
         if job.pretrains:
             pretrain.run(job.config, dataset=dataset, overwrite=overwrite)
         else:
-            path = finetune.run(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
-            folders.append(path)
-        done, spent = done + job.work, spent + time.time() - before
-    from dermssl import model_comparison
-
+            finetune.run(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
+        if not finished:
+            left, done, spent = left - job.work, done + job.work, spent + time.time() - before
+    folders = [output / job.name for job in jobs if not job.pretrains]
     report = model_comparison.run(folders, output=output / "model_comparison")
     _say(f"done in {_minutes(time.time() - started)}")
     return report
+
+
+def _is_finished(job):
+    status = Path(job.config["output"]) / "status.json"
+    return status.is_file() and runs.read_json(status).get("status") == runs.FINISHED
 
 
 def _with_data(tables, output):

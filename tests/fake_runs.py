@@ -59,11 +59,9 @@ def make(
         "finetune": configs.Finetune(**settings),
         "seed": seed,
     }
-    runs.write_csv(
-        folder / "predictions.csv", predictions.table(table, p_fine, p_coarse, taxonomy)
-    )
+    runs.write_csv(folder / "predictions.csv", predictions.table(table, p_fine, p_coarse, taxonomy))
     runs.write_json(folder / "taxonomy.json", taxonomy.as_dict())
-    runs.write_csv(folder / "history.csv", history(seed))
+    runs.write_csv(folder / "history.csv", history(seed + 10 * len(arm)))
     entry = {
         "status": runs.FINISHED,
         "command": "finetune",

@@ -25,8 +25,9 @@ from dermssl.errors import UserError
 
 COLUMNS = [  # of labels.csv
     *("filename", "label", "coarse", "lesion_id", "patient_id"),
-    *("site", "sex", "age", "skin_tone"),
+    *("site", "sex", "age", "skin_tone", "source"),
 ]
+SOURCE = "synthetic"  # in every row, so that no report takes these for photos of skin
 
 # Lesions of each class in every 50. HAM10000 has 67, 11, 11, 5, 3.3, 1.4 and 1.1 in 100; the
 # two rarest are held at one in 50, which gives at least a dozen lesions of each at n >= 1000.
@@ -153,7 +154,7 @@ def _photos(seed):
             row = {"label": label, "coarse": coarse[label], "lesion_id": f"LES_{lesion:06d}"}
             for _ in range(1 + rng.choice(len(PHOTOS_OF_LESION), p=PHOTOS_OF_LESION)):
                 name = f"images/SYN_{photo:06d}.jpg"
-                yield lesion, {"filename": name, **row, **person, "site": site}
+                yield lesion, {"filename": name, **row, **person, "site": site, "source": SOURCE}
                 photo += 1
             lesion += 1
 

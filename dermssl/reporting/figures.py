@@ -16,6 +16,7 @@ INK, MUTED, GRID = "#1F2933", "#5F6B7A", "#E3E8EE"
 # Okabe & Ito (2008): told apart with any colour vision. Line styles say it once more.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
+FEW_IN_BIN = 10
 ANNOTATED = 12  # classes; beyond, the numbers in a confusion matrix can't be read
 
 
@@ -23,6 +24,7 @@ def new(width, height, rows=1, columns=1, **options):
     """A `Figure` with a flat list of plain axes; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
@@ -47,8 +49,11 @@ def titled(axes, title, x="", y=""):
     axes.grid(True, color=GRID, linewidth=0.8)
 
 
-def draw_confusion(axes, matrix, names, titles, normalised):
-    """A confusion matrix on `axes`; rows are the truth, shares are of the row."""
+def draw_confusion(axes, matrix, names, titles, normalised, repeats=1):
+    """A confusion matrix on `axes`; rows are the truth, shares are of the row.
+
+    `repeats` is how often each record was counted: once a seed.
+    """
     matrix = np.asarray(matrix)
     support = matrix.sum(axis=1)
     shares = np.divide(
@@ -62,7 +67,7 @@ def draw_confusion(axes, matrix, names, titles, normalised):
         if len(names) > ANNOTATED:
             break
         text = "n/a" if np.isnan(value) else (f"{value:.2f}" if normalised else f"{value:,}")
-        dark = not np.isnan(shares[i, j]) and shares[i, j] > 0.55
+        dark = not np.isnan(shares[i, j]) and shares[i, j] > 0.6
         axes.text(
             j, i, text, ha="center", va="center", fontsize=size,
             color="white" if dark else (INK if value else MUTED),
@@ -72,7 +77,8 @@ def draw_confusion(axes, matrix, names, titles, normalised):
         for name, title in zip(names, titles)
     ]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), [f"{t}, n = {n:,}" for t, n in zip(labels, support)])
+    counts = [f"{label}, n = {n // repeats:,}" for label, n in zip(labels, support)]
+    axes.set_yticks(range(len(names)), counts)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", fontsize=10, color=INK)
@@ -88,17 +94,17 @@ def confusion(path, matrix, names, titles, title, normalised=True):
     return save(figure, path)
 
 
-def confusion_pair(path, fine, coarse, taxonomy, title):
+def confusion_pair(path, fine, coarse, taxonomy, title, repeats):
     """The shares of each true class at both levels, side by side."""
     levels = [(fine, taxonomy.fine, taxonomy.titles, "fine")]
     if taxonomy.has_hierarchy:
         levels.append((coarse, taxonomy.coarse, taxonomy.coarse, "coarse"))
     widths = [3.0 + 0.62 * len(names) for _, names, _, _ in levels]
     figure, every = new(
-        sum(widths), 2.4 + 0.62 * len(taxonomy.fine), 1, len(levels), width_ratios=widths
+        sum(widths), 1.5 + 0.62 * len(taxonomy.fine), 1, len(levels), width_ratios=widths
     )
     for axes, (matrix, names, titles, level) in zip(every, levels):
-        draw_confusion(axes, matrix, names, titles, normalised=True)
+        draw_confusion(axes, matrix, names, titles, normalised=True, repeats=repeats)
         axes.set_title(level, loc="left", fontsize=11, color=INK, fontweight="bold")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     return save(figure, path)
@@ -114,29 +120,35 @@ def roc(path, grid, curves, areas, titles, title):
         titles: dict of class name -> its printed name.
         title: of the picture.
     """
-    figure, (axes,) = new(8.4, 5.0)
+    figure, (axes,) = new(9.6, 5.0)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     for k, (name, curve) in enumerate(curves.items()):
         axes.plot(
             grid, curve, linewidth=2, color=PALETTE[k % len(PALETTE)],
             linestyle=STYLES[k // len(PALETTE) % len(STYLES)],
-            label=f"{titles[name]}: {areas[name]}",
+            label=textwrap.shorten(f"{titles[name]}: {areas[name]}", 52),
         )  # fmt: skip
     titled(axes, title, "1 − specificity", "sensitivity")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set_box_aspect(1)
+    axes.set_anchor("W")  # the legend needs the room on the right
     if curves:
-        figure.legend(
-            loc="outside right upper", fontsize=9, frameon=False, labelcolor=INK,
-            title="one class against the rest: AUC", title_fontsize=9, alignment="left",
+        legend = axes.legend(
+            loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=9.5, frameon=False,
+            labelcolor=INK, title="one class against the rest: AUC", alignment="left",
         )  # fmt: skip
+        legend.get_title().set(color=INK, fontsize=9.5)
     else:
         nothing(axes, "no curve: fewer than two classes have records")
     return save(figure, path)
 
 
 def draw_reliability(axes, table, colour, label, marker="o"):
-    """Accuracy against confidence; the area of a point follows its number of records."""
-    filled = table[table["n"] > 0]
+    """Accuracy against confidence; the area of a point follows its number of records.
+
+    Bins of a few records are left out: they jump about and hide the others.
+    """
+    filled = table[table["n"] >= FEW_IN_BIN]
     sizes = 12 + 140 * filled["n"] / max(1, filled["n"].max())
     axes.plot(filled["confidence"], filled["accuracy"], color=colour, linewidth=1.6)
     axes.scatter(
@@ -146,24 +158,28 @@ def draw_reliability(axes, table, colour, label, marker="o"):
     axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=label)
 
 
+def legend_below(axes):
+    """A legend under the panel, where it hides nothing."""
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9.5, frameon=False, labelcolor=INK
+    )
+
+
 def frame_reliability(axes, title):
     """The diagonal of perfect calibration, and the labels."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
     titled(axes, title, "confidence (top probability)", "share that is right")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_box_aspect(1)
 
 
 def reliability(path, curves, title):
     """A reliability diagram; `curves` are (table of `scores.reliability`, label) pairs."""
-    figure, (axes,) = new(6.4, 5.6)
+    figure, (axes,) = new(6.4, 6.2)
     for (table, label), colour, marker in zip(curves, PALETTE, "osD^"):
         draw_reliability(axes, table, colour, label, marker)
     frame_reliability(axes, title)
-    axes.legend(loc="upper left", fontsize=9, frameon=False, labelcolor=INK)
-    axes.text(
-        0.98, 0.02, "points: 10 bins of confidence, larger with more records\nbelow the line: "
-        "over-confident", transform=axes.transAxes, ha="right", fontsize=8, color=MUTED,
-    )  # fmt: skip
+    legend_below(axes)
     return save(figure, path)
 
 

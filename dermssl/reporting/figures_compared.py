@@ -1,8 +1,10 @@
 """Pictures of several models side by side. An arm has the same colour and marker in all."""
 
+import itertools
+
 import numpy as np
 
-from dermssl.reporting import figures
+from dermssl.reporting import figures, sentences
 from dermssl.reporting.compared import TITLES
 from dermssl.reporting.figures import GRID, INK, MUTED
 
@@ -20,7 +22,7 @@ def looks(arms):
 
 
 def comparison(path, compared, intervals, by_seed, basis, chance, name):
-    """One metric of every model, a dot with its interval; a band a number of labels.
+    """One metric of every model, a dot with its interval; a block a number of labels.
 
     Args:
         path: of the PNG.
@@ -33,67 +35,66 @@ def comparison(path, compared, intervals, by_seed, basis, chance, name):
     """
     look, rows, y = looks(compared.arms), [], 0.0
     for labels in compared.labels:
-        models = compared.at(labels)
-        rows.append((y, models[0].labels_text, None))
-        for model in models:
+        rows.append((y, compared.at(labels)[0].labels_text, None))
+        for model in compared.at(labels):
             y += 1.0
             rows.append((y, model.title, model))
-        y += 1.35
-    figure, (axes,) = figures.new(9, 1.5 + 0.4 * (y + 0.6))
+        y += 1.3
+    figure, (axes,) = figures.new(9, 1.4 + 0.4 * (y + 0.5))
+    across = axes.get_yaxis_transform()  # x from 0 to 1 over the axes, y a row
     for y, text, model in rows:
-        side = axes.get_yaxis_transform()
+        style = {"fontweight": "bold", "fontsize": 12.5} if model is None else {"fontsize": 12}
+        axes.text(-0.015, y, text, transform=across, va="center", ha="right", color=INK, **style)
         if model is None:
-            axes.text(
-                -0.205, y, text, transform=side, fontsize=12.5, fontweight="bold", color=INK,
-                va="center", clip_on=False,
-            )  # fmt: skip
             continue
-        key, (colour, marker) = (model.arm, model.labels), look[model.arm]
-        axes.text(-0.012, y, text, transform=side, fontsize=12, color=INK, va="center", ha="right")
-        found, seeds = intervals[key], by_seed[key]
-        if np.isnan(found.estimate):
-            axes.text(chance, y, "  n/a", fontsize=12, color=MUTED, va="center")
-            continue
-        axes.plot([0, 1], [y, y], color=GRID, linewidth=1, zorder=0)
-        if found.is_defined:
-            axes.plot(
-                [found.low, found.high], [y, y], color=colour, linewidth=5, alpha=0.35,
-                solid_capstyle="round", zorder=2,
-            )  # fmt: skip
-        if len(seeds) > 1:
-            axes.scatter(
-                seeds, np.full(len(seeds), y), s=90, marker="|", color=colour, linewidth=1.4,
-                zorder=3,
-            )  # fmt: skip
-        axes.scatter(
-            found.estimate, y, s=105, marker=marker, color=colour, edgecolor="white",
-            linewidth=1.4, zorder=4,
-        )  # fmt: skip
-        right = found.high if found.is_defined else found.estimate
-        axes.annotate(
-            f"{found.estimate:.2f}", (max([right, *seeds]), y), xytext=(12, 0),
-            textcoords="offset points", fontsize=12, color=INK, va="center", fontweight="bold",
+        axes.axhline(y, color=GRID, linewidth=1, zorder=0)
+        key = (model.arm, model.labels)
+        _dot(axes, y, intervals[key], by_seed[key], *look[model.arm])
+        axes.text(
+            1.015, y, sentences.estimate(intervals[key], 2), transform=across, va="center",
+            fontsize=11.5, color=INK,
         )  # fmt: skip
     axes.axvline(chance, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)), zorder=1)
     axes.annotate(
-        "chance", (chance, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
-        textcoords="offset points", fontsize=10, color=MUTED, va="top",
+        "chance", (chance, rows[0][0]), xytext=(5, 0), textcoords="offset points", fontsize=10.5,
+        color=MUTED, va="center",
     )  # fmt: skip
-    axes.set(xlim=(0, 1.0), ylim=(rows[-1][0] + 0.7, -0.7), yticks=[])
+    ends = [value for found in intervals.values() for value in (found.estimate, found.high)]
+    top = np.nanmax([*ends, *itertools.chain(*by_seed.values()), chance])
+    axes.set(xlim=(0, min(1.0, np.ceil(10 * top + 0.3) / 10)), ylim=(rows[-1][0] + 0.6, -0.6))
+    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.tick_params(labelsize=11)
-    axes.set_xlabel(name, fontsize=12, color=INK)
-    axes.set_xticks(np.linspace(0, 1, 6))
     axes.grid(True, axis="x", color=GRID, linewidth=0.8)
+    axes.set_xlabel(name, fontsize=12, color=INK)
     figure.suptitle(
-        f"{name[0].upper()}{name[1:]} by start of the backbone and labels", x=0.01, ha="left",
-        fontsize=14, fontweight="bold", color=INK,
+        f"{name[0].upper()}{name[1:]} by start of the backbone", x=0.012, ha="left",
+        fontsize=14.5, fontweight="bold", color=INK,
     )  # fmt: skip
     figure.supxlabel(
         f"symbol: mean over seeds · bar: 95% interval · ticks: single seeds · {basis}",
-        x=0.01, ha="left", fontsize=10, color=MUTED,
+        x=0.012, ha="left", fontsize=10, color=MUTED,
     )  # fmt: skip
     return figures.save(figure, path)
+
+
+def _dot(axes, y, interval, seeds, colour, marker):
+    """A model's interval, its seeds, and its mean on top."""
+    if np.isnan(interval.estimate):
+        return
+    if interval.is_defined:
+        axes.plot(
+            [interval.low, interval.high], [y, y], color=colour, linewidth=6, alpha=0.35,
+            solid_capstyle="round", zorder=2,
+        )  # fmt: skip
+    if len(seeds) > 1:
+        axes.scatter(
+            seeds, np.full(len(seeds), y), s=150, marker="|", color=colour, linewidth=1.5, zorder=3
+        )
+    axes.scatter(
+        interval.estimate, y, s=95, marker=marker, color=colour, edgecolor="white",
+        linewidth=1.3, zorder=4,
+    )  # fmt: skip
 
 
 def training_curves(path, compared):
@@ -140,7 +141,8 @@ def roc(path, compared, curves, areas):
                 mean = np.mean(list(found.values()), axis=0)
                 axes.plot(grid, mean, color=look[model.arm][0], linewidth=2.2, label=label)
         figures.titled(axes, compared.at(labels)[0].labels_text, "1 − specificity", "sensitivity")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.set_box_aspect(1)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower right", fontsize=9, frameon=False, labelcolor=INK, title="AUC")
         else:
@@ -151,19 +153,19 @@ def roc(path, compared, curves, areas):
 def reliability(path, compared, tables, errors):
     """Reliability of every model, its seeds pooled; a panel a number of labels."""
     look = looks(compared.arms)
-    figure, every = _panels(compared)
+    figure, every = _panels(compared, height=5.3 + 0.22 * len(look))
     for labels, axes in zip(compared.labels, every):
         for model in compared.at(labels):
             colour, marker = look[model.arm]
             label = f"{model.title}: ECE {errors[model.arm, labels]}"
             figures.draw_reliability(axes, tables[model.arm, labels], colour, label, marker)
         figures.frame_reliability(axes, compared.at(labels)[0].labels_text)
-        axes.legend(loc="upper left", fontsize=9, frameon=False, labelcolor=INK)
+        figures.legend_below(axes)
     return figures.save(figure, path)
 
 
-def _panels(compared):
-    return figures.new(0.6 + 4.6 * len(compared.labels), 4.9, 1, len(compared.labels))
+def _panels(compared, height=4.9):
+    return figures.new(0.6 + 4.6 * len(compared.labels), height, 1, len(compared.labels))
 
 
 def _legend(figure, compared, look):

@@ -28,9 +28,10 @@ def context(numbers):
         "models": [
             model_row(numbers, model, cost) for model, cost in zip(compared.models, performance)
         ],
+        "source": data_source(compared),
         "basis": f"Scored on {sentences.photos(counts, compared.split)}",
         "differences": rows,
-        "tested": len(rows),
+        "tested": len(rows) * len(scores.HEADLINE),
         "enough": sentences.ENOUGH_RECORDS,
         "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
         "data_hash": compared.members[0].status["data_hash"],
@@ -39,9 +40,7 @@ def context(numbers):
         "budget": budget(compared),
         "n_resamples": numbers.n_resamples,
         "unit": counts["grouped_by"],
-        "seeds": "; ".join(
-            f"{model.name}: {', '.join(map(str, model.seeds))}" for model in compared.models
-        ),
+        "seeds": seeds(compared),
         "versions": versions(compared),
         "runs": [
             {
@@ -114,24 +113,25 @@ def model_row(numbers, model, cost):
 
 
 def difference_rows(numbers):
-    """Rows of the table of differences."""
-    words = {"tie": "tie", "undefined": "n/a"}
-    rows = []
-    for pair in numbers.pairs:
-        for name, interval in pair.found.items():
-            found = scores.verdict(name, interval)
-            rows.append(
-                {
-                    "labels": pair.a.labels_text,
-                    "a": pair.a.title,
-                    "b": pair.b.title,
-                    "metric": name,
-                    "interval": interval,
-                    "n_seeds": pair.n_seeds,
-                    "verdict": words.get(found, f"{pair.a.title} {found}"),
-                }
-            )
-    return rows
+    """Rows of the table of differences: one a pair, a cell a metric."""
+    words = {"undefined": "", "tie": ", tie"}
+    return [
+        {
+            "labels": pair.a.labels_text,
+            "a": pair.a.title,
+            "b": pair.b.title,
+            "n_seeds": pair.n_seeds,
+            "cells": [
+                sentences.estimate(interval) + words.get(found, f", **{found}**")
+                for interval, found in (
+                    (pair.found[name], scores.verdict(name, pair.found[name]))
+                    for name in scores.HEADLINE
+                )
+            ],
+        }
+        for pair in numbers.pairs
+        if pair.found
+    ]
 
 
 def confusion_file(model):
@@ -153,6 +153,11 @@ def pretraining_row(row):
             f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
         )
     return {**row, "text": text}
+
+
+def data_source(compared):
+    """Where the photos lie, as the runs' config says."""
+    return compared.members[0].status["config"].get("data", {}).get("path", "n/a")
 
 
 def split_text(compared):
@@ -190,6 +195,14 @@ def budget(compared):
         for key, value in config.get(section, {}).items()
         if f"{section}.{key}" not in FREE
     )
+
+
+def seeds(compared):
+    """The seeds of every model; said once where they are the same."""
+    texts = {model.name: ", ".join(map(str, model.seeds)) for model in compared.models}
+    if len(set(texts.values())) == 1:
+        return f"{texts.popitem()[1]} for every model"
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def versions(compared):

@@ -57,19 +57,14 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None):
 def differences(a, b, taxonomy, n_resamples=1000, names=HEADLINE):
     """An `Interval` of a - b for each metric; `a[i]` and `b[i]` are of the same seed."""
     planned_a, planned_b = plans(a, taxonomy), plans(b, taxonomy)
-    return {
-        name: statistics.paired_difference(
-            metric,
-            y,
-            _column(planned_a, name),
-            _column(planned_b, name),
-            a[0].groups,
-            n_resamples=n_resamples,
-            **options,
+    found = {}
+    for name in names:
+        metric, y, _, options = planned_a[0][name]
+        columns = _column(planned_a, name), _column(planned_b, name)
+        found[name] = statistics.paired_difference(
+            metric, y, *columns, a[0].groups, n_resamples=n_resamples, **options
         )
-        for name, (metric, y, _, options) in planned_a[0].items()
-        if name in names
-    }
+    return found
 
 
 def verdict(name, interval):
@@ -172,22 +167,16 @@ def roc_curves(seeds, taxonomy):
     """
     from sklearn.metrics import roc_curve
 
-    grid, curves = np.linspace(0, 1, 201), {}
+    # The grid holds 0 twice: the origin, and the top of a curve that rises straight from it.
+    grid, curves = np.concatenate([[0.0], np.linspace(0, 1, 501)]), {}
     y = seeds[0].y[seeds[0].y >= 0]
     for k, name in enumerate(taxonomy.fine):
         if not 0 < (y == k).sum() < len(y):
             continue
         each = (roc_curve(y == k, seed.p_fine[seed.y >= 0, k]) for seed in seeds)
-        curves[name] = np.mean([_on_grid(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
+        mean = np.mean([np.interp(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
+        curves[name] = np.concatenate([[0.0], mean[1:]])
     return grid, curves
-
-
-def _on_grid(grid, fpr, tpr):
-    """The curve at each point of the grid, its top where it rises straight up."""
-    last = len(fpr) - 1 - np.unique(fpr[::-1], return_index=True)[1]
-    curve = np.interp(grid, fpr[last], tpr[last])
-    curve[0] = 0.0
-    return curve
 
 
 def _hits(seed, k):
