@@ -66,8 +66,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         keras.utils.set_random_seed(seed)
-        if config["backbone"].mixed_precision:
-            keras.mixed_precision.set_global_policy("mixed_float16")
+        backbones.use_precision(start)
         model = classifier.build(
             backbones.build(start), dataset.taxonomy, settings.head, settings.dropout, seed
         )

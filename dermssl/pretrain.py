@@ -56,8 +56,7 @@ def run(config, dataset=None, overwrite=False):
         if made.status["status"] == runs.FINISHED:
             return made.path
         keras.utils.set_random_seed(config["seed"])
-        if config["backbone"].mixed_precision:
-            keras.mixed_precision.set_global_policy("mixed_float16")
+        backbones.use_precision(start)
         backbone = backbones.build(start)
         model = simclr.SimCLR(
             backbone, settings.projection, settings.temperature, seed=config["seed"]

@@ -126,6 +126,13 @@ def check(config):
         raise UserError(f"--backbone-weights imagenet: {config.name} has none; use none or a file")
 
 
+def use_precision(config):
+    """Compute in the precision of `config` from here on; the policy is Keras's, and global."""
+    keras.mixed_precision.set_global_policy(
+        "mixed_float16" if config.mixed_precision else "float32"
+    )
+
+
 def build(config, name="backbone"):
     """The backbone with its preprocessing and global average pooling.
 

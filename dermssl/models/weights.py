@@ -59,6 +59,7 @@ def load_classifier(folder):
     config = runs.finished(folder, command="finetune")["config"]
     names = taxonomy.from_dict(runs.read_json(folder / "taxonomy.json"), folder / "taxonomy.json")
     backbone = configs.build(configs.Backbone, config["backbone"], folder)
+    backbones.use_precision(backbone)
     backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
     head = config["finetune"]
     model = classifier.build(backbone, names, head["head"], head["dropout"])

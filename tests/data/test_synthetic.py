@@ -197,7 +197,7 @@ def test_write_round_trip(tmp_path):
     for name, image in zip(labels.filename, images):
         photo = cv2.imread(str(folder / name))[..., ::-1]
         assert np.abs(photo.astype(int) - image).mean() < 8  # JPEG's loss
-    assert sorted(p.name for p in folder.iterdir()) == ["images", "labels.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == ["images", "labels.csv", "taxonomy.toml"]
 
 
 def test_write_again_gives_the_same_files(tmp_path):

@@ -42,12 +42,12 @@ def test_probabilities_come_back_to_the_last_bit_of_float32(folder, table):
 
 
 def test_groups_are_patients_before_lesions_before_photos(table):
-    table = table.assign(patient_id=["P1", "", *[""] * 78], lesion_id=["L0", "L0", *[""] * 78])
+    table = table.assign(patient_id=["P1", "", *[""] * 78], lesion_id=["L0", "L1", *[""] * 78])
     table["split"] = "test"
     groups = predictions.arrays_of(
         predictions.table(table, fake_runs.simulate(table, 1.0), None, HAM), HAM
     ).groups
-    assert list(groups[:3]) == ["patient_id=P1", "lesion_id=L0", "path=photo_00002.png"]
+    assert list(groups[:3]) == ["patient_id=P1", "lesion_id=L1", "path=photo_00002.png"]
 
 
 def test_labels_that_look_like_formulas_or_nothing_come_back(tmp_path):

@@ -1,0 +1,95 @@
+"""Pages: outside text stays text, pictures go inside, drawing leaves nothing behind."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_runs
+import markdown
+import numpy as np
+import pytest
+from sklearn.metrics import auc
+
+from dermssl.errors import RunFailed, UserError
+from dermssl.evaluation import metrics, predictions
+from dermssl.reporting import figures, figures_compared, report, scores
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "a|b", "*bold*", "[x](y)", "`code`", "_x_", "# h", "a\\b"]
+)
+def test_text_from_outside_is_printed_as_it_is(text):
+    table = f"| class | n |\n| --- | --- |\n| {report.escaped(text)} | 1 |\n"
+    html = markdown.markdown(table, extensions=["tables"])
+    cell = re.search(r"<td>(.*?)</td>", html, re.DOTALL)[1]
+    assert "<" not in cell
+    assert cell.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == text
+    assert html.count("<td>") == 2
+
+
+def test_code_holds_any_path():
+    html = markdown.markdown(report.code("runs/a`b<i>*c*"))
+    assert html == "<p><code>runs/a'b&lt;i&gt;*c*</code></p>"
+
+
+def test_pictures_go_into_the_page(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    html = report.to_html("# Title & more\n\n![a](a.png)\n", tmp_path)
+    assert 'src="data:image/png;base64,iVBORw=="' in html
+    assert "<title>Title &amp; more</title>" in html
+
+
+def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--output .*can't be made"):
+        report.folder_for(tmp_path / "file" / "below")
+
+
+def test_drawing_needs_no_pyplot_and_changes_no_backend():
+    code = (
+        "import sys; from dermssl.reporting import figures, figures_compared\n"
+        "figures.new(2, 2)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_picture_is_the_same_bytes_twice_and_whole(tmp_path):
+    for name in ("a.png", "b.png"):
+        matrix = np.array([[3, 1], [0, 0]])
+        figures.confusion(tmp_path / name, matrix, ("a", "b"), ("a", "B"), "t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "b.png"]
+    with pytest.raises(RunFailed, match="can't be written"):
+        figures.confusion(tmp_path / "no" / "a.png", np.eye(2), ("a", "b"), ("a", "b"), "t")
+
+
+def test_arms_keep_their_looks_whatever_else_is_there():
+    known = figures_compared.looks(["random", "ssl"])
+    more = figures_compared.looks(["zeta", "ssl", "alpha", "random"])
+    assert all(more[arm] == look for arm, look in known.items())
+    assert len(set(more.values())) == 4
+
+
+def test_roc_curves_enclose_the_area_that_is_reported():
+    table = fake_runs.records(n=400)
+    taxonomy = fake_runs.HAM
+    seeds = [
+        predictions.arrays_of(
+            predictions.table(table, fake_runs.simulate(table, 1.0, seed), None, taxonomy), taxonomy
+        )
+        for seed in (0, 1)
+    ]
+    grid, curves = scores.roc_curves(seeds, taxonomy)
+    for k, name in enumerate(taxonomy.fine):
+        reported = np.mean([metrics.roc_auc(seed.y == k, seed.p_fine[:, k]) for seed in seeds])
+        assert auc(grid, curves[name]) == pytest.approx(reported, abs=0.003)
+        assert (np.diff(curves[name]) >= 0).all()
+
+
+def test_empty_inputs_draw_a_reason_instead_of_failing(tmp_path):
+    figures.roc(tmp_path / "roc.png", np.linspace(0, 1, 3), {}, {}, {}, "t")
+    history = fake_runs.history(0).head(0)
+    figures.training_curves(tmp_path / "t.png", history, "t")
+    figures.training_curves(tmp_path / "one.png", fake_runs.history(0).head(1), "t")

@@ -1,0 +1,307 @@
+"""dermssl.model_comparison on simulated runs: planted differences are found, nothing else is."""
+
+import re
+import shutil
+
+import fake_runs
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from dermssl import model_comparison, runs
+from dermssl.data import index
+from dermssl.errors import UserError
+from dermssl.reporting import compared, page, results, scored
+
+QUICK = 60  # resamples
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A comparison in which SSL is much better and ImageNet equals random, seed by seed."""
+    folder = tmp_path_factory.mktemp("planted")
+    table = fake_runs.records(n=400)
+    fake_runs.experiment(folder, {"random": 0.5, "ssl": 2.0}, table=table)
+    for seed in range(3):
+        fake_runs.make(
+            folder / f"imagenet_{seed}", table, fake_runs.simulate(table, 0.5, seed),
+            arm="imagenet", seed=seed, weights="imagenet",
+        )  # fmt: skip
+    output = model_comparison.run([folder], output=folder / "out", n_resamples=QUICK)
+    return folder, output, table
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two runs, of different arms, that can be compared; and their table."""
+    table = fake_runs.records(n=120)
+    for arm, skill in (("random", 0.5), ("ssl", 0.7)):
+        fake_runs.make(tmp_path / arm, table, fake_runs.simulate(table, skill), arm=arm)
+    return tmp_path, table
+
+
+def sentences_of(paths, **options):
+    return page.verdicts(scored.score(compared.gather(paths, **options), n_resamples=QUICK))
+
+
+def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
+    table = results.read_rows(planted[1] / "differences.csv").set_index(["a", "b", "metric"])
+    assert table.loc[("ssl", "random", "balanced_accuracy"), "verdict_for_a"] == "better"
+    assert table.loc[("ssl", "imagenet", "log_loss"), "verdict_for_a"] == "better"
+    assert table.loc[("ssl", "random", "log_loss"), "difference"] < 0
+    equal = table.loc[("imagenet", "random")]
+    assert set(equal["verdict_for_a"]) == {"tie"}
+    assert (equal[["difference", "low", "high"]] == 0).all(axis=None)
+
+
+def test_the_report_opens_with_the_verdict(planted):
+    text = (planted[1] / "ssl_analysis_report.md").read_text()
+    opening = text.split("![")[0]
+    assert re.search(
+        r"- With 70 labels, SimCLR beats random init by 0\.\d\d balanced accuracy "
+        r"\(95% interval 0\.\d\d to 0\.\d\d; 3 seeds, 200 test photos of 100 lesions\)\.",
+        opening,
+    )
+    assert "no difference found between ImageNet and random init" in opening
+    assert "every seed starts from one pretraining run (outputs/pretrain_ssl)" in text
+    assert f"python -m dermssl.model_comparison {planted[0]} --output {planted[1]}" in text
+
+
+def test_bold_only_where_the_lead_excludes_zero(planted):
+    text = (planted[1] / "ssl_analysis_report.md").read_text()
+    rows = {
+        line.split("|")[2].strip(): line
+        for line in text.split("## Comparison")[1].split("##")[0].splitlines()
+        if line.startswith("| 70 labels")
+    }
+    assert rows["SimCLR"].count("**") == 12
+    assert "**" not in rows["random init"] + rows["ImageNet"]
+
+
+def test_a_tie_at_the_top_is_not_bold(pair):
+    numbers = scored.score(compared.gather([pair[0]]), n_resamples=QUICK)
+    tie = fake_runs.records(n=120)
+    shutil.rmtree(pair[0] / "ssl")
+    fake_runs.make(pair[0] / "ssl", tie, fake_runs.simulate(tie, 0.5), arm="ssl")
+    numbers = scored.score(compared.gather([pair[0]]), n_resamples=QUICK)
+    assert not any(numbers.leads(m, "balanced_accuracy") for m in numbers.compared.models)
+
+
+def test_performance_equals_sklearn_on_the_same_predictions(planted):
+    _, output, table = planted
+    found = results.read_rows(output / "performance_comparison.csv").set_index("arm")
+    here = table[table["split"] == "test"]
+    y = index.label_arrays(here, fake_runs.HAM)[0]
+    each = []
+    for seed in range(3):
+        p = fake_runs.simulate(table, 2.0, seed + 100)[here.index]
+        each.append((sk.balanced_accuracy_score(y, p.argmax(1)), sk.accuracy_score(y, p.argmax(1))))
+    row = found.loc["ssl"]
+    np.testing.assert_allclose(
+        [row["balanced_accuracy"], row["fine_accuracy"]], np.mean(each, axis=0)
+    )
+    np.testing.assert_allclose(
+        [row["balanced_accuracy_sd"], row["fine_accuracy_sd"]], np.std(each, axis=0, ddof=1)
+    )
+    assert row["balanced_accuracy_low"] < row["balanced_accuracy"] < row["balanced_accuracy_high"]
+    assert (row["seeds"], row["n_seeds"], row["n_fine"], row["n_groups"]) == ("0 1 2", 3, 200, 100)
+    assert row["seconds_total"] == pytest.approx(61.5 + 62.5 + 63.5)
+
+
+def test_every_run_is_a_row(planted):
+    found = results.read_rows(planted[1] / "runs.csv")
+    assert len(found) == 9
+    assert set(found["status"]) == {"FINISHED"}
+    assert found["balanced_accuracy_low"].notna().all()
+
+
+def test_page_is_self_contained(planted):
+    html = (planted[1] / "ssl_analysis_report.html").read_text()
+    assert "http" not in html
+    sources = re.findall(r'src="(.{10})', html)
+    assert set(sources) == {"data:image"}
+    assert len(sources) == 4 + 3
+
+
+def test_no_arm_is_called_better_without_a_difference(tmp_path):
+    wrong = 0
+    for trial in range(8):
+        table = fake_runs.records(n=160, seed=trial)
+        folder = fake_runs.experiment(
+            tmp_path / str(trial), {"random": 1.0, "ssl": 1.0}, table=table, seeds=(trial * 3,)
+        )
+        wrong += "beats" in sentences_of([folder])[0]
+    assert wrong <= 2  # 2.5% each is expected: over 2 of 8 has a probability under 1 in 1,000
+
+
+def test_one_seed_is_said_everywhere(pair):
+    numbers = scored.score(compared.gather([pair[0]]), n_resamples=QUICK)
+    assert "with one seed, the variation of training isn't covered" in page.verdicts(numbers)[0]
+    assert any(said.startswith("One seed only") for said in page.warnings(numbers))
+    row = scored.performance_rows(numbers)[0]
+    assert np.isnan(row["balanced_accuracy_sd"])
+
+
+def test_missing_arms_and_few_seeds_are_said(tmp_path):
+    fake_runs.experiment(
+        tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0, 1), table=fake_runs.records(n=120)
+    )
+    context = page.context(scored.score(compared.gather([tmp_path]), n_resamples=QUICK))
+    assert any("No run from ImageNet weights is here" in said for said in context["gaps"])
+    assert any(said.startswith("Fewer than 3 seeds") for said in context["warnings"])
+
+
+def test_only_shared_seeds_are_compared(pair):
+    folder, table = pair
+    for seed in (1, 2):
+        fake_runs.make(
+            folder / f"ssl_{seed}",
+            table,
+            fake_runs.simulate(table, 0.7, seed),
+            arm="ssl",
+            seed=seed,
+        )
+    numbers = scored.score(compared.gather([folder]), n_resamples=QUICK)
+    assert numbers.pairs[0].n_seeds == 1
+    assert any("only the 1 shared one are compared" in said for said in page.warnings(numbers))
+    shutil.rmtree(folder / "ssl")
+    assert sentences_of([folder]) == [
+        "With 70 labels, SimCLR and random init share no seed, so they aren't compared."
+    ]
+
+
+def test_undefined_metrics_are_not_available(tmp_path):
+    table = fake_runs.records(n=80).assign(fine="nv", coarse="melanocytic")
+    fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, table=table, seeds=(0,))
+    output = model_comparison.run([tmp_path], output=tmp_path / "out", n_resamples=20)
+    cells = pd.read_csv(output / "performance_comparison.csv", dtype=str, keep_default_na=False)
+    assert set(cells["balanced_accuracy"]) == {"n/a"}
+    text = (output / "ssl_analysis_report.md").read_text()
+    assert "nothing can be said of SimCLR against random init" in text
+    assert "beats" not in text
+    assert "nan" not in text.replace("finance", "").lower().split()
+
+
+def test_runs_on_other_data_are_refused(pair):
+    folder, table = pair
+    other = table.assign(split=["train", "test"] * 60)
+    fake_runs.make(folder / "ssl", other, fake_runs.simulate(other, 1.0), arm="ssl")
+    with pytest.raises(UserError, match=r"record 'photo_\d+.png' is in \w+ there, in \w+ here"):
+        compared.gather([folder])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(index=t.index[t["split"] == "test"][0]), "the test split differs"),
+        (lambda t: t.replace({"fine": {"nv": "mel"}}), "is 'nv' there, 'mel' here"),
+        (lambda t: t.iloc[::-1], "stand in another order"),
+    ],
+)
+def test_the_first_difference_is_shown(pair, change, message):
+    folder, table = pair
+    other = change(table).reset_index(drop=True)
+    fake_runs.make(folder / "ssl", other, fake_runs.simulate(other, 1.0), arm="ssl")
+    with pytest.raises(UserError, match=message) as error:
+        compared.gather([folder])
+    assert f"{folder / 'random'} and {folder / 'ssl'} can't be compared" in str(error.value)
+
+
+def test_another_data_hash_is_refused(pair):
+    fake_runs.change_status(pair[0] / "ssl", data_hash="other")
+    with pytest.raises(UserError, match="data hash d4d4d4d4d4d4 there, other here"):
+        compared.gather([pair[0]])
+
+
+def test_another_taxonomy_is_refused(pair):
+    file = pair[0] / "ssl" / "taxonomy.json"
+    file.write_text(file.read_text().replace('"premalignant"', '"malignant"'))
+    with pytest.raises(UserError, match="taxonomy, malignancy: .*premalignant.* there"):
+        compared.gather([pair[0]])
+
+
+def test_another_budget_is_refused_or_told(pair):
+    folder, table = pair
+    p = fake_runs.simulate(table, 0.7)
+    fake_runs.make(folder / "ssl", table, p, arm="ssl", finetune={"unfrozen_epochs": 40})
+    shown = "finetune.unfrozen_epochs is 20 there and 40 here"
+    with pytest.raises(UserError, match=shown):
+        compared.gather([folder])
+    found = compared.gather([folder], allow_different_budget=True)
+    assert any(shown in said for said in page.warnings(scored.score(found, n_resamples=20)))
+
+
+def test_budgets_may_differ_between_label_counts_but_are_told(pair):
+    folder, table = pair
+    for arm in ("random", "ssl"):
+        fake_runs.make(
+            folder / f"{arm}_all", table, fake_runs.simulate(table, 1.0), arm=arm, n_labels="all",
+            finetune={"steps_per_epoch": 50},
+        )  # fmt: skip
+    found = compared.gather([folder])
+    assert found.labels == (70, "all")
+    assert found.notes == (
+        "Budgets differ between label counts, not between their arms: "
+        "finetune.steps_per_epoch is 0 there and 50 here.",
+    )
+
+
+def test_the_same_seed_twice_is_refused(pair):
+    shutil.copytree(pair[0] / "ssl", pair[0] / "again")
+    with pytest.raises(UserError, match="both are SimCLR, 70 labels, seed 0"):
+        compared.gather([pair[0]])
+    assert len(compared.find([pair[0], pair[0] / "ssl"])) == 3  # named twice, found once
+
+
+def test_unfinished_runs_are_refused_or_listed(pair, capsys):
+    folder, table = pair
+    broken = fake_runs.make(folder / "broken", table, fake_runs.simulate(table, 0.7), arm="ssl")
+    fake_runs.change_status(broken, status=runs.DIVERGED, reason="the loss became nan")
+    arguments = [str(folder), "--output", str(folder / "out"), "--n-resamples", "20"]
+    assert model_comparison.main(arguments) == 2
+    assert "this run is DIVERGED" in capsys.readouterr().err
+    assert model_comparison.main([*arguments, "--skip-unfinished"]) == 0
+    assert "report: " in capsys.readouterr().out
+    text = (folder / "out" / "ssl_analysis_report.md").read_text()
+    assert f"`{broken}`: DIVERGED, the loss became nan" in text
+    assert "1 run did not finish" in text
+    assert "DIVERGED" in set(results.read_rows(folder / "out" / "runs.csv")["status"])
+
+
+def test_an_unknown_baseline_lists_the_arms(pair):
+    with pytest.raises(
+        UserError, match="unknown --baseline 'imagenet'; choose one of: random, ssl"
+    ):
+        scored.score(compared.gather([pair[0]]), "imagenet", QUICK)
+
+
+def test_the_baseline_is_always_the_second(pair):
+    numbers = scored.score(compared.gather([pair[0]]), "ssl", QUICK)
+    assert [(pair.a.arm, pair.b.arm) for pair in numbers.pairs] == [("random", "ssl")]
+    assert "random init" in page.verdicts(numbers)[0].split(" SimCLR")[0]
+
+
+def test_folders_without_runs_are_refused(tmp_path, capsys):
+    assert model_comparison.main([str(tmp_path)]) == 2
+    assert "no fine-tuning run there, 3 folders deep" in capsys.readouterr().err
+    assert model_comparison.main([str(tmp_path / "no")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert model_comparison.main([]) == 2
+    assert "no run given" in capsys.readouterr().err
+
+
+def test_the_experiment_file_says_where_the_runs_are(pair):
+    file = pair[0] / "experiment.toml"
+    file.write_text(f'output = "{pair[0]}"\n')
+    output = model_comparison.run([], config=file, n_resamples=20)
+    assert output == pair[0] / "model_comparison"
+    assert f"`{file}`" in (output / "ssl_analysis_report.md").read_text()
+
+
+def test_leaking_groups_are_told_first(tmp_path):
+    table = fake_runs.records(n=120)
+    table["lesion_id"] = ["L" + str(k % 30) for k in range(120)]
+    fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
+    numbers = scored.score(compared.gather([tmp_path]), n_resamples=20)
+    assert "in more than one split" in page.warnings(numbers)[0]
