@@ -189,7 +189,8 @@ def _write_report(folder, made):
         made=made,
         status=status,
         basis=sentences.photos(counts, made.split),
-        warnings=sentences.data_warnings(counts, made.classes, made.split),
+        warnings=sentences.data_warnings(counts, made.classes, made.split)
+        + sentences.dropped([made.intervals["balanced_accuracy"]]),
         metrics=[
             (title, made.intervals[name])
             for name, title in scores.NAMES.items()

@@ -11,6 +11,7 @@ from dermssl import runs
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.evaluation import predictions
+from dermssl.reporting import figures
 
 HAM = taxonomies.load("ham10000")
 SHARES = (0.14, 0.45, 0.1, 0.08, 0.13, 0.05, 0.05)
@@ -78,6 +79,11 @@ def make(
     }
     runs.write_json(folder / "status.json", entry)
     return folder
+
+
+def no_pictures(monkeypatch):
+    """Save empty files instead of pictures: drawing is most of a report's time."""
+    monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(b""))
 
 
 def change_status(folder, **entries):

@@ -32,6 +32,11 @@ def evaluated(tmp_path_factory):
     return output, y, y_coarse, p[here].astype(np.float64)
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    fake_runs.no_pictures(monkeypatch)
+
+
 def values(folder):
     return json.loads((folder / "metrics.json").read_text())
 
@@ -92,7 +97,7 @@ def test_page_is_self_contained(evaluated):
     assert set(re.findall(r'src="(.{10})', html)) == {"data:image"}
 
 
-def test_other_splits_say_that_they_flatter(tmp_path):
+def test_other_splits_say_that_they_flatter(tmp_path, quick):
     table = fake_runs.records(n=200)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
     out = evaluate.run(folder, "validation", n_resamples=20, output=tmp_path / "out")
@@ -100,7 +105,7 @@ def test_other_splits_say_that_they_flatter(tmp_path):
     assert values(out)["temperature"] is None
 
 
-def test_undefined_metrics_are_not_available_and_never_a_number(tmp_path, capsys):
+def test_undefined_metrics_are_not_available_and_never_a_number(tmp_path, capsys, quick):
     table = fake_runs.records(n=80).assign(fine="nv", coarse="melanocytic")
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
     assert evaluate.main([str(folder), "--n-resamples", "20"]) == 0
@@ -125,7 +130,7 @@ def test_flat_taxonomy_with_hostile_names(tmp_path):
     assert not (out / "confusion_coarse_counts.png").exists()
 
 
-def test_independent_heads_are_scored_on_their_own_coarse_probabilities(tmp_path):
+def test_independent_heads_are_scored_on_their_own_coarse_probabilities(tmp_path, quick):
     table = fake_runs.records(n=200)
     truth = index.label_arrays(table, fake_runs.HAM)[1]
     p_coarse = np.eye(4)[truth] * 0.96 + 0.01

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermssl import runs
 from dermssl.errors import UserError
 from dermssl.taxonomy import Taxonomy
 
@@ -19,6 +20,7 @@ COLUMNS = (
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
 SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
+SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
@@ -63,8 +65,9 @@ def make_index(columns):
 
 
 def read_csv(path):
-    """A record table that a run wrote."""
-    return make_index(pd.read_csv(path, dtype=str, keep_default_na=False))
+    """A record table that a run wrote with `runs.write_csv`."""
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return make_index(found.map(runs.as_written))
 
 
 def is_labelled(index):

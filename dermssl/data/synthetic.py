@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl import taxonomy
+from dermssl.data.index import SYNTHETIC
 from dermssl.data.synthetic_lesions import scene
 from dermssl.data.synthetic_photo import photograph
 from dermssl.errors import UserError
@@ -27,7 +28,6 @@ COLUMNS = [  # of labels.csv
     *("filename", "label", "coarse", "lesion_id", "patient_id"),
     *("site", "sex", "age", "skin_tone", "source"),
 ]
-SOURCE = "synthetic"  # in every row, so that no report takes these for photos of skin
 
 # Lesions of each class in every 50. HAM10000 has 67, 11, 11, 5, 3.3, 1.4 and 1.1 in 100; the
 # two rarest are held at one in 50, which gives at least a dozen lesions of each at n >= 1000.
@@ -154,7 +154,7 @@ def _photos(seed):
             row = {"label": label, "coarse": coarse[label], "lesion_id": f"LES_{lesion:06d}"}
             for _ in range(1 + rng.choice(len(PHOTOS_OF_LESION), p=PHOTOS_OF_LESION)):
                 name = f"images/SYN_{photo:06d}.jpg"
-                yield lesion, {"filename": name, **row, **person, "site": site, "source": SOURCE}
+                yield lesion, {"filename": name, **row, **person, "site": site, "source": SYNTHETIC}
                 photo += 1
             lesion += 1
 

@@ -137,7 +137,9 @@ def read_history(run_path):
     """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
     file = Path(run_path) / "history.csv"
     found = _read_csv(file)
-    for column in found.columns.drop("phase", errors="ignore"):
+    if "phase" not in found:
+        raise UserError(f"{file}: no column 'phase'; make it again with dermssl.finetune")
+    for column in found.columns.drop("phase"):
         found[column] = pd.to_numeric(found[column], errors="coerce")
     return found
 

@@ -100,7 +100,10 @@ def _dot(axes, y, interval, seeds, colour, marker):
 def training_curves(path, compared):
     """Validation loss and balanced accuracy of every run; a column a number of labels."""
     look, columns = looks(compared.arms), compared.labels
-    metrics = (("val_loss", "validation loss"), ("val_fine_balanced_accuracy", "balanced accuracy"))
+    metrics = (
+        ("val_loss", "validation loss"),
+        ("val_fine_balanced_accuracy", "validation bal. accuracy"),
+    )
     figure, every = figures.new(
         1 + 4.3 * len(columns), 6.4, len(metrics), len(columns), sharey="row"
     )
@@ -108,18 +111,23 @@ def training_curves(path, compared):
         for labels, axes in zip(columns, row):
             models = compared.at(labels)
             for model in models:
-                for k, member in enumerate(model.members):
-                    history = member.history
-                    if column not in history:
-                        continue
-                    axes.plot(
-                        np.arange(1, len(history) + 1), history[column], alpha=0.8, linewidth=1.5,
-                        color=look[model.arm][0], label=model.title if k == 0 else None,
-                    )  # fmt: skip
+                for history in (member.history for member in model.members):
+                    if column in history:
+                        _curve(axes, history, column, look[model.arm][0])
             figures.titled(axes, models[0].labels_text, "epoch", name)
-            figures.mark_phases(axes, models[0].members[0].history)
     _legend(figure, compared, look)
     return figures.save(figure, path)
+
+
+def _curve(axes, history, column, colour):
+    """One run; a circle where a phase begins, since phases end early and not all at once."""
+    epochs, phase = np.arange(1, len(history) + 1), history["phase"].to_numpy()
+    begins = np.flatnonzero(phase[1:] != phase[:-1]) + 1
+    axes.plot(epochs, history[column], color=colour, alpha=0.8, linewidth=1.5)
+    axes.scatter(
+        epochs[begins], history[column].iloc[begins], s=28, facecolor="white", edgecolor=colour,
+        linewidth=1.4, zorder=3,
+    )  # fmt: skip
 
 
 def roc(path, compared, curves, areas):

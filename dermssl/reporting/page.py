@@ -4,7 +4,7 @@ import math
 import re
 
 from dermssl import runs as folders
-from dermssl.data.index import SPLITS
+from dermssl.data.index import SPLITS, SYNTHETIC
 from dermssl.reporting import report, scored, scores, sentences
 from dermssl.reporting.alike import FREE
 
@@ -79,6 +79,13 @@ def warnings(numbers):
     classes = numbers.classes[first.arm, first.labels]
     uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
     said = sentences.warnings(compared, numbers.counts, classes, uneven)
+    said += sentences.dropped([found[scores.PRIMARY] for found in numbers.intervals.values()])
+    if set(first.members[0].predictions.table["source"]) == {SYNTHETIC}:
+        said.insert(
+            0,
+            "The photos are drawings, not skin: the numbers show that the road works, and say "
+            "nothing about what pretraining does for real lesions.",
+        )
     crossing = scored.crossing_groups(compared)
     if crossing:
         said.insert(
@@ -179,7 +186,9 @@ def group_text(compared, counts):
     names = {"auto": "patient, else lesion, else photo", "path": "photo"}
     kept = names.get(rule, rule.removesuffix("_id"))
     crossing = scored.crossing_groups(compared)
-    seen = "none does here" if not crossing else f"{crossing} do here"
+    predicted = set(compared.members[0].predictions.table["split"])
+    where = "here" if set(SPLITS) <= predicted else f"among the {' and '.join(sorted(predicted))}"
+    seen = f"{'none does' if not crossing else f'{crossing} do'} {where}"
     return (
         f"Records of one {kept} must not cross two splits ({seen}); "
         f"the scored ones form {sentences.count(counts['n_groups'], counts['grouped_by'])}."
@@ -190,7 +199,7 @@ def budget(compared):
     """The settings that all arms shared, on one line."""
     config = compared.members[0].status["config"]
     return ", ".join(
-        f"{key} {value}"
+        f"{'backbone' if key == 'name' else key} {value}"
         for section in ("backbone", "finetune")
         for key, value in config.get(section, {}).items()
         if f"{section}.{key}" not in FREE

@@ -13,6 +13,7 @@ from dermssl.reporting.scores import NAMES, verdict
 NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
+ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
 
 
@@ -80,8 +81,8 @@ def comparison(a, b, metric, interval, n_seeds, counts, split):
     basis = scope(n_seeds, counts, split)
     if not interval.is_defined:
         return (
-            f"{where}, nothing can be said of {a.title} against {b.title}: "
-            f"the difference in {name} has no defined interval ({basis})."
+            f"{where}, nothing can be said of {a.title} against {b.title}: the difference in "
+            f"{name} has no defined interval; too few records for it ({basis})."
         )
     digits = _digits(interval)
     low, high = number(interval.low, digits), number(interval.high, digits)
@@ -195,6 +196,21 @@ def warnings(compared, counts, classes, uneven=()):
             f"{count(shared, 'shared one', 'shared ones')} are compared."
         )
     return said + data_warnings(counts, classes, compared.split)
+
+
+def dropped(intervals):
+    """A warning where many draws of the bootstrap missed a class, else none.
+
+    Args:
+        intervals: `Interval`s of one metric.
+    """
+    share = max((each.n_dropped / max(1, each.n_resamples) for each in intervals), default=0)
+    if share <= ENOUGH_DRAWS:
+        return []
+    return [
+        f"{share:.0%} of the draws miss a class that has very few records and say nothing of "
+        "balanced accuracy; an interval from the rest is shaky, and over half none is given."
+    ]
 
 
 def data_warnings(counts, classes, split):

@@ -48,7 +48,7 @@ def say(interval, metric="balanced_accuracy", n_seeds=3, counts=COUNTS, **option
         (
             Interval(math.nan, math.nan, math.nan),
             "With 70 labels, nothing can be said of SimCLR against random init: the difference "
-            "in balanced accuracy has no defined interval "
+            "in balanced accuracy has no defined interval; too few records for it "
             "(3 seeds, 412 test photos of 301 lesions).",
         ),
         (None, "With 70 labels, SimCLR and random init share no seed, so they aren't compared."),
