@@ -13,9 +13,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage of fifty flags."""
+
+    def error(self, message):
+        raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
+
+
 def parser(command, doc):
     """An argument parser for `python -m dermssl.COMMAND` that shows the module's docstring."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f"python -m dermssl.{command}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -142,7 +143,47 @@ class Finetune:
     )
 
 
-SECTIONS = {"data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune}
+@dataclass(frozen=True)
+class Grid:
+    """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
+
+    models: list[str] = setting(["mobilenet"], "backbones (see dermssl.models.backbones)")
+    depths: list[int] = setting([2, 4, 6, 8, 10], "unfrozen layers; -1: all", low=-1)
+    depth_unit: str = setting(
+        "layers",
+        "what a depth counts: layers of the graph, or only those with a kernel",
+        choices=("layers", "kernels"),
+    )
+    augmentations: list[str] = setting(
+        ["none", "flip_hv", "brightness", "flip_brightness"], "see dermssl.data.augment"
+    )
+    seeds: list[int] = setting([0], "training seeds", low=0, high=2**31 - 1)
+    image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)
+    small_size: str = setting(
+        "refuse", "a size under a model's minimum: refuse, or raise it", choices=("refuse", "raise")
+    )
+    weights: list[str] = setting(
+        ["none"], "none, imagenet, a file or a pretraining run; MODEL=... for one model alone"
+    )
+    epochs: int = setting(10, "passes over the training photos", low=1)
+    learning_rate: float = setting(1e-3, "of Adam, constant", flag="lr", low=0.0, high=100.0)
+    batch_size: int = setting(32, "photos a step", low=1)
+    batchnorm: str = setting("train", "BatchNorm of unfrozen layers", choices=("train", "frozen"))
+    dropout: float = setting(0.0, "dropout before the head", low=0.0, high=0.99)
+    gamma: float = setting(0.0, "of the focal loss; 0: cross-entropy", low=0.0)
+    folds: int = setting(0, "cross-validate over K folds; 0: one test split", low=0, high=100)
+    classes: list[str] = setting([], "keep only these fine classes")
+    balance: bool = setting(False, "train on equally many photos a class")
+    test_per_class: int = setting(0, "test photos a class; 0: by --test", low=0)
+    shared_trunk: bool = setting(True, "compute the frozen trunk once for all depths")
+    feature_cache_mb: int = setting(1024, "memory for the trunk's features, MiB", low=0)
+    feature_dtype: str = setting("float32", "how they are kept", choices=("float32", "float16"))
+    n_resamples: int = setting(500, "draws of each bootstrap interval", low=1)
+
+
+SECTIONS = {
+    "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
+}  # fmt: skip
 # Sections of an experiment file that belong to dermssl.quickstart alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 
@@ -162,7 +203,8 @@ def _checked(where, section_field, value):
     """`value` as the field's type, within its bounds, or a `UserError` naming `where`."""
     kind, many = _element_type(section_field.type)
     values = value if many else [value]
-    if many and (not isinstance(value, list) or not value):
+    # An empty list is a value only where it is the default.
+    if many and (not isinstance(value, list) or value == [] != section_field.default_factory()):
         raise UserError(f"{where} is {value!r}; give a list of {kind.__name__}")
     checked = []
     for item in values:
@@ -170,10 +212,11 @@ def _checked(where, section_field, value):
             item = float(item)
         if not isinstance(item, kind) or (kind is int and isinstance(item, bool)):
             raise UserError(f"{where} is {item!r}; it must be of type {kind.__name__}")
+        if kind is float and not math.isfinite(item):
+            raise UserError(f"{where} is {item}; it must be a finite number")
         meta = section_field.metadata
         if meta["choices"] and item not in meta["choices"]:
             raise UserError(f"{where} is '{item}'; choose one of: {', '.join(meta['choices'])}")
-        # NaN fails both comparisons, so it is refused too.
         if meta["low"] is not None and not item >= meta["low"]:
             raise UserError(f"{where} is {item}; it must be at least {meta['low']}")
         if meta["high"] is not None and not item <= meta["high"]:
@@ -257,9 +300,12 @@ def from_flags(args, *sections):
                 values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
         built[section] = cls(**values)
     seed = args.seed if args.seed is not None else tables.get("seed", 0)
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if type(seed) is not int or not 0 <= seed < 2**31:
         raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 2147483647")
-    return built | {"seed": seed, "output": args.output or tables.get("output")}
+    output = args.output or tables.get("output")
+    if not isinstance(output, str | None):
+        raise UserError(f"{args.config}: output is {output!r}; it must be the name of a folder")
+    return built | {"seed": seed, "output": output}
 
 
 def as_tables(config):

@@ -6,6 +6,8 @@ The backbone starts from a pretraining run, ImageNet, a weights file, or nothing
 Training stops by the validation split; the test split is only predicted, at the end.
 """
 
+from pathlib import Path
+
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
@@ -36,7 +38,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     from dermssl.data import index, splits
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones, classifier, weights
-    from dermssl.training import phases
+    from dermssl.training import phases, pools
 
     settings, seed = config["finetune"], config["seed"]
     start, pretrained = weights.resolve(config["backbone"])
@@ -47,9 +49,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
         raise UserError(
             f"--data {config['data'].path}: no photo has a label; fine-tuning needs some"
         )
-    if pretrained:
-        held_out = dataset.index[dataset.index["split"] != index.TRAIN]
-        splits.check_overlap(index.read_csv(pretrained / "pool.csv"), held_out)
+    pools.check(pretrained, dataset)
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
     train, validation = _rows(shown, index.TRAIN), _rows(shown, index.VALIDATION)
     if settings.batch_size > len(train):
@@ -57,19 +57,23 @@ def run(config, arm=None, dataset=None, overwrite=False):
             f"--batch-size {settings.batch_size} is larger than the {len(train)} labelled "
             "training photos; use a smaller batch or more labels"
         )
-    identity = index.data_hash(dataset)
+    identity, origin = index.data_hash(dataset), weights.fingerprint(start)
     output = config["output"] or OUTPUT
-    with runs.open_run(output, "finetune", config, identity, overwrite) as made:
+    if not overwrite and runs.is_finished(output, "finetune", config, identity, origin):
+        return Path(output)
+    # What may refuse its input comes before the folder is made.
+    keras.utils.set_random_seed(seed)
+    backbones.use_precision(start)
+    model = classifier.build(
+        backbones.build(start), dataset.taxonomy, settings.head, settings.dropout, seed
+    )
+    phases.check_depth(settings, model)
+    with runs.open_run(output, "finetune", config, identity, overwrite, origin) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
         arm = arm or weights.arm_of(config["backbone"], pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
-        keras.utils.set_random_seed(seed)
-        backbones.use_precision(start)
-        model = classifier.build(
-            backbones.build(start), dataset.taxonomy, settings.head, settings.dropout, seed
-        )
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
@@ -81,7 +85,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, identity)
-        made.set_status(runs.FINISHED, parameters=model.count_params())
+        made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
     return made.path
 
 

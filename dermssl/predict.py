@@ -37,7 +37,10 @@ def run(folder, source, output=None, batch_size=32, on_bad="error"):
         raise UserError(
             f"{bad[0][1]} ({len(bad)} bad of {len(files)}; --on-bad skip leaves them out)"
         )
-    files = [file for file in files if file not in {name for name, _ in bad}]
+    refused = {name for name, _ in bad}
+    files = [file for file in files if file not in refused]
+    if not files:
+        raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
     tables = _tables(folder, status, files, batch_size)
     if output is None:
         _write(tables, sys.stdout)
@@ -110,6 +113,8 @@ def _run(args):
         raise UserError(f"--batch-size {args.batch_size}; it must be at least 1")
     if args.output and not Path(args.output).absolute().parent.is_dir():
         raise UserError(f"--output {args.output}: its folder does not exist; make it first")
+    if args.output and Path(args.output).is_dir():
+        raise UserError(f"--output {args.output}: is a folder; give the name of a CSV file")
     cli.quiet_tensorflow()
     count = run(args.run, args.source, args.output, args.batch_size, args.on_bad)
     if args.output:

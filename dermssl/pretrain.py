@@ -7,6 +7,7 @@ other photos of their lesions and patients, are kept out.
 """
 
 import math
+from pathlib import Path
 
 from dermssl import cli, runs
 from dermssl import config as configs
@@ -38,31 +39,34 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.data import index, pipeline, splits
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones, simclr, weights
+    from dermssl.training import pools
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    start, _ = weights.resolve(config["backbone"])
+    start, pretrained = weights.resolve(config["backbone"])
     backbones.check(start)
     dataset = dataset or prepare(config["data"])
     pool = dataset.subset(index.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != index.TRAIN])
+    pools.check(pretrained, dataset)
     if settings.batch_size > len(pool.index):
         raise UserError(
             f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "
             "training photos; use a smaller batch or more photos"
         )
-    identity = index.data_hash(dataset)
+    identity, origin = index.data_hash(dataset), weights.fingerprint(start)
     output = config["output"] or OUTPUT
-    with runs.open_run(output, "pretrain", config, identity, overwrite) as made:
+    if not overwrite and runs.is_finished(output, "pretrain", config, identity, origin):
+        return Path(output)
+    # What may refuse its input comes before the folder is made.
+    keras.utils.set_random_seed(config["seed"])
+    backbones.use_precision(start)
+    backbone = backbones.build(start)
+    model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
+    with runs.open_run(output, "pretrain", config, identity, overwrite, origin) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
-        keras.utils.set_random_seed(config["seed"])
-        backbones.use_precision(start)
-        backbone = backbones.build(start)
-        model = simclr.SimCLR(
-            backbone, settings.projection, settings.temperature, seed=config["seed"]
-        )
         photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
-        runs.write_csv(made / "pool.csv", pool.index)
+        pools.write(made, pool)
         history = _fit(made, model, photos, config)
         with runs.replacing(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
@@ -116,19 +120,23 @@ def _fit(made, model, photos, config):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer=optimizer, jit_compile=False)
     rows = []
-    model.fit(
-        data,
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            callbacks.StopOnNaN(made),
-            callbacks.Progress("SimCLR pretraining", settings.epochs, steps, ("loss", "accuracy")),
-            callbacks.History(made, "pretrain", rows),
-            keras.callbacks.TensorBoard(made / "tensorboard", write_graph=False),
-        ],
+    progress = callbacks.Progress(
+        "SimCLR pretraining", settings.epochs, steps, ("loss", "accuracy")
     )
+    with progress:
+        model.fit(
+            data,
+            epochs=settings.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                callbacks.StopOnNaN(made),
+                progress,
+                callbacks.History(made, "pretrain", rows),
+                callbacks.scalars(made, "pretrain"),
+            ],
+        )
     return rows
 
 

@@ -59,14 +59,15 @@ def run(tables, output, overwrite=False):
 
     from dermssl import finetune, model_comparison, pretrain
     from dermssl.data.prepare import prepare
-    from dermssl.models import backbones
+    from dermssl.models import backbones, weights
 
     output = Path(output)
     started = time.time()
+    plan(tables, output, {})  # a mistake in the file shows now, not after the first run
     tables = _with_data(tables, output)
     data = configs.build(configs.Data, tables.get("data", {}), "[data]")
     for arm in _arms(tables).values():  # weights that can't be had show now, not in an hour
-        backbones.build(_backbone(tables, arm["weights"]))
+        backbones.build(weights.resolve(_backbone(tables, arm["weights"]))[0])
     _say(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
@@ -107,7 +108,8 @@ def _with_data(tables, output):
         raise UserError("no photos: give --data FOLDER, or a [synthetic] section in the config")
     from dermssl.data import synthetic
 
-    settings = tables["synthetic"]
+    settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}
+    _refuse_unknown("[synthetic]", settings, ("n", "size", "seed"))
     _say(f"making {settings['n']} synthetic photos of {settings['size']} px")
     path = synthetic.write(output / "data", **settings)
     return {**tables, "data": {**tables.get("data", {}), "path": str(path)}}
@@ -118,9 +120,16 @@ def _arms(tables):
     if not arms:
         raise UserError('the config has no [arms.NAME] section; add one with weights = "none"')
     for name, arm in arms.items():
-        if not isinstance(arm, dict) or not set(arm) <= {"weights", "pretrain"}:
-            raise UserError(f"[arms.{name}]: valid keys are weights and pretrain")
+        if not isinstance(arm, dict):
+            raise UserError(f"[arms]: {name} is {arm!r}; it must be a section [arms.{name}]")
+        _refuse_unknown(f"[arms.{name}]", arm, ("weights", "pretrain"))
     return {name: {"weights": "none", "pretrain": False, **arm} for name, arm in arms.items()}
+
+
+def _refuse_unknown(where, table, valid):
+    for key in table:
+        if key not in valid:
+            raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(valid)}")
 
 
 def _backbone(tables, weights):
@@ -147,6 +156,8 @@ def plan(tables, output, splits):
         "labels": [base.labels_per_class],
         **tables.get("experiment", {}),
     }
+    budgets = [_budget_key(labels) for labels in experiment["labels"]]
+    _refuse_unknown("[experiment]", experiment, ("seeds", "labels", *budgets))
     held_out = sum(count for split, count in splits.items() if split != "train")
     jobs, starts = [], {}
     for arm, entry in _arms(tables).items():
@@ -161,7 +172,9 @@ def plan(tables, output, splits):
             work = 6 * pretraining.epochs * splits.get("train", 0)
             jobs.append(Job(folder.name, f"SimCLR pretraining ({arm})", arm, config, work))
     for labels in experiment["labels"]:
-        settings = dataclasses.replace(base, labels_per_class=labels, **_budget(experiment, labels))
+        budget = experiment.get(_budget_key(labels), {})
+        changed = {**dataclasses.asdict(base), "labels_per_class": labels, **budget}
+        settings = configs.build(configs.Finetune, changed, f"[experiment.{_budget_key(labels)}]")
         photos = settings.steps_per_epoch * settings.batch_size or splits.get("train", 0)
         work = photos * (settings.frozen_epochs + 3 * settings.unfrozen_epochs)
         work += held_out * (settings.frozen_epochs + settings.unfrozen_epochs)
@@ -176,9 +189,9 @@ def plan(tables, output, splits):
     return jobs
 
 
-def _budget(experiment, labels):
-    """Other fine-tuning settings for one label count: `[experiment.with_LABELS]`."""
-    return experiment.get(f"with_{labels or 'all'}", {})
+def _budget_key(labels):
+    """Other fine-tuning settings for one label count stand in `[experiment.with_LABELS]`."""
+    return f"with_{labels or 'all'}"
 
 
 def _say(line):

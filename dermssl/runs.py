@@ -40,7 +40,8 @@ def replacing(path):
     except OSError as error:
         raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder):
@@ -99,6 +100,13 @@ def _harmless(cell):
     return cell
 
 
+def as_written(cell):
+    """A cell of a CSV file as it was before `harmless`."""
+    if isinstance(cell, str) and cell.startswith("'") and _harmless(cell[1:]) == cell:
+        return cell[1:]
+    return cell
+
+
 def versions():
     """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
@@ -141,8 +149,24 @@ def read_json(path):
         raise UserError(f"{path}: not valid JSON ({error}); the run must be made again") from error
 
 
+def is_finished(path, command, config, data_hash, start="none"):
+    """Whether `path` holds this very run, finished; a different run there is refused.
+
+    For a look before anything is made; arguments as in `open_run`.
+    """
+    before = Run(path).status
+    if before:
+        _refuse_difference(path, before, _identity(command, config, data_hash, start))
+    return before.get("status") == FINISHED
+
+
+def _identity(command, config, data_hash, start):
+    tables = configs.as_tables(config)
+    return {"command": command, "data_hash": data_hash, "start": start, "config": tables}
+
+
 @contextlib.contextmanager
-def open_run(path, command, config, data_hash, overwrite=False):
+def open_run(path, command, config, data_hash, overwrite=False, start="none"):
     """Open a run's folder for writing, and hold its lock until the block ends.
 
     A folder that holds the same run is continued; one that holds another (a changed
@@ -154,6 +178,7 @@ def open_run(path, command, config, data_hash, overwrite=False):
         command: the command's name, e.g. "pretrain".
         config: dict as from `dermssl.config.from_flags`.
         data_hash: str, from `dermssl.data.index.data_hash`.
+        start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
         overwrite: replace what is there.
 
     Yields:
@@ -174,17 +199,17 @@ def open_run(path, command, config, data_hash, overwrite=False):
             raise UserError(
                 f"--output {path}: another process is writing there; wait or stop it"
             ) from error
-        tables = configs.as_tables(config)
-        identity = {"command": command, "data_hash": data_hash, "config": tables}
-        before = run.status
-        if before and not overwrite:
+        identity = _identity(command, config, data_hash, start)
+        before = {} if overwrite else run.status
+        if before:
             _refuse_difference(path, before, identity)
-        if not before or overwrite:
-            details = {"config_hash": configs.config_hash(config), "versions": versions()}
-            write_text(run / "config.toml", tomli_w.dumps(tables))
+        else:
+            # First of all: a kill must not leave new files under an old "FINISHED".
             (run / "status.json").unlink(missing_ok=True)
+            write_text(run / "config.toml", tomli_w.dumps(identity["config"]))
+            details = {"config_hash": configs.config_hash(config), "versions": versions()}
             run.set_status(RUNNING, **identity, **details)
-        elif before["status"] != FINISHED:
+        if before and before["status"] != FINISHED:
             run.set_status(RUNNING, reason=None)
         try:
             yield run
@@ -203,6 +228,7 @@ def open_run(path, command, config, data_hash, overwrite=False):
 def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
+    new = {key: new[key] for key in new if key in old or key != "starting weights"}
     keys = [key for key in new if old.get(key) != new[key]]
     if keys:
         shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
@@ -215,6 +241,8 @@ def _refuse_difference(path, before, now):
 
 def _flat(identity):
     flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
+    if "start" in identity:  # older runs don't say
+        flat["starting weights"] = identity["start"]
     for section, value in identity.get("config", {}).items():
         if isinstance(value, dict):
             flat |= {f"{section}.{key}": item for key, item in value.items()}

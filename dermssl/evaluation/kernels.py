@@ -120,14 +120,17 @@ def mean(tally, y, values):
 
 
 def log_loss(tally, y, p):
+    """Mean over the records of `log_loss_by_record`."""
     return mean(tally, None, log_loss_by_record(p, y))
 
 
 def brier(tally, y, p):
+    """Mean over the records of `calibration.brier_by_record`."""
     return mean(tally, None, calibration.brier_by_record(p, y))
 
 
 def expected_calibration_error(tally, y, p, n_bins=15):
+    """Mean distance of confidence and accuracy over the bins, weighted by their records."""
     bins, confidence, correct = calibration.top_label_bins(p, y, n_bins)
     gap = np.abs(tally(bins, n_bins, correct - confidence)).sum(axis=0)
     return checks.ratio(gap, tally(bins, n_bins).sum(axis=0))

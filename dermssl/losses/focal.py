@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-UNKNOWN = -1  # label of a record that does not teach this head
+FLOOR = 1e-7  # of 1 - p
 
 
 @keras.saving.register_keras_serializable("dermssl")
@@ -41,11 +41,9 @@ class SparseFocalLoss(keras.losses.Loss):
         known = ops.cast(label >= 0, "float32")
         label = ops.maximum(label, 0)
         log_p = ops.squeeze(ops.take_along_axis(log_p, label[:, None], axis=-1), axis=-1)
-        # log p is never over 0 but for rounding; a negative base with a fractional
-        # gamma would be NaN.
-        loss = -ops.power(ops.maximum(1.0 - ops.exp(log_p), 0.0), self.gamma) * log_p
-        if self.gamma == 0:  # the gradient of 0 ** 0 is NaN
-            loss = -log_p
+        # At p = 1 the gradient of (1 - p) ** gamma is infinite for gamma under 1; the floor,
+        # about the last digit of a float32 p, stops it there. gamma = 0 is then 1, too.
+        loss = -ops.power(ops.maximum(-ops.expm1(log_p), FLOOR), self.gamma) * log_p
         if self.alpha is not None:
             loss = loss * ops.take(ops.convert_to_tensor(self.alpha, "float32"), label)
         return loss * known

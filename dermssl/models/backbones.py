@@ -6,11 +6,14 @@ layers of the application stand in the backbone itself, where freezing by depth,
 the shared trunk and Grad-CAM can reach them.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from dermssl.errors import UserError, unknown_name
@@ -76,6 +79,43 @@ def _application(name):
     return build
 
 
+def _efficientnet(name):
+    """A builder of an EfficientNet v1 whose graph is the same for all weights.
+
+    With weights="imagenet" Keras adds a layer that divides by the root of the standard
+    deviation. A graph without it would not give the same output from the same weights, so
+    the division goes into the weights instead (see `_divide_by_root`).
+    """
+
+    def build(input_tensor, weights):
+        network = _application(name)(input_tensor, None)
+        if weights:
+            shape = input_tensor.shape[1:]
+            released = getattr(keras.applications, name)(
+                include_top=False, input_shape=shape, weights=weights
+            )
+            network.set_weights(released.get_weights())  # the added layer holds none
+            _divide_by_root(network)
+        return network
+
+    return build
+
+
+def _divide_by_root(network):
+    """Put the extra division of a released EfficientNet v1 into its normalisation.
+
+    `(x - mean) / std / sqrt(std)` is a normalisation of variance std ** 3. A network without
+    released weights is left as it is; so is one that was changed already.
+    """
+    for layer in network.layers:
+        if isinstance(layer, layers.Normalization) and layer.weights:
+            mean, variance, count = layer.get_weights()
+            released = np.allclose(mean, TORCH_MEAN, atol=1e-3)
+            if released and np.allclose(variance, np.square(TORCH_STD), atol=1e-3):
+                layer.set_weights([mean, variance**1.5, count])
+            layer.finalize_state()
+
+
 @dataclass(frozen=True)
 class BackboneSpec:
     """How to build one backbone.
@@ -99,8 +139,8 @@ BACKBONES = {
     "resnet50": BackboneSpec(_application("ResNet50"), _caffe),
     "inceptionv3": BackboneSpec(_application("InceptionV3"), _to_unit_range, min_size=75),
     "densenet121": BackboneSpec(_application("DenseNet121"), _torch),
-    "efficientnetb0": BackboneSpec(_application("EfficientNetB0"), _built_in),
-    "efficientnetb1": BackboneSpec(_application("EfficientNetB1"), _built_in),
+    "efficientnetb0": BackboneSpec(_efficientnet("EfficientNetB0"), _built_in),
+    "efficientnetb1": BackboneSpec(_efficientnet("EfficientNetB1"), _built_in),
     "efficientnetv2b0": BackboneSpec(_application("EfficientNetV2B0"), _built_in),
     "cnn": BackboneSpec(_cnn, _to_unit_range, min_size=16, from_scratch=True),
     "mlp": BackboneSpec(_mlp, _to_unit_range, min_size=16, from_scratch=True),
@@ -171,7 +211,9 @@ def _build(spec, config, input_tensor):
     if config.weights != "imagenet":
         return spec.builder(input_tensor=input_tensor, weights=None)
     try:
-        return spec.builder(input_tensor=input_tensor, weights="imagenet")
+        with warnings.catch_warnings():  # MobileNet's, of sizes but 224
+            warnings.simplefilter("ignore")
+            return spec.builder(input_tensor=input_tensor, weights="imagenet")
     except Exception as error:
         # keras.utils.get_file raises a bare Exception when a download fails.
         if "fetch failure" not in str(error).lower() and not isinstance(error, OSError):
@@ -191,10 +233,15 @@ def _load_file(network, backbone, config):
     # keras.applications releases hold the bare application; our runs save the backbone.
     target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
     try:
-        target.load_weights(path)
-    except (ValueError, OSError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        with warnings.catch_warnings():  # Keras warns of each layer before it raises
+            warnings.simplefilter("ignore")
+            target.load_weights(path)
+    except (ValueError, OSError, KeyError, AttributeError, BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(":;")
         raise UserError(
             f"--backbone-weights {path}: does not hold weights of {config.name} ({reason}); "
             "choose the backbone the file was made with"
         ) from error
+    if not all(np.isfinite(weight).all() for weight in target.get_weights()):
+        raise UserError(f"--backbone-weights {path}: holds weights that are no numbers; use others")
+    _divide_by_root(network)

@@ -67,9 +67,9 @@ def set_depth(backbone, depth, unit="layers", batchnorm="train"):
 def first_unfrozen(graph, depth, unit):
     """The position in `graph` from which on layers train."""
     counted = [i for i, layer in enumerate(graph) if unit == "layers" or holds_kernel(layer)]
-    if depth > len(counted):
+    if not 0 <= depth <= len(counted):
         raise UserError(
-            f"depth {depth} is beyond the backbone, which has {len(counted)} {unit}; "
+            f"--depth {depth} is beyond the backbone, which has {len(counted)} {unit}; "
             f"use 0 to {len(counted)}, or -1 for all"
         )
     return counted[-depth] if depth else len(graph)

@@ -1,7 +1,10 @@
 """From `--backbone-weights` to a file, and to the run that made it."""
 
 import dataclasses
+import hashlib
+import warnings
 from pathlib import Path
+from zipfile import BadZipFile
 
 from dermssl import config as configs
 from dermssl import runs, taxonomy
@@ -36,6 +39,17 @@ def resolve(config):
     return dataclasses.replace(config, weights=str(folder / BACKBONE_FILE)), folder
 
 
+def fingerprint(config):
+    """What a resolved backbone config starts from: "none", "imagenet" or a file's hash.
+
+    A run remembers it, so that it isn't taken for finished once its start was made anew.
+    """
+    if not Path(config.weights).is_file():
+        return config.weights
+    with open(config.weights, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
 def arm_of(config, pretrained):
     """The usual name of a comparison's arm: random, imagenet, file, ssl, ssl_imagenet."""
     if pretrained is None:
@@ -64,8 +78,10 @@ def load_classifier(folder):
     head = config["finetune"]
     model = classifier.build(backbone, names, head["head"], head["dropout"])
     try:
-        model.load_weights(folder / MODEL_FILE)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():  # Keras warns of each layer before it raises
+            warnings.simplefilter("ignore")
+            model.load_weights(folder / MODEL_FILE)
+    except (ValueError, OSError, KeyError, BadZipFile) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{folder / MODEL_FILE}: does not hold the weights of this run ({reason}); "

@@ -53,6 +53,7 @@ def check_data(first, other, split):
 
 
 def check_seeds(model):
+    """Refuse two runs of one model with the same seed."""
     for one, two in zip(model.members, model.members[1:]):
         if one.status["seed"] == two.status["seed"]:
             raise UserError(

@@ -1,6 +1,7 @@
 """What every training run does at the end of a step or an epoch."""
 
 import math
+import shutil
 import time
 
 import keras
@@ -46,12 +47,31 @@ class StopOnNaN(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             reason = f"the loss became {loss} at step {batch + 1}; try a lower learning rate"
-            self.run.set_status(runs.DIVERGED, reason=reason)
-            raise RunFailed(f"{self.run.path}: diverged, {reason}")
+            self._stop(reason)
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The last update may ruin the weights after its loss was computed, and the loss does
+        # not show it everywhere: TensorFlow's ReLU turns NaN into 0 on a CPU.
+        for weight in self.model.weights:
+            if not keras.ops.all(keras.ops.isfinite(weight)):
+                self._stop(f"{weight.path} is no number any more; try a lower learning rate")
+
+    def _stop(self, reason):
+        self.run.set_status(runs.DIVERGED, reason=reason)
+        raise RunFailed(f"{self.run.path}: diverged, {reason}")
+
+
+def scalars(run, name):
+    """TensorBoard scalars in RUN/tensorboard/NAME, without those of an attempt before."""
+    folder = run / "tensorboard" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return keras.callbacks.TensorBoard(folder, write_graph=False)
 
 
 class Progress(keras.callbacks.Callback):
     """One moving line with the time left; without a terminal, a line now and then.
+
+    Use it as a context around `fit`: an error must not leave the terminal without its cursor.
 
     Args:
         title: str, what is being done.
@@ -65,6 +85,13 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.title, self.epochs, self.steps, self.shown = title, epochs, steps, shown
         self.console = Console(stderr=True)
+        self.bar = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._stop_bar()
 
     def on_train_begin(self, logs=None):
         self.started = self.last = time.time()
@@ -91,11 +118,17 @@ class Progress(keras.callbacks.Callback):
         now, done = time.time(), epoch + 1 == self.epochs
         if not self.console.is_terminal and (now - self.last > self.PLAIN_SECONDS or done):
             left = (now - self.started) * (self.epochs / (epoch + 1) - 1)
-            self.console.print(f"{self.title}: {state}, {left:.0f} s left", highlight=False)
+            line = f"{self.title}: {state}, {left:.0f} s left"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
             self.last = now
 
+    def _stop_bar(self):
+        if self.bar and self.console.is_terminal:  # elsewhere it would print a blank line
+            self.bar.stop()
+
     def on_train_end(self, logs=None):
-        self.bar.stop()
+        self._stop_bar()
         if self.console.is_terminal:
             seconds = time.time() - self.started
-            self.console.print(f"{self.title}: done in {seconds:.0f} s", highlight=False)
+            line = f"{self.title}: done in {seconds:.0f} s"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)

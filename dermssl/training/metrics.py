@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable("dermssl")
 class KnownAccuracy(keras.metrics.Metric):
     """Share of the labelled records whose largest logit is their class; 0 without any."""
 
@@ -23,6 +24,7 @@ class KnownAccuracy(keras.metrics.Metric):
         return ops.divide_no_nan(self.hits, self.count)
 
 
+@keras.saving.register_keras_serializable("dermssl")
 class BalancedAccuracy(keras.metrics.Metric):
     """Mean recall over the classes that occur; 0 without any labelled record."""
 
@@ -44,3 +46,6 @@ class BalancedAccuracy(keras.metrics.Metric):
         recall = ops.divide_no_nan(self.hits, self.count)
         present = ops.sum(ops.cast(self.count > 0, "float32"))
         return ops.divide_no_nan(ops.sum(recall), present)
+
+    def get_config(self):
+        return {**super().get_config(), "n_classes": self.n_classes}

@@ -55,6 +55,12 @@ def check(config):
         raise UserError("--frozen-epochs and --unfrozen-epochs are both 0; train at least one")
 
 
+def check_depth(config, model):
+    """Refuse a depth beyond the backbone, before the frozen phase has trained for hours."""
+    for phase in plan(config):
+        freezing.set_depth(model.get_layer("backbone"), phase.depth)
+
+
 @dataclass(frozen=True)
 class Labels:
     """Photos with their class numbers.
@@ -140,27 +146,31 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
             config.batch_size, size, steps=last, start=done,
         )  # fmt: skip
         done = last
-        history = model.fit(
-            data,
-            epochs=phase.epochs,
-            steps_per_epoch=steps,
-            validation_data=held_out,
-            shuffle=False,
-        verbose=0,
-            callbacks=[
-                callbacks.StopOnNaN(run),
-                callbacks.Progress(
-                    f"{title}, {phase.name}", phase.epochs, steps,
-                    ("loss", "val_fine_balanced_accuracy"),
-                ),
-                callbacks.History(run, phase.name, rows),
-                keras.callbacks.TensorBoard(run / "tensorboard" / phase.name, write_graph=False),
-                keras.callbacks.EarlyStopping(
-                    monitor, mode="max" if sign > 0 else "min", patience=config.patience,
-                    restore_best_weights=True,
-                ),
-            ],
-        )  # fmt: skip
+        progress = callbacks.Progress(
+            f"{title}, {phase.name}", phase.epochs, steps, ("loss", "val_fine_balanced_accuracy")
+        )
+        stop_early = keras.callbacks.EarlyStopping(
+            monitor,
+            mode="max" if sign > 0 else "min",
+            patience=config.patience,
+            restore_best_weights=True,
+        )
+        with progress:
+            history = model.fit(
+                data,
+                epochs=phase.epochs,
+                steps_per_epoch=steps,
+                validation_data=held_out,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    callbacks.StopOnNaN(run),
+                    progress,
+                    callbacks.History(run, phase.name, rows),
+                    callbacks.scalars(run, phase.name),
+                    stop_early,
+                ],
+            )
         # With few labels an unfrozen phase often ends worse than the frozen one before it.
         # The best epoch of all phases is what counts, and what the next phase starts from.
         phase_best = max(sign * value for value in history.history[monitor])

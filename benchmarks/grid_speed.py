@@ -1,0 +1,165 @@
+"""The grid's shared trunk against a plain Keras loop, cell by cell the same numbers.
+
+    python benchmarks/grid_speed.py --quick               # minutes
+    python benchmarks/grid_speed.py --json speed.json     # the seed grid's 80 cells: hours
+    python benchmarks/grid_speed.py --check               # exit 1 under the stated ratios
+
+The plain loop is what people write: for each cell build, freeze, compile, fit on a tf.data
+pipeline, predict (`dermssl.training.cells.train_plain`). Both ways read the same photos
+through the same pipeline; augmentation by augmentation they take turns, so that a busy
+machine slows both. Tracing, building and prediction count in both. Synthetic photos.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from dermssl import cli
+from dermssl import config as configs
+
+MODELS = ["mobilenet", "resnet50", "inceptionv3", "densenet121"]
+AUGMENTATIONS = ["none", "flip_hv", "brightness", "flip_brightness"]
+RANDOM = "brightness"  # an augmentation that differs in every epoch
+GOAL_MODEL, GOAL_GRID, TOLERANCE = 5.0, 10.0, 1e-5
+
+
+def parser():
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    made.add_argument("--quick", action="store_true", help="96 photos, 2 epochs, two models")
+    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
+    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made.add_argument("--models", nargs="+", default=MODELS)
+    made.add_argument("--augmentations", nargs="+", default=AUGMENTATIONS)
+    made.add_argument("--depths", nargs="+", type=int, default=[2, 4, 6, 8, 10])
+    made.add_argument("--photos", type=int, default=1070, help="training photos, as the seeds had")
+    made.add_argument("--test-photos", type=int, default=400)
+    made.add_argument("--epochs", type=int, default=10)
+    made.add_argument("--image-size", type=int, default=50)
+    made.add_argument("--weights", nargs="+", default=["none"], help="as for dermssl.grid")
+    return made
+
+
+def material(args, size, folder):
+    """Synthetic photos: a class of nevi, a class of all else."""
+    import numpy as np
+
+    from dermssl import taxonomy
+    from dermssl.data import pipeline, synthetic
+    from dermssl.training.cells import Material
+
+    n = args.photos + args.test_photos
+    labels = (synthetic.records(n)["label"] != "nv").to_numpy().astype(np.int64)
+    files = [str(folder / "images" / f"SYN_{k:06d}.jpg") for k in range(n)]
+    train, test = files[: args.photos], files[args.photos :]
+    return Material(
+        pipeline.Photos(train, size), pipeline.Photos(test, size),
+        np.arange(args.photos), labels[: args.photos], taxonomy.flat(("nv", "other")), size,
+    )  # fmt: skip
+
+
+def one_model(plan, grid, photos):
+    """Seconds of both ways and differences, one dict an augmentation."""
+    import keras
+    import numpy as np
+
+    from dermssl.training import cells
+
+    cells.give_memory_back()
+    trainer, found, depths = None, [], list(plan.depths)
+    for augmentation in grid.augmentations:
+        began = time.perf_counter()
+        trainer = trainer or cells.SharedCells(plan.start, depths, grid, photos.taxonomy)
+        shared = trainer.train(augmentation, 0, photos)
+        middle = time.perf_counter()
+        losses = predictions = 0.0
+        for depth, cell in zip(depths, shared):
+            keras.backend.clear_session()
+            plain = cells.train_plain(plan.start, depth, augmentation, 0, photos, grid)
+            away = np.abs(np.subtract(cell.losses, plain.losses)).max()
+            losses = max(losses, float(away))
+            away = np.abs(cell.probabilities - plain.probabilities).max()
+            predictions = max(predictions, float(away))
+        end = time.perf_counter()
+        found.append({
+            "model": plan.name, "augmentation": augmentation,
+            "shared_s": middle - began, "plain_s": end - middle,
+            "ratio": (end - middle) / (middle - began),
+            "loss_difference": losses, "prediction_difference": predictions,
+        })  # fmt: skip
+        print("| {model} | {augmentation} | {plain_s:.1f} | {shared_s:.1f} | {ratio:.1f} | "
+              "{loss_difference:.1e} | {prediction_difference:.1e} |".format(**found[-1]),
+              flush=True)  # fmt: skip
+    return found
+
+
+def ratio_of(rows):
+    """Plain seconds over shared seconds, all rows together."""
+    return sum(row["plain_s"] for row in rows) / sum(row["shared_s"] for row in rows)
+
+
+def main(argv=None):
+    """Run it; returns the exit code."""
+    args = parser().parse_args(argv)
+    if args.quick:
+        args.photos, args.test_photos, args.epochs = 96, 32, 2
+        args.models = ["mobilenet", "densenet121"] if args.models == MODELS else args.models
+        args.augmentations = ["none", RANDOM]
+    cli.quiet_tensorflow()
+    import tensorflow as tf
+
+    from dermssl.data import synthetic
+    from dermssl.training import grid_plan
+
+    tf.get_logger().setLevel("ERROR")  # it warns that a loop traces anew each time: it does
+    grid = configs.Grid(
+        models=args.models, depths=args.depths, augmentations=args.augmentations, seeds=[0],
+        image_size=args.image_size, small_size="raise", weights=args.weights, epochs=args.epochs,
+    )  # fmt: skip
+    plans = grid_plan.plan_models(grid)
+    print(f"{args.photos} photos, {args.epochs} epochs, {args.image_size} px, depths "
+          f"{args.depths}, {args.test_photos} predicted\n")  # fmt: skip
+    print("| model | augmentation | plain s | shared s | ratio | loss diff | prediction diff |")
+    print("| :-- | :-- | --: | --: | --: | --: | --: |")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        n, size = args.photos + args.test_photos, 2 * max(p.start.image_size for p in plans)
+        synthetic.write(folder, n=n, size=size)
+        for plan in plans:
+            rows += one_model(plan, grid, material(args, plan.start.image_size, Path(folder)))
+    missed = report(rows, args)
+    if args.json:
+        text = json.dumps({"settings": vars(args), "rows": rows}, indent=2)
+        Path(args.json).write_text(text + "\n", encoding="utf-8")
+    print(f"\nshared trunk: {ratio_of(rows):.1f} times faster than the plain loop over "
+          f"{len(rows) * len(args.depths)} cells")  # fmt: skip
+    return 1 if args.check and missed else 0
+
+
+def report(rows, args):
+    """Print the goals that are met and missed; returns those missed."""
+    missed = []
+    print()
+    for model in args.models:
+        own = [row for row in rows if row["model"] == model]
+        one = [row for row in own if row["augmentation"] == RANDOM]
+        if one and ratio_of(one) < GOAL_MODEL:
+            missed.append(f"{model}, {RANDOM}: {ratio_of(one):.1f} times, under {GOAL_MODEL:.0f}")
+        print(f"{model}: {ratio_of(own):.1f} times over its grid")
+    whole = args.models == MODELS and args.augmentations == AUGMENTATIONS
+    if whole and ratio_of(rows) < GOAL_GRID:
+        missed.append(f"the seed grid: {ratio_of(rows):.1f} times, under {GOAL_GRID:.0f}")
+    for row in rows:
+        for name in ("loss_difference", "prediction_difference"):
+            if row[name] > TOLERANCE:
+                missed.append(f"{row['model']}, {row['augmentation']}: {name} {row[name]:.1e}")
+    for line in missed:
+        print(f"missed: {line}")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Which photos a grid sees: some classes, as many of each, and a test split of a stated size.
+
+Splits are by group (patient, lesion) throughout: a test lesion never has a photo in train.
+"""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from dermssl.data import readers, splits
+from dermssl.data.index import TEST, TRAIN, group_ids
+from dermssl.errors import UserError, unknown_name
+from dermssl.taxonomy import Taxonomy
+
+log = logging.getLogger("dermssl")
+
+
+def only_classes(dataset, classes):
+    """The labelled records of some fine classes, under a flat taxonomy.
+
+    Args:
+        dataset: `Dataset`.
+        classes: list of fine class names; empty keeps them all.
+
+    Returns:
+        `Dataset` whose taxonomy holds these classes alone, in the taxonomy's order.
+    """
+    if dataset.taxonomy is None:
+        raise UserError("--data: no photo has a label; a grid needs some")
+    there = set(dataset.index["fine"]) - {""}
+    known = [name for name in dataset.taxonomy.fine if name in there]
+    for name in classes:
+        if name not in known:
+            raise unknown_name("--classes", name, known)
+    chosen = [name for name in known if name in classes or not classes]
+    if len(chosen) < 2:
+        raise UserError(f"--classes: {len(chosen)} class with photos; a grid needs two or more")
+    where = [dataset.taxonomy.fine.index(name) for name in chosen]
+    old = dataset.taxonomy
+    names = Taxonomy(
+        name=old.name, fine=tuple(chosen), parents=tuple(chosen),
+        malignancy=tuple(old.malignancy[k] for k in where),
+        titles=tuple(old.titles[k] for k in where),
+    )  # fmt: skip
+    index = dataset.index[dataset.index["fine"].isin(chosen)]
+    index = index.assign(coarse=index["fine"])
+    return replace(dataset.with_index(index), taxonomy=names)
+
+
+def with_test(dataset, per_class, seed, group_by="auto"):
+    """Hold out exactly `per_class` photos of each class for the test, the rest is train.
+
+    Whole groups are drawn; photos of a drawn group beyond the number are in neither split.
+    """
+    index = dataset.index
+    groups = group_ids(index, group_by)
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    drawn, split = set(), np.full(len(index), TRAIN, dtype=object)
+    counts = index["fine"].value_counts()
+    for name in sorted(counts.index, key=lambda name: (counts[name], name)):  # rarest first
+        of_class = (index["fine"] == name).to_numpy()
+        order = np.array(sorted(set(groups[of_class])), dtype=object)
+        held = np.array([group in drawn for group in groups]) & of_class
+        for group in order[rng.permutation(len(order))]:
+            if held.sum() >= per_class:
+                break
+            drawn.add(group)
+            held |= (groups == group) & of_class
+        rows = np.flatnonzero(held)
+        if len(rows) < per_class or held.sum() == of_class.sum():
+            raise UserError(
+                f"--test-per-class {per_class}: class '{name}' has {of_class.sum()} photos, "
+                "and some must be left to train on; ask for fewer"
+            )
+        split[rows[:per_class]] = TEST
+    left_out = np.array([group in drawn for group in groups]) & (split == TRAIN)
+    result = dataset.with_index(index.assign(split=split)[~left_out])
+    splits.check_overlap(result.index)
+    return result
+
+
+def folds(dataset, count, seed, group_by="auto"):
+    """`count` versions of a data set; each group is in the test split of exactly one.
+
+    Stratified: the groups of each class are shuffled and dealt out in turn.
+    """
+    index = dataset.index
+    groups = group_ids(index, group_by)
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    fold, dealt = {}, 0
+    counts = index["fine"].value_counts()
+    for name in sorted(counts.index, key=lambda name: (counts[name], name)):
+        own = sorted(set(groups[(index["fine"] == name).to_numpy()]) - fold.keys())
+        if len(own) < count:
+            raise UserError(
+                f"--folds {count}: class '{name}' has {len(own)} group(s); use fewer folds"
+            )
+        for group in np.array(own, dtype=object)[rng.permutation(len(own))]:
+            fold[group] = dealt % count
+            dealt += 1
+    numbers = np.array([fold[group] for group in groups])
+    made = []
+    for k in range(count):
+        split = np.where(numbers == k, TEST, TRAIN)
+        made.append(dataset.with_index(index.assign(split=split)))
+        splits.check_overlap(made[-1].index)
+    return made
+
+
+def balanced(dataset, seed):
+    """As many training photos of each class as the rarest has; other splits stay."""
+    index = dataset.index
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    train = index["split"] == TRAIN
+    least = index["fine"][train].value_counts().min()
+    keep = [index.index[~train].to_numpy()]
+    for name in sorted(index["fine"][train].unique()):
+        rows = index.index[train & (index["fine"] == name)].to_numpy()
+        keep.append(rng.permutation(rows)[:least])
+    return dataset.with_index(index.loc[np.sort(np.concatenate(keep))])
+
+
+def select(dataset, grid, data):
+    """The data of a grid: one `Dataset` a fold, or one, every photo checked.
+
+    Args:
+        dataset: `Dataset`, read, without splits.
+        grid: `config.Grid`.
+        data: `config.Data`.
+
+    Returns:
+        list of `Dataset` with train and test splits.
+    """
+    seed = data.split_seed
+    if grid.folds == 1:
+        raise UserError("--folds 1: cross-validation needs 2 or more; 0 is one test split")
+    if grid.folds and grid.test_per_class:
+        raise UserError("--folds and --test-per-class: give one; folds test every photo")
+    if not grid.folds and not grid.test_per_class:
+        # Split before classes are left out: as every other command splits this data set, so
+        # that a pretraining run on it has kept out the same lesions.
+        dataset = splits.assign(dataset, data.validation, data.test, seed, data.group_by)
+    dataset = only_classes(dataset, grid.classes)
+    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
+    for _, message in bad:
+        log.warning("skipped: %s", message)
+    made = [dataset]
+    if grid.folds:
+        made = folds(dataset, grid.folds, seed, data.group_by)
+    elif grid.test_per_class:
+        made = [with_test(dataset, grid.test_per_class, seed, data.group_by)]
+    made = [balanced(each, seed) if grid.balance else each for each in made]
+    for each in made:
+        for split in (TRAIN, TEST):
+            there = set(each.index["fine"][each.index["split"] == split])
+            lacking = [name for name in each.taxonomy.fine if name not in there]
+            if lacking:
+                raise UserError(f"no {split} photo of class '{lacking[0]}'; add some, or --test")
+    return made
+
+
+def joined(made):
+    """All folds as one record table, for hashing and for the report: `fold` says which."""
+    return pd.concat([each.index.assign(fold=k) for k, each in enumerate(made)])

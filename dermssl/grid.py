@@ -1,0 +1,299 @@
+"""Transfer learning compared: models x depths x augmentations x seeds, from one command.
+
+    python -m dermssl.grid --data PHOTOS --models mobilenet densenet121 --image-size 64
+    python -m dermssl.grid --config experiments/seed_grid.toml --data PHOTOS --dry-run
+
+All depths of one model are trained on one frozen trunk, with the numbers that each would
+give alone. A row is written as each cell ends; the same command goes on where it was
+stopped, and tries failed cells again.
+"""
+
+import time
+
+from dermssl import cli, runs
+from dermssl import config as configs
+from dermssl.errors import RunFailed, UserError
+
+SECTIONS = ("data", "grid")
+OUTPUT = "outputs/grid"
+
+
+def run(config, overwrite=False, dataset=None):
+    """Train what is missing of a grid, and write its report.
+
+    Args:
+        config: dict from `dermssl.config.from_flags`: data, grid, seed, output.
+        overwrite: bool, replace a different grid in the folder.
+        dataset: `Dataset` without splits, where the caller has one already.
+
+    Returns:
+        Path of the folder: `results.csv`, a `pivot_MODEL.csv` a model, `report.md`,
+        `cells/`, `records.csv`, `tensorboard/`, `config.toml`, `status.json`.
+
+    Raises:
+        UserError: bad input, before any training.
+        RunFailed: some cells failed; their rows say why.
+    """
+    from dermssl.data import index, splits
+    from dermssl.data.selection import joined
+    from dermssl.models import weights
+    from dermssl.reporting import grid_report, grid_rows
+    from dermssl.training import grid_plan
+
+    grid = config["grid"]
+    plans = grid_plan.plan_models(grid)
+    folds = _data(config, dataset)
+    for plan in plans:
+        if plan.pretrained:
+            pool = index.read_csv(plan.pretrained / "pool.csv")
+            for fold in folds:
+                held = fold.index[fold.index["split"] == index.TEST]
+                splits.check_overlap(pool, held)
+    identity = index.data_hash(folds[0].with_index(joined(folds)))
+    start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
+    output = config["output"] or OUTPUT
+    with runs.open_run(output, "grid", config, identity, overwrite, start=start) as made:
+        if overwrite:
+            (made / grid_rows.RESULTS).unlink(missing_ok=True)
+        (made / grid_rows.CELLS).mkdir(exist_ok=True)
+        runs.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
+        runs.write_csv(made / grid_rows.RECORDS, joined(folds))
+        runs.write_json(made / "root.json", {"root": str(folds[0].root)})
+        if made.status["status"] != runs.FINISHED:
+            _train_missing(made, config, plans, folds)
+        rows = grid_rows.latest(_rows(made))
+        failed = int((rows["status"] == runs.FAILED).sum())
+        grid_report.write(made.path)
+        if failed:
+            raise RunFailed(
+                f"{made.path}: {failed} of {len(rows)} cells failed; results.csv says why, "
+                "the same command tries them again"
+            )
+        if made.status["status"] != runs.FINISHED:
+            made.set_status(runs.FINISHED, cells=len(rows))
+    return made.path
+
+
+def _data(config, dataset):
+    """One `Dataset` a fold, every photo of it checked."""
+    from dermssl.data import readers, selection
+
+    return selection.select(dataset or readers.read(config["data"]), config["grid"], config["data"])
+
+
+def _rows(made):
+    from dermssl.reporting import grid_rows, results
+
+    path = made / grid_rows.RESULTS
+    return results.read_rows(path) if path.exists() else None
+
+
+def _done(made):
+    """Names of the cells that need no more training."""
+    from dermssl.reporting import grid_rows
+
+    rows = _rows(made)
+    if rows is None:
+        return set()
+    rows = grid_rows.latest(rows)
+    return set(rows["cell"][rows["status"] != runs.FAILED])
+
+
+def _train_missing(made, config, plans, folds):
+    """Train cell by cell, or all depths of an augmentation and seed at once."""
+    from dermssl.training import cells, grid_plan
+
+    grid, done = config["grid"], _done(made)
+    every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
+    todo = [cell for cell in every if cell.name not in done]
+    sizes = [_n(fold) for fold in folds]
+    clock = _Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
+    for plan in plans:
+        cells.give_memory_back()
+        trainer, materials = None, {}
+        for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
+            first = group[0]
+            fold = folds[first.fold or 0]
+            if first.fold not in materials:
+                materials = {first.fold: _material(fold, plan, config)}
+            clock.start(group)
+            began = time.time()
+            trained, reason = [None] * len(group), None
+            try:
+                if grid.shared_trunk and first.depth != grid_plan.ALL:
+                    trunk_depths = [d for d in plan.depths if d != grid_plan.ALL]
+                    trainer = trainer or cells.SharedCells(
+                        plan.start, trunk_depths, grid, fold.taxonomy
+                    )
+                    found = trainer.train(first.augmentation, first.seed, materials[first.fold])
+                    by_depth = dict(zip(trunk_depths, found))
+                    trained = [by_depth[cell.depth] for cell in group]
+                else:
+                    cells.give_memory_back()
+                    trained = [
+                        cells.train_plain(
+                            plan.start, first.depth, first.augmentation, first.seed,
+                            materials[first.fold], grid,
+                        )
+                    ]  # fmt: skip
+            except cells.FAILURES as error:
+                reason, trainer = cells.reason_of(error), None
+            seconds = round((time.time() - began) / len(group), 2)
+            for cell, result in zip(group, trained):
+                _append(made, cell, plan, config, fold, result, reason, seconds)
+            clock.end(group)
+
+
+def _n(fold):
+    """(training photos, test photos)."""
+    counts = fold.index["split"].value_counts()
+    return int(counts["train"]), int(counts["test"])
+
+
+def _work(cell, plans, grid, sizes):
+    """Seconds of a cell by the network's parameters: rough, but comparable between models."""
+    from dermssl.training import grid_plan
+
+    plan = next(plan for plan in plans if plan.name == cell.model)
+    passes = grid_plan.work_of(cell, grid, grid.shared_trunk, *sizes)
+    return passes * (plan.forward or plan.parameters)
+
+
+def _groups(todo, grid):
+    """Cells that are trained together: on a trunk, those that differ in depth alone."""
+    groups = {}
+    for cell in todo:
+        alone = not grid.shared_trunk or cell.depth == -1
+        key = (cell.fold, cell.seed, cell.augmentation, cell.depth if alone else None)
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
+def _material(fold, plan, config):
+    """Photos and labels of one fold at the model's size."""
+    from dermssl.data import index, pipeline
+    from dermssl.training.cells import Material
+
+    size, cache = plan.start.image_size, config["data"].cache_mb // 2
+    rows = (fold.index["split"] == index.TRAIN).to_numpy().nonzero()[0]
+    labels, _ = index.label_arrays(fold.index.iloc[rows], fold.taxonomy)
+    return Material(
+        train=pipeline.Photos(fold.subset(index.TRAIN).files, size, cache),
+        test=pipeline.Photos(fold.subset(index.TEST).files, size, cache),
+        records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
+    )  # fmt: skip
+
+
+def _append(made, cell, plan, config, fold, trained, reason, seconds):
+    """The cell's files, then its row: a row without its files can't be."""
+    from dermssl.data import index
+    from dermssl.reporting import grid_rows, results
+    from dermssl.training import hparams
+
+    grid = config["grid"]
+    state, intervals, n_test = runs.FAILED, None, None
+    if trained is not None:
+        grid_rows.write_cell(made.path, cell, trained)
+        state, n_test = runs.FINISHED, len(trained.probabilities)
+        if trained.diverged:
+            state, reason = runs.DIVERGED, "a loss or a probability is no number; try a lower --lr"
+        else:
+            test = fold.subset(index.TEST)
+            labels, _ = index.label_arrays(test.index, fold.taxonomy)
+            groups = index.group_ids(test.index, config["data"].group_by)
+            intervals = grid_rows.intervals(
+                labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
+            )
+            hparams.write(made / "tensorboard" / cell.name, cell, trained, intervals)
+    status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash", "versions")}
+    status |= {"status": state, "reason": reason, "seconds": seconds, "n_labels": _n(fold)[0]}
+    row = grid_rows.row(made.path, status, cell, plan, grid, trained, intervals, n_test)
+    results.append_row(made / grid_rows.RESULTS, row)
+
+
+class _Clock:
+    """Progress lines with the time left."""
+
+    def __init__(self, todo, n_cells, work):
+        self._work, self._n = work, n_cells
+        self._done_cells = n_cells - len(todo)
+        self._left, self._did = sum(map(work, todo)), 0.0
+        self._began = time.time()
+
+    def start(self, group):
+        left = ""
+        if self._did:
+            seconds = (time.time() - self._began) / self._did * self._left
+            left = f", about {_minutes(seconds)} left"
+        first = group[0]
+        depths = "/".join("all" if cell.depth < 0 else str(cell.depth) for cell in group)
+        fold = "" if first.fold is None else f", fold {first.fold}"
+        print(f"[{self._done_cells + 1}-{self._done_cells + len(group)}/{self._n}] {first.model}, "
+              f"{first.augmentation}, seed {first.seed}{fold}, depths {depths}{left}",
+              flush=True)  # fmt: skip
+
+    def end(self, group):
+        work = sum(map(self._work, group))
+        self._did, self._left = self._did + work, self._left - work
+        self._done_cells += len(group)
+
+
+def _minutes(seconds):
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def dry_run(config, dataset=None):
+    """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
+    from dermssl.training import grid_plan
+
+    grid = config["grid"]
+    plans = grid_plan.plan_models(grid, timed=True)
+    folds = _data(config, dataset)
+    sizes = _n(folds[0])
+    print(f"{sizes[0]} training and {sizes[1]} test photos"
+          f"{f', {len(folds)} folds' if len(folds) > 1 else ''}; "
+          f"classes: {', '.join(folds[0].taxonomy.fine)}")  # fmt: skip
+    total, n_cells = 0.0, 0
+    for plan in plans:
+        cells = grid_plan.cells_of(plan, grid)
+        seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
+        what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
+        print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {_minutes(seconds)}")
+        for depth, manifest in plan.manifests.items():
+            name = "all" if depth == grid_plan.ALL else depth
+            names = ", ".join(manifest.kernels[:4]) + (" ..." if len(manifest.kernels) > 4 else "")
+            kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
+            print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
+        total, n_cells = total + seconds, n_cells + len(cells)
+    print(f"{n_cells} cells, about {_minutes(total)} on this machine")
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("grid", __doc__)
+    configs.add_flags(made, *SECTIONS)
+    made.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    return made
+
+
+def _run(args):
+    if args.seed is not None:
+        raise UserError("--seed: a grid takes --seeds, one or more")
+    config = configs.from_flags(args, *SECTIONS)
+    cli.quiet_tensorflow()
+    if args.dry_run:
+        dry_run(config)
+        return
+    path = run(config, overwrite=args.overwrite)
+    text = (path / "report.md").read_text(encoding="utf-8")
+    print(text.split("## Findings")[1].split("\n## ")[0].strip())
+    print(f"report: {path / 'report.md'}")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

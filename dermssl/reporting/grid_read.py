@@ -1,0 +1,91 @@
+"""A grid's folder as arrays: what was predicted for each test photo, cell by cell."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermssl import runs
+from dermssl import taxonomy as taxonomies
+from dermssl.data import index
+from dermssl.errors import UserError
+from dermssl.reporting import grid_rows, results
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A grid that ran, or as much of it as did.
+
+    Attributes:
+        rows: DataFrame, the last row of each cell (and seed and fold).
+        taxonomy: `Taxonomy`.
+        records: DataFrame of the test photos, over all folds, in the order of `p`.
+        root: Path that `records["path"]` starts at.
+        y: int (n,), true classes.
+        groups: object (n,), what isn't independent.
+        p: dict of (model, augmentation, depth) -> list of float (n, classes), one a seed.
+        losses: dict of the same keys -> list of float (epochs,), one a seed and fold.
+        status: dict, of the run.
+    """
+
+    rows: pd.DataFrame
+    taxonomy: taxonomies.Taxonomy
+    records: pd.DataFrame
+    root: Path
+    y: np.ndarray
+    groups: np.ndarray
+    p: dict
+    losses: dict
+    status: dict
+
+    @property
+    def models(self):
+        """In the order of the config, those with a finished cell."""
+        wanted = self.status["config"]["grid"]["models"]
+        return [name for name in wanted if any(key[0] == name for key in self.p)]
+
+    def augmentations(self, model):
+        """In the order of the config."""
+        wanted = self.status["config"]["grid"]["augmentations"]
+        return [name for name in wanted if any(key[:2] == (model, name) for key in self.p)]
+
+    def depths(self, model):
+        """Ascending, "all" (-1) last."""
+        found = {key[2] for key in self.p if key[0] == model}
+        return sorted(found, key=lambda depth: (depth < 0, depth))
+
+
+def read(folder):
+    """`Grid` from a folder that `dermssl.grid` wrote."""
+    folder = Path(folder)
+    if not (folder / grid_rows.RESULTS).exists():
+        raise UserError(f"{folder}: no {grid_rows.RESULTS}; is this the folder of a grid?")
+    rows = grid_rows.latest(results.read_rows(folder / grid_rows.RESULTS))
+    status = runs.read_json(folder / "status.json")
+    names = taxonomies.from_dict(runs.read_json(folder / "taxonomy.json"), "taxonomy.json")
+    table = pd.read_csv(folder / grid_rows.RECORDS, dtype=str, keep_default_na=False)
+    table = table.map(runs.as_written)
+    table = table[table["split"] == index.TEST].reset_index(drop=True)
+    y, _ = index.label_arrays(table, names)
+    groups = index.group_ids(table, status["config"]["data"]["group_by"])
+    p, losses = _cells(folder, rows, table)
+    root = Path(runs.read_json(folder / "root.json")["root"])
+    return Grid(rows, names, table, root, y, groups, p, losses, status)
+
+
+def _cells(folder, rows, table):
+    """The predictions by cell and seed; folds are put together, an incomplete set left out."""
+    n_folds = table["fold"].nunique()
+    p, losses = {}, {}
+    finished = rows[rows["status"] == runs.FINISHED]
+    by = ["model", "augmentation", "depth", "seed"]
+    for (model, augmentation, depth, _), part in finished.groupby(by, sort=True):
+        if len(part) < n_folds:
+            continue
+        part = part.sort_values("fold")
+        read_cells = [grid_rows.read_cell(folder, name) for name in part["cell"]]
+        key = (model, augmentation, int(depth))
+        p.setdefault(key, []).append(np.concatenate([each[0] for each in read_cells]))
+        losses.setdefault(key, []).extend(each[1] for each in read_cells)
+    return p, losses

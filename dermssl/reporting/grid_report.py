@@ -1,0 +1,170 @@
+"""report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermssl import runs
+from dermssl.evaluation import confusion
+from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report
+
+TEMPLATE = "grid_report.md"
+
+
+def write(folder):
+    """Write `report.md`, `report.html`, a `pivot_MODEL.csv` a model, and the pictures.
+
+    Args:
+        folder: of a grid; one that was stopped gives the report of what is there.
+
+    Returns:
+        Path of `report.md`.
+    """
+    folder = Path(folder)
+    grid = grid_read.read(folder)
+    failures = grid.rows[grid.rows["status"] != runs.FINISHED]
+    models = [_model(folder, grid, name) for name in grid.models]
+    if models:
+        _pictures(folder, grid)
+    settings = grid.status["config"]["grid"]
+    return report.write(
+        folder / "report.md",
+        TEMPLATE,
+        models=models,
+        failures=failures[["cell", "status", "reason"]].to_dict("records"),
+        no_kernel=_without_kernel(grid),
+        n_test=len(grid.y),
+        n_groups=len(set(grid.groups)),
+        classes=[f"{t} ({n})" for t, n in zip(grid.taxonomy.titles, np.bincount(grid.y))],
+        seeds=settings["seeds"],
+        folds=settings["folds"],
+        settings=settings,
+        data_hash=grid.status["data_hash"],
+        config_hash=grid.status["config_hash"],
+        versions=report.versions(grid.status),
+        seconds=float(grid.rows["seconds"].sum()),
+        n_cells=len(grid.rows),
+        command=shlex.join(["python", "-m", "dermssl.grid", "--config", "config.toml"]),
+    )
+
+
+def pivot(grid, model, cells):
+    """Mean accuracy by augmentation (rows) and depth (columns)."""
+    table = {
+        _depth(depth): [
+            cells[key].mean if (key := (model, name, depth)) in cells else np.nan
+            for name in grid.augmentations(model)
+        ]
+        for depth in grid.depths(model)
+    }
+    return pd.DataFrame(table, index=pd.Index(grid.augmentations(model), name="augmentation"))
+
+
+def _depth(depth):
+    return "all" if depth < 0 else str(depth)
+
+
+def _model(folder, grid, model):
+    """What the template needs of one model."""
+    cells = grid_findings.cells(grid, model)
+    top = grid_findings.best(grid, model)
+    table = pivot(grid, model, cells)
+    runs.write_csv(folder / f"pivot_{model}.csv", table.reset_index())
+    matrix = sum(
+        confusion.confusion(grid.y, p.argmax(axis=1), len(grid.taxonomy.fine))
+        for p in grid.p[top.cell.key]
+    )
+    picture = f"confusion_{model}.png"
+    figures.confusion(
+        folder / picture, matrix, grid.taxonomy.fine, grid.taxonomy.titles,
+        f"{model}, {grid_findings.describe(top.cell.key)}, sum over seeds", normalised=False,
+    )  # fmt: skip
+    p = np.mean(grid.p[top.cell.key], axis=0)
+    rows = grid.rows[grid.rows["model"] == model]
+    return {
+        "name": model,
+        "weights": str(rows["arm"].iloc[0]),
+        "image_size": int(rows["image_size"].iloc[0]),
+        "depths": list(table.columns),
+        "rows": [
+            (name, [_text(cells.get((model, name, d)), top) for d in grid.depths(model)])
+            for name in grid.augmentations(model)
+        ],
+        "best": grid_findings.describe(top.cell.key),
+        "wins": top.is_clear,
+        "ties": [grid_findings.describe(key) for key in top.ties],
+        "against": [
+            {
+                "other": grid_findings.describe(each.other),
+                "difference": each.difference,
+                "p": each.p,
+                "holm": each.holm,
+            }
+            for each in top.against
+        ],
+        "sentences": grid_findings.sentences(grid, model, top),
+        "layers": _layers(rows),
+        "confusion": picture,
+        "hits": _photos(folder, grid, model, p, True),
+        "misses": _photos(folder, grid, model, p, False),
+        "seconds": float(rows["seconds"].sum()),
+        "n_cells": len(rows),
+    }
+
+
+def _text(cell, top):
+    """A table's cell: mean and spread; bold only for a best that clears all others."""
+    if cell is None:
+        return "n/a"
+    spread = "" if np.isnan(cell.spread) else f" ± {cell.spread:.3f}"
+    text = f"{cell.mean:.3f}{spread}"
+    return f"**{text}**" if top.is_clear and cell.key == top.cell.key else text
+
+
+def _layers(rows):
+    """What each depth trains: (depth, trainable parameters, kernels), one row a depth."""
+    first = rows.drop_duplicates("depth").sort_values("depth")
+    return [
+        (_depth(row.depth), row.trainable_parameters, str(row.unfrozen_layers or "").split())
+        for row in first.itertuples()
+    ]
+
+
+def _without_kernel(grid):
+    """(model, depths) where no kernel trains."""
+    flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
+    return [
+        (model, sorted({_depth(d) for d in part["depth"]}, key=lambda d: (len(d), d)))
+        for model, part in flagged.groupby("model", sort=False)
+    ]
+
+
+def _photos(folder, grid, model, p, right):
+    """The surest hits or misses: the picture's name and a line on each, or None."""
+    rows = figures_grid.surest(p, grid.y, right)
+    name = f"{'hits' if right else 'misses'}_{model}.png"
+    files = [grid.root / path for path in grid.records["path"].iloc[rows]]
+    if figures_grid.photo_row(folder / name, files) is None:
+        return None
+    titles = grid.taxonomy.titles
+    lines = [
+        f"{titles[grid.y[row]]}, called {titles[p[row].argmax()]} at {p[row].max():.2f}"
+        for row in rows
+    ]
+    return {"file": name, "lines": lines}
+
+
+def _pictures(folder, grid):
+    panels, lines = [], []
+    for model in grid.models:
+        table = pivot(grid, model, grid_findings.cells(grid, model))
+        panels.append((model, list(table.index), list(table.columns), table.to_numpy()))
+        shown = grid.augmentations(model)[0]
+        lines.append((f"{model}, {shown}", [
+            (f"depth {_depth(depth)}", np.mean(grid.losses[key], axis=0))
+            for depth in grid.depths(model) if (key := (model, shown, depth)) in grid.losses
+        ]))  # fmt: skip
+    figures_grid.heat_map(folder / "heat_map.png", panels, "Mean accuracy on the test photos")
+    figures_grid.curves(folder / "curves.png", lines, "Training loss, mean over seeds")

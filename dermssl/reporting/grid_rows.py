@@ -1,0 +1,90 @@
+"""The files of a grid: one row and one small file of predictions a cell."""
+
+import math
+
+import numpy as np
+
+from dermssl import runs
+from dermssl.evaluation import statistics
+from dermssl.reporting import results
+
+RESULTS = "results.csv"
+RECORDS = "records.csv"
+CELLS = "cells"
+
+
+def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=None):
+    """A cell as a flat dict: `results.row` and what makes the cell.
+
+    Args:
+        path: folder of the grid.
+        status: dict with `status`, `reason`, `seconds`, `n_labels` and what the run's
+            status.json says of config, data and versions.
+        cell: `grid_plan.Cell`.
+        plan: `grid_plan.ModelPlan`.
+        grid: `config.Grid`.
+        trained: `cells.Trained`, None where the cell failed.
+        intervals: dict of metric -> `Interval`, None where it failed.
+        n_test: int or None.
+
+    Returns:
+        dict with the same keys for every cell.
+    """
+    manifest = plan.manifests[cell.depth]
+    status = status | {
+        "command": "grid",
+        "arm": plan.source,
+        "seed": cell.seed,
+        "config": {"backbone": {"name": cell.model, "image_size": plan.start.image_size}},
+        "unfrozen_layers": manifest.kernels,
+        "parameters": trained.parameters if trained else math.nan,
+        "trainable_parameters": trained.trainable_parameters if trained else math.nan,
+    }
+    losses = trained.losses if trained else [math.nan]
+    counts = {"n": n_test, "n_fine": n_test} if n_test else None
+    return {
+        "cell": cell.name,
+        "model": cell.model,
+        "depth": cell.depth,
+        "augmentation": cell.augmentation,
+        "fold": math.nan if cell.fold is None else cell.fold,
+        "depth_unit": grid.depth_unit,
+        "batchnorm": grid.batchnorm,
+        "epochs": grid.epochs,
+        "learning_rate": grid.learning_rate,
+        "shared_trunk": int(grid.shared_trunk),
+        "unfrozen_kernels": len(manifest.kernels),
+        "trains_no_kernel": int(not manifest.kernels),
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        **results.row(path, status, "test", counts, intervals),
+    }
+
+
+def intervals(labels, probabilities, taxonomy, groups, n_resamples):
+    """Every metric of a cell, with its bootstrap interval over lesions."""
+    return statistics.summary_intervals(
+        labels, None, probabilities, taxonomy, groups, n_resamples=n_resamples
+    )
+
+
+def write_cell(folder, cell, trained):
+    """The cell's predictions of the test photos and its losses, in `cells/NAME.npz`."""
+    with runs.replacing(folder / CELLS / f"{cell.name}.npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            probabilities=trained.probabilities.astype(np.float32),
+            losses=np.array(trained.losses),
+        )
+
+
+def read_cell(folder, name):
+    """(probabilities float64 (n, classes), losses (epochs,)) of a cell."""
+    with np.load(folder / CELLS / f"{name}.npz") as found:
+        p = found["probabilities"].astype(np.float64)
+        return p / p.sum(axis=1, keepdims=True), found["losses"]
+
+
+def latest(rows):
+    """The last row of each cell: one that failed may have been run again."""
+    return rows.drop_duplicates("cell", keep="last")

@@ -1,0 +1,247 @@
+"""Train the cells of a grid: one by one by plain `fit`, or all depths on a shared trunk.
+
+Both ways give the same numbers. Nothing is selected on the way: a cell trains for a fixed
+number of epochs at a fixed rate and is scored as it ends.
+"""
+
+import gc
+import math
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dermssl.data import augment, pipeline
+from dermssl.losses import focal
+from dermssl.models import backbones, freezing, shared_trunk
+from dermssl.training import features
+from dermssl.training.tails import Tails
+
+# What a cell may die of while others live: TensorFlow's own errors, and memory.
+FAILURES = (tf.errors.OpError, MemoryError)
+
+
+def reason_of(error):
+    """One line for the cell's row."""
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return "out of memory; try a smaller --batch-size, --image-size or --feature-cache-mb"
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+
+
+@dataclass(frozen=True)
+class Material:
+    """The photos of one fold.
+
+    Attributes:
+        train, test: `pipeline.Photos`.
+        records: int array, the row of each training photo in the whole data set.
+        labels: int64 array, the class of each training photo.
+        taxonomy: `Taxonomy`.
+        size: int, side of the input.
+    """
+
+    train: pipeline.Photos
+    test: pipeline.Photos
+    records: np.ndarray
+    labels: np.ndarray
+    taxonomy: object
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """How a cell ended.
+
+    Attributes:
+        losses: list of float, the mean training loss of each epoch.
+        probabilities: float64 (n, classes) of the test photos.
+        manifest: `freezing.Manifest`.
+        parameters: int, of the whole cell.
+        trainable_parameters: int, of the unfrozen layers and the head.
+    """
+
+    losses: list[float]
+    probabilities: np.ndarray
+    manifest: freezing.Manifest
+    parameters: int
+    trainable_parameters: int
+
+    @property
+    def diverged(self):
+        """Whether a loss or a probability is no number."""
+        return not (np.isfinite(self.losses).all() and np.isfinite(self.probabilities).all())
+
+
+def first_backbone(start, seed):
+    """A backbone whose random weights, if it has any, depend on the seed alone."""
+    keras.utils.set_random_seed(seed)
+    return backbones.build(start)
+
+
+def give_memory_back():
+    """Forget every model, so that the next one has the memory of this one."""
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def train_plain(start, depth, augmentation, seed, material, grid):
+    """One cell, as it is usually written: build, freeze, compile, fit, predict.
+
+    Args:
+        start: `config.Backbone` with resolved weights.
+        depth, seed: int.
+        augmentation: str.
+        material: `Material`.
+        grid: `config.Grid`.
+
+    Returns:
+        `Trained`.
+    """
+    backbone = first_backbone(start, seed)
+    manifest = freezing.set_depth(backbone, depth, grid.depth_unit, grid.batchnorm)
+    cell = shared_trunk.whole_cell(backbone, material.taxonomy, grid.dropout, seed)
+    cell.compile(
+        keras.optimizers.Adam(grid.learning_rate),
+        focal.SparseFocalLoss(grid.gamma),
+        jit_compile=False,
+    )
+    steps = pipeline.steps_per_epoch(len(material.train), grid.batch_size)
+    data = _pixels(material, augmentation, seed, grid, grid.epochs * steps)
+    history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
+    shown = pipeline.plain(material.test, grid.batch_size, material.size)
+    logits = cell.predict(shown, verbose=0)
+    return Trained(
+        history.history["loss"], softmax(logits), manifest, cell.count_params(), _trainable(cell)
+    )
+
+
+def _pixels(material, augmentation, seed, grid, steps):
+    data = pipeline.labelled(
+        material.train, material.records, {"fine": material.labels},
+        {"fine": np.ones(len(material.labels))}, augment.AUGMENTATIONS[augmentation], seed,
+        grid.batch_size, material.size, steps,
+    )  # fmt: skip
+    return data.map(lambda images, labels, weights: (images, labels["fine"]))
+
+
+class SharedCells:
+    """All depths of one model on one trunk, for one augmentation and seed after the other.
+
+    Args:
+        start: `config.Backbone` with resolved weights.
+        depths: list of int.
+        grid: `config.Grid`.
+        taxonomy: `Taxonomy`.
+    """
+
+    def __init__(self, start, depths, grid, taxonomy):
+        self._start, self._grid = start, grid
+        self._seed = grid.seeds[0]
+        self._tails = Tails(
+            first_backbone(start, self._seed), depths, grid.depth_unit, grid.batchnorm,
+            taxonomy, grid.dropout, self._seed, grid.learning_rate, grid.gamma,
+        )  # fmt: skip
+        self._material, self._stores = None, {}
+
+    def train(self, augmentation, seed, material):
+        """Train every depth.
+
+        Args:
+            augmentation: str.
+            seed: int.
+            material: `Material`.
+
+        Returns:
+            list of `Trained`, in the order of the depths.
+        """
+        tails = self._tails
+        if self._start.weights == "none" and seed != self._seed:
+            new = first_backbone(self._start, seed)
+            tails.backbone.set_weights(new.get_weights())
+            self._stores = {}
+        if material is not self._material:
+            self._material, self._stores = material, {}
+        self._seed = seed
+        tails.reset(seed)
+        losses = np.array(self._fit(augmentation, seed, material), np.float64)  # (epochs, tails)
+        probabilities = softmax(self._predict(material))
+        frozen = tails.backbone.count_params()
+        return [
+            Trained(
+                losses[:, k].tolist(), probabilities[k], tail.manifest,
+                frozen + _head(cell), _trainable(cell),
+            )
+            for k, (tail, cell) in enumerate(zip(tails.tails, tails.cells))
+        ]  # fmt: skip
+
+    def _fit(self, augmentation, seed, material):
+        grid, policy = self._grid, augment.AUGMENTATIONS[augmentation]
+        count = features.n_variants(policy)
+        # One store serves both, as the plain view is the first of the flips.
+        store = self._store("train", material.train, max(map(_count, grid.augmentations)))
+        if count and store is not None:
+            return [
+                self._epoch(self._kept(store, policy, seed, epoch, material), len(material.train))
+                for epoch in range(grid.epochs)
+            ]
+        steps = pipeline.steps_per_epoch(len(material.train), grid.batch_size)
+        data = _pixels(material, augmentation, seed, grid, grid.epochs * steps)
+        # In the map, the trunk of the next batch runs while the tails learn from this one.
+        data = data.map(lambda x, y: (tuple(self._tails.features(x)), y)).prefetch(2)
+        batches = iter(data)
+        epoch = lambda: (next(batches) for _ in range(steps))  # noqa: E731
+        return [self._epoch(epoch(), len(material.train)) for _ in range(grid.epochs)]
+
+    def _epoch(self, batches, n):
+        """float (tails,): mean losses over the photos of one pass."""
+        sums = [
+            self._tails.step(list(read), labels) * tf.cast(tf.shape(labels)[0], tf.float32)
+            for read, labels in batches
+        ]
+        return np.sum([s.numpy() for s in sums], axis=0, dtype=np.float64) / n
+
+    def _kept(self, store, policy, seed, epoch, material):
+        for rows in features.batches(len(material.train), self._grid.batch_size, seed, epoch):
+            chosen = features.variants(policy, seed, epoch, material.records[rows])
+            read = [tf.constant(item) for item in store.get(rows, chosen)]
+            yield read, tf.constant(material.labels[rows])
+
+    def _store(self, name, photos, count):
+        """The features of some photos, made once; None where they would not fit."""
+        if name not in self._stores and count:
+            budget = self._grid.feature_cache_mb * 2**20
+            self._stores[name] = features.store_for(
+                self._tails, photos, self._material.size, count, budget, self._grid.feature_dtype
+            )
+        return self._stores.get(name)
+
+    def _predict(self, material):
+        store = self._store("test", material.test, 1)
+        if store is None:
+            store = features.NoStore(self._tails, material.test, material.size)
+        found = []
+        for start in range(0, len(material.test), features.BATCH):
+            rows = np.arange(start, min(start + features.BATCH, len(material.test)))
+            read = store.get(rows, np.zeros(len(rows), int))
+            found.append(self._tails.logits([tf.constant(item) for item in read]).numpy())
+        return np.concatenate(found, axis=1)
+
+
+def _count(augmentation):
+    return features.n_variants(augment.AUGMENTATIONS[augmentation]) or 0
+
+
+def _trainable(cell):
+    return sum(math.prod(weight.shape) for weight in cell.trainable_weights)
+
+
+def _head(cell):
+    return cell.get_layer("fine").count_params()
+
+
+def softmax(logits):
+    """Probabilities in float64 from float32 logits (..., classes)."""
+    logits = np.asarray(logits, np.float64)
+    logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return logits / logits.sum(axis=-1, keepdims=True)

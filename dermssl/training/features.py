@@ -1,0 +1,102 @@
+"""What a trunk gives for each photo, kept where an augmentation has few variants.
+
+Without augmentation a photo has one view, with flips four; over ten epochs each would go
+through the frozen trunk again and again with the same result.
+"""
+
+import math
+
+import numpy as np
+
+from dermssl.data import augment, pipeline
+
+BATCH = 64  # photos through the trunk at once
+
+
+def n_variants(policy):
+    """How many views a policy can make of a photo: 1, 4 (flips), or None for no end."""
+    flips = augment.Policy(flip_h=policy.flip_h, flip_v=policy.flip_v)
+    if policy != flips:
+        return None
+    return 4 if policy.flip_h or policy.flip_v else 1
+
+
+def variants(policy, seed, epoch, records):
+    """int array (n,): which of the views each record shows in an epoch; 1 and 2 are flips."""
+    signs = [augment.draw(policy, seed, epoch, int(r), 0).affine.diagonal() for r in records]
+    return (np.array(signs) < 0) @ np.array([1, 2])
+
+
+def view(photo, variant, size):
+    """uint8 (size, size, 3): the view itself, pixel for pixel as `augment.apply` makes it."""
+    params = augment.draw(augment.AUGMENTATIONS["none"], 0, 0, 0, 0)
+    flip = np.diag([-1.0 if variant & 1 else 1.0, -1.0 if variant & 2 else 1.0])
+    affine = np.column_stack([flip, [0, 0]]).astype(np.float32)
+    return augment.apply(photo, params._replace(affine=affine), size)
+
+
+class FeatureStore:
+    """Features by photo and variant, computed when first asked for.
+
+    Args:
+        tails: `tails.Tails`; gives `features` and the shapes.
+        photos: `pipeline.Photos`.
+        size: int, side of the views.
+        count: int, variants a photo.
+        dtype: "float32" or "float16", how they are kept; they are read as float32.
+    """
+
+    def __init__(self, tails, photos, size, count, dtype="float32"):
+        self._tails, self._photos, self._size = tails, photos, size
+        self._done = np.zeros((len(photos), count), bool)
+        self._kept = [
+            np.empty((len(photos), count, *tensor.shape[1:]), dtype)
+            for tensor in tails.trunk.outputs
+        ]  # NumPy asks for memory here, the system gives it when it is written
+
+    @staticmethod
+    def bytes_needed(tails, n_photos, count, dtype="float32"):
+        """Memory of a store, before it is made."""
+        cells = sum(math.prod(tensor.shape[1:]) for tensor in tails.trunk.outputs)
+        return n_photos * count * cells * np.dtype(dtype).itemsize
+
+    def get(self, rows, chosen):
+        """list of float32 arrays (n, ...): the features of some photos, one variant each."""
+        self._fill(rows, chosen)
+        return [kept[rows, chosen].astype(np.float32, copy=False) for kept in self._kept]
+
+    def _fill(self, rows, chosen):
+        missing = ~self._done[rows, chosen]
+        rows, chosen = rows[missing], chosen[missing]
+        for start in range(0, len(rows), BATCH):
+            part, which = rows[start : start + BATCH], chosen[start : start + BATCH]
+            pixels = [view(self._photos[r], v, self._size) for r, v in zip(part, which)]
+            found = self._tails.features(np.stack(pixels).astype(np.float32))
+            for kept, new in zip(self._kept, found):
+                kept[part, which] = new.numpy()
+            self._done[part, which] = True
+
+
+class NoStore:
+    """The same without memory: for what would not fit."""
+
+    def __init__(self, tails, photos, size):
+        self._tails, self._photos, self._size = tails, photos, size
+
+    def get(self, rows, chosen):
+        """As `FeatureStore.get`."""
+        pixels = [view(self._photos[r], v, self._size) for r, v in zip(rows, chosen)]
+        return self._tails.features(np.stack(pixels).astype(np.float32))
+
+
+def store_for(tails, photos, size, count, budget, dtype):
+    """A `FeatureStore` where it fits into `budget` bytes, else None."""
+    if FeatureStore.bytes_needed(tails, len(photos), count, dtype) > budget:
+        return None
+    return FeatureStore(tails, photos, size, count, dtype)
+
+
+def batches(n, batch_size, seed, epoch):
+    """The rows of each batch of an epoch, as `pipeline.labelled` has them."""
+    order = pipeline.order(n, seed, epoch)
+    return [order[start : start + batch_size] for start in range(0, n, batch_size)]

@@ -1,0 +1,191 @@
+"""What a grid will train, and everything that can be refused before it starts."""
+
+import time
+from dataclasses import dataclass
+
+from dermssl import config as configs
+from dermssl.data.augment_policy import AUGMENTATIONS
+from dermssl.errors import UserError, unknown_name
+from dermssl.models import backbones, freezing, weights
+
+# "All layers": the one depth of a network that starts from nothing, where a frozen part
+# would be noise.
+ALL = freezing.ALL
+TRACING = 8.0  # seconds a model, two cores; once on a shared trunk
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a grid, for one seed (and fold)."""
+
+    model: str
+    depth: int
+    augmentation: str
+    seed: int
+    fold: int | None = None
+
+    @property
+    def name(self):
+        """What its row and its files are called."""
+        depth = "all" if self.depth == ALL else self.depth
+        name = f"{self.model}-depth_{depth}-{self.augmentation}-seed{self.seed}"
+        return name if self.fold is None else f"{name}-fold{self.fold}"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """One model of a grid.
+
+    Attributes:
+        start: `config.Backbone`, its weights resolved to a file.
+        source: what `--weights` said.
+        pretrained: folder of the pretraining run, or None.
+        depths: which depths it is trained at.
+        manifests: dict of depth -> `freezing.Manifest`.
+        parameters: int, of the backbone.
+        forward: seconds of one photo through the backbone, or None where it was not timed.
+    """
+
+    start: configs.Backbone
+    source: str
+    pretrained: object
+    depths: tuple[int, ...]
+    manifests: dict
+    parameters: int
+    forward: float | None = None
+
+    @property
+    def name(self):
+        """The backbone's name."""
+        return self.start.name
+
+
+def check(grid):
+    """Refuse unknown names, repeated values and sizes, before anything is built."""
+    for option, names, valid in (
+        ("--models", grid.models, backbones.BACKBONES),
+        ("--augmentations", grid.augmentations, AUGMENTATIONS),
+    ):
+        for name in names:
+            if name not in valid:
+                raise unknown_name(option, name, valid)
+    for option in ("models", "depths", "augmentations", "seeds"):
+        values = getattr(grid, option)
+        if len(set(values)) < len(values):
+            raise UserError(f"--{option} {' '.join(map(str, values))}: a value is there twice")
+    small = [n for n in grid.models if backbones.BACKBONES[n].min_size > grid.image_size]
+    if small and grid.small_size == "refuse":
+        name = small[0]
+        fits = [n for n, s in backbones.BACKBONES.items() if s.min_size <= grid.image_size]
+        raise UserError(
+            f"--image-size {grid.image_size} is under the {backbones.BACKBONES[name].min_size} px "
+            f"that {name} needs; use a larger size, --small-size raise, or one of the models "
+            f"that run: {', '.join(fits) or 'none'}"
+        )
+
+
+def sources(grid):
+    """dict of model -> what its weights are: an entry MODEL=SOURCE, else the bare one."""
+    bare, own = [], {}
+    for entry in grid.weights:
+        name, equals, source = entry.partition("=")
+        if equals and name in backbones.BACKBONES:
+            own[name] = source
+        else:
+            bare.append(entry)
+    if len(bare) > 1:
+        raise UserError(f"--weights {' '.join(bare)}: give one for all, others as MODEL=SOURCE")
+    for name in own:
+        if name not in grid.models:
+            raise UserError(f"--weights {name}=...: not among --models {' '.join(grid.models)}")
+    return {name: own.get(name, bare[0] if bare else "none") for name in grid.models}
+
+
+def plan_models(grid, timed=False):
+    """Build each model once, to see that its weights fit and what its depths train.
+
+    Args:
+        grid: `config.Grid`.
+        timed: bool, time a batch of each as well.
+
+    Returns:
+        list of `ModelPlan`, in the order of `grid.models`.
+    """
+    check(grid)
+    from dermssl.training.cells import give_memory_back
+
+    plans, found = [], sources(grid)
+    for name in grid.models:
+        give_memory_back()
+        spec = backbones.BACKBONES[name]
+        config = configs.Backbone(
+            name=name, image_size=max(grid.image_size, spec.min_size), weights=found[name]
+        )
+        try:
+            start, pretrained = weights.resolve(config)
+            backbone = backbones.build(start)
+            depths = tuple(grid.depths)
+            if spec.from_scratch and start.weights == "none":
+                depths = (ALL,)
+            manifests = {
+                depth: freezing.set_depth(backbone, depth, grid.depth_unit, grid.batchnorm)
+                for depth in depths
+            }
+        except UserError as error:
+            raise UserError(_in_our_flags(str(error), name)) from error
+        forward = seconds_per_photo(backbone) if timed else None
+        size = backbone.count_params()
+        plans.append(ModelPlan(start, found[name], pretrained, depths, manifests, size, forward))
+    give_memory_back()
+    return plans
+
+
+def _in_our_flags(message, model):
+    """An error of one model's builder, with the flags of this command."""
+    for theirs, ours in (
+        ("--backbone-weights", "--weights"), ("--backbone", "--models"), ("--depth ", "--depths "),
+    ):  # fmt: skip
+        message = message.replace(theirs, ours)
+    return message if message.startswith("--weights") else f"{model}: {message}"
+
+
+def seconds_per_photo(backbone, batch=32):
+    """Seconds of a forward pass, the better of two after one that traces."""
+    import numpy as np
+    import tensorflow as tf
+
+    forward = tf.function(lambda images: backbone(images, training=False))
+    images = np.zeros((batch, *backbone.input.shape[1:]), np.float32)
+    forward(images)
+    seconds = []
+    for _ in range(2):
+        before = time.perf_counter()
+        forward(images)
+        seconds.append(time.perf_counter() - before)
+    return min(seconds) / batch
+
+
+def cells_of(plan, grid):
+    """The cells of one model, in the order they are trained."""
+    folds = range(grid.folds) if grid.folds else [None]
+    return [
+        Cell(plan.name, depth, augmentation, seed, fold)
+        for fold in folds
+        for seed in grid.seeds
+        for augmentation in grid.augmentations
+        for depth in plan.depths
+    ]
+
+
+def work_of(cell, grid, shared, n_train, n_test):
+    """Photos through the network, in forward passes: the unit of the time that is left.
+
+    A plain cell sends each photo through once an epoch, and some of it back; on a trunk all
+    depths share that, and the views of `none` and flips are not computed again.
+    """
+    passes = grid.epochs
+    if not shared or cell.depth == ALL:
+        return n_train * passes * (3.0 if cell.depth == ALL else 1.3) + n_test
+    limit = {"none": 1, "flip_hv": 4}.get(cell.augmentation, passes)
+    tails = 0.15 * n_train * passes  # the tails themselves
+    return n_train * min(passes, limit) / len(grid.depths) + tails

@@ -1,0 +1,19 @@
+"""TensorBoard's HParams table: one line a cell of a grid."""
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api
+
+SCORES = ("balanced_accuracy", "roc_auc", "log_loss")
+
+
+def write(folder, cell, trained, intervals):
+    """Log a cell's axes, its loss curve, and its scores on the test photos."""
+    axes = {"model": cell.model, "depth": cell.depth, "augmentation": cell.augmentation}
+    with tf.summary.create_file_writer(str(folder)).as_default():
+        api.hparams(axes | {"seed": cell.seed}, trial_id=cell.name)
+        for epoch, loss in enumerate(trained.losses, start=1):
+            tf.summary.scalar("loss", loss, step=epoch)
+        for name in SCORES:
+            if name in intervals and np.isfinite(intervals[name].estimate):
+                tf.summary.scalar(name, intervals[name].estimate, step=len(trained.losses))

@@ -1,0 +1,40 @@
+"""The photos a backbone was pretrained on, which no validation or test split may share."""
+
+import os
+from pathlib import Path
+
+from dermssl import runs
+from dermssl.data import index, splits
+
+NAME = "pool.csv"
+
+
+def write(run, pool):
+    """Keep the records of a pretraining pool (a `Dataset`) in the run's folder."""
+    runs.write_csv(run / NAME, pool.index)
+
+
+def check(pretrained, dataset):
+    """Refuse a data set whose validation or test split was pretrained on.
+
+    Looks at all runs that the weights went through. Photos are known by their ids, by their
+    path in the data folder, and by where they lie: the second folder of one run (`--unlabelled`)
+    may be the data folder of the next.
+
+    Args:
+        pretrained: folder of a pretraining run, or None.
+        dataset: `Dataset` with splits.
+    """
+    held_out = dataset.index[dataset.index["split"] != index.TRAIN]
+    lying = held_out.assign(path=_real(dataset.root, held_out["path"]))
+    while pretrained is not None and Path(pretrained).is_dir():
+        config = runs.finished(pretrained, command="pretrain")["config"]
+        pool = index.read_csv(Path(pretrained) / NAME)
+        splits.check_overlap(pool, held_out)
+        root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
+        splits.check_overlap(pool.assign(path=_real(root, pool["path"])), lying)
+        pretrained = config["backbone"]["weights"]
+
+
+def _real(root, paths):
+    return [os.path.realpath(Path(root, path)) for path in paths]

@@ -1,0 +1,225 @@
+"""The pipeline: any step can be computed again, whatever was or was not computed before."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dermssl.data import augment, pipeline
+
+SIZE, N, BATCH = 16, 11, 4
+POLICY = augment.AUGMENTATIONS["simclr"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """11 photos of several shapes, as PNG and JPEG."""
+    folder, rng = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    made = []
+    for k in range(N):
+        shape = [(40, 40), (33, 60), (90, 41), (200, 150)][k % 4]
+        coarse = rng.integers(0, 256, size=(6, 6, 3), dtype=np.uint8)
+        photo = Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC)
+        made.append(folder / f"{k}.{'png' if k % 2 else 'jpg'}")
+        photo.save(made[-1])
+    return [str(file) for file in made]
+
+
+@pytest.fixture
+def photos(files):
+    return pipeline.Photos(files, SIZE)
+
+
+TARGETS = {"fine": np.arange(N) % 3, "coarse": np.arange(N) % 2 - 1}
+WEIGHTS = {"fine": np.linspace(0, 1, N), "coarse": np.linspace(2, 3, N)}
+
+
+def labelled(photos, start=0, steps=6, seed=0, policy=POLICY, records=None, rows=slice(None)):
+    records = np.arange(N) if records is None else records
+    targets, weights = ({k: v[rows] for k, v in table.items()} for table in (TARGETS, WEIGHTS))
+    data = pipeline.labelled(
+        photos, records, targets, weights, policy, seed, BATCH, SIZE, steps=steps, start=start
+    )
+    return list(data.as_numpy_iterator())
+
+
+def two_views(photos, start=0, steps=5, seed=0, policy=POLICY):
+    data = pipeline.two_views(photos, policy, seed, BATCH, SIZE, steps, start=start)
+    return list(data.as_numpy_iterator())
+
+
+def same(one, other):
+    assert len(one) == len(other) > 0
+    for a, b in zip(one, other):
+        if isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_array_equal(a[0], b[0])
+            for k in (1, 2):
+                assert a[k].keys() == b[k].keys()
+                for name in a[k]:
+                    np.testing.assert_array_equal(a[k][name], b[k][name])
+
+
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_starting_at_a_step_equals_skipping_to_it(photos, start):
+    same(two_views(photos, start=start), two_views(photos)[start:])
+    same(labelled(photos, start=start), labelled(photos)[start:])
+
+
+@pytest.mark.parametrize("cache_mb", [0, 2048])
+def test_the_cache_changes_nothing(files, photos, cache_mb):
+    other = pipeline.Photos(files, SIZE, cache_mb=cache_mb)
+    for _ in range(2):
+        same(two_views(other), two_views(photos))
+        same(labelled(other), labelled(photos))
+
+
+def test_the_cache_keeps_to_its_budget(files, monkeypatch):
+    reads = []
+    original = pipeline.decode
+    monkeypatch.setattr(
+        pipeline, "decode", lambda file, **k: reads.append(file) or original(file, **k)
+    )
+    for cache_mb, expected in ((2048, N), (0, 2 * N)):
+        reads.clear()
+        photos = pipeline.Photos(files, SIZE, cache_mb)
+        first = [photos[k] for k in range(N)]
+        assert all((photos[k] == first[k]).all() for k in range(N))
+        assert len(reads) == expected
+    photos = pipeline.Photos(files, SIZE, cache_mb=0)
+    photos._room = first[0].nbytes + first[1].nbytes  # for two of them
+    for _ in range(2):
+        assert [photos[k].nbytes for k in range(N)]
+    assert 0 <= photos._room < first[0].nbytes + first[1].nbytes
+    assert sum(photo.nbytes for photo in photos._cache.values()) + photos._room == (
+        first[0].nbytes + first[1].nbytes
+    )
+
+
+def test_photos_are_shrunk_but_never_enlarged(files, photos):
+    for k in range(N):
+        height, width = photos[k].shape[:2]
+        whole = Image.open(files[k])
+        assert min(height, width) == 2 * SIZE  # all files here are larger
+        assert width / height == pytest.approx(whole.width / whole.height, rel=0.05)
+    large = pipeline.Photos(files, 400)
+    assert large[0].shape == (40, 40, 3)
+
+
+def test_order_is_a_permutation_that_differs_by_epoch_and_seed():
+    orders = [tuple(pipeline.order(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len(set(orders)) == 6
+    assert tuple(pipeline.order(50, 0, 1)) == orders[1]
+
+
+@pytest.mark.parametrize(("drop", "steps", "seen"), [(False, 3, N), (True, 2, 2 * BATCH)])
+def test_a_pass_shows_every_record_once(drop, steps, seen):
+    assert pipeline.steps_per_epoch(N, BATCH, drop) == steps
+    for epoch in range(3):
+        rows = []
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            number, part = pipeline.batch_rows(step, N, BATCH, 0, drop)
+            assert number == epoch
+            assert len(part) == BATCH or not drop
+            rows += part.tolist()
+        assert len(set(rows)) == len(rows) == seen
+
+
+def test_no_record_is_left_out_for_good_by_dropping_the_remainder():
+    rows = [pipeline.batch_rows(step, N, BATCH, 0, True)[1] for step in range(2 * 10)]
+    assert set(np.concatenate(rows)) == set(range(N))
+
+
+def test_exact_multiples_have_no_part_batch():
+    assert pipeline.steps_per_epoch(8, 4) == pipeline.steps_per_epoch(8, 4, True) == 2
+    assert pipeline.steps_per_epoch(3, 4) == 1
+
+
+def test_two_views_are_float32_pixels_that_differ(photos):
+    for batch in two_views(photos):
+        assert batch.shape == (2, BATCH, SIZE, SIZE, 3)
+        assert batch.dtype == np.float32
+        assert batch.min() >= 0
+        assert 1 < batch.max() <= 255
+        assert (batch == np.round(batch)).all()
+        difference = np.abs(batch[0] - batch[1]).mean(axis=(1, 2, 3))
+        assert (difference > 1).all()
+
+
+def test_views_change_with_epoch_and_seed(photos):
+    rows, records = np.arange(N), np.arange(N)
+
+    def view(seed=0, epoch=0, number=0):
+        return pipeline.views(photos, rows, records, POLICY, seed, epoch, number, SIZE)
+
+    np.testing.assert_array_equal(view(), view())
+    for other in (view(seed=1), view(epoch=1), view(number=1)):
+        assert all((a != b).any() for a, b in zip(view(), other))
+
+
+def test_two_views_are_those_of_the_records(photos):
+    # Augmentation off: what is left is which record stands where, alike in both views.
+    data = two_views(photos, policy=augment.Policy())
+    for step, batch in enumerate(data):
+        _, rows = pipeline.batch_rows(step, N, BATCH, 0, drop_remainder=True)
+        expected = np.stack([augment.plain(photos[row], SIZE) for row in rows])
+        np.testing.assert_array_equal(batch[0], expected)
+        np.testing.assert_array_equal(batch[1], expected)
+
+
+def test_labels_and_weights_stay_with_their_photo(photos):
+    for step, (images, targets, weights) in enumerate(labelled(photos, policy=augment.Policy())):
+        _, rows = pipeline.batch_rows(step, N, BATCH, 0)
+        assert images.shape == (len(rows), SIZE, SIZE, 3)
+        assert images.dtype == np.float32
+        expected = np.stack([augment.plain(photos[row], SIZE) for row in rows])
+        np.testing.assert_array_equal(images, expected)
+        for name in ("fine", "coarse"):
+            assert targets[name].dtype == np.int64
+            assert weights[name].dtype == np.float32
+            np.testing.assert_array_equal(targets[name], TARGETS[name][rows])
+            np.testing.assert_array_equal(weights[name], WEIGHTS[name][rows].astype(np.float32))
+
+
+def test_a_record_has_the_same_view_in_every_subset(files, photos):
+    # Few labels against many: the same photo in the same epoch must look the same.
+    some = np.array([2, 5, 7, 8])
+    few = pipeline.Photos([files[k] for k in some], SIZE)
+    ((images, _, _),) = labelled(few, steps=1, records=some, rows=some)
+    _, places = pipeline.batch_rows(0, len(some), BATCH, 0)
+    for place, image in zip(places, images):
+        expected = pipeline.views(photos, [some[place]], np.arange(N), POLICY, 0, 0, 0, SIZE)
+        np.testing.assert_array_equal(image, expected[0])
+
+
+def test_plain_is_every_photo_once_in_order(photos):
+    batches = list(pipeline.plain(photos, BATCH, SIZE).as_numpy_iterator())
+    assert [len(batch) for batch in batches] == [4, 4, 3]
+    found = np.concatenate(batches)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [augment.plain(photos[k], SIZE) for k in range(N)])
+    data = pipeline.plain(photos, BATCH, SIZE, TARGETS, WEIGHTS)
+    images, targets, weights = zip(*data.as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate(images), found)
+    for name in ("fine", "coarse"):
+        joined = np.concatenate([batch[name] for batch in targets])
+        np.testing.assert_array_equal(joined, TARGETS[name])
+        joined = np.concatenate([batch[name] for batch in weights])
+        np.testing.assert_array_equal(joined, WEIGHTS[name].astype(np.float32))
+
+
+def test_static_shapes_are_known_to_the_model(photos):
+    assert pipeline.plain(photos, BATCH, SIZE).element_spec.shape == (None, SIZE, SIZE, 3)
+    data = pipeline.two_views(photos, POLICY, 0, BATCH, SIZE, 3)
+    assert data.element_spec.shape == (2, BATCH, SIZE, SIZE, 3)
+    assert data.cardinality() == 3
+
+
+def test_reading_does_not_change_the_cached_photos(photos):
+    before = [photos[k].copy() for k in range(N)]
+    two_views(photos)
+    labelled(photos, policy=augment.AUGMENTATIONS["flip_brightness"])
+    list(pipeline.plain(photos, BATCH, SIZE))
+    for k in range(N):
+        np.testing.assert_array_equal(photos[k], before[k])

@@ -1,0 +1,146 @@
+"""How a command ends: its exit code, and one line on stderr."""
+
+import sys
+
+import pytest
+import tiny
+
+from dermssl import __main__ as entry
+from dermssl import cli
+from dermssl.errors import RunFailed, UserError, unknown_name
+
+
+def run(function, *argv, debug=True):
+    parser = cli.parser("test", "What it does.")
+    parser.add_argument("--n", type=int)
+    parser.add_argument("--kind", choices=("a", "b"))
+    if debug:
+        parser.add_argument("--debug", action="store_true")
+    return cli.run(parser, function, list(argv))
+
+
+def raising(error):
+    def function(args):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("no file"), 2, "dermssl: error: no file"),
+        (RunFailed("disk full"), 1, "dermssl: error: disk full"),
+        (UserError("two\nlines\t here"), 2, "dermssl: error: two lines here"),
+        (KeyboardInterrupt(), 130, "dermssl: interrupted"),
+        (ZeroDivisionError("x\ny"), 1, "dermssl: internal error: ZeroDivisionError: x y (run"),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(capsys, error, code, said):
+    assert run(raising(error)) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(said)
+    assert shown.err.count("\n") == 1
+
+
+def test_a_traceback_only_with_debug(capsys):
+    assert run(raising(UserError("no file")), "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert run(raising(ValueError("bug")), "--debug") == 1
+    assert "with --debug" not in capsys.readouterr().err
+
+
+def test_a_parser_without_debug(capsys):
+    assert run(raising(ValueError("bug")), debug=False) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_success(capsys):
+    assert run(lambda args: print(args.n), "--n", "3") == 0
+    assert capsys.readouterr() == ("3\n", "")
+
+
+@pytest.mark.parametrize("argv", [["--n", "x"], ["--kind", "c"], ["--no-such"], ["extra"]])
+def test_a_wrong_flag_is_one_line_too(capsys, argv):
+    with pytest.raises(SystemExit) as stopped:
+        run(lambda args: None, *argv)
+    assert stopped.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.startswith("dermssl: error: ")
+    assert argv[-1] in shown
+    assert "--help" in shown
+
+
+def test_help_shows_the_docstring(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(lambda args: None, "--help")
+    assert stopped.value.code == 0
+    assert "What it does." in capsys.readouterr().out
+
+
+def test_a_closed_pipe_is_no_error():
+    code = """
+import sys
+from dermssl import cli
+def function(args):
+    for k in range(100_000):
+        print("line", k)
+sys.exit(cli.run(cli.parser("test", ""), function, []))
+"""
+    import subprocess
+
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tiny.ROOT
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == cli.BROKEN_PIPE
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_quiet_tensorflow_shows_why_an_import_failed(capfd, monkeypatch):
+    import os
+
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "tensorflow":
+                os.write(2, b"libcudart.so not found\n")
+                raise ImportError("broken")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    for name in [name for name in sys.modules if name == "tensorflow"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError):
+        cli.quiet_tensorflow()
+    assert "libcudart.so" in capfd.readouterr().err
+    print("still there", file=sys.stderr)
+    assert "still there" in capfd.readouterr().err
+
+
+def test_the_console_script(capsys):
+    assert entry.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in entry.COMMANDS)
+    for argv, said in (([], "no command given"), (["trian"], "unknown command 'trian'")):
+        assert entry.main(argv) == 2
+        shown = capsys.readouterr().err
+        assert said in shown
+        assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", entry.COMMANDS)
+def test_the_console_script_passes_flags_on(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        entry.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"dermssl.{command}" in capsys.readouterr().out
+
+
+def test_unknown_names_list_the_valid_ones():
+    assert str(unknown_name("--backbone", "x", ["a", "b"])) == (
+        "unknown --backbone 'x'; choose one of: a, b"
+    )

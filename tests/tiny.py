@@ -1,0 +1,47 @@
+"""Configs of runs that take seconds: the CNN, or the even smaller MLP, on 32 px photos."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dermssl import config as configs
+
+ROOT = Path(__file__).parents[1]
+
+
+def pretraining(photos, output, name="cnn", weights="none", seed=0, **settings):
+    """A config for `pretrain.run`; `settings` are those of `config.Pretrain`."""
+    settings = {"epochs": 2, "batch_size": 16, "projection": [32, 16]} | settings
+    return {
+        "data": configs.Data(path=str(photos)),
+        "backbone": configs.Backbone(name=name, image_size=32, weights=weights),
+        "pretrain": configs.Pretrain(**settings),
+        "seed": seed,
+        "output": str(output),
+    }
+
+
+def finetuning(photos, output, name="cnn", weights="none", seed=0, **settings):
+    """A config for `finetune.run`; `settings` are those of `config.Finetune`."""
+    settings = {"frozen_epochs": 1, "unfrozen_epochs": 1, "batch_size": 16} | settings
+    return {
+        "data": configs.Data(path=str(photos)),
+        "backbone": configs.Backbone(name=name, image_size=32, weights=weights),
+        "finetune": configs.Finetune(**settings),
+        "seed": seed,
+        "output": str(output),
+    }
+
+
+def python(*arguments, cwd=None):
+    """Run a fresh Python on the repository; returns the finished process, output as text."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

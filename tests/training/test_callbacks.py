@@ -1,0 +1,115 @@
+"""History, the stop at NaN, and the progress line."""
+
+import math
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from dermssl import config as configs
+from dermssl import runs
+from dermssl.errors import RunFailed
+from dermssl.training import callbacks
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = {"backbone": configs.Backbone(), "seed": 0}
+    with runs.open_run(tmp_path / "run", "finetune", config, "hash") as made:
+        yield made
+
+
+def model(rate=0.1):
+    made = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    made.compile(keras.optimizers.SGD(rate), "mse")
+    return made
+
+
+DATA = np.ones((8, 2), np.float32), np.ones((8, 1), np.float32)
+
+
+def test_history_has_a_row_an_epoch_over_all_phases(run):
+    rows = []
+    for phase, epochs in (("frozen", 2), ("unfrozen", 1)):
+        history = callbacks.History(run, phase, rows)
+        model(0.25).fit(*DATA, epochs=epochs, batch_size=4, verbose=0, callbacks=[history])
+    table = pd.read_csv(run / "history.csv")
+    assert table["phase"].tolist() == ["frozen", "frozen", "unfrozen"]
+    assert table["epoch"].tolist() == [1, 2, 1]
+    assert {"loss", "learning_rate", "seconds"} <= set(table)
+    assert (table["learning_rate"] == 0.25).all()
+    assert table["loss"][1] < table["loss"][0]
+    assert len(rows) == 3
+
+
+def test_history_knows_the_rate_of_a_loss_scale_optimizer(run):
+    inner = keras.optimizers.Adam(0.125)
+    made = model()
+    made.compile(keras.mixed_precision.LossScaleOptimizer(inner), "mse")
+    made.fit(*DATA, verbose=0, callbacks=[callbacks.History(run, "p", [])])
+    assert pd.read_csv(run / "history.csv")["learning_rate"].tolist() == [0.125]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_run_at_once(run, bad):
+    seen = []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    labels = DATA[1].copy()
+    labels[4] = bad  # the second step
+    with pytest.raises(RunFailed, match=r"diverged, the loss became (nan|inf) at step 2"):
+        model().fit(DATA[0], labels, batch_size=4, epochs=3, shuffle=False, verbose=0,
+                    callbacks=[count, callbacks.StopOnNaN(run)])  # fmt: skip
+    assert seen == [0, 1]
+    assert run.status["status"] == runs.DIVERGED
+    assert "lower learning rate" in run.status["reason"]
+
+
+def test_an_update_that_ruins_the_weights_after_the_last_loss(run):
+    # The loss of the only step is fine; the weights it leaves are not.
+    with pytest.raises(RunFailed, match="kernel is no number any more"):
+        model(1e39).fit(*DATA, batch_size=8, verbose=0, callbacks=[callbacks.StopOnNaN(run)])
+    assert run.status["status"] == runs.DIVERGED
+
+
+def test_finite_losses_go_on(run):
+    model().fit(*DATA, validation_data=DATA, verbose=0, callbacks=[callbacks.StopOnNaN(run)])
+    assert run.status["status"] == runs.RUNNING
+
+
+def test_scalars_of_an_earlier_attempt_are_gone(run):
+    for _ in range(2):
+        scalars = callbacks.scalars(run, "frozen")
+        model().fit(*DATA, verbose=0, callbacks=[scalars])
+        assert len(list((run / "tensorboard" / "frozen").rglob("events*"))) == 1
+
+
+def test_plain_progress_is_one_line_at_the_end(capsys):
+    made = callbacks.Progress("a title that is longer than half of a line, " * 3, 2, 2)
+    made.console = Console(stderr=True, force_terminal=False, width=60)
+    with made:
+        model().fit(*DATA, epochs=2, batch_size=4, verbose=0, callbacks=[made])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "epoch 2/2 loss" in lines[0]
+    assert lines[0].endswith("0 s left")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_terminal_gets_its_cursor_back(capsys, fails):
+    def raise_it(batch, logs):
+        raise KeyboardInterrupt
+
+    made = callbacks.Progress("doing", 1, 2)
+    made.console = Console(stderr=True, force_terminal=True, width=60)
+    others = [keras.callbacks.LambdaCallback(on_train_batch_end=raise_it)] if fails else []
+    try:
+        with made:
+            model().fit(*DATA, batch_size=4, verbose=0, callbacks=[made, *others])
+    except KeyboardInterrupt:
+        assert fails
+    shown = capsys.readouterr().err
+    assert "\x1b[?25l" in shown  # hidden
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and shown again
+    assert ("done in" in shown) is not fails
