@@ -1,8 +1,8 @@
-"""Every setting of every command, as frozen dataclasses; TOML files and flags fill them.
+"""From defaults, TOML files and flags to the settings of a command, checked.
 
-A setting is one dataclass field: its default, its help text and its flag stand
-in one place. A command names the sections it uses; a TOML file may hold the
-sections of several commands, so one experiment file drives the whole road::
+A setting is one field of a dataclass in `dermssl.settings`. A command names the
+sections it uses; a TOML file may hold the sections of several commands, so one
+experiment file drives the whole road::
 
     [data]
     path = "ham10000"
@@ -20,170 +20,15 @@ import math
 import tomllib
 import types
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from dermssl.errors import UserError
+from dermssl.settings import SECTIONS, Backbone, Data, Finetune, Grid, Pretrain
+
+__all__ = ["SECTIONS", "Backbone", "Data", "Finetune", "Grid", "Pretrain", "add_flags"]
+__all__ += ["as_tables", "build", "config_hash", "from_flags", "read_toml"]
 
 
-def setting(default, help, flag=None, choices=None, low=None, high=None):
-    """A dataclass field with what the command line and the checks need to know."""
-    metadata = {"help": help, "flag": flag, "choices": choices, "low": low, "high": high}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where the photos are, what their labels mean, how they are split."""
-
-    path: str = setting("", "folder with the photos (and labels, if any)", flag="data")
-    format: str = setting(
-        "auto",
-        "how to read the folder",
-        flag="data-format",
-        choices=("auto", "folders", "labels", "ham10000", "unlabelled"),
-    )
-    taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
-    unlabelled: str = setting("", "one more folder of photos, used for pretraining only")
-    group_by: str = setting(
-        "auto",
-        "what must never cross two splits; auto: patient, else lesion, else photo",
-        choices=("auto", "patient_id", "lesion_id", "path"),
-    )
-    validation: float = setting(0.15, "share of the groups for validation", low=0.0, high=0.9)
-    test: float = setting(0.2, "share of the groups for the test split", low=0.0, high=0.9)
-    split_seed: int = setting(0, "seed of the split; keep it equal between compared runs", low=0)
-    on_bad: str = setting("error", "what a bad image does", choices=("error", "skip"))
-    cache_mb: int = setting(
-        2048, "memory for decoded photos, MiB; beyond it they are re-read", low=0
-    )
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """The network under both heads."""
-
-    name: str = setting(
-        "efficientnetb1", "backbone (see dermssl.models.backbones)", flag="backbone"
-    )
-    image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)
-    weights: str = setting(
-        "none",
-        "start from: none, imagenet, a weights file or a run folder",
-        flag="backbone-weights",
-    )
-    batchnorm_momentum: float = setting(
-        0.9, "moving average of BatchNorm; Keras's 0.99 lags behind runs of a few hundred steps",
-        low=0.0, high=1.0,
-    )  # fmt: skip
-    mixed_precision: bool = setting(False, "compute in float16 (GPU)")
-
-
-@dataclass(frozen=True)
-class Pretrain:
-    """SimCLR (Chen et al., 2020)."""
-
-    epochs: int = setting(50, "passes over the unlabelled photos", low=1)
-    batch_size: int = setting(64, "photos a step; each gives two views", low=2)
-    temperature: float = setting(0.1, "temperature of NT-Xent", low=1e-3, high=100.0)
-    projection: list[int] = setting([512, 128], "widths of the projection head", low=1)
-    learning_rate: float = setting(1e-3, "peak learning rate of Adam", low=0.0, high=100.0)
-    warmup: float = setting(0.1, "share of the steps that warm up linearly", low=0.0, high=1.0)
-    weight_decay: float = setting(0.0, "decoupled weight decay on kernels", low=0.0, high=1.0)
-    strength: float = setting(1.0, "strength of the view augmentation, 0 to 1", low=0.0, high=1.0)
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """A frozen phase, then an unfrozen one, each with a fresh optimizer and cosine decay."""
-
-    frozen_epochs: int = setting(10, "epochs with the backbone frozen", low=0)
-    frozen_learning_rate: float = setting(
-        1e-3, "peak rate of the frozen phase", low=0.0, high=100.0
-    )
-    unfrozen_epochs: int = setting(20, "epochs with the backbone unfrozen", low=0)
-    unfrozen_learning_rate: float = setting(1e-4, "peak rate, unfrozen phase", low=0.0, high=100.0)
-    depth: int = setting(-1, "unfreeze only the last N layers; -1: all of them", low=-1)
-    batchnorm: str = setting(
-        "train",
-        "BatchNorm of unfrozen layers: train, or frozen in inference mode",
-        choices=("train", "frozen"),
-    )
-    batch_size: int = setting(32, "photos a step", low=1)
-    steps_per_epoch: int = setting(0, "steps an epoch; 0: one pass over the labelled photos", low=0)
-    labels_per_class: int = setting(0, "keep only this many labels a fine class; 0: all", low=0)
-    label_fraction: float = setting(1.0, "keep only this share of the labels", low=0.0, high=1.0)
-    head: str = setting(
-        "hierarchical",
-        "hierarchical: P(coarse) is the sum of its P(fine); independent: two heads",
-        choices=("hierarchical", "independent"),
-    )
-    gamma: float = setting(2.0, "focusing parameter of the focal loss; 0: cross-entropy", low=0.0)
-    class_balance: str = setting(
-        "alpha",
-        "weights from class counts: in the focal loss, as sample weights, or none",
-        choices=("alpha", "sample_weights", "none"),
-    )
-    coarse_weight: float = setting(0.5, "weight of the coarse loss against the fine one", low=0.0)
-    dropout: float = setting(0.2, "dropout before the head", low=0.0, high=0.99)
-    weight_decay: float = setting(1e-4, "decoupled weight decay on kernels", low=0.0, high=1.0)
-    select_by: str = setting(
-        "balanced_accuracy",
-        "what the best epoch is chosen by, on the validation split",
-        choices=("balanced_accuracy", "loss"),
-    )
-    patience: int = setting(10, "epochs without a better one before a phase ends", low=1)
-    augmentation: str = setting("skin", "training augmentation (see dermssl.data.augment)")
-    predict: str = setting(
-        "all",
-        "records to predict at the end: all, or held_out for validation and test alone",
-        choices=("all", "held_out"),
-    )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
-
-    models: list[str] = setting(["mobilenet"], "backbones (see dermssl.models.backbones)")
-    depths: list[int] = setting([2, 4, 6, 8, 10], "unfrozen layers; -1: all", low=-1)
-    depth_unit: str = setting(
-        "layers",
-        "what a depth counts: layers of the graph, or only those with a kernel",
-        choices=("layers", "kernels"),
-    )
-    augmentations: list[str] = setting(
-        ["none", "flip_hv", "brightness", "flip_brightness"], "see dermssl.data.augment"
-    )
-    seeds: list[int] = setting([0], "training seeds", low=0, high=2**31 - 1)
-    image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)
-    small_size: str = setting(
-        "refuse", "a size under a model's minimum: refuse, or raise it", choices=("refuse", "raise")
-    )
-    weights: list[str] = setting(
-        ["none"], "none, imagenet, a file or a pretraining run; MODEL=... for one model alone"
-    )
-    epochs: int = setting(10, "passes over the training photos", low=1)
-    learning_rate: float = setting(1e-3, "of Adam, constant", flag="lr", low=0.0, high=100.0)
-    batch_size: int = setting(32, "photos a step", low=1)
-    batchnorm: str = setting("train", "BatchNorm of unfrozen layers", choices=("train", "frozen"))
-    dropout: float = setting(0.0, "dropout before the head", low=0.0, high=0.99)
-    gamma: float = setting(0.0, "of the focal loss; 0: cross-entropy", low=0.0)
-    folds: int = setting(0, "cross-validate over K folds; 0: one test split", low=0, high=100)
-    classes: list[str] = setting([], "keep only these fine classes")
-    balance: bool = setting(False, "train on equally many photos a class")
-    test_per_class: int = setting(0, "test photos a class; 0: by --test", low=0)
-    shared_trunk: bool = setting(True, "compute the frozen trunk once for all depths")
-    feature_cache_mb: int = setting(1024, "memory for the trunk's features, MiB", low=0)
-    feature_dtype: str = setting("float32", "how they are kept", choices=("float32", "float16"))
-    n_resamples: int = setting(500, "draws of each bootstrap interval", low=1)
-
-
-SECTIONS = {
-    "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
-}  # fmt: skip
 # Sections of an experiment file that belong to dermssl.quickstart alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 

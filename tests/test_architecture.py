@@ -18,7 +18,7 @@ COMMANDS = (
 MAX_LINES = 300
 
 # Layer -> the layers of dermssl that it may import, besides itself and the foundations.
-FOUNDATIONS = {"errors", "config", "taxonomy", "runs"}
+FOUNDATIONS = {"errors", "settings", "config", "taxonomy", "runs"}
 MAY_IMPORT = {
     "losses": set(),
     "data": set(),
@@ -29,7 +29,8 @@ MAY_IMPORT = {
 }
 FOUNDATIONS_MAY_IMPORT = {
     "errors": set(),
-    "config": {"errors"},
+    "settings": set(),
+    "config": {"errors", "settings"},
     "taxonomy": {"errors"},
     "runs": {"errors", "config"},
     "cli": {"errors"},

@@ -49,7 +49,9 @@ def test_defaults_are_those_of_the_mission():
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(from_toml):
-    toml = 'seed = 5\noutput = "there"\n[pretrain]\nepochs = 7\nbatch_size = 8\n[backbone]\nname="cnn"'
+    toml = (
+        'seed = 5\noutput = "there"\n[pretrain]\nepochs = 7\nbatch_size = 8\n[backbone]\nname="cnn"'
+    )
     found = from_toml(toml, "--epochs", 9, "--seed", 3)
     assert found["pretrain"].epochs == 9
     assert found["pretrain"].batch_size == 8
@@ -105,7 +107,10 @@ def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, sections):
         ("[pretrain]\nprojection = 128", "projection is 128; give a list of int"),
         ("[pretrain]\nprojection = [512, 0]", "projection is 0; it must be at least 1"),
         ('[finetune]\nhead = "two"', "head is 'two'; choose one of: hierarchical, independent"),
-        ('[backbone]\nmixed_precision = "yes"', "mixed_precision is 'yes'; it must be of type bool"),
+        (
+            '[backbone]\nmixed_precision = "yes"',
+            "mixed_precision is 'yes'; it must be of type bool",
+        ),
         ("seed = -1", "seed is -1; it must be a whole number"),
         ("seed = true", "seed is True; it must be a whole number"),
         ("seed = 2147483648", "seed is 2147483648"),
@@ -143,7 +148,7 @@ def test_mistakes_in_flags_name_the_flag(argv, message):
 
 
 def test_the_file_is_not_there_or_no_text(tmp_path):
-    with pytest.raises(UserError, match="nowhere.toml: can't be read"):
+    with pytest.raises(UserError, match=r"nowhere.toml: can't be read"):
         read("--config", tmp_path / "nowhere.toml")
     with pytest.raises(UserError, match="can't be read"):
         read("--config", tmp_path)

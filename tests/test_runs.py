@@ -49,7 +49,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
     runs.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(error), runs.replacing(tmp_path / "a.txt") as temporary:
+    with pytest.raises(error), runs.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -136,9 +136,9 @@ def test_a_new_run(tmp_path):
     ],
 )
 def test_a_block_that_raises_leaves_a_reason(tmp_path, error, expected):
-    with pytest.raises(type(error) if isinstance(error, Exception) else error):  # noqa: PT012
-        with opened(tmp_path):
-            raise error
+    kind = type(error) if isinstance(error, Exception) else error
+    with pytest.raises(kind), opened(tmp_path):
+        raise error
     assert status(tmp_path)["status"] == expected
     assert status(tmp_path)["reason"]
 
@@ -266,9 +266,9 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
 def test_an_output_that_can_t_be_written(tmp_path):
     (tmp_path / "file").touch()
     for place in ("file", "file/run"):
-        with pytest.raises(UserError, match=r"--output .*can't be written"):  # noqa: PT012
-            with opened(tmp_path / place):
-                pytest.fail("opened")
+        wanted = pytest.raises(UserError, match=r"--output .*can't be written")
+        with wanted, opened(tmp_path / place):
+            pytest.fail("opened")
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     if not os.access(folder, os.W_OK):  # root may write anywhere

@@ -8,6 +8,8 @@ from pathlib import Path
 from dermssl import config as configs
 
 ROOT = Path(__file__).parents[1]
+# Flags of a command on the tiny photos.
+SMALL = ("--backbone", "mlp", "--image-size", 32, "--batch-size", 16)
 
 
 def pretraining(photos, output, name="cnn", weights="none", seed=0, **settings):
@@ -45,3 +47,11 @@ def python(*arguments, cwd=None):
         text=True,
         timeout=300,
     )
+
+
+def call(command, *argv):
+    """The exit code of `python -m dermssl.COMMAND ARGV`, run in this process."""
+    try:
+        return command.main([str(word) for word in argv])
+    except SystemExit as stopped:
+        return stopped.code

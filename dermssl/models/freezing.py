@@ -56,8 +56,7 @@ def set_depth(backbone, depth, unit="layers", batchnorm="train"):
     """
     graph = [layer for layer in backbone.layers if layer.name != "embedding"]
     start = 0 if depth == ALL else first_unfrozen(graph, depth, unit)
-    backbone.trainable = False
-    backbone.trainable = True  # toggled, so that it reaches layers frozen one by one
+    backbone.trainable = True  # an outer False would silence inner Trues
     for position, layer in enumerate(graph):
         frozen_norm = batchnorm == "frozen" and isinstance(layer, layers.BatchNormalization)
         layer.trainable = position >= start and not frozen_norm

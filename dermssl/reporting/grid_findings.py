@@ -11,6 +11,7 @@ import numpy as np
 
 from dermssl.evaluation import statistics
 from dermssl.evaluation.resampling import Interval
+from dermssl.reporting.sentences import count
 
 LEVEL = 0.95
 N_RESAMPLES = 2000
@@ -140,12 +141,13 @@ def sentences(grid, model, top):
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
     said = [f"{model}: the highest cell is {name} (95% interval {span(top.interval)})."]
     if top.is_clear:
-        said.append(f"It is better than each of the other {len(top.against)} cells.")
+        said.append(f"It is better than each of {count(len(top.against), 'other cell')}.")
     elif top.against:
         shown = "; ".join(describe(key) for key in top.ties[:3])
         more = f" and {len(top.ties) - 3} more" if len(top.ties) > 3 else ""
         said.append(
-            f"It ties with {len(top.ties)} of the other {len(top.against)} cells ({shown}{more}): "
+            f"It ties with {len(top.ties)} of "
+            f"{count(len(top.against), 'other cell')} ({shown}{more}): "
             "these numbers name no winner among them."
         )
     for axis in ("depth", "augmentation"):

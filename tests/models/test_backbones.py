@@ -120,7 +120,7 @@ def test_every_name_is_covered():
 def test_size_under_the_minimum_names_what_fits():
     with pytest.raises(UserError, match=r"--image-size 50 .* 75 px that inceptionv3.*mobilenet"):
         backbone("inceptionv3", 50)
-    with pytest.raises(UserError, match="20 is under the 32 px .*one of: cnn, mlp$"):
+    with pytest.raises(UserError, match=r"20 is under the 32 px .*one of: cnn, mlp$"):
         backbone("mobilenet", 20)
     with pytest.raises(UserError, match="none fits"):
         backbone("cnn", 8)
@@ -133,7 +133,9 @@ def test_unknown_name_lists_the_valid_ones():
     assert all(name in str(error.value) for name in backbones.BACKBONES)
 
 
-@pytest.mark.parametrize("name", ["mobilenet", pytest.param("efficientnetb1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["mobilenet", pytest.param("efficientnetb1", marks=pytest.mark.slow)]
+)
 def test_imagenet_without_a_network(monkeypatch, name):
     def offline(*args, origin=None, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -2] Name not known")

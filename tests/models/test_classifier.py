@@ -176,6 +176,7 @@ print(json.dumps(np.asarray(model(images, training=False)["fine"]).tolist()))
 """
 
 
+@pytest.mark.slow  # dermssl.predict does it in the fast tests
 def test_load_classifier_in_a_fresh_process(finetuned):
     model, _ = weights.load_classifier(finetuned)
     images = np.random.default_rng(0).uniform(0, 255, size=(4, 32, 32, 3)).astype("float32")

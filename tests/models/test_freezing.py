@@ -147,8 +147,16 @@ def test_separable_kernels_count():
     assert freezing.set_depth(model, -1).kernels == ("separable",)
 
 
-@pytest.mark.parametrize("depth", [0, 3, -1])
-@pytest.mark.parametrize("batchnorm", ["train", "frozen"])
+@pytest.mark.parametrize(
+    ("depth", "batchnorm"),
+    [
+        (3, "train"),
+        (-1, "frozen"),
+        pytest.param(0, "train", marks=slow),
+        pytest.param(-1, "train", marks=slow),
+        pytest.param(3, "frozen", marks=slow),
+    ],
+)
 def test_training_moves_what_the_manifest_says(depth, batchnorm):
     # Twice on one model: a second phase must reach what the first left frozen, and no more.
     model = classifier.build(backbone(), FLAT, dropout=0.0)

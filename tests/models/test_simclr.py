@@ -52,7 +52,9 @@ def test_the_head_has_no_activation_after_its_last_layer():
 
 
 def test_the_head_is_a_function_of_its_seed():
-    one, same, other = (simclr.projection_head(20, (8, 8), seed).get_weights() for seed in (1, 1, 2))
+    one, same, other = (
+        simclr.projection_head(20, (8, 8), seed).get_weights() for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(one[0], same[0])
     assert (one[0] != other[0]).any()
     assert (one[0][:8] != one[-1]).any()  # the layers don't start alike

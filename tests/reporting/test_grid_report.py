@@ -42,7 +42,8 @@ def write_grid(folder, cells, seeds=(0, 1, 2), failed=()):
         "config": {"grid": settings, "data": {"group_by": "auto"}},
     })  # fmt: skip
     records = {
-        "path": [f"{k}.jpg" for k in range(N)], "fine": [names.fine[y] for y in Y], "coarse": "",
+        "path": [f"{k}.jpg" for k in range(N)], "fine": [names.fine[y] for y in Y],
+        "coarse": [names.fine[y] for y in Y],
         "lesion_id": [f"L{k // 2}" for k in range(N)], "patient_id": "", "split": "test", "fold": 0,
     }  # fmt: skip
     runs.write_csv(folder / "records.csv", pd.DataFrame(records))
@@ -76,21 +77,22 @@ TIED = {(2, "none"): range(20), (4, "none"): range(1, 22)}
 def test_a_clear_winner_is_bold_and_said_to_be_one(tmp_path):
     text = grid_report.write(write_grid(tmp_path / "g", CLEAR)).read_text()
     assert "| none | 0.550 ± 0.000 | **0.950 ± 0.000** |" in text
-    assert text.count("**") == 2
+    assert text.count("**0") == 1
     assert "the highest cell is depth 4, none, mean accuracy 0.950" in text
-    assert "It is better than each of the other 3 cells." in text
+    assert "It is better than each of 3 other cells." in text
     assert "Depth matters, against depth 2: depth 4 is" in text
-    assert "ties with" not in text
+    assert "It ties" not in text
+    assert "Highest, and better than each other cell: depth 4, none (bold)." in text
     assert "Fewer than 3 seeds" not in text
 
 
 def test_a_tie_is_not_bold_and_is_named(tmp_path):
     text = grid_report.write(write_grid(tmp_path / "g", TIED, seeds=(0, 1))).read_text()
-    assert "**" not in text
+    assert "**0" not in text
     assert "Highest: depth 2, none; ties with depth 4, none." in text
-    assert "It ties with 1 of the other 1 cells" in text
+    assert "It ties with 1 of 1 other cell (depth 4, none)" in text
     assert "No effect of depth is shown" in text
-    assert "better than each" not in text
+    assert "better than each of" not in text
     assert "Fewer than 3 seeds" in text
 
 

@@ -55,7 +55,9 @@ def test_history_knows_the_rate_of_a_loss_scale_optimizer(run):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_the_run_at_once(run, bad):
     seen = []
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch)
+    )
     labels = DATA[1].copy()
     labels[4] = bad  # the second step
     with pytest.raises(RunFailed, match=r"diverged, the loss became (nan|inf) at step 2"):

@@ -7,9 +7,7 @@ import pytest
 from dermssl.training.schedules import warmup_cosine
 
 
-@pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0), (488, 1), (976, 2), (5371, 1), (9766, 0)]
-)
+@pytest.mark.parametrize(("step", "expected"), [(0, 0), (488, 1), (976, 2), (5371, 1), (9766, 0)])
 def test_golden_values(step, expected):
     # Base 1, scaled to the batch: 512 / 256 = 2; 9,766 steps, of which 976 warm up.
     rate = warmup_cosine(2.0, 9766, 976)

@@ -1,5 +1,7 @@
 """The metrics of fine-tuning against scikit-learn; records without a label count nowhere."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ def batches(n=60, classes=5, seed=0, absent=()):
     logits[np.arange(n), labels] += 0.8
     labels[::3] = -1
     cuts = [0, 7, 31, n]
-    return labels, logits, [slice(a, b) for a, b in zip(cuts, cuts[1:])]
+    return labels, logits, [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes")  # they don't count

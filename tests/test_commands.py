@@ -1,0 +1,153 @@
+"""The commands as a user types them, and what they leave."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from PIL import Image
+
+from dermssl import finetune, predict, pretrain, runs
+
+HELPED = ("pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart")
+
+
+@pytest.mark.parametrize("command", HELPED)
+def test_help_is_quick_because_it_imports_no_tensorflow(command):
+    code = (
+        f"import sys\nfrom dermssl import {command}\n"
+        f"try: {command}.main(['--help'])\nexcept SystemExit as stopped: code = stopped.code\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "print('result', code, sorted(heavy))"
+    )
+    process = tiny.python("-c", code)
+    assert process.stdout.splitlines()[-1] == "result 0 []", process.stderr
+
+
+def test_what_pretraining_leaves(pretrained):
+    assert {path.name for path in pretrained.iterdir()} == {
+        ".lock", "backbone.weights.h5", "config.toml", "history.csv", "pool.csv",
+        "ssl_stats.json", "status.json", "tensorboard", "views.png",
+    }  # fmt: skip
+    stats = json.loads((pretrained / "ssl_stats.json").read_text())
+    pool = pd.read_csv(pretrained / "pool.csv")
+    assert stats["photos"] == len(pool) == 90
+    assert set(pool["split"]) == {"train"}
+    history = pd.read_csv(pretrained / "history.csv")
+    assert len(history) == stats["epochs"] == 2
+    assert history["loss"].tolist()[-1] == pytest.approx(stats["loss"])
+    assert stats["loss_without_learning"] == pytest.approx(np.log(2 * 16 - 1))
+    assert history["learning_rate"].tolist()[-1] == pytest.approx(0, abs=1e-9)
+    width, height = Image.open(pretrained / "views.png").size
+    assert width > height  # two rows of eight
+    assert list((pretrained / "tensorboard").rglob("events*"))
+
+
+def test_what_fine_tuning_leaves(finetuned, pretrained):
+    assert {path.name for path in finetuned.iterdir()} == {
+        ".lock", "config.toml", "finetuned_stats.json", "history.csv", "model.keras",
+        "predictions.csv", "status.json", "tensorboard", "taxonomy.json",
+    }  # fmt: skip
+    stats = json.loads((finetuned / "finetuned_stats.json").read_text())
+    table = pd.read_csv(finetuned / "predictions.csv")
+    status = runs.read_json(finetuned / "status.json")
+    assert len(table) == status["n_records"] == 160
+    assert stats["arm"] == "ssl"
+    assert stats["n_labels"] == 90
+    assert set(stats["scores"]) == set(table["split"]) == {"train", "validation", "test"}
+    assert stats["phases"]["frozen"]["trainable_backbone_parameters"] == 0
+    assert stats["phases"]["unfrozen"]["unfrozen_kernels"] == 8
+    test = table[table["split"] == "test"]
+    columns = [name for name in table if name.startswith("p_fine_")]
+    guess = test[columns].idxmax(axis=1).str.removeprefix("p_fine_")
+    assert stats["scores"]["test"]["fine_accuracy"] == pytest.approx((guess == test["fine"]).mean())
+    assert status["data_hash"] == runs.read_json(pretrained / "status.json")["data_hash"]
+
+
+def test_fine_tuning_starts_from_the_pretrained_weights(photos, pretrained, tmp_path):
+    import keras
+
+    from dermssl import config as configs
+    from dermssl.models import backbones, weights
+
+    config = configs.Backbone(name="cnn", image_size=32, weights=str(pretrained))
+    start, folder = weights.resolve(config)
+    assert folder == pretrained
+    backbone = backbones.build(start)
+    keras.utils.set_random_seed(0)
+    fresh = backbones.build(configs.Backbone(name="cnn", image_size=32))
+    moved = [(a != b).any() for a, b in zip(backbone.get_weights(), fresh.get_weights())]
+    assert all(moved)
+    run = finetune.run(tiny.finetuning(
+        photos, tmp_path / "run", weights=str(pretrained), unfrozen_epochs=0,
+    ))  # fmt: skip
+    model, _ = weights.load_classifier(run)
+    for old, new in zip(backbone.get_weights(), model.get_layer("backbone").get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_a_finished_run_returns_at_once(command, photos, pretrained, finetuned, monkeypatch):
+    import keras
+
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **kwargs: pytest.fail("trained"))
+    if command == "pretrain":
+        assert pretrain.run(tiny.pretraining(photos, pretrained)) == pretrained
+    else:
+        config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
+        assert finetune.run(config) == finetuned
+
+
+def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp_path, capsys):
+    start = shutil.copytree(pretrained, tmp_path / "start")
+    output = tmp_path / "run"
+    config = tiny.finetuning(photos, output, weights=str(start), unfrozen_epochs=0)
+    finetune.run(config)
+    file = start / "backbone.weights.h5"
+    from dermssl import config as configs
+    from dermssl.models import backbones
+
+    backbones.build(configs.Backbone(name="cnn", image_size=32)).save_weights(file)
+    with pytest.raises(runs.UserError, match=r"starting weights: .* there, .* now"):
+        finetune.run(config)
+
+
+def test_pretrain_through_its_flags(photos, tmp_path, capsys):
+    argv = [
+        "--data",
+        photos,
+        *tiny.SMALL,
+        "--epochs",
+        1,
+        "--projection",
+        8,
+        4,
+        "--output",
+        tmp_path / "r",
+    ]
+    assert tiny.call(pretrain, *argv) == 0
+    shown = capsys.readouterr()
+    assert "pretrained mlp on 90 photos" in shown.out
+    assert "next: python -m dermssl.finetune" in shown.out
+    assert tiny.call(pretrain, *argv) == 0  # finished: says the same again
+    assert capsys.readouterr() == (shown.out, "")
+    assert tiny.call(pretrain, *argv, "--temperature", 0.5) == 2
+    assert "pretrain.temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
+
+
+def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
+    from dermssl import config as configs
+    from dermssl.models import backbones
+
+    backbone = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])
+    backbone.save_weights(tmp_path / "huge.weights.h5")
+    argv = ["--data", photos, *tiny.SMALL, "--backbone-weights", tmp_path / "huge.weights.h5"]
+    assert tiny.call(finetune, *argv, "--output", tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert "diverged, the loss became nan" in said
+    assert runs.read_json(tmp_path / "run" / "status.json")["status"] == runs.DIVERGED
+    assert tiny.call(predict, tmp_path / "run", photos) == 2
+    assert "this run is DIVERGED" in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""Prediction for new photos, and the wall between pretraining and the held-out photos."""
+
+import shutil
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from dermssl import config as configs
+from dermssl import finetune, predict, pretrain, runs, taxonomy
+from dermssl.data import synthetic
+from dermssl.errors import UserError
+
+HAM = taxonomy.load("ham10000")
+COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
+
+
+def read(file):
+    return pd.read_csv(file, keep_default_na=False)
+
+
+def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tmp_path):
+    output = tmp_path / "new.csv"
+    process = tiny.python("-m", "dermssl.predict", finetuned, photos, "--output", output)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert process.stdout == f"160 photos: {output}\n"
+    found, kept = read(output), read(finetuned / "predictions.csv")
+    found["path"] = [path.removeprefix(f"{photos.resolve()}/") for path in found["path"]]
+    assert found["path"].tolist() == kept["path"].tolist()
+    np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=1e-6)
+    assert found[COLUMNS].to_numpy().std(axis=0).max() > 1e-3  # not one answer for all
+    p_fine = found[COLUMNS[: len(HAM.fine)]].to_numpy()
+    assert found["fine"].tolist() == np.array(HAM.fine)[p_fine.argmax(axis=1)].tolist()
+
+
+def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tmp_path):
+    for size in (7, 160):
+        predict.run(finetuned, photos, tmp_path / f"{size}.csv", batch_size=size)
+    one, other = read(tmp_path / "7.csv"), read(tmp_path / "160.csv")
+    assert one["path"].tolist() == other["path"].tolist()
+    np.testing.assert_allclose(one[COLUMNS], other[COLUMNS], atol=1e-6)
+    photo = photos / "images" / "SYN_000003.jpg"
+    assert predict.run(finetuned, photo, tmp_path / "single.csv") == 1
+    alone = read(tmp_path / "single.csv")
+    assert alone["path"].tolist() == [str(photo)]
+    np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
+
+
+def test_to_standard_output(photos, finetuned, capsys):
+    assert predict.main([str(finetuned), str(photos / "images" / "SYN_000003.jpg")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].split(",") == ["path", "fine", "coarse", *COLUMNS]
+
+
+@pytest.fixture
+def spoilt(photos, tmp_path):
+    """Two good photos, one bad, and one whose name is a formula to a spreadsheet."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for k, name in enumerate(["a.jpg", "sub.jpg", "=1+1.jpg"]):
+        shutil.copy(photos / "images" / f"SYN_00000{k}.jpg", folder / name)
+    (folder / "bad.jpg").write_bytes(b"no image")
+    return folder
+
+
+def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
+    output = tmp_path / "new.csv"
+    argv = [str(finetuned), str(spoilt), "--output", str(output)]
+    assert predict.main(argv) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "bad.jpg" in said
+    assert "1 bad of 4; --on-bad skip leaves them out" in said
+    assert not output.exists()
+    assert predict.main([*argv, "--on-bad", "skip"]) == 0
+    shown = capsys.readouterr()
+    assert "skipped: " in shown.err
+    assert len(read(output)) == 3
+
+
+def test_a_relative_name_can_be_no_formula(spoilt, finetuned, tmp_path, monkeypatch):
+    monkeypatch.chdir(spoilt)
+    predict.run(finetuned, "=1+1.jpg", tmp_path / "new.csv")
+    assert read(tmp_path / "new.csv")["path"].tolist() == ["'=1+1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["RUN", "nowhere"], "nowhere: not found"),
+        (["RUN", "EMPTY"], "no image"),
+        (["EMPTY", "PHOTOS"], "no run found there"),
+        (["PRETRAINED", "PHOTOS"], "a run of dermssl.pretrain, not of dermssl.finetune"),
+        (["RUN", "PHOTOS", "--batch-size", "0"], "--batch-size 0"),
+        (["RUN", "PHOTOS", "--output", "nowhere/new.csv"], "its folder does not exist"),
+        (["RUN", "PHOTOS", "--output", "EMPTY"], "is a folder"),
+        (["RUN", "ALLBAD", "--on-bad", "skip"], "none of 1 images is readable"),
+    ],
+)
+def test_what_is_refused(photos, pretrained, finetuned, tmp_path, capfd, argv, said):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_bytes(b"no image")
+    names = {"RUN": finetuned, "PHOTOS": photos, "PRETRAINED": pretrained}
+    names |= {"EMPTY": tmp_path / "empty", "ALLBAD": tmp_path / "bad"}
+    assert predict.main([str(names.get(word, word)) for word in argv]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert said in lines[-1]
+    assert all(line.startswith("skipped: ") for line in lines[:-1])
+
+
+@pytest.mark.slow
+def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_policy):
+    config = tiny.finetuning(photos, tmp_path / "run", frozen_epochs=0)
+    backbone = configs.Backbone(name="cnn", image_size=32, mixed_precision=True)
+    run = finetune.run({**config, "backbone": backbone})
+    keras.config.set_dtype_policy("float32")
+    predict.run(run, photos, tmp_path / "new.csv")
+    found, kept = read(tmp_path / "new.csv"), read(run / "predictions.csv")
+    np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=2e-3)
+    # Once more in the same process, in full precision: the policy of one run is not the next's.
+    plain = finetune.run(tiny.finetuning(photos, tmp_path / "plain", frozen_epochs=0))
+    from dermssl.models import weights
+
+    model, _ = weights.load_classifier(plain)
+    assert model.get_layer("backbone").compute_dtype == "float32"
+
+
+# -- Pretraining must not have seen validation or test photos.
+
+
+def other_split(config):
+    return {**config, "data": configs.Data(path=config["data"].path, split_seed=5)}
+
+
+def test_another_split_of_the_same_photos_is_refused(photos, pretrained, tmp_path):
+    config = other_split(tiny.finetuning(photos, tmp_path / "run", weights=str(pretrained)))
+    with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
+        finetune.run(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_also_through_a_second_pretraining_run(photos, pretrained, tmp_path):
+    # The second run's own pool may be clean; what it started from has seen the photos.
+    config = other_split(tiny.pretraining(photos, tmp_path / "second", weights=str(pretrained)))
+    with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
+        pretrain.run(config)
+    assert not (tmp_path / "second").exists()
+
+
+def test_photos_are_known_by_where_they_lie(photos, tmp_path):
+    # Pretrained on a data set and, by --unlabelled, on a second folder that is fine-tuned on.
+    first = synthetic.write(tmp_path / "first", n=160, size=32, seed=4)
+    second = tmp_path / "second"
+    shutil.copytree(photos / "images", second / "nowhere_else")
+    table = pd.read_csv(photos / "labels.csv", dtype=str)
+    table["filename"] = table["filename"].str.replace("images/", "nowhere_else/")
+    # No ids: only their place tells that they are the same photos.
+    table[["filename", "label"]].to_csv(second / "labels.csv", index=False)
+    config = tiny.pretraining(first, tmp_path / "pre", name="mlp", epochs=1)
+    data = configs.Data(
+        path=str(first), unlabelled=str(second / "nowhere_else"), validation=0.0, test=0.0
+    )
+    run = pretrain.run({**config, "data": data})
+    assert any(path.startswith("../") for path in read(run / "pool.csv")["path"])
+    config = tiny.finetuning(second, tmp_path / "run", name="mlp", weights=str(run))
+    with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
+        finetune.run(config)
+
+
+def test_a_formula_like_name_is_recognised_in_the_pool(tmp_path):
+    from dermssl.data import index
+
+    names = ["-a.jpg", "=b.jpg", "c.jpg"]
+    table = index.make_index({"path": names, "split": ["train"] * 3})
+    runs.write_csv(tmp_path / "pool.csv", table)
+    assert index.read_csv(tmp_path / "pool.csv")["path"].tolist() == sorted(names)
