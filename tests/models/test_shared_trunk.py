@@ -39,20 +39,21 @@ def assert_equal_cells(shared, plain):
     assert shared.trainable_parameters == plain.trainable_parameters
 
 
-@pytest.mark.parametrize("augmentation", ["none", "flip_hv", "flip_brightness", "skin"])
-@pytest.mark.parametrize("batchnorm", ["train", "frozen"])
+@pytest.mark.parametrize(
+    ("augmentation", "batchnorm"),
+    [("none", "train"), ("flip_hv", "frozen"), ("flip_brightness", "frozen"), ("skin", "train")],
+)
 def test_equal_to_plain_fit(material, augmentation, batchnorm):
     settings = grid(batchnorm=batchnorm, augmentations=["none", "flip_hv", augmentation])
     start = config.Backbone(name="cnn", image_size=32)
-    depths = [0, 1, 3, 7]
+    depths = [0, 3, 7]
     shared = cells.SharedCells(start, depths, settings, CLASSES)
-    shared.train("none", 3, material(32))  # what came before must leave no trace
-    for seed in settings.seeds:
-        found = shared.train(augmentation, seed, material(32))
-        for depth, cell in zip(depths, found):
-            plain = cells.train_plain(start, depth, augmentation, seed, material(32), settings)
-            assert_equal_cells(cell, plain)
-            assert cell.losses[0] != cell.losses[1]
+    shared.train("none", 3, material(32))  # another seed before it must leave no trace
+    found = shared.train(augmentation, 4, material(32))
+    for depth, cell in zip(depths, found):
+        plain = cells.train_plain(start, depth, augmentation, 4, material(32), settings)
+        assert_equal_cells(cell, plain)
+        assert cell.losses[0] != cell.losses[1]
 
 
 def test_seeds_augmentations_and_depths_differ(material):
