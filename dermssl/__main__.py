@@ -7,6 +7,7 @@ COMMANDS = {
     "quickstart": "the whole road: data, pretraining, fine-tuning, comparison, report",
     "pretrain": "pretrain a backbone with SimCLR on photos without labels",
     "finetune": "fine-tune a classifier from a backbone",
+    "grid": "transfer-learning grid: models x unfrozen layers x augmentations",
     "evaluate": "metrics with intervals and figures of one run",
     "model_comparison": "compare runs and report",
     "predict": "probabilities for new photos",
