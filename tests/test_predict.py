@@ -11,7 +11,10 @@ import tiny
 from dermssl import config as configs
 from dermssl import finetune, predict, pretrain, runs, taxonomy
 from dermssl.data import synthetic
+from dermssl.data.prepare import prepare
 from dermssl.errors import UserError
+from dermssl.models import weights
+from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
@@ -122,10 +125,11 @@ def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_poli
     predict.run(run, photos, tmp_path / "new.csv")
     found, kept = read(tmp_path / "new.csv"), read(run / "predictions.csv")
     np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=2e-3)
+    keras.config.set_dtype_policy("float32")
+    model, _ = weights.load_classifier(run)
+    assert model.get_layer("backbone").compute_dtype == "float16"
     # Once more in the same process, in full precision: the policy of one run is not the next's.
     plain = finetune.run(tiny.finetuning(photos, tmp_path / "plain", frozen_epochs=0))
-    from dermssl.models import weights
-
     model, _ = weights.load_classifier(plain)
     assert model.get_layer("backbone").compute_dtype == "float32"
 
@@ -150,6 +154,21 @@ def test_also_through_a_second_pretraining_run(photos, pretrained, tmp_path):
     with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
         pretrain.run(config)
     assert not (tmp_path / "second").exists()
+
+
+def test_also_through_the_run_that_a_clean_one_started_from(photos, pretrained, tmp_path):
+    second = shutil.copytree(pretrained, tmp_path / "second")
+    (second / "pool.csv").write_text("path\nother_photos/1.jpg\n")
+    status = runs.read_json(second / "status.json")
+    status["config"]["data"]["path"] = "other"
+    runs.write_json(second / "status.json", status)
+    config = other_split(tiny.finetuning(photos, tmp_path / "run", weights=str(second)))
+    dataset = prepare(config["data"])
+    pools.check(second, dataset)  # clean so far
+    status["config"]["backbone"]["weights"] = str(pretrained)
+    runs.write_json(second / "status.json", status)
+    with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
+        finetune.run(config, dataset=dataset)
 
 
 def test_photos_are_known_by_where_they_lie(photos, tmp_path):

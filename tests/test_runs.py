@@ -66,6 +66,14 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
     assert (tmp_path / "a.keras").read_text() == "new"
 
 
+def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
+    # Writing into the old file would also change it under its other name.
+    runs.write_text(tmp_path / "a.txt", "old")
+    os.link(tmp_path / "a.txt", tmp_path / "b.txt")
+    runs.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "b.txt").read_text() == "old"
+
+
 @pytest.mark.parametrize("place", ["nowhere/a.txt", "file/a.txt", "folder"])
 def test_what_can_t_be_written_is_a_failed_run(tmp_path, place):
     (tmp_path / "file").touch()

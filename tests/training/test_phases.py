@@ -134,13 +134,15 @@ class Recorder:
         self.photos, self.folder = photos, folder
         self.dataset = prepare(configs.Data(path=str(photos)))
 
-    def __call__(self, model=None, **settings):
+    def __call__(self, model=None, wrong_labels=False, **settings):
         settings = {"frozen_epochs": 2, "unfrozen_epochs": 2, "batch_size": 16} | settings
         config = tiny.finetuning(self.photos, self.folder, name="mlp", **settings)
         parts = [
             finetune._labels(self.dataset, finetune._rows(self.dataset, split), config)
             for split in ("train", "validation")
         ]
+        if wrong_labels:
+            parts[0].targets["fine"][:] = (parts[0].targets["fine"] + 1) % 7
         self.model = model or small_model()
         self.validation = parts[1]
         with runs.open_run(self.folder, "finetune", config, "hash", overwrite=True) as made:
@@ -196,6 +198,15 @@ def test_it_ends_with_the_best_epoch_of_all_phases(train):
                     )  # fmt: skip
     values = [row["val_fine_loss"] for row in rows]
     assert min(values[:3]) < min(values[3:])
+    assert scores(train)["fine_loss"] == pytest.approx(min(values), rel=1e-4)
+
+
+def test_a_phase_ends_with_its_best_epoch(train):
+    # Wrong labels: every epoch of training makes validation worse.
+    rows, _ = train(wrong_labels=True, select_by="loss", frozen_epochs=3, unfrozen_epochs=0,
+                    frozen_learning_rate=0.1, coarse_weight=0.0, class_balance="none")  # fmt: skip
+    values = [row["val_fine_loss"] for row in rows]
+    assert min(values) < values[-1], values
     assert scores(train)["fine_loss"] == pytest.approx(min(values), rel=1e-4)
 
 
