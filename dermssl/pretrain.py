@@ -102,7 +102,7 @@ def _fit(made, model, photos, config):
     import keras
 
     from dermssl.data import augment, contact_sheet, pipeline
-    from dermssl.training import callbacks, schedules
+    from dermssl.training import callbacks, phases, schedules
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
@@ -117,7 +117,7 @@ def _fit(made, model, photos, config):
     warmup = min(round(settings.warmup * total), total - 1)
     rate = schedules.warmup_cosine(settings.learning_rate, total, warmup)
     optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=phases.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
     rows = []
     progress = callbacks.Progress(
