@@ -12,7 +12,7 @@ from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
 
-SECTIONS = ("data", "backbone", "finetune")
+SECTIONS = ("data", "backbone", "finetune", "checkpoint")
 OUTPUT = "outputs/ssl_finetuned"
 
 
@@ -38,7 +38,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     from dermssl.data import index, splits
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones, classifier, weights
-    from dermssl.training import phases, pools
+    from dermssl.training import checkpoint, phases, pools
 
     settings, seed = config["finetune"], config["seed"]
     start, pretrained = weights.resolve(config["backbone"])
@@ -78,14 +78,16 @@ def run(config, arm=None, dataset=None, overwrite=False):
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
         history, manifests = phases.run_phases(
-            made, model, *labels, dataset.taxonomy, settings, seed, size, title
-        )
+            made, model, *labels, dataset.taxonomy, settings, seed, size, title,
+            config.get("checkpoint"),
+        )  # fmt: skip
         with runs.replacing(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, identity)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
+        checkpoint.clear(made)
     return made.path
 
 

@@ -13,7 +13,7 @@ from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
 
-SECTIONS = ("data", "backbone", "pretrain")
+SECTIONS = ("data", "backbone", "pretrain", "checkpoint")
 OUTPUT = "outputs/ssl_simclr"
 SHOWN_PAIRS = 8
 
@@ -39,7 +39,7 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.data import index, pipeline, splits
     from dermssl.data.prepare import prepare
     from dermssl.models import backbones, simclr, weights
-    from dermssl.training import pools
+    from dermssl.training import checkpoint, pools
 
     settings, size = config["pretrain"], config["backbone"].image_size
     start, pretrained = weights.resolve(config["backbone"])
@@ -94,6 +94,7 @@ def run(config, dataset=None, overwrite=False):
             },
         )  # fmt: skip
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
+        checkpoint.clear(made)
     return made.path
 
 
@@ -102,17 +103,19 @@ def _fit(made, model, photos, config):
     import keras
 
     from dermssl.data import augment, contact_sheet, pipeline
-    from dermssl.training import callbacks, phases, schedules
+    from dermssl.training import checkpoint, fitting, phases, schedules
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
     total = steps * settings.epochs
     policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
-    data = pipeline.two_views(photos, policy, seed, settings.batch_size, size, total)
 
-    first = next(iter(data)).numpy().astype("uint8")
+    def data(first, last):
+        return pipeline.two_views(photos, policy, seed, settings.batch_size, size, last, first)
+
+    shown = next(iter(data(0, 1))).numpy().astype("uint8")
     pairs = min(SHOWN_PAIRS, settings.batch_size)
-    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in first])
+    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
 
     warmup = min(round(settings.warmup * total), total - 1)
     rate = schedules.warmup_cosine(settings.learning_rate, total, warmup)
@@ -120,23 +123,10 @@ def _fit(made, model, photos, config):
     optimizer.exclude_from_weight_decay(var_names=phases.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
     rows = []
-    progress = callbacks.Progress(
-        "SimCLR pretraining", settings.epochs, steps, ("loss", "accuracy")
-    )
-    with progress:
-        model.fit(
-            data,
-            epochs=settings.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                callbacks.StopOnNaN(made),
-                progress,
-                callbacks.History(made, "pretrain", rows),
-                callbacks.scalars(made, "pretrain"),
-            ],
-        )
+    fitting.fit(
+        made, model, data, steps, settings.epochs, "pretrain", rows, "SimCLR pretraining",
+        ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made),
+    )  # fmt: skip
     return rows
 
 

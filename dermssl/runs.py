@@ -11,6 +11,8 @@ import json
 import math
 import os
 import platform
+import re
+import shutil
 import time
 from importlib import metadata
 from pathlib import Path
@@ -18,10 +20,12 @@ from pathlib import Path
 import tomli_w
 
 from dermssl import config as configs
+from dermssl import stopping
 from dermssl.errors import RunFailed, UserError
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
+CHECKPOINTS = "checkpoints"
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 
@@ -122,6 +126,7 @@ class Run:
     def __init__(self, path):
         self.path = Path(path)
         self.started = time.time()
+        self.stop = stopping.Watch()
 
     def __truediv__(self, name):
         return self.path / name
@@ -206,23 +211,41 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         else:
             # First of all: a kill must not leave new files under an old "FINISHED".
             (run / "status.json").unlink(missing_ok=True)
+            shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
             write_text(run / "config.toml", tomli_w.dumps(identity["config"]))
             details = {"config_hash": configs.config_hash(config), "versions": versions()}
             run.set_status(RUNNING, **identity, **details)
+        _sweep(run.path)
         if before and before["status"] != FINISHED:
+            run.started -= before.get("seconds") or 0
             run.set_status(RUNNING, reason=None)
         try:
-            yield run
-        except KeyboardInterrupt:
-            run.set_status(KILLED, reason="interrupted")
+            with stopping.listening() as run.stop:
+                yield run
+        except KeyboardInterrupt as stopped:
+            _end(run, KILLED, str(stopped) or "interrupted")
             raise
         except RunFailed as error:
-            if run.status["status"] == RUNNING:
-                run.set_status(FAILED, reason=str(error))
+            _end(run, FAILED, str(error))
             raise
         except BaseException as error:
-            run.set_status(FAILED, reason=f"{type(error).__name__}: {error}")
+            _end(run, FAILED, f"{type(error).__name__}: {error}")
             raise
+
+
+def _end(run, state, reason):
+    """Say in status.json why a run ended early, unless it had ended in its own way before."""
+    with contextlib.suppress(RunFailed):  # a full disk must not hide the error itself
+        if run.status.get("status") == RUNNING:
+            run.set_status(state, reason=reason)
+
+
+def _sweep(folder):
+    """Remove what a killed process of this run was writing; the lock says nobody else is."""
+    for left in folder.rglob(".tmp*"):
+        if re.fullmatch(r"\.tmp\d+\..+", left.name):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _refuse_difference(path, before, now):

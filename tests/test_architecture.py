@@ -18,7 +18,7 @@ COMMANDS = (
 MAX_LINES = 300
 
 # Layer -> the layers of dermssl that it may import, besides itself and the foundations.
-FOUNDATIONS = {"errors", "settings", "config", "taxonomy", "runs"}
+FOUNDATIONS = {"errors", "settings", "config", "taxonomy", "runs", "stopping"}
 MAY_IMPORT = {
     "losses": set(),
     "data": set(),
@@ -32,8 +32,9 @@ FOUNDATIONS_MAY_IMPORT = {
     "settings": set(),
     "config": {"errors", "settings"},
     "taxonomy": {"errors"},
-    "runs": {"errors", "config"},
-    "cli": {"errors"},
+    "stopping": set(),
+    "runs": {"errors", "config", "stopping"},
+    "cli": {"errors", "stopping"},
 }
 # Modules that a table, a test or a --help may need without waiting for TensorFlow.
 LIGHT = (
