@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format install clean
+.PHONY: demo test test-fast soak lint format install clean
 
 demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on two cores
 	$(RUN) -m dermssl.quickstart
@@ -15,7 +15,10 @@ test: $(INSTALLED)  ## every test, the slow ones too
 	$(RUN) -m pytest
 
 test-fast: $(INSTALLED)  ## without the real backbones
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow and not soak"
+
+soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
+	$(RUN) -m pytest -m soak tests/soak -s
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

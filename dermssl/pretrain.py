@@ -7,7 +7,6 @@ other photos of their lesions and patients, are kept out.
 """
 
 import math
-from pathlib import Path
 
 from dermssl import cli, runs
 from dermssl import config as configs
@@ -34,35 +33,25 @@ def run(config, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    import keras
-
     from dermssl.data import index, pipeline, splits
-    from dermssl.data.prepare import prepare
-    from dermssl.models import backbones, simclr, weights
-    from dermssl.training import checkpoint, pools
+    from dermssl.models import simclr, weights
+    from dermssl.training import checkpoint, opening, pools
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    start, pretrained = weights.resolve(config["backbone"])
-    backbones.check(start)
-    dataset = dataset or prepare(config["data"])
+    opened = opening.prepared("pretrain", config, OUTPUT, dataset, overwrite)
+    dataset = opened.dataset
     pool = dataset.subset(index.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != index.TRAIN])
-    pools.check(pretrained, dataset)
     if settings.batch_size > len(pool.index):
         raise UserError(
             f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "
             "training photos; use a smaller batch or more photos"
         )
-    identity, origin = index.data_hash(dataset), weights.fingerprint(start)
-    output = config["output"] or OUTPUT
-    if not overwrite and runs.is_finished(output, "pretrain", config, identity, origin):
-        return Path(output)
-    # What may refuse its input comes before the folder is made.
-    keras.utils.set_random_seed(config["seed"])
-    backbones.use_precision(start)
-    backbone = backbones.build(start)
+    if opened.is_finished():
+        return opened.output
+    backbone = opened.backbone()
     model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
-    with runs.open_run(output, "pretrain", config, identity, overwrite, origin) as made:
+    with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
         photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
@@ -74,7 +63,7 @@ def run(config, dataset=None, overwrite=False):
         runs.write_json(
             made / "ssl_stats.json",
             {
-                "backbone": start.name,
+                "backbone": opened.start.name,
                 "image_size": size,
                 "photos": len(photos),
                 "epochs": settings.epochs,
@@ -88,7 +77,7 @@ def run(config, dataset=None, overwrite=False):
                 "photos_per_second": len(photos) * len(history)
                 / sum(row["seconds"] for row in history),
                 "seed": config["seed"],
-                "data_hash": identity,
+                "data_hash": opened.data_hash,
                 "config_hash": configs.config_hash(config),
                 "versions": runs.versions(),
             },

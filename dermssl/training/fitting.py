@@ -51,6 +51,9 @@ def fit(
         best.begin_phase()
     if saved:
         saver.restore(model, saved)
+        if len(model.metrics_variables) < len(saved.arrays["metrics"]):
+            # Keras makes compiled metrics with the first batch it sees, too late to fill them.
+            model.evaluate(data(saver.done, saver.done + 1), verbose=0)
     progress = callbacks.Progress(title, epochs, steps, shown, saver.done)
     used = [callbacks.StopOnNaN(run), progress, history, callbacks.Scalars(run, phase, rows)]
     used += [best, saver] if best else [saver]
