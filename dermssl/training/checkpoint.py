@@ -56,11 +56,7 @@ def save(run, step, state, arrays):
     flat = {f"{name}/{k}": item for name, values in arrays.items() for k, item in enumerate(values)}
     text = json.dumps({"format": FORMAT, "arrays": sizes, "versions": runs.versions(), **state})
     flat[_STATE] = np.frombuffer(text.encode(), np.uint8)
-    try:
-        (run / runs.CHECKPOINTS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunFailed(f"{run / runs.CHECKPOINTS}: can't be written ({error.strerror})") from error
-    with runs.replacing(run / runs.CHECKPOINTS / f"{step:09d}.ckpt") as temporary:
+    with runs.replacing(_folder(run) / f"{step:09d}.ckpt") as temporary:
         with open(temporary, "wb") as file:
             file.write(_MAGIC + b"0" * 64 + b"\n")
             np.savez(file, **flat)
@@ -76,7 +72,8 @@ def save(run, step, state, arrays):
 def load(run):
     """The newest whole checkpoint of a run.
 
-    A damaged one is removed, with a warning, for the one before.
+    A damaged one is removed, with a warning, for the one before. The folder is made here, so
+    that a place that can't be written shows before training.
 
     Returns:
         `Saved`, or None where the run has not saved any yet.
@@ -85,6 +82,7 @@ def load(run):
         UserError: every checkpoint is damaged, or one holds no run's state: to start from
             fresh weights then would look like going on.
     """
+    _folder(run)
     damage = []
     for path in _files(run):
         try:
@@ -110,6 +108,15 @@ def load(run):
 def clear(run):
     """Remove the checkpoints of a run that is finished and needs them no more."""
     shutil.rmtree(run / runs.CHECKPOINTS, ignore_errors=True)
+
+
+def _folder(run):
+    folder = run / runs.CHECKPOINTS
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFailed(f"{folder}: can't be written ({error.strerror})") from error
+    return folder
 
 
 def _files(run):
