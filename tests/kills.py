@@ -113,10 +113,10 @@ class Chain:
         command: str.
         argv: function of (output folder, random.Random) -> list of words.
         reference: folder for the same run, never killed; it is made here.
-        files: int, about how many files an attempt writes, for the draw of the moment.
+        files: int, the kills at a file come at one of the first so many that an attempt writes.
     """
 
-    def __init__(self, attempts, command, argv, reference, files=20):
+    def __init__(self, attempts, command, argv, reference, files=12):
         self.attempts, self.command, self.argv, self.files = attempts, command, argv, files
         began = time.time()
         self._end(reference, random.Random(0))
@@ -125,10 +125,12 @@ class Chain:
 
     def run(self, output, kills, rng):
         """Kill at `kills` random moments, or until it ends; then compare. The kills that hit."""
-        hits = 0
-        while hits < kills and self._killed(output, rng):
-            hits += 1
-        self._end(output, rng)
+        hits, ended = 0, False
+        while hits < kills and not ended:
+            ended = not self._killed(output, rng)
+            hits += not ended
+        if not ended:
+            self._end(output, rng)
         same(content(output), self.wanted)
         return hits
 

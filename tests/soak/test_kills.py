@@ -29,8 +29,8 @@ def pretraining(photos):
 
 def fine_tuning(photos):
     def argv(output, rng):
-        return ["--data", photos, *tiny.SMALL, "--backbone", "cnn", "--frozen-epochs", 2,
-                "--unfrozen-epochs", 4, "--unfrozen-learning-rate", 0.003, "--patience", 2,
+        return ["--data", photos, *tiny.SMALL, "--backbone", "cnn", "--frozen-epochs", 1,
+                "--unfrozen-epochs", 3, "--unfrozen-learning-rate", 0.003, "--patience", 2,
                 "--checkpoint-steps", rng.randint(1, 8), "--output", output]  # fmt: skip
 
     return argv
