@@ -10,7 +10,7 @@ from dermssl import runs
 from dermssl.data import index
 from dermssl.data.prepare import prepare
 from dermssl.models import backbones, weights
-from dermssl.training import pools
+from dermssl.training import checkpoint, pools
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Opening:
 
     def is_finished(self):
         """Whether the folder holds this very run, finished; a different one is refused."""
-        return not self.overwrite and runs.is_finished(self.output, *self._identity())
+        found = not self.overwrite and runs.is_finished(self.output, *self._identity())
+        if found:  # killed right after it had finished, it left them
+            checkpoint.clear(runs.Run(self.output))
+        return found
 
     def backbone(self):
         """The backbone, its first weights a function of the run's seed."""
