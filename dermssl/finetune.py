@@ -26,8 +26,9 @@ def run(config, arm=None, dataset=None, overwrite=False):
         overwrite: bool, replace a different run in the folder.
 
     Returns:
-        Path of the run's folder: `model.keras`, `predictions.csv`, `finetuned_stats.json`,
-        `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`, `status.json`.
+        Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
+        `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
+        `status.json`.
 
     Raises:
         UserError: bad input, before any training.
@@ -37,6 +38,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
 
     from dermssl.data import index, splits
     from dermssl.data.prepare import prepare
+    from dermssl.evaluation import temperature
     from dermssl.models import backbones, classifier, weights
     from dermssl.training import phases, pools
 
@@ -84,6 +86,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             model.save(temporary)
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
+        temperature.write(made.path, table, dataset.taxonomy, settings.head)
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, identity)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
     return made.path
