@@ -26,7 +26,15 @@ from dermssl.errors import UserError
 from dermssl.settings import SECTIONS, Backbone, Data, Evaluate, Finetune, Grid, Pretrain
 
 __all__ = ["SECTIONS", "Backbone", "Data", "Evaluate", "Finetune", "Grid", "Pretrain", "add_flags"]
-__all__ += ["add_section", "as_tables", "build", "config_hash", "from_flags", "read_toml"]
+__all__ += [
+    "add_section",
+    "as_flags",
+    "as_tables",
+    "build",
+    "config_hash",
+    "from_flags",
+    "read_toml",
+]
 __all__ += ["section"]
 
 
@@ -157,6 +165,17 @@ def section(args, name, tables):
         if key in typed:
             values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
     return cls(**values)
+
+
+def as_flags(section):
+    """The flags, as words, that give a section its values; defaults are left out."""
+    words = []
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if value != getattr(type(section)(), item.name):
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{_flag(item)}", *map(str, several)]
+    return words
 
 
 def as_tables(config):
