@@ -34,6 +34,14 @@ def estimate(interval, digits=3):
     return f"{number(interval.estimate, digits)} ({low} to {high})"
 
 
+def p_value(p, holm):
+    """A p-value with Holm's: "0.012 (Holm 0.036)"; never 0, since none is."""
+    if p is None or math.isnan(p):
+        return NOT_AVAILABLE
+    texts = ["<0.0001" if each < 1e-4 else f"{each:.2g}" for each in (p, holm)]
+    return f"{texts[0]} (Holm {texts[1]})"
+
+
 def duration(seconds):
     """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
     if seconds is None or math.isnan(seconds):
@@ -84,9 +92,9 @@ def comparison(a, b, metric, interval, n_seeds, counts, split):
             f"{where}, nothing can be said of {a.title} against {b.title}: the difference in "
             f"{name} has no defined interval; too few records for it ({basis})."
         )
-    digits = _digits(interval)
-    low, high = number(interval.low, digits), number(interval.high, digits)
-    size = number(abs(interval.estimate), digits)
+    places = digits(interval)
+    low, high = number(interval.low, places), number(interval.high, places)
+    size = number(abs(interval.estimate), places)
     level = f"{interval.level:.0%} interval"
     found = verdict(metric, interval)
     if found == "better":
@@ -105,7 +113,7 @@ def comparison(a, b, metric, interval, n_seeds, counts, split):
     return f"{where}, {said}{single}."
 
 
-def _digits(interval):
+def digits(interval):
     """Decimals at which no bound rounds to a 0 that it isn't."""
     for digits in range(2, 6):
         bounds = (interval.low, interval.high)
