@@ -4,6 +4,7 @@ Each attempt is a process of its own, forked from one that has done nothing but 
 saves the seconds TensorFlow's import takes, and no state can come along.
 """
 
+import collections
 import hashlib
 import json
 import multiprocessing
@@ -122,13 +123,16 @@ class Chain:
         self._end(reference, random.Random(0))
         self.seconds = time.time() - began
         self.wanted = content(reference)
+        self.places = collections.Counter()  # where the kills of `run` hit
 
     def run(self, output, kills, rng):
         """Kill at `kills` random moments, or until it ends; then compare. The kills that hit."""
         hits, ended = 0, False
         while hits < kills and not ended:
             ended = not self._killed(output, rng)
-            hits += not ended
+            if not ended:
+                hits += 1
+                self.places[_place(Path(output))] += 1
         if not ended:
             self._end(output, rng)
         same(content(output), self.wanted)
@@ -162,6 +166,17 @@ class Chain:
             code = process.exitcode
         assert code in (0, -signal.SIGKILL), (code, self.attempts.said())
         return code != 0
+
+
+def _place(folder):
+    """How far a killed run had come, in words."""
+    if not (folder / "status.json").exists():
+        return "before its folder"
+    if "FINISHED" in (folder / "status.json").read_text():
+        return "after its end"
+    if any((folder / "checkpoints").glob("*.ckpt")) or (folder / "results.csv").exists():
+        return "with something to go on from"
+    return "before the first save"
 
 
 def content(folder):
