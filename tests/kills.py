@@ -21,7 +21,7 @@ import numpy as np
 ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 # Files whose bytes are no function of the run: the lock, the time, and what holds a duration.
 NOT_COMPARED = {".lock", "status.json", "config.toml"}
-TIMES = ("seconds", "photos_per_second")
+TIMES = ("seconds", "epoch_seconds", "photos_per_second")
 
 
 class Attempts:
@@ -209,8 +209,7 @@ def _content(path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         return table.drop(columns=[c for c in (*TIMES, "run") if c in table]).to_csv()
     if path.suffix == ".json":
-        value = json.loads(path.read_text())
-        return {key: item for key, item in value.items() if key not in TIMES}
+        return _timeless(json.loads(path.read_text()))
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return _weights(archive.open("model.weights.h5"))
@@ -222,6 +221,12 @@ def _content(path):
     if path.suffix in (".md", ".html"):  # they show durations
         return "a page"
     return _digest(path.read_bytes())
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def _weights(file):
