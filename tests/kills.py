@@ -4,6 +4,7 @@ Each attempt is a process of its own, forked from one that has done nothing but 
 saves the seconds TensorFlow's import takes, and no state can come along.
 """
 
+import collections
 import hashlib
 import json
 import multiprocessing
@@ -20,7 +21,7 @@ import numpy as np
 ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 # Files whose bytes are no function of the run: the lock, the time, and what holds a duration.
 NOT_COMPARED = {".lock", "status.json", "config.toml"}
-TIMES = ("seconds", "photos_per_second")
+TIMES = ("seconds", "epoch_seconds", "photos_per_second")
 
 
 class Attempts:
@@ -122,13 +123,16 @@ class Chain:
         self._end(reference, random.Random(0))
         self.seconds = time.time() - began
         self.wanted = content(reference)
+        self.places = collections.Counter()  # where the kills of `run` hit
 
     def run(self, output, kills, rng):
         """Kill at `kills` random moments, or until it ends; then compare. The kills that hit."""
         hits, ended = 0, False
         while hits < kills and not ended:
             ended = not self._killed(output, rng)
-            hits += not ended
+            if not ended:
+                hits += 1
+                self.places[_place(Path(output))] += 1
         if not ended:
             self._end(output, rng)
         same(content(output), self.wanted)
@@ -164,6 +168,17 @@ class Chain:
         return code != 0
 
 
+def _place(folder):
+    """How far a killed run had come, in words."""
+    if not (folder / "status.json").exists():
+        return "before its folder"
+    if "FINISHED" in (folder / "status.json").read_text():
+        return "after its end"
+    if any((folder / "checkpoints").glob("*.ckpt")) or (folder / "results.csv").exists():
+        return "with something to go on from"
+    return "before the first save"
+
+
 def content(folder):
     """dict of file -> what must be equal in two runs of the same; times are left out."""
     folder = Path(folder)
@@ -194,8 +209,7 @@ def _content(path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         return table.drop(columns=[c for c in (*TIMES, "run") if c in table]).to_csv()
     if path.suffix == ".json":
-        value = json.loads(path.read_text())
-        return {key: item for key, item in value.items() if key not in TIMES}
+        return _timeless(json.loads(path.read_text()))
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return _weights(archive.open("model.weights.h5"))
@@ -207,6 +221,12 @@ def _content(path):
     if path.suffix in (".md", ".html"):  # they show durations
         return "a page"
     return _digest(path.read_bytes())
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def _weights(file):

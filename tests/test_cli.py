@@ -1,12 +1,13 @@
 """How a command ends: its exit code, and one line on stderr."""
 
+import signal
 import sys
 
 import pytest
 import tiny
 
 from dermssl import __main__ as entry
-from dermssl import cli
+from dermssl import cli, stopping
 from dermssl.errors import RunFailed, UserError, unknown_name
 
 
@@ -33,6 +34,12 @@ def raising(error):
         (RunFailed("disk full"), 1, "dermssl: error: disk full"),
         (UserError("two\nlines\t here"), 2, "dermssl: error: two lines here"),
         (KeyboardInterrupt(), 130, "dermssl: interrupted"),
+        (
+            stopping.Stopped(signal.SIGTERM, "saved after step 3 of 9"),
+            143,
+            "dermssl: stopped by SIGTERM, saved after step 3 of 9; go on with: "
+            "python -m dermssl.test\n",
+        ),
         (ZeroDivisionError("x\ny"), 1, "dermssl: internal error: ZeroDivisionError: x y (run"),
     ],
 )
@@ -42,6 +49,15 @@ def test_an_error_is_one_line_and_a_code(capsys, error, code, said):
     assert shown.out == ""
     assert shown.err.startswith(said)
     assert shown.err.count("\n") == 1
+
+
+def test_the_command_that_goes_on_can_be_pasted(capsys):
+    assert run(raising(stopping.Stopped(signal.SIGINT)), "--kind", "a") == 130
+    assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test --kind a\n")
+    parser = cli.parser("test", "")
+    parser.add_argument("--data")
+    assert cli.run(parser, raising(stopping.Stopped(2)), ["--data", "my photos; rm"]) == 130
+    assert capsys.readouterr().err.endswith("--data 'my photos; rm'\n")
 
 
 def test_a_traceback_only_with_debug(capsys):

@@ -58,3 +58,4 @@ def test_every_kill_is_survived(command, photos, tmp_path):
         hits += chain.run(tmp_path / f"chain{number}", min(CHAIN, KILLS[command] - hits), rng)
         print(f"{command}: {hits} of {KILLS[command]} kills, {number} runs bit-equal, "
               f"{time.time() - began:.0f} s", flush=True)  # fmt: skip
+    print(f"{command}: killed {', '.join(f'{n} {where}' for where, n in chain.places.items())}")
