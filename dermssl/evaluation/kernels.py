@@ -75,14 +75,23 @@ def roc_auc(tally, y, score):
 
 def macro_roc_auc(tally, y, p):
     """Mean over the classes of the sample; a draw that misses one is NaN."""
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
-    present = np.unique(y[y >= 0])
-    if len(present) < 2:
-        return np.full(tally(np.zeros_like(y), 1).shape[1], np.nan)
-    one_vs_rest = (roc_auc(tally, np.where(y < 0, -1, y == k), p[:, k]) for k in present)
-    return sum(one_vs_rest) / len(present)
+    return _macro(roc_auc, tally, y, p)
+
+
+def average_precision(tally, y, score):
+    """Precision at every distinct score from the top, weighted by the positives it adds."""
+    negative, positive = _by_score(tally, y, score)
+    negative, positive = negative[::-1], positive[::-1]
+    found = np.cumsum(positive, axis=0)
+    called = found + np.cumsum(negative, axis=0)
+    precision = np.divide(found, called, out=np.zeros(found.shape), where=called > 0)
+    value = checks.ratio((positive * precision).sum(axis=0), found[-1])
+    return np.where(called[-1] > found[-1], value, np.nan)
+
+
+def macro_average_precision(tally, y, p):
+    """Mean over the classes of the sample; a draw that misses one is NaN."""
+    return _macro(average_precision, tally, y, p)
 
 
 def partial_auc(tally, y, score, min_sensitivity=0.8):
@@ -154,7 +163,9 @@ KERNELS = {
     "balanced_accuracy": partial(on_confusion, metric=confusion.balanced_accuracy),
     "macro_f1": partial(on_confusion, metric=confusion.macro_f1),
     "macro_roc_auc": macro_roc_auc,
+    "macro_average_precision": macro_average_precision,
     "roc_auc": roc_auc,
+    "average_precision": average_precision,
     "partial_auc": partial_auc,
     "sensitivity_at_specificity": sensitivity_at_specificity,
     "log_loss": log_loss,
@@ -162,6 +173,18 @@ KERNELS = {
     "ece": expected_calibration_error,
     "mean": mean,
 }
+
+
+def _macro(kernel, tally, y, p):
+    """The mean of a one-vs-rest kernel over the classes of the sample."""
+    p = checks.probabilities(p)
+    y = checks.labels(y, "y", p.shape[1])
+    checks.same_length(y=y, p=p)
+    present = np.unique(y[y >= 0])
+    if len(present) < 2:
+        return np.full(tally(np.zeros_like(y), 1).shape[1], np.nan)
+    one_vs_rest = (kernel(tally, np.where(y < 0, -1, y == k), p[:, k]) for k in present)
+    return sum(one_vs_rest) / len(present)
 
 
 def _by_score(tally, y, score):

@@ -5,7 +5,7 @@ the two sides has no records the curve doesn't exist, and every metric here is N
 """
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from dermssl.errors import UserError
 from dermssl.evaluation import checks
@@ -50,6 +50,34 @@ def macro_roc_auc(y, p):
     return float(np.mean([roc_auc(y == k, p[:, k]) for k in present]))
 
 
+def average_precision(y, score):
+    """Average precision: the mean of the precisions at each found positive, by step.
+
+    AP = sum over thresholds of (R_n - R_(n-1)) P_n, scikit-learn's own. A score that knows
+    nothing gets the share of positives, so it can't be compared between samples that differ
+    in it.
+
+    Returns:
+        float in 0..1; NaN if either side is empty.
+    """
+    y, score, weights = known_binary(y, score)
+    if not both_sides(y, weights):
+        return np.nan
+    return float(average_precision_score(y, score))
+
+
+def macro_average_precision(y, p):
+    """Mean one-vs-rest average precision over the classes present in `y`, as `macro_roc_auc`."""
+    p = checks.probabilities(p)
+    y = checks.labels(y, "y", p.shape[1])
+    checks.same_length(y=y, p=p)
+    y, p = y[y >= 0], p[y >= 0]
+    present = np.unique(y)
+    if len(present) < 2:
+        return np.nan
+    return float(np.mean([average_precision(y == k, p[:, k]) for k in present]))
+
+
 def partial_auc(y, score, min_sensitivity=0.8):
     """Area of the ROC curve that lies above `min_sensitivity` (ISIC 2024 challenge).
 
@@ -87,6 +115,21 @@ def sensitivity_at_specificity(y, score, specificity):
         return np.nan
     false_positives, sensitivity, _ = roc_curve(y, score, drop_intermediate=False)
     return float(sensitivity[false_positives <= allowed].max())
+
+
+def threshold_at_specificity(y, score, specificity):
+    """The lowest score to act on that keeps the specificity asked for, on these records.
+
+    Returns:
+        float: act where score >= it. Infinite where no score keeps it (act on nobody); NaN if
+        either side is empty.
+    """
+    allowed = 1 - checks.fraction(specificity, "specificity") + ROUNDING
+    y, score, weights = known_binary(y, score)
+    if not both_sides(y, weights):
+        return np.nan
+    false_positives, _, thresholds = roc_curve(y, score, drop_intermediate=False)
+    return float(thresholds[false_positives <= allowed].min())
 
 
 def known_binary(y, score, weights=None):

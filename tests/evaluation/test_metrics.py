@@ -178,6 +178,31 @@ def test_sensitivity_at_specificity_by_hand():
     assert np.isnan(metrics.sensitivity_at_specificity([0, 0], [0.1, 0.2], 0.9))
 
 
+def test_average_precision_equals_scikit_learn_and_needs_both_sides():
+    rng = np.random.default_rng(14)
+    y, score = rng.integers(0, 2, 200), rng.integers(0, 30, 200) / 30
+    expected = sk.average_precision_score(y, score)
+    assert metrics.average_precision(y, score) == pytest.approx(expected)
+    unknown = np.concatenate([y, [-1]]), np.concatenate([score, [1.0]])
+    assert metrics.average_precision(*unknown) == pytest.approx(expected)
+    assert metrics.average_precision(y, np.full(200, 0.3)) == pytest.approx(y.mean())
+    assert np.isnan(metrics.average_precision(np.ones(4, int), score[:4]))
+    assert np.isnan(metrics.average_precision(np.zeros(4, int), score[:4]))
+
+
+@pytest.mark.parametrize("specificity", [0.0, 0.5, 0.9, 1.0])
+def test_the_threshold_keeps_its_specificity_and_no_lower_one_does(specificity):
+    y, p = random_case(15, n_classes=2)
+    t = metrics.threshold_at_specificity(y, p[:, 1], specificity)
+    assert np.mean(p[y == 0, 1] < t) >= specificity
+    lower = p[p[:, 1] < t, 1]
+    assert not len(lower) or np.mean(p[y == 0, 1] < lower.max()) < specificity
+    reached = np.mean(p[y == 1, 1] >= t)
+    assert reached == metrics.sensitivity_at_specificity(y, p[:, 1], specificity)
+    assert metrics.threshold_at_specificity([0, 1], [0.9, 0.1], 1.0) == np.inf
+    assert np.isnan(metrics.threshold_at_specificity([0, 0], [0.9, 0.1], 0.9))
+
+
 def test_top_k_counts_ties_as_argmax_does():
     p = np.array([[0.4, 0.4, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])
     assert metrics.top_k_accuracy([1, 1, -1], p, 1) == 0
@@ -227,7 +252,8 @@ def test_summary_holds_each_metric():
     assert tuple(row) == metrics.SUMMARY
     predicted, parent = p.argmax(axis=1), HAM.parent_index
     coarse = (p @ HAM.matrix).argmax(axis=1)
-    malignant = np.isin(y, [MEL, BCC])
+    malignant, p_malignant = np.isin(y, [MEL, BCC]), p[:, MEL] + p[:, BCC]
+    tn, fp, fn, tp = sk.confusion_matrix(malignant, p_malignant >= 0.5).ravel()
     expected = {
         "n": 300,
         "n_fine": 300,
@@ -241,13 +267,23 @@ def test_summary_holds_each_metric():
         "malignant_auc": sk.roc_auc_score(malignant, p[:, MEL] + p[:, BCC]),
         "malignant_partial_auc": ranking.partial_auc(malignant, p[:, MEL] + p[:, BCC]),
         "melanoma_sensitivity": ranking.sensitivity_at_specificity(y == MEL, p[:, MEL], 0.9),
+        "average_precision": sk.average_precision_score(np.eye(7)[y], p, average="macro"),
+        "top_k_accuracy": sk.top_k_accuracy_score(y, p - 1e-12 * np.arange(7), k=2),
+        "malignant_average_precision": sk.average_precision_score(malignant, p_malignant),
+        "malignant_sensitivity": tp / (tp + fn),
+        "malignant_specificity": tn / (tn + fp),
         "log_loss": sk.log_loss(y, p),
         "full_path_accuracy": np.mean((predicted == y) & (coarse == parent[y])),
         "tree_distance": metrics.tree_distance(y, predicted, HAM),
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    stricter = metrics.summarise(y, None, p, HAM, specificity=0.99)
-    assert stricter["melanoma_sensitivity"] < row["melanoma_sensitivity"]
+    stricter = metrics.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
+    for name in ("melanoma_sensitivity", "malignant_sensitivity_at_specificity"):
+        assert stricter[name] < row[name]
+    assert stricter["malignant_partial_auc"] < row["malignant_partial_auc"] - 0.05
+    assert stricter["top_k_accuracy"] > row["top_k_accuracy"]
+    every = metrics.summarise(y, None, p, HAM, top_k=7)
+    assert np.isnan(every["top_k_accuracy"])  # naming every class is no achievement
 
 
 def test_coarse_only_records_count_at_the_coarse_level_only():
@@ -266,7 +302,8 @@ def test_coarse_only_records_count_at_the_coarse_level_only():
         ([], set()),
         ([-1, -1], set()),
         ([NV, NV], {"fine_accuracy", "coarse_accuracy", "log_loss", "brier", "ece",
-                    "full_path_accuracy", "tree_distance", "coarse_given_wrong_fine"}),
+                    "full_path_accuracy", "tree_distance", "coarse_given_wrong_fine",
+                    "top_k_accuracy", "malignant_specificity"}),
     ],
 )  # fmt: skip
 def test_what_the_data_can_not_define_is_nan(y, defined):

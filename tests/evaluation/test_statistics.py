@@ -26,7 +26,7 @@ def random_case(seed=0, n=200, n_classes=4, n_groups=120):
 
 def arguments(metric, y, p):
     """y, p and options as the metric takes them."""
-    if metric in ("roc_auc", "partial_auc", "sensitivity_at_specificity"):
+    if metric in ("roc_auc", "average_precision", "partial_auc", "sensitivity_at_specificity"):
         options = {"specificity": 0.8} if metric == "sensitivity_at_specificity" else {}
         return np.where(y < 0, -1, y == 1), p[:, 1], options
     if metric == "mean":
