@@ -23,10 +23,20 @@ import typing
 from pathlib import Path
 
 from dermssl.errors import UserError
-from dermssl.settings import SECTIONS, Backbone, Checkpoint, Data, Finetune, Grid, Pretrain
+from dermssl.settings import (
+    SECTIONS,
+    Backbone,
+    Checkpoint,
+    Data,
+    Evaluate,
+    Finetune,
+    Grid,
+    Pretrain,
+)
 
-__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Finetune", "Grid", "Pretrain"]
-__all__ += ["add_flags", "as_tables", "build", "config_hash", "from_flags", "read_toml"]
+__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
+__all__ += ["Pretrain", "add_flags", "add_section", "as_tables", "build", "config_hash"]
+__all__ += ["from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to dermssl.quickstart alone.
@@ -106,25 +116,30 @@ def add_flags(parser, *sections):
     parser.add_argument("--overwrite", action="store_true", help="replace a different run there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for section in sections:
-        cls = SECTIONS[section]
-        group = parser.add_argument_group(section, cls.__doc__)
-        for item in dataclasses.fields(cls):
-            kind, many = _element_type(item.type)
-            default = getattr(cls(), item.name)
-            options = {
-                "dest": f"{section}.{item.name}",
-                "default": argparse.SUPPRESS,
-                "help": f"{item.metadata['help']} (default: {default})".replace("%", "%%"),
-            }
-            if kind is bool:
-                options["action"] = argparse.BooleanOptionalAction
-            else:
-                options |= {"type": kind, "choices": item.metadata["choices"]}
-                if not item.metadata["choices"]:
-                    options["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
-                if many:
-                    options["nargs"] = "+"
-            group.add_argument(f"--{_flag(item)}", **options)
+        add_section(parser, section)
+
+
+def add_section(parser, section):
+    """The flags of one section."""
+    cls = SECTIONS[section]
+    group = parser.add_argument_group(section, cls.__doc__)
+    for item in dataclasses.fields(cls):
+        kind, many = _element_type(item.type)
+        default = getattr(cls(), item.name)
+        options = {
+            "dest": f"{section}.{item.name}",
+            "default": argparse.SUPPRESS,
+            "help": f"{item.metadata['help']} (default: {default})".replace("%", "%%"),
+        }
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options |= {"type": kind, "choices": item.metadata["choices"]}
+            if not item.metadata["choices"]:
+                options["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+            if many:
+                options["nargs"] = "+"
+        group.add_argument(f"--{_flag(item)}", **options)
 
 
 def from_flags(args, *sections):
@@ -134,18 +149,7 @@ def from_flags(args, *sections):
         dict of section name -> dataclass, plus "seed" (int) and "output" (str or None).
     """
     tables = read_toml(args.config) if args.config else {}
-    typed = vars(args)
-    built = {}
-    for section in sections:
-        cls = SECTIONS[section]
-        values = dataclasses.asdict(
-            build(cls, tables.get(section, {}), f"{args.config}: [{section}]")
-        )
-        for item in dataclasses.fields(cls):
-            key = f"{section}.{item.name}"
-            if key in typed:
-                values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
-        built[section] = cls(**values)
+    built = {name: section(args, name, tables) for name in sections}
     seed = args.seed if args.seed is not None else tables.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 2147483647")
@@ -153,6 +157,17 @@ def from_flags(args, *sections):
     if not isinstance(output, str | None):
         raise UserError(f"{args.config}: output is {output!r}; it must be the name of a folder")
     return built | {"seed": seed, "output": output}
+
+
+def section(args, name, tables):
+    """One section from defaults, the tables of `args.config`, and the flags that were typed."""
+    cls, typed = SECTIONS[name], vars(args)
+    values = dataclasses.asdict(build(cls, tables.get(name, {}), f"{args.config}: [{name}]"))
+    for item in dataclasses.fields(cls):
+        key = f"{name}.{item.name}"
+        if key in typed:
+            values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
+    return cls(**values)
 
 
 def as_tables(config):

@@ -24,14 +24,16 @@ def run(config, arm=None, dataset=None, overwrite=False):
         overwrite: bool, replace a different run in the folder.
 
     Returns:
-        Path of the run's folder: `model.keras`, `predictions.csv`, `finetuned_stats.json`,
-        `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`, `status.json`.
+        Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
+        `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
+        `status.json`.
 
     Raises:
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
     from dermssl.data import index, splits
+    from dermssl.evaluation import temperature
     from dermssl.models import classifier, weights
     from dermssl.training import checkpoint, opening, phases
 
@@ -73,6 +75,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             model.save(temporary)
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
+        temperature.write(made.path, table, dataset.taxonomy, settings.head)
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)

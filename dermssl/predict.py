@@ -3,7 +3,10 @@
     python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
 
 Photos are read, predicted and written batch by batch, so a folder of any size fits in
-memory. Not for diagnosis: the probabilities are those of a research model.
+memory. Probabilities are calibrated with the temperature of the run (its temperature.json);
+--uncalibrated gives them raw, as in the run's own predictions.csv. The fine class is the same
+either way; a coarse one may differ. The column `temperature` says what was applied, 1 being
+raw. Not for diagnosis: the probabilities are those of a research model.
 """
 
 import sys
@@ -13,7 +16,7 @@ from dermssl import cli, runs
 from dermssl.errors import UserError
 
 
-def run(folder, source, output=None, batch_size=32, on_bad="error"):
+def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=True):
     """Predict photos with a fine-tuned run.
 
     Args:
@@ -22,6 +25,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error"):
         output: path of a CSV, or None for standard output.
         batch_size: int.
         on_bad: "error" refuses before predicting; "skip" leaves the photo out and says so.
+        calibrated: temper with the run's temperature, where it has one.
 
     Returns:
         int, the number of photos predicted.
@@ -29,6 +33,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error"):
     from dermssl.data import decode
 
     status = runs.finished(folder, command="finetune")
+    scaling = _scaling(folder, calibrated)
     files = _files(source)
     bad = decode.verify_all(files)
     for _, message in bad if on_bad == "skip" else ():
@@ -41,13 +46,32 @@ def run(folder, source, output=None, batch_size=32, on_bad="error"):
     files = [file for file in files if file not in refused]
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
-    tables = _tables(folder, status, files, batch_size)
+    tables = _tables(folder, status, files, batch_size, scaling)
     if output is None:
         _write(tables, sys.stdout)
     else:
         with runs.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
             _write(tables, file)
     return len(files)
+
+
+def _scaling(folder, calibrated):
+    """The run's `temperature.Scaling`, or None for raw probabilities."""
+    from dermssl.evaluation import temperature
+
+    return temperature.read(folder) if calibrated else None
+
+
+def calibration(folder, calibrated=True):
+    """What is done to the probabilities, in one line."""
+    if not calibrated:
+        return "probabilities: raw, as asked for by --uncalibrated"
+    scaling = _scaling(folder, calibrated)
+    if scaling is None:
+        return (
+            "probabilities: raw, since the run has no temperature.json (made by an older version)"
+        )
+    return f"probabilities: {scaling.sentence()}"
 
 
 def _files(source):
@@ -65,7 +89,7 @@ def _files(source):
     return files
 
 
-def _tables(folder, status, files, batch_size):
+def _tables(folder, status, files, batch_size, scaling):
     """A table for each batch: path, the likeliest classes, every probability."""
     import numpy as np
     import pandas as pd
@@ -81,10 +105,19 @@ def _tables(folder, status, files, batch_size):
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
         p_fine, p_coarse = classifier.probabilities(logits, taxonomy, head)
+        applied = {"temperature": 1.0}
+        if scaling:
+            p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
+            applied["temperature"] = scaling.fine.temperature
+        if head == "independent":
+            applied["temperature_coarse"] = (
+                scaling.coarse.temperature if scaling and scaling.coarse else 1.0
+            )
         columns = {
             "path": files[number * batch_size : number * batch_size + len(p_fine)],
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
+            **applied,
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
@@ -104,6 +137,9 @@ def parser():
     made.add_argument("--output", metavar="F.csv", help="default: standard output")
     made.add_argument("--batch-size", type=int, default=32, metavar="N")
     made.add_argument("--on-bad", choices=("error", "skip"), default="error")
+    made.add_argument(
+        "--uncalibrated", action="store_true", help="raw probabilities, without the temperature"
+    )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     return made
 
@@ -116,9 +152,12 @@ def _run(args):
     if args.output and Path(args.output).is_dir():
         raise UserError(f"--output {args.output}: is a folder; give the name of a CSV file")
     cli.quiet_tensorflow()
-    count = run(args.run, args.source, args.output, args.batch_size, args.on_bad)
+    calibrated = not args.uncalibrated
+    count = run(args.run, args.source, args.output, args.batch_size, args.on_bad, calibrated)
     if args.output:
         print(f"{count} photos: {args.output}")
+    # Without --output the table itself is on standard output.
+    print(calibration(args.run, calibrated), file=sys.stdout if args.output else sys.stderr)
 
 
 def main(argv=None):

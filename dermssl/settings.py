@@ -174,7 +174,28 @@ class Grid:
     n_resamples: int = setting(500, "draws of each bootstrap interval", low=1)
 
 
+@dataclass(frozen=True)
+class Evaluate:
+    """At which point of its curve a model is read, and how records are grouped."""
+
+    one_class: str = setting(
+        "auto",
+        "fine class that is scored against the rest; auto: mel, or the second of two",
+        flag="class",
+    )
+    specificity: float = setting(
+        0.9, "specificity at which sensitivities are read", low=0.0, high=1.0
+    )
+    min_sensitivity: float = setting(
+        0.8, "partial AUC is taken above this sensitivity", low=0.0, high=0.99
+    )
+    top_k: int = setting(2, "guesses a record in top-k accuracy", low=1)
+    age_bands: list[int] = setting(
+        [30, 50, 70], "years at which a new age band begins", low=1, high=130
+    )
+
+
 SECTIONS = {
     "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
-    "checkpoint": Checkpoint,
+    "checkpoint": Checkpoint, "evaluate": Evaluate,
 }  # fmt: skip

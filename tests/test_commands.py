@@ -48,7 +48,7 @@ def test_what_pretraining_leaves(pretrained):
 def test_what_fine_tuning_leaves(finetuned, pretrained):
     assert {path.name for path in finetuned.iterdir()} == {
         ".lock", "config.toml", "finetuned_stats.json", "history.csv", "model.keras",
-        "predictions.csv", "status.json", "tensorboard", "taxonomy.json",
+        "predictions.csv", "status.json", "tensorboard", "taxonomy.json", "temperature.json",
     }  # fmt: skip
     stats = json.loads((finetuned / "finetuned_stats.json").read_text())
     table = pd.read_csv(finetuned / "predictions.csv")

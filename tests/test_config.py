@@ -12,7 +12,7 @@ from dermssl.errors import UserError
 
 PRETRAIN = ("data", "backbone", "pretrain", "checkpoint")
 FINETUNE = ("data", "backbone", "finetune", "checkpoint")
-COMMANDS = (PRETRAIN, FINETUNE, ("data", "grid"))
+COMMANDS = (PRETRAIN, FINETUNE, ("data", "grid"), ("evaluate",))
 
 
 def read(*argv, toml=None, sections=PRETRAIN, folder=None):

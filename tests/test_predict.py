@@ -1,5 +1,6 @@
 """Prediction for new photos, and the wall between pretraining and the held-out photos."""
 
+import re
 import shutil
 
 import keras
@@ -29,7 +30,13 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     process = tiny.python("-m", "dermssl.predict", finetuned, photos, "--output", output)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
-    assert process.stdout == f"160 photos: {output}\n"
+    lines = process.stdout.splitlines()
+    assert lines[0] == f"160 photos: {output}"
+    assert re.fullmatch(
+        r"probabilities: not calibrated, temperature 1: "
+        r"only 32 labelled records \(validation split\)", lines[1]
+    )
+    assert len(lines) == 2
     found, kept = read(output), read(finetuned / "predictions.csv")
     found["path"] = [path.removeprefix(f"{photos.resolve()}/") for path in found["path"]]
     assert found["path"].tolist() == kept["path"].tolist()
@@ -54,9 +61,54 @@ def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tm
 
 def test_to_standard_output(photos, finetuned, capsys):
     assert predict.main([str(finetuned), str(photos / "images" / "SYN_000003.jpg")]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
     assert len(lines) == 2
-    assert lines[0].split(",") == ["path", "fine", "coarse", *COLUMNS]
+    assert lines[0].split(",") == ["path", "fine", "coarse", "temperature", *COLUMNS]
+    assert shown.err.startswith("probabilities: not calibrated")
+
+
+def temper(run, folder, temperature):
+    """A copy of a run whose temperature.json says `temperature`."""
+    copy = shutil.copytree(run, folder)
+    stored = runs.read_json(copy / "temperature.json")
+    stored |= {"temperature": temperature, "concern": "", "n": 240}
+    runs.write_json(copy / "temperature.json", stored)
+    return copy
+
+
+def test_a_fresh_process_uses_the_stored_temperature(photos, finetuned, tmp_path):
+    run, raw, new = temper(finetuned, tmp_path / "run", 2.5), tmp_path / "raw", tmp_path / "new"
+    process = tiny.python("-m", "dermssl.predict", run, photos, "--output", new)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[1] == (
+        "probabilities: calibrated with temperature 2.5, fitted on 240 validation records"
+    )
+    assert predict.main([str(run), str(photos), "--output", str(raw), "--uncalibrated"]) == 0
+    before, after = read(raw), read(new)
+    fine, coarse = COLUMNS[: len(HAM.fine)], COLUMNS[len(HAM.fine) :]
+    kept = read(run / "predictions.csv")
+    np.testing.assert_allclose(before[COLUMNS], kept[COLUMNS], atol=1e-6)  # raw, as in the run
+    power = before[fine].to_numpy() ** (1 / 2.5)
+    np.testing.assert_allclose(after[fine], power / power.sum(axis=1, keepdims=True), atol=1e-6)
+    assert abs(after[fine].to_numpy() - before[fine].to_numpy()).max() > 0.01
+    np.testing.assert_allclose(after[coarse], after[fine].to_numpy() @ HAM.matrix, atol=1e-7)
+    assert after["fine"].tolist() == before["fine"].tolist()
+    assert (set(after["temperature"]), set(before["temperature"])) == ({2.5}, {1.0})
+
+
+def test_a_run_without_temperature_is_predicted_raw_and_says_so(
+    photos, finetuned, tmp_path, capsys
+):
+    run = shutil.copytree(finetuned, tmp_path / "run")
+    (run / "temperature.json").unlink()
+    photo = photos / "images" / "SYN_000003.jpg"
+    argv = [str(run), str(photo), "--output", str(tmp_path / "new.csv")]
+    assert predict.main(argv) == 0
+    assert "probabilities: raw, since the run has no temperature.json" in capsys.readouterr().out
+    (run / "temperature.json").write_text('{"temperature": -1}')
+    assert predict.main(argv) == 2
+    assert "temperature.json: no temperature of dermssl.finetune in it" in capsys.readouterr().err
 
 
 @pytest.fixture

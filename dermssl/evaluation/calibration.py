@@ -47,7 +47,9 @@ class Temperature:
         if self.n_classes < 2:
             return "only one class among the labelled records"
         if self.at_bound:
-            return f"no optimum within the bounds of the search, T = {self.temperature:.4g} taken"
+            return (
+                f"no optimum within the bounds of the search, which ended at {self.temperature:.4g}"
+            )
         return ""
 
 

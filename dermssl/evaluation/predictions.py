@@ -1,8 +1,8 @@
 """predictions.csv, the file between a model and everything said about it.
 
 One row a record, of every split: what it is, its true labels, and the probability of every
-class at both levels. Commands that evaluate, compare and report read this file and never a
-model.
+class at both levels, raw: the temperature of a run is fitted and judged on them. Commands that
+evaluate, compare and report read this file and never a model.
 """
 
 from dataclasses import dataclass
@@ -51,11 +51,13 @@ class Predictions:
         table: DataFrame as from `table`.
         taxonomy: the `Taxonomy` its columns follow.
         status: dict, the content of the run's status.json.
+        path: the run's folder.
     """
 
     table: pd.DataFrame
     taxonomy: taxonomies.Taxonomy
     status: dict
+    path: Path | None = None
 
     def arrays(self, split=TEST):
         """The `Arrays` of one split, or a `UserError` that lists the splits there are."""
@@ -130,7 +132,7 @@ def read(run_path):
         checks.probabilities(p, f"{file}: p_{level}")
         _check_labels(file, found[level], getattr(classes, level), level)
     _check_rows(file, found, status)
-    return Predictions(found, classes, status)
+    return Predictions(found, classes, status, path)
 
 
 def read_history(run_path):

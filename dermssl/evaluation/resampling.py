@@ -7,6 +7,7 @@ resamples sees the same draws; that is what makes differences paired.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,21 @@ class Interval:
     def excludes_zero(self):
         """True only where the whole interval lies on one side of 0."""
         return bool(self.low > 0 or self.high < 0)
+
+
+class Replicates(NamedTuple):
+    """Several numbers on the sample [P] and on each draw [P, B], and the cluster of each record."""
+
+    sample: np.ndarray
+    draws: np.ndarray
+    codes: np.ndarray
+
+    def intervals(self, level=0.95, may_be_zero=False):
+        """A list of P `Interval`s, by the rules of `bootstrap_metric`."""
+        return [
+            _interval([value], draws[None], self.codes, level, 0, may_be_zero)
+            for value, draws in zip(self.sample, self.draws)
+        ]
 
 
 def verdict(interval, higher_is_better=True):
@@ -161,6 +177,27 @@ def paired_difference(
     estimates_b, values_b = _replicates(metric, y, b, codes, n_resamples, seed, options)
     estimates, values = estimates_a - estimates_b, values_a - values_b
     return _interval(estimates, values, codes, level, seed, may_be_zero=True)
+
+
+def replicates(kernel, groups, n, *, n_resamples=1000, seed=0):
+    """Several numbers at once (the points of a curve, say), on the draws of `bootstrap_metric`.
+
+    Args:
+        kernel: function(tally) -> float [P, draws], with a `tally` as in `kernels`.
+        groups: [n], see `cluster_codes`.
+        n: number of records.
+        n_resamples, seed: B, seed of the draws.
+
+    Returns:
+        `Replicates`.
+    """
+    if n_resamples < 1:
+        raise UserError(f"n_resamples is {n_resamples}; expected 1 or more")
+    codes = cluster_codes(groups, n)
+    alone = np.ones((int(codes.max(initial=-1)) + 1, 1), dtype=np.int64)
+    sample = kernel(partial(count, codes, alone))[:, 0]
+    draws = [kernel(partial(count, codes, chunk)) for chunk in _draws(codes, n_resamples, seed)]
+    return Replicates(sample, np.concatenate(draws, axis=1), codes)
 
 
 def _seeds(predicted):

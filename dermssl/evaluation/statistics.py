@@ -14,10 +14,12 @@ from dermssl.evaluation import checks, metrics
 from dermssl.evaluation.resampling import (
     LOWER_IS_BETTER,
     Interval,
+    Replicates,
     bootstrap_metric,
     cluster_codes,
     cluster_weights,
     paired_difference,
+    replicates,
     verdict,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "DeLong",
     "Interval",
     "McNemar",
+    "Replicates",
     "bootstrap_metric",
     "cluster_codes",
     "cluster_weights",
@@ -33,6 +36,7 @@ __all__ = [
     "holm",
     "mcnemar",
     "paired_difference",
+    "replicates",
     "summary_differences",
     "summary_intervals",
     "verdict",
