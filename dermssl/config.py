@@ -35,8 +35,8 @@ from dermssl.settings import (
 )
 
 __all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
-__all__ += ["Pretrain", "add_flags", "add_section", "as_tables", "build", "config_hash"]
-__all__ += ["from_flags", "read_toml", "section"]
+__all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
+__all__ += ["config_hash", "from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to dermssl.quickstart alone.
@@ -168,6 +168,17 @@ def section(args, name, tables):
         if key in typed:
             values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
     return cls(**values)
+
+
+def as_flags(section):
+    """The flags, as words, that give a section its values; defaults are left out."""
+    words = []
+    for item in dataclasses.fields(section):
+        value = getattr(section, item.name)
+        if value != getattr(type(section)(), item.name):
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{_flag(item)}", *map(str, several)]
+    return words
 
 
 def as_tables(config):

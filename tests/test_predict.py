@@ -34,7 +34,8 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     assert lines[0] == f"160 photos: {output}"
     assert re.fullmatch(
         r"probabilities: not calibrated, temperature 1: "
-        r"only 32 labelled records \(validation split\)", lines[1]
+        r"only 32 labelled records \(validation split\)",
+        lines[1],
     )
     assert len(lines) == 2
     found, kept = read(output), read(finetuned / "predictions.csv")

@@ -10,6 +10,7 @@ The largest of many gaps is large by luck alone. The intervals here hold for all
 names any.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,7 @@ def age_bands(age, starts=(30, 50, 70)):
     starts = [int(year) for year in starts]
     if not starts or sorted(set(starts)) != starts:
         raise UserError(f"--age-bands {starts}: expected ascending years, each once")
-    ends = [f"{low}-{high - 1}" for low, high in zip(starts, starts[1:])]
+    ends = [f"{low}-{high - 1}" for low, high in itertools.pairwise(starts)]
     names = np.array(["", f"<{starts[0]}", *ends, f"{starts[-1]}+"], dtype=object)
     age = np.asarray(age, dtype=np.float64)
     band = 1 + np.searchsorted(starts, age, side="right")
@@ -136,11 +137,11 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
         return np.concatenate(cells)
 
     drawn = replicates(kernel, arrays.groups, len(y), n_resamples=n_resamples)
-    width = k + len(asked)
+    sizes = np.full(len(groups), k + len(asked)).cumsum()[:-1]
     parts = [
-        drawn._replace(sample=drawn.sample[start : start + width], draws=drawn.draws[start : start + width])
-        for start in range(0, width * len(groups), width)
-    ]  # fmt: skip
+        drawn._replace(sample=sample, draws=draws)
+        for sample, draws in zip(np.split(drawn.sample, sizes), np.split(drawn.draws, sizes))
+    ]
     support = np.array([_lesions_by_class(y, lesions, inside, k) for _, _, inside in groups])
     made = [
         _group(*group, y, lesions, taxonomy, target, part, count)

@@ -110,39 +110,6 @@ def confusion_pair(path, fine, coarse, taxonomy, title, repeats):
     return save(figure, path)
 
 
-def roc(path, grid, curves, areas, titles, title):
-    """One-vs-rest ROC curves.
-
-    Args:
-        path: of the PNG.
-        grid, curves: as from `scores.roc_curves`.
-        areas: dict of class name -> its ROC-AUC and number of records, as text.
-        titles: dict of class name -> its printed name.
-        title: of the picture.
-    """
-    figure, (axes,) = new(9.6, 5.0)
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
-    for k, (name, curve) in enumerate(curves.items()):
-        axes.plot(
-            grid, curve, linewidth=2, color=PALETTE[k % len(PALETTE)],
-            linestyle=STYLES[k // len(PALETTE) % len(STYLES)],
-            label=textwrap.shorten(f"{titles[name]}: {areas[name]}", 52),
-        )  # fmt: skip
-    titled(axes, title, "1 − specificity", "sensitivity")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.set_box_aspect(1)
-    axes.set_anchor("W")  # the legend needs the room on the right
-    if curves:
-        legend = axes.legend(
-            loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=9.5, frameon=False,
-            labelcolor=INK, title="one class against the rest: AUC", alignment="left",
-        )  # fmt: skip
-        legend.get_title().set(color=INK, fontsize=9.5)
-    else:
-        nothing(axes, "no curve: fewer than two classes have records")
-    return save(figure, path)
-
-
 def draw_reliability(axes, table, colour, label, marker="o"):
     """Accuracy against confidence; the area of a point follows its number of records.
 
@@ -151,6 +118,11 @@ def draw_reliability(axes, table, colour, label, marker="o"):
     filled = table[table["n"] >= FEW_IN_BIN]
     sizes = 12 + 140 * filled["n"] / max(1, filled["n"].max())
     axes.plot(filled["confidence"], filled["accuracy"], color=colour, linewidth=1.6)
+    if "accuracy_low" in filled:
+        axes.vlines(
+            filled["confidence"], filled["accuracy_low"], filled["accuracy_high"], color=colour,
+            linewidth=1.4, alpha=0.45,
+        )  # fmt: skip
     axes.scatter(
         filled["confidence"], filled["accuracy"], s=sizes, color=colour, marker=marker,
         edgecolor="white", linewidth=0.8, zorder=3,
@@ -174,7 +146,7 @@ def frame_reliability(axes, title):
 
 
 def reliability(path, curves, title):
-    """A reliability diagram; `curves` are (table of `scores.reliability`, label) pairs."""
+    """A reliability diagram; `curves` are (table of `curves.reliability`, label) pairs."""
     figure, (axes,) = new(6.4, 6.2)
     for (table, label), colour, marker in zip(curves, PALETTE, "osD^"):
         draw_reliability(axes, table, colour, label, marker)

@@ -15,6 +15,7 @@ from dermssl import runs
 from dermssl.errors import UserError
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import sentences
+from dermssl.reporting.scores import CLASS_FIGURES
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -77,17 +78,23 @@ def folder_for(path):
 
 
 def class_rows(classes):
-    """Rows of a class table as dicts: `scores.per_class`, its interval as text, and `few`."""
+    """Rows of a class table as dicts: `scores.per_class`, FIGURE_text of each, and `few`."""
     return [
         {
             **row,
-            "sensitivity_text": sentences.estimate(
-                Interval(row["sensitivity"], row["sensitivity_low"], row["sensitivity_high"])
-            ),
+            **{f"{figure}_text": _with_interval(row, figure) for figure in CLASS_FIGURES},
             "few": row["support"] < sentences.ENOUGH_RECORDS,
         }
         for row in classes.to_dict("records")
     ]
+
+
+def _with_interval(row, figure):
+    """A figure of a class with its interval, where the table has one."""
+    if f"{figure}_low" not in row:
+        return sentences.number(row[figure])
+    bounds = row[f"{figure}_low"], row[f"{figure}_high"]
+    return sentences.estimate(Interval(row[figure], *bounds))
 
 
 def versions(status):

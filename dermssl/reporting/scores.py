@@ -6,45 +6,79 @@ Nothing is decided in this module; `statistics` says what an interval means.
 
 import numpy as np
 
-from dermssl.data.index import VALIDATION
 from dermssl.evaluation import calibration, confusion, metrics, statistics
+from dermssl.settings import Evaluate
 
 HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
 )  # fmt: skip
 PRIMARY = HEADLINE[0]
-NAMES = {
+TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "fine_accuracy": "fine accuracy",
-    "coarse_accuracy": "coarse accuracy",
-    "coarse_balanced_accuracy": "coarse balanced accuracy",
+    "top_k_accuracy": "top-{top_k} accuracy",
     "macro_f1": "macro F1",
     "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
+    "coarse_accuracy": "coarse accuracy",
+    "coarse_balanced_accuracy": "coarse balanced accuracy",
     "coarse_roc_auc": "coarse ROC-AUC",
-    "malignant_auc": "malignant ROC-AUC",
-    "malignant_partial_auc": "malignant partial AUC (at most 0.2)",
-    "melanoma_sensitivity": "melanoma sensitivity at 0.9 specificity",
-    "log_loss": "log loss (nats)",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
     "full_path_accuracy": "both levels right",
-    "tree_distance": "tree distance",
+    "tree_distance": "tree distance (0 to 2)",
     "coarse_given_wrong_fine": "coarse right where fine is wrong",
+    "malignant_auc": "malignant ROC-AUC",
+    "malignant_average_precision": "malignant average precision",
+    "malignant_partial_auc": "malignant partial AUC above {min_sensitivity:g} sensitivity "
+    "(at most {room:g})",
+    "malignant_sensitivity_at_specificity": "malignant sensitivity at {specificity:g} specificity",
+    "malignant_sensitivity": "malignant sensitivity at 0.5",
+    "malignant_specificity": "malignant specificity at 0.5",
+    "melanoma_sensitivity": "melanoma sensitivity at {specificity:g} specificity",
+    "log_loss": "log loss (nats)",
+    "brier": "Brier score (0 to 2)",
+    "ece": "calibration error (ECE)",
 }
-CLASS_FIGURES = ("sensitivity", "specificity", "precision", "f1", "roc_auc")
+CLASS_FIGURES = (
+    "sensitivity", "specificity", "precision", "f1", "roc_auc", "average_precision",
+)  # fmt: skip
 
 
-def plans(seeds, taxonomy):
+def titles(settings):
+    """dict of metric -> its printed name, with the parameters it depends on.
+
+    Args:
+        settings: `settings.Evaluate`.
+    """
+    values = {**vars(settings), "room": round(1 - settings.min_sensitivity, 6)}
+    return {name: title.format(**values) for name, title in TITLES.items()}
+
+
+NAMES = titles(Evaluate())
+
+
+def parameters(settings):
+    """The keywords of `metrics.plan` that a `settings.Evaluate` decides."""
+    return {
+        "specificity": settings.specificity,
+        "min_sensitivity": settings.min_sensitivity,
+        "top_k": settings.top_k,
+    }
+
+
+def plans(seeds, taxonomy, settings=None):
     """`metrics.plan` of each seed, with the coarse probabilities that the run predicted."""
+    options = parameters(settings or Evaluate())
     return [
-        metrics.plan(seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse)
+        metrics.plan(
+            seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse, **options
+        )
         for seed in seeds
     ]
 
 
-def intervals(seeds, taxonomy, n_resamples=1000, names=None):
+def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
     """An `Interval` for every metric that the taxonomy defines, over records and seeds."""
-    planned = plans(seeds, taxonomy)
+    planned = plans(seeds, taxonomy, settings)
     return {
         name: statistics.bootstrap_metric(
             metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options
@@ -58,7 +92,7 @@ def differences(a, b, taxonomy, n_resamples=1000, names=HEADLINE):
     """An `Interval` of a - b for each metric; `a[i]` and `b[i]` are of the same seed."""
     planned_a, planned_b = plans(a, taxonomy), plans(b, taxonomy)
     found = {}
-    for name in names:
+    for name in (name for name in names if name in planned_a[0]):
         metric, y, _, options = planned_a[0][name]
         columns = _column(planned_a, name), _column(planned_b, name)
         found[name] = statistics.paired_difference(
@@ -100,26 +134,55 @@ def grouped_by(groups):
     return words.get(kinds.pop(), "group") if len(kinds) == 1 else "group"
 
 
-def per_class(seeds, taxonomy, n_resamples=1000):
-    """`metrics.per_class_table`, the mean over seeds, with an interval of the sensitivity.
+def per_class(seeds, taxonomy, n_resamples=1000, bounded=CLASS_FIGURES[:2]):
+    """`metrics.per_class_table`, the mean over seeds, with intervals.
 
     A figure that one seed can't define (precision of a class it never names) is NaN.
+
+    Args:
+        bounded: the figures that get FIGURE_low and FIGURE_high; `CLASS_FIGURES` for all.
     """
     tables = [metrics.per_class_table(seed.y, seed.p_fine, taxonomy) for seed in seeds]
     table = tables[0].copy()
     for figure in CLASS_FIGURES:
         table[figure] = np.mean([each[figure] for each in tables], axis=0)
-    bounds = [
-        statistics.bootstrap_metric(
-            "mean", None, [_hits(seed, k) for seed in seeds], seeds[0].groups,
-            n_resamples=n_resamples,
-        )
-        for k in range(len(taxonomy.fine))
-    ]  # fmt: skip
-    where = table.columns.get_loc("sensitivity") + 1
-    table.insert(where, "sensitivity_low", [bound.low for bound in bounds])
-    table.insert(where + 1, "sensitivity_high", [bound.high for bound in bounds])
+    for figure in bounded:
+        bounds = []
+        for k in range(len(taxonomy.fine)):
+            entries = [_class_plan(seed, k)[figure] for seed in seeds]
+            metric, y, _, options = entries[0]
+            bounds.append(
+                statistics.bootstrap_metric(
+                    metric, y, [entry[2] for entry in entries], seeds[0].groups,
+                    n_resamples=n_resamples, **options,
+                )
+            )  # fmt: skip
+        where = table.columns.get_loc(figure) + 1
+        table.insert(where, f"{figure}_low", [bound.low for bound in bounds])
+        table.insert(where + 1, f"{figure}_high", [bound.high for bound in bounds])
     return table
+
+
+def _class_plan(seed, k):
+    """Figures of one class against the rest: name -> (metric, y, predicted, options)."""
+    y, size = seed.y, seed.p_fine.shape[1]
+    called = seed.p_fine.argmax(axis=1)
+    truth = np.where(y < 0, -1, y == k)
+
+    def share(of, right):
+        return "mean", None, np.where(of, right.astype(float), np.nan), {}
+
+    def f1(matrices):
+        return confusion.per_class(matrices)["f1"][..., k]
+
+    return {
+        "sensitivity": share(truth == 1, called == k),
+        "specificity": share(truth == 0, called != k),
+        "precision": share((y >= 0) & (called == k), y == k),
+        "f1": (f1, y, called, {"n_classes": size}),
+        "roc_auc": ("roc_auc", truth, seed.p_fine[:, k], {}),
+        "average_precision": ("average_precision", truth, seed.p_fine[:, k], {}),
+    }
 
 
 def matrices(seeds, taxonomy):
@@ -141,23 +204,6 @@ def reliability(seeds, n_bins=10):
     return calibration.reliability(p, np.concatenate([seed.y for seed in seeds]), n_bins)
 
 
-def tempered(found, seed):
-    """The temperature that suits the validation split, and `seed` as it changes by it.
-
-    Returns:
-        (`calibration.Temperature`, `Arrays`), or (None, None) where validation has no labels.
-    """
-    if VALIDATION not in set(found.table["split"]):
-        return None, None
-    held_out = found.arrays(VALIDATION)
-    if (held_out.y < 0).all():
-        return None, None
-    p = held_out.p_fine
-    logits = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
-    fitted = calibration.fit_temperature(logits, held_out.y)
-    return fitted, seed._replace(p_fine=calibration.apply_temperature(seed.p_fine, fitted))
-
-
 def roc_curves(seeds, taxonomy):
     """One-vs-rest ROC curves on a common grid, the mean over seeds.
 
@@ -177,11 +223,6 @@ def roc_curves(seeds, taxonomy):
         mean = np.mean([np.interp(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
         curves[name] = np.concatenate([[0.0], mean[1:]])
     return grid, curves
-
-
-def _hits(seed, k):
-    """float [n]: 1 or 0 for a record of class k found or missed, NaN for the others."""
-    return np.where(seed.y == k, (seed.p_fine.argmax(axis=1) == k).astype(float), np.nan)
 
 
 def _column(planned, name):

@@ -97,10 +97,6 @@ def test_a_temperature_that_can_not_be_trusted_is_one_and_says_why(table, concer
     assert concern in found.fine.concern
     assert concern in found.sentence()
     np.testing.assert_equal(found.fine.log_loss_after, found.fine.log_loss_before)
-    p = np.array([[0.3, 0.7]])
-    assert (
-        found.apply(p, p, HAM.__class__("t", ("a", "b"), ("a", "b"), ("", ""), ("a", "b")))[0] is p
-    )
 
 
 def test_it_comes_back_from_the_run_as_it_was(tmp_path):

@@ -1,0 +1,285 @@
+"""Every number of one run's evaluation, worked out once; files, pictures and report follow it."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermssl import runs
+from dermssl.data.index import TEST, VALIDATION
+from dermssl.errors import UserError
+from dermssl.evaluation import (
+    curves,
+    metrics,
+    predictions,
+    ranking,
+    statistics,
+    subgroups,
+    targets,
+    temperature,
+)
+from dermssl.reporting import scores
+from dermssl.settings import Evaluate
+
+CALIBRATION = ("ece", "brier", "log_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A `targets.Target` with its numbers.
+
+    Attributes:
+        target: as the model predicted it.
+        found: dict of metric -> `Interval`, from `targets.plan`; also `fixed_sensitivity` and
+            `fixed_specificity`, those at `threshold`.
+        threshold: the lowest one with the specificity asked for, on the records of `chosen_on`.
+        chosen_on: "validation", or the split itself where validation can't tell.
+        benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`.
+    """
+
+    target: targets.Target
+    found: dict
+    threshold: float
+    chosen_on: str
+    benefit: dict
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that the files of an evaluation are made of.
+
+    Attributes:
+        path: of the run.
+        found: its `Predictions`.
+        history: its history.csv.
+        seed: `Arrays` of the split.
+        split: name of the split.
+        n_resamples: draws of the bootstrap.
+        settings: `settings.Evaluate`.
+        intervals: dict of metric -> `Interval`.
+        classes: DataFrame from `scores.per_class`.
+        questions: tuple of `Question`.
+        scaling: the run's `temperature.Scaling`; None away from the test split, whose records
+            alone can tell what it is worth.
+        after, change: dict of metric in `CALIBRATION` -> `Interval` with the temperature, and of
+            the difference it makes; empty without one.
+        reliability: dict of "raw" and "calibrated" -> table of `curves.reliability`.
+        groups, gaps: from `subgroups.score`.
+        command: what to type for the same again.
+    """
+
+    path: Path
+    found: Any = field(repr=False)
+    history: Any = field(repr=False)
+    seed: Any = field(repr=False)
+    split: str
+    n_resamples: int
+    settings: Evaluate
+    intervals: dict
+    classes: Any = field(repr=False)
+    questions: tuple
+    scaling: Any
+    after: dict
+    change: dict
+    reliability: dict = field(repr=False)
+    groups: list = field(repr=False)
+    gaps: list = field(repr=False)
+    command: str
+
+    @property
+    def levels(self):
+        """ "fine", and "coarse" where the taxonomy has a hierarchy."""
+        return ("fine", "coarse") if self.found.taxonomy.has_hierarchy else ("fine",)
+
+    @property
+    def question(self):
+        """The `Question` that the subgroups are asked; None without any."""
+        wanted = self.settings.one_class
+        by_name = {each.target.name: each for each in self.questions}
+        return by_name.get(wanted) or next(iter(self.questions), None)
+
+
+def make(path, split, n_resamples, settings, command):
+    """Score one split of a finished fine-tuning run; returns an `Evaluation`.
+
+    Raises:
+        UserError: the run's files aren't whole, the split has no labels, or a setting doesn't
+            fit the run's classes.
+    """
+    path = Path(path)
+    found = predictions.read(path)
+    taxonomy = found.taxonomy
+    _check(settings, taxonomy)
+    history = predictions.read_history(path)
+    seed = found.arrays(split)
+    if (seed.y_coarse < 0).all():
+        raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
+    # A temperature fitted on validation records says nothing new about those same records.
+    scaling = temperature.of_run(found) if split == TEST else None
+    tempered = None
+    if scaling and scaling.changes:
+        fine, coarse = scaling.apply(seed.p_fine, seed.p_coarse, taxonomy)
+        tempered = seed._replace(p_fine=fine, p_coarse=coarse)
+    made = Evaluation(
+        path=path,
+        found=found,
+        history=history,
+        seed=seed,
+        split=split,
+        n_resamples=n_resamples,
+        settings=settings,
+        intervals=scores.intervals([seed], taxonomy, n_resamples, settings=settings),
+        classes=scores.per_class([seed], taxonomy, n_resamples, scores.CLASS_FIGURES),
+        questions=_questions(found, split, seed, tempered, n_resamples, settings),
+        scaling=scaling,
+        after=_after(tempered, taxonomy, n_resamples),
+        change=_change(seed, tempered, n_resamples),
+        reliability=_reliability(seed, tempered, n_resamples),
+        groups=[],
+        gaps=[],
+        command=command,
+    )
+    rows = found.table[found.table["split"] == split]
+    asked = made.question
+    groups, gaps = subgroups.score(
+        rows, seed, taxonomy, asked and asked.target, asked and asked.threshold,
+        settings.age_bands, n_resamples,
+    )  # fmt: skip
+    return replace(made, groups=groups, gaps=gaps)
+
+
+def _check(settings, taxonomy):
+    targets.chosen_class(settings.one_class, taxonomy)
+    subgroups.age_bands([], settings.age_bands)
+    if settings.top_k != Evaluate().top_k and settings.top_k >= len(taxonomy.fine):
+        raise UserError(
+            f"--top-k is {settings.top_k}, but the run has {len(taxonomy.fine)} classes; "
+            "naming them all is always right: use a smaller number"
+        )
+
+
+def _questions(found, split, seed, tempered, n_resamples, settings):
+    options = settings.specificity, settings.min_sensitivity
+    asked = targets.of(seed.y, seed.p_fine, found.taxonomy, settings.one_class)
+    after = tempered and targets.of(seed.y, tempered.p_fine, found.taxonomy, settings.one_class)
+    made = []
+    for number, target in enumerate(asked):
+        threshold, chosen_on = _threshold(found, split, target, settings)
+        entries = targets.plan(target, *options)
+        entries["fixed_sensitivity"] = "mean", None, targets.hits(target, threshold), {}
+        entries["fixed_specificity"] = "mean", None, targets.passes(target, threshold), {}
+        if np.isnan(threshold):
+            del entries["fixed_sensitivity"], entries["fixed_specificity"]
+        benefit = {"raw": curves.decision(target, seed.groups, n_resamples=n_resamples)}
+        if after:
+            benefit["calibrated"] = curves.decision(
+                after[number], seed.groups, n_resamples=n_resamples
+            )
+        intervals = {
+            name: statistics.bootstrap_metric(
+                metric, y, score, seed.groups, n_resamples=n_resamples, **extra
+            )
+            for name, (metric, y, score, extra) in entries.items()
+        }
+        made.append(Question(target, intervals, threshold, chosen_on, benefit))
+    return tuple(made)
+
+
+def _threshold(found, split, target, settings):
+    """A threshold with the specificity asked for, chosen away from the test records if it can."""
+    if split == TEST and (found.table["split"] == VALIDATION).any():
+        held_out = found.arrays(VALIDATION)
+        taxonomy = found.taxonomy
+        name = target.name if target.is_class else targets.AUTO
+        same = [
+            each
+            for each in targets.of(held_out.y, held_out.p_fine, taxonomy, name)
+            if (each.name, each.is_class) == (target.name, target.is_class)
+        ]
+        threshold = ranking.threshold_at_specificity(same[0].y, same[0].score, settings.specificity)
+        if np.isfinite(threshold):
+            return threshold, VALIDATION
+    return ranking.threshold_at_specificity(target.y, target.score, settings.specificity), split
+
+
+def _after(tempered, taxonomy, n_resamples):
+    if tempered is None:
+        return {}
+    return scores.intervals([tempered], taxonomy, n_resamples, CALIBRATION)
+
+
+def _change(seed, tempered, n_resamples):
+    if tempered is None:
+        return {}
+    return {
+        name: statistics.paired_difference(
+            name, seed.y, tempered.p_fine, seed.p_fine, seed.groups, n_resamples=n_resamples
+        )
+        for name in CALIBRATION
+    }
+
+
+def _reliability(seed, tempered, n_resamples):
+    shown = {"raw": seed} | ({"calibrated": tempered} if tempered else {})
+    return {
+        name: curves.reliability(arrays.p_fine, arrays.y, arrays.groups, n_resamples=n_resamples)
+        for name, arrays in shown.items()
+    }
+
+
+def summary(made):
+    """The content of metrics.json."""
+    counts, status = scores.counts(made.seed), made.found.status
+    scaling = made.scaling
+    after = made.after.get("ece")
+    kept = ("arm", "seed", "n_labels", "config_hash", "data_hash")
+    return {
+        "run": str(made.path),
+        "predictions": str(made.path / predictions.NAME),
+        "command": made.command,
+        **{key: status.get(key) for key in kept},
+        "split": made.split,
+        **counts,
+        "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
+        "parameters": vars(made.settings),
+        "metrics": {name: _value(made, counts, name) for name in _names()},
+        "against_rest": {
+            question.target.name: {
+                "title": question.target.title,
+                "n": question.target.n,
+                "n_positive": question.target.n_positive,
+                "threshold": question.threshold,
+                "threshold_chosen_on": question.chosen_on,
+                "metrics": {name: vars(interval) for name, interval in question.found.items()},
+            }
+            for question in made.questions
+        },
+        "temperature": scaling.as_dict() if scaling else None,
+        "after_temperature": {name: vars(interval) for name, interval in made.after.items()},
+        "ece_after_temperature": after.estimate if after else None,
+        "versions": runs.versions(),
+    }
+
+
+def _names():
+    return [name for name in metrics.SUMMARY if not name.startswith("n")]
+
+
+def _value(made, counts, name):
+    """A metric with its interval, its n and the parameters it depends on; None if undefined."""
+    if name not in made.intervals:
+        return None
+    of_coarse = name in ("coarse_accuracy", "coarse_balanced_accuracy", "coarse_roc_auc")
+    options = {key: getattr(made.settings, key) for key in PARAMETERS.get(name, ())}
+    n = counts["n_coarse" if of_coarse else "n_fine"]
+    return {"n": n, **vars(made.intervals[name]), **options}
+
+
+# Metric -> the settings it depends on.
+PARAMETERS = {
+    "top_k_accuracy": ("top_k",),
+    "malignant_partial_auc": ("min_sensitivity",),
+    "malignant_sensitivity_at_specificity": ("specificity",),
+    "melanoma_sensitivity": ("specificity",),
+}

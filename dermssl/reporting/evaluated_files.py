@@ -1,0 +1,194 @@
+"""The tables and pictures of an evaluation."""
+
+import pandas as pd
+
+from dermssl import runs
+from dermssl.evaluation import curves
+from dermssl.evaluation.subgroups import FEW, METRICS
+from dermssl.reporting import (
+    evaluated,
+    figures,
+    figures_curves,
+    figures_groups,
+    results,
+    scores,
+    sentences,
+)
+
+PROBABILITIES = {"raw": "as predicted", "calibrated": "after temperature"}
+
+
+def write(folder, made):
+    """metrics.json and the CSV files.
+
+    Args:
+        folder: Path to write into.
+        made: `evaluated.Evaluation`.
+    """
+    runs.write_json(folder / "metrics.json", evaluated.summary(made))
+    results.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
+    roc, precision = curve_tables(made)
+    _write(folder / "roc.csv", _named(roc))
+    _write(folder / "precision_recall.csv", _named(precision))
+    _write(folder / "reliability.csv", _keyed("probabilities", made.reliability))
+    benefits = [
+        table.assign(
+            against_rest=question.target.name, probabilities=name, n=question.target.n,
+            n_positive=question.target.n_positive,
+        )
+        for question in made.questions
+        for name, table in question.benefit.items()
+    ]  # fmt: skip
+    if benefits:
+        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 4))
+    if made.groups:
+        results.write_rows(folder / "subgroups.csv", group_rows(made))
+        results.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)
+
+
+def curve_tables(made):
+    """ROC and precision-recall tables of every question and class: two dicts by (name, kind)."""
+    seed, taxonomy = made.seed, made.found.taxonomy
+    asked = {
+        (question.target.name, "axis"): (question.target.y, question.target.score)
+        for question in made.questions
+        if not question.target.is_class
+    }
+    for k, name in enumerate(taxonomy.fine):
+        asked[name, "class"] = [-1 if y < 0 else int(y == k) for y in seed.y], seed.p_fine[:, k]
+    made = {
+        key: (curves.roc(y, score), curves.precision_recall(y, score))
+        for key, (y, score) in asked.items()
+    }
+    return {key: pair[0] for key, pair in made.items()}, {
+        key: pair[1] for key, pair in made.items()
+    }
+
+
+def group_rows(made):
+    """Rows of subgroups.csv."""
+    rows = []
+    asked = made.question
+    for group in made.groups:
+        row = {
+            "axis": group.axis, "group": group.value, "n": group.n,
+            "n_groups": group.n_groups, "too_few": group.n < FEW,
+            "classes": " ".join(group.classes), "classes_too_few": " ".join(group.few),
+            "classes_missing": " ".join(group.missing),
+        }  # fmt: skip
+        for name in METRICS:
+            row |= results.bounds(name, group.found.get(name))
+        if asked:
+            row |= {
+                "against_rest": asked.target.name, "n_positive": group.n_positive,
+                "threshold": asked.threshold,
+            }  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+GAP_COLUMNS = (
+    "metric", "axis", "a", "b", "n_a", "n_b", "classes", "value_a", "value_b", "difference",
+    "low", "high", "verdict",
+)  # fmt: skip
+
+
+def gap_rows(made):
+    """Rows of subgroup_gaps.csv, the widest of each metric first."""
+    return [
+        {
+            "metric": gap.metric, "axis": gap.a.axis, "a": gap.a.value, "b": gap.b.value,
+            "n_a": gap.a.n, "n_b": gap.b.n, "classes": " ".join(gap.classes),
+            "value_a": gap.value_a, "value_b": gap.value_b,
+            "difference": gap.interval.estimate, "low": gap.interval.low,
+            "high": gap.interval.high,
+            "verdict": verdict(gap),
+        }
+        for gap in made.gaps
+    ]  # fmt: skip
+
+
+def verdict(gap):
+    """ "difference", "no difference shown" or "undefined"."""
+    if not gap.interval.is_defined:
+        return "undefined"
+    return "difference" if gap.interval.excludes_zero else "no difference shown"
+
+
+def draw(folder, made):
+    """The pictures."""
+    taxonomy, split = made.found.taxonomy, made.split
+    for level, matrix in zip(made.levels, scores.matrices([made.seed], taxonomy)):
+        names = getattr(taxonomy, level)
+        titles = taxonomy.titles if level == "fine" else names
+        for kind, normalised in (("counts", False), ("shares", True)):
+            what = "share of each true class" if normalised else "records"
+            figures.confusion(
+                folder / f"confusion_{level}_{kind}.png", matrix, names, titles,
+                f"{level} classes, {split} split: {what}", normalised,
+            )  # fmt: skip
+    roc, precision = curve_tables(made)
+    figures_curves.roc(
+        folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {split} split"
+    )
+    figures_curves.precision_recall(
+        folder / "precision_recall.png",
+        precision,
+        _labels(made, "average_precision", "average_precision", shares=True),
+        f"Precision and recall, {split} split",
+    )
+    shown = [
+        (table, f"{PROBABILITIES[name]}: ECE {sentences.estimate(ece, 2)}")
+        for (name, table), ece in zip(
+            made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
+        )
+    ]
+    basis = sentences.photos(scores.counts(made.seed), split)
+    figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
+    if made.questions:
+        figures_curves.decision(folder / "decision_curve.png", made.questions, split)
+    if made.groups:
+        figures_groups.groups(folder / "subgroups.png", made, basis)
+    figures.training_curves(folder / "training_curves.png", made.history, "Training")
+
+
+def _labels(made, figure, of_question, shares=False):
+    """dict of (name, kind) -> its legend: title, area with interval, records."""
+    found = {}
+    for question in made.questions:
+        if not question.target.is_class:
+            target, interval = question.target, question.found[of_question]
+            found[target.name, "axis"] = _label(
+                target.title, interval, target.n_positive, target.n, shares
+            )
+    n = int((made.seed.y >= 0).sum())
+    for row in made.classes.to_dict("records"):
+        bounds = [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]]
+        interval = scores.statistics.Interval(*bounds)
+        found[row["fine"], "class"] = _label(row["title"], interval, row["support"], n, shares)
+    return found
+
+
+def _label(title, interval, positive, n, shares):
+    share = f", {positive / max(1, n):.0%} of records" if shares else ""
+    return title, f"{sentences.estimate(interval, 2)}, n = {positive:,}{share}"
+
+
+def _named(tables):
+    """One table of curves, what each is of in its first two columns."""
+    parts = [table.assign(against_rest=name, kind=kind) for (name, kind), table in tables.items()]
+    return _first(pd.concat(parts), 2)
+
+
+def _keyed(column, tables):
+    return _first(pd.concat([table.assign(**{column: key}) for key, table in tables.items()]), 1)
+
+
+def _first(table, count):
+    """The table with its last `count` columns first."""
+    names = list(table.columns)
+    return table[names[-count:] + names[:-count]]
+
+
+def _write(path, table):
+    results.write_rows(path, table.to_dict("records"), list(table.columns))

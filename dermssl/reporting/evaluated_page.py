@@ -1,0 +1,148 @@
+"""What stands in the report of an evaluation: from its numbers to the template's words."""
+
+from dermssl.evaluation import curves
+from dermssl.reporting import report, scores, sentences, subgroup_words
+from dermssl.reporting.compared import TITLES
+from dermssl.reporting.evaluated import CALIBRATION
+from dermssl.reporting.evaluated_files import PROBABILITIES
+
+# Metrics that the section on yes/no questions, or that on calibration, shows.
+ELSEWHERE = ("malignant_", "melanoma_")
+
+
+def context(made):
+    """The variables of `templates/evaluation.md`.
+
+    Args:
+        made: `evaluated.Evaluation`.
+    """
+    counts = scores.counts(made.seed)
+    status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
+    model = TITLES.get(status["arm"], status["arm"])
+    if status.get("n_labels"):
+        model += f", {sentences.count(status['n_labels'], 'label')}"
+    return {
+        "run": made.path.name or made.path,
+        "model": model,
+        "made": made,
+        "status": status,
+        "basis": sentences.photos(counts, made.split),
+        "warnings": sentences.data_warnings(counts, made.classes, made.split)
+        + sentences.dropped([made.intervals["balanced_accuracy"]]),
+        "metrics": [
+            (title, made.intervals[name])
+            for name, title in scores.titles(made.settings).items()
+            if name in made.intervals and not name.startswith(ELSEWHERE)
+        ],
+        "questions": [question(each, made) for each in made.questions],
+        "question_rows": question_rows(made),
+        "classes": report.class_rows(made.classes),
+        "enough": sentences.ENOUGH_RECORDS,
+        "confusions": [
+            {"title": f"{level} classes, {kind}", "file": f"confusion_{level}_{kind}.png"}
+            for level in made.levels
+            for kind in ("counts", "shares")
+        ],
+        "calibration": calibration(made),
+        "calibration_rows": calibration_rows(made),
+        "decisions": [decision(each, made.split) for each in made.questions],
+        "group_findings": subgroup_words.findings(made) if made.groups else [],
+        "group_warnings": subgroup_words.warnings(made),
+        "group_tables": subgroup_words.tables(made),
+        "asked": made.question,
+        "unit": counts["grouped_by"],
+        "versions": report.versions(status),
+    }
+
+
+def question(each, made):
+    """What a column of the table of yes/no questions is of."""
+    return {
+        "title": each.target.title,
+        "basis": f"{each.target.n_positive:,} of {each.target.n:,}",
+        "chosen": f"threshold {sentences.number(each.threshold)}, chosen on {each.chosen_on}",
+    }
+
+
+def question_rows(made):
+    """Rows of the table of yes/no questions: a metric with its parameter, a cell a question."""
+    settings = made.settings
+    names = {
+        "auc": "ROC-AUC",
+        "average_precision": "average precision (a guess gets the share of yes)",
+        "partial_auc": f"partial AUC above {settings.min_sensitivity:g} sensitivity "
+        f"(at most {round(1 - settings.min_sensitivity, 6):g})",
+        "sensitivity": "sensitivity at P ≥ 0.5",
+        "specificity": "specificity at P ≥ 0.5",
+        "sensitivity_at_specificity": f"sensitivity at {settings.specificity:g} specificity, "
+        "read off the ROC curve",
+        "fixed_sensitivity": "sensitivity at the chosen threshold",
+        "fixed_specificity": "specificity at the chosen threshold",
+    }
+    return [
+        {
+            "title": title,
+            "cells": [sentences.estimate(each.found.get(name)) for each in made.questions],
+        }
+        for name, title in names.items()
+    ]
+
+
+def calibration(made):
+    """What is said of the probabilities, before and after the run's temperature."""
+    scaling = made.scaling
+    if scaling is None:
+        return (
+            "The temperature of the run is judged on the test split alone: on validation it was "
+            "fitted, on training records any model is over-confident."
+        )
+    level = scaling.fine
+    if level.concern:
+        return (
+            f"The run's temperature is 1, so its probabilities stay as predicted: {level.concern} "
+            "in the validation split."
+        )
+    change = made.change["ece"]
+    words = {True: "falls", False: "rises"}[change.estimate <= 0]
+    verdict = "" if change.excludes_zero else ", an interval that holds 0: no change is shown"
+    return (
+        f"The run's temperature is {level.temperature:.3g}, fitted on {level.n:,} validation "
+        f"records, where it takes the log loss from {sentences.number(level.log_loss_before)} to "
+        f"{sentences.number(level.log_loss_after)}; the likeliest fine class stays the same. On "
+        f"these {made.split} records the ECE {words} by "
+        f"{sentences.number(abs(change.estimate))} (the change: {sentences.estimate(change)})"
+        f"{verdict}. `python -m dermssl.predict` applies it to new photos."
+    )
+
+
+def calibration_rows(made):
+    """ECE, Brier score and log loss, as predicted, with the temperature, and the change."""
+    titles = scores.titles(made.settings)
+    return [
+        {
+            "title": titles[name],
+            "before": made.intervals[name],
+            "after": made.after.get(name),
+            "change": made.change.get(name),
+        }
+        for name in CALIBRATION
+    ]
+
+
+def decision(each, split):
+    """Where acting on the model is surely better than acting on all or on none."""
+    name = list(each.benefit)[-1]
+    stretch = curves.useful(each.benefit[name])
+    how = "" if name == "raw" else f" ({PROBABILITIES[name]})"
+    if each.target.n_positive == 0:
+        return f"{each.target.title}: no such {split} photo, so there is no curve."
+    if stretch is None:
+        return (
+            f"{each.target.title}: at no threshold is the model{how} shown to be better than "
+            "acting on all photos or on none."
+        )
+    return (
+        f"{each.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
+        f"model{how} has a higher net benefit than acting on all photos and on none "
+        "(95% interval of the gain above 0 at each)."
+    )

@@ -1,0 +1,132 @@
+"""Pictures of the curves of one run: ROC, precision and recall, net benefit."""
+
+import textwrap
+
+import numpy as np
+
+from dermssl.reporting.figures import INK, MUTED, PALETTE, STYLES, new, nothing, save, titled
+
+AXIS_COLOUR = "#8A95A3"  # an axis such as malignancy, beside the classes it is made of
+DASHED = (0, (2, 3))
+
+
+def roc(path, tables, labels, title):
+    """One-vs-rest ROC curves.
+
+    Args:
+        path: of the PNG.
+        tables: dict of (name, kind) -> table of `curves.roc`; kind "class" or "axis".
+        labels: dict of (name, kind) -> (title, its numbers as text).
+        title: of the picture.
+    """
+    figure, axes = _frame()
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
+    for key, table, style in _styled(tables):
+        axes.plot(
+            1 - table["specificity"], table["sensitivity"], label=_text(*labels[key]), **style
+        )
+    titled(axes, title, "1 − specificity", "sensitivity")
+    return _finish(path, figure, axes, "one against the rest: AUC (95% interval)")
+
+
+def precision_recall(path, tables, labels, title):
+    """Precision against recall, one against the rest; arguments as in `roc`."""
+    figure, axes = _frame()
+    for key, table, style in _styled(tables):
+        # Up to the first threshold's recall the precision is that of the first threshold.
+        recall = np.concatenate([[0.0], table["recall"]])
+        precision = np.concatenate([table["precision"][:1], table["precision"]])
+        axes.plot(recall, precision, label=_text(*labels[key]), drawstyle="steps-pre", **style)
+    titled(axes, title, "recall (sensitivity)", "precision")
+    return _finish(
+        path, figure, axes,
+        "one against the rest: average precision (95% interval)\n"
+        "a guess gets the class's share of the records",
+    )  # fmt: skip
+
+
+def decision(path, questions, split):
+    """Net benefit of acting on the model, on everyone, on no one; a panel a question.
+
+    Args:
+        path: of the PNG.
+        questions: `evaluated.Question`s.
+        split: name of the split.
+    """
+    figure, every = new(0.6 + 5.0 * len(questions), 5.6, 1, len(questions))
+    for axes, question in zip(every, questions):
+        target = question.target
+        basis = f"{target.n_positive:,} of {target.n:,} {split} photos"
+        titled(
+            axes, textwrap.fill(f"{target.title}: {basis}", 46),
+            "threshold: act where P is at least this", "net benefit per photo",
+        )  # fmt: skip
+        if target.n == 0:
+            nothing(axes, "no labelled record")
+            continue
+        share = target.n_positive / target.n
+        _benefit(axes, question.benefit)
+        low = min(-0.02, -0.25 * share)
+        axes.set(xlim=(0, 1), ylim=(low, max(0.02, 1.15 * share)))
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False,
+            labelcolor=INK,
+        )  # fmt: skip
+    return save(figure, path)
+
+
+def _benefit(axes, benefit):
+    """The model's curves with the interval of the last, and the two plain policies."""
+    table = list(benefit.values())[-1]
+    axes.plot(table["threshold"], table["all"], color=MUTED, linewidth=1.4, label="act on all")
+    axes.axhline(0, color=INK, linewidth=1.2, linestyle=DASHED, label="act on none")
+    if len(benefit) > 1:
+        raw = benefit["raw"]
+        axes.plot(
+            raw["threshold"], raw["model"], color=PALETTE[1], linewidth=1.6, linestyle="--",
+            label="model, as predicted",
+        )  # fmt: skip
+    axes.fill_between(
+        table["threshold"], table["model_low"], table["model_high"], color=PALETTE[0], alpha=0.18,
+        linewidth=0,
+    )  # fmt: skip
+    name = "model, calibrated" if len(benefit) > 1 else "model, as predicted"
+    axes.plot(table["threshold"], table["model"], color=PALETTE[0], linewidth=2, label=name)
+
+
+def _frame():
+    figure, (axes,) = new(10.4, 5.2)
+    return figure, axes
+
+
+def _styled(tables):
+    """(key, table, line style) of each curve that exists; classes keep their colours."""
+    k = 0
+    for key, table in tables.items():
+        if key[1] == "axis":
+            style = {"color": AXIS_COLOUR, "linewidth": 3.2, "zorder": 1.5}
+        else:
+            line = STYLES[k // len(PALETTE) % len(STYLES)]
+            style = {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.8, "linestyle": line}
+            k += 1
+        if len(table):
+            yield key, table, style
+
+
+def _text(title, numbers):
+    return f"{textwrap.shorten(title, 38, placeholder=' …')}: {numbers}"
+
+
+def _finish(path, figure, axes, heading):
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set_box_aspect(1)
+    axes.set_anchor("W")  # the legend needs the room on the right
+    if axes.get_legend_handles_labels()[0]:
+        legend = axes.legend(
+            loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=9.5, frameon=False,
+            labelcolor=INK, title=heading, alignment="left",
+        )  # fmt: skip
+        legend.get_title().set(color=INK, fontsize=9.5)
+    else:
+        nothing(axes, "no curve: fewer than two classes have records")
+    return save(figure, path)

@@ -1,0 +1,120 @@
+"""What the subgroups of an evaluation say, in words that follow from the intervals alone."""
+
+from dermssl.evaluation import subgroups
+from dermssl.evaluation.subgroups import BALANCED, FEW, FEW_OF_A_CLASS, METRICS, SENSITIVITY
+from dermssl.reporting import sentences
+
+AXES = {
+    "skin_tone": "skin tone", "sex": "sex", "age": "age, years", "site": "body site",
+    "source": "source",
+}  # fmt: skip
+
+
+def findings(made):
+    """One sentence a metric on its largest gap.
+
+    Args:
+        made: `evaluated.Evaluation`.
+    """
+    asked = made.question
+    said = []
+    for metric in METRICS if asked else METRICS[:1]:
+        name = _metric(metric, asked)
+        gap = subgroups.largest(made.gaps, metric)
+        every = [each for each in made.gaps if each.metric == metric and each.interval.is_defined]
+        said.append(_sentence(name, gap, len(every)))
+    return said
+
+
+def _metric(metric, asked):
+    if metric == BALANCED:
+        return "mean recall over the classes that both groups hold"
+    return f"{metric} ({asked.target.title}) at threshold {sentences.number(asked.threshold, 2)}"
+
+
+def _sentence(name, gap, n_gaps):
+    if gap is None:
+        return (
+            f"In {name}, no two groups can be compared: a gap needs {FEW} photos in each, and "
+            f"{FEW_OF_A_CLASS} lesions or more of what is measured."
+        )
+    interval = gap.interval
+    sides = (
+        f"{sentences.number(gap.value_a, 2)} in {_group(gap.a)} against "
+        f"{sentences.number(gap.value_b, 2)} in {_group(gap.b)}"
+    )
+    among = f"{interval.level:.0%} interval"
+    if n_gaps > 1:
+        among += f" that holds for all {n_gaps} gaps together"
+    size = (
+        f"{sentences.number(interval.estimate, 2)} ({among}: "
+        f"{sentences.number(interval.low, 2)} to {sentences.number(interval.high, 2)})"
+    )
+    axis = AXES[gap.a.axis]
+    over = f"; classes compared: {', '.join(gap.classes)}" if gap.classes else ""
+    if interval.excludes_zero:
+        return f"{_capital(name)} differs most by {axis}: {sides}, a gap of {size}{over}."
+    return (
+        f"No difference in {name} is shown between groups. The largest gap, by {axis}, is {sides}: "
+        f"{size}, which holds 0{over}."
+    )
+
+
+def _group(group):
+    return f"{group.value} (n = {group.n:,})"
+
+
+def _capital(text):
+    return text[0].upper() + text[1:]
+
+
+def warnings(made):
+    """Groups too small to compare, and axes that aren't there."""
+    said = []
+    small = [group for group in made.groups if group.n < FEW]
+    if small:
+        named = ", ".join(f"{AXES[g.axis]} {g.value} ({g.n})" for g in small)
+        said.append(
+            f"Groups with fewer than {FEW} photos, whose figures hang on single photos; they are "
+            f"in no comparison: {named}."
+        )
+    found = {group.axis for group in made.groups}
+    absent = [AXES[axis] for axis in subgroups.AXES if axis not in found]
+    if absent:
+        said.append(f"No groups by {', '.join(absent)}: the records state none, or one value only.")
+    return said
+
+
+def tables(made):
+    """One table an axis: its title, how many records don't state it, and its rows."""
+    n = int((made.seed.y >= 0).sum())
+    found = []
+    for axis in dict.fromkeys(group.axis for group in made.groups):
+        groups = [group for group in made.groups if group.axis == axis]
+        found.append(
+            {
+                "title": _capital(AXES[axis]),
+                "unknown": n - sum(group.n for group in groups),
+                "rows": [_row(group) for group in groups],
+            }
+        )
+    return found
+
+
+def _row(group):
+    left_out = [f"no {name}" for name in group.missing] + [f"few {name}" for name in group.few]
+    few_yes = group.n_positive < FEW_OF_A_CLASS
+    return {
+        "name": group.value,
+        "few": group.n < FEW,
+        "n": group.n,
+        "n_groups": group.n_groups,
+        "n_positive": group.n_positive,
+        "classes": f"{len(group.classes)}" + (f" ({', '.join(left_out)})" if left_out else ""),
+        "cells": [
+            sentences.estimate(group.found.get(name), 2)
+            + (" (!)" if name == SENSITIVITY and few_yes and group.n_positive else "")
+            for name in METRICS
+            if name in group.found
+        ],
+    }
