@@ -170,7 +170,7 @@ def _labels(made, figure, of_question, shares=False):
 
 
 def _label(title, interval, positive, n, shares):
-    share = f", {positive / max(1, n):.0%} of records" if shares else ""
+    share = f" ({positive / max(1, n):.0%})" if shares else ""
     return title, f"{sentences.estimate(interval, 2)}, n = {positive:,}{share}"
 
 

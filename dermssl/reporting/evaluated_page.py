@@ -111,7 +111,7 @@ def calibration(made):
         f"{sentences.number(level.log_loss_after)}; the likeliest fine class stays the same. On "
         f"these {made.split} records the ECE {words} by "
         f"{sentences.number(abs(change.estimate))} (the change: {sentences.estimate(change)})"
-        f"{verdict}. `python -m dermssl.predict` applies it to new photos."
+        f"{verdict}. dermssl.predict applies the temperature to new photos."
     )
 
 

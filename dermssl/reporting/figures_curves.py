@@ -41,7 +41,7 @@ def precision_recall(path, tables, labels, title):
     return _finish(
         path, figure, axes,
         "one against the rest: average precision (95% interval)\n"
-        "a guess gets the class's share of the records",
+        "n records and their share, which is what a guess gets",
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _benefit(axes, benefit):
 
 
 def _frame():
-    figure, (axes,) = new(10.4, 5.2)
+    figure, (axes,) = new(11.2, 5.2)
     return figure, axes
 
 

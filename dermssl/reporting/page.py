@@ -32,6 +32,8 @@ def context(numbers):
         "basis": f"Scored on {sentences.photos(counts, compared.split)}",
         "differences": rows,
         "tested": len(rows) * len(scores.HEADLINE),
+        "tests": test_rows(numbers),
+        "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
         "enough": sentences.ENOUGH_RECORDS,
         "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
         "data_hash": compared.members[0].status["data_hash"],
@@ -139,6 +141,28 @@ def difference_rows(numbers):
         for pair in numbers.pairs
         if pair.found
     ]
+
+
+def test_rows(numbers):
+    """Rows of the table of paired tests: one a pair that shares a seed."""
+    rows = []
+    for pair in numbers.pairs:
+        if pair.tested is None:
+            continue
+        mcnemar, delong = pair.tested.mcnemar, pair.tested.delong
+        row = {
+            "labels": pair.a.labels_text,
+            "a": pair.a.title,
+            "b": pair.b.title,
+            "n": pair.tested.n,
+            "only": f"{mcnemar.only_a:,} / {mcnemar.only_b:,}",
+            "mcnemar": sentences.p_value(mcnemar.p, pair.tested.mcnemar_holm),
+        }
+        if delong:
+            row["areas"] = f"{sentences.number(delong.auc_a)} / {sentences.number(delong.auc_b)}"
+            row["delong"] = sentences.p_value(delong.p, pair.tested.delong_holm)
+        rows.append(row)
+    return rows
 
 
 def confusion_file(model):

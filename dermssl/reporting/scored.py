@@ -11,12 +11,12 @@ from dermssl import runs
 from dermssl.data.index import group_ids
 from dermssl.errors import UserError, unknown_name
 from dermssl.evaluation import metrics
-from dermssl.reporting import results, scores
+from dermssl.reporting import paired_tests, results, scores
 from dermssl.reporting.compared import Compared
 
 DIFFERENCE_COLUMNS = (
     "labels", "a", "b", "n_seeds", "metric", "difference", "low", "high", "level",
-    "n_resamples", "n_dropped", "verdict_for_a",
+    "n_resamples", "n_dropped", "verdict_for_a", "test", "n_tested", "p", "p_holm",
 )  # fmt: skip
 
 
@@ -28,12 +28,14 @@ class Pair:
         a, b: `compared.Model`.
         n_seeds: seeds that both have.
         found: dict of metric -> `Interval`; empty where no seed is shared.
+        tested: `paired_tests.Tested`; None where no seed is shared.
     """
 
     a: object
     b: object
     n_seeds: int
     found: dict
+    tested: object = None
 
     @property
     def uneven(self):
@@ -105,6 +107,8 @@ def score(compared, baseline=None, n_resamples=1000):
     for labels in compared.labels:
         at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
         pairs += [_pair(a, b, taxonomy, n_resamples) for b, a in itertools.combinations(at, 2)]
+    tests = paired_tests.run([_shared(pair.a, pair.b) for pair in pairs], taxonomy)
+    pairs = [replace(pair, tested=tested) for pair, tested in zip(pairs, tests)]
     return Scored(
         compared=compared,
         baseline=baseline,
@@ -167,25 +171,32 @@ def run_rows(scored):
 
 
 def difference_rows(scored):
-    """Rows of differences.csv: one a pair and metric."""
-    return [
-        {
-            "labels": str(pair.a.labels),
-            "a": pair.a.arm,
-            "b": pair.b.arm,
-            "n_seeds": pair.n_seeds,
-            "metric": name,
-            "difference": interval.estimate,
-            "low": interval.low,
-            "high": interval.high,
-            "level": interval.level,
-            "n_resamples": interval.n_resamples,
-            "n_dropped": interval.n_dropped,
-            "verdict_for_a": scores.verdict(name, interval),
-        }
-        for pair in scored.pairs
-        for name, interval in pair.found.items()
-    ]
+    """Rows of differences.csv: one a pair and metric; `p` where a test goes with it."""
+    rows = []
+    for pair in scored.pairs:
+        for name, interval in pair.found.items():
+            test, p, holm = pair.tested.of_metric(name) or ("", math.nan, math.nan)
+            rows.append(
+                {
+                    "labels": str(pair.a.labels),
+                    "a": pair.a.arm,
+                    "b": pair.b.arm,
+                    "n_seeds": pair.n_seeds,
+                    "metric": name,
+                    "difference": interval.estimate,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "level": interval.level,
+                    "n_resamples": interval.n_resamples,
+                    "n_dropped": interval.n_dropped,
+                    "verdict_for_a": scores.verdict(name, interval),
+                    "test": test,
+                    "n_tested": pair.tested.n if test else math.nan,
+                    "p": p,
+                    "p_holm": holm,
+                }
+            )
+    return rows
 
 
 def by_seed(model, metric, taxonomy):
@@ -228,13 +239,18 @@ def pretraining(compared):
 
 
 def _pair(a, b, taxonomy, n_resamples):
-    shared = sorted(set(a.seeds) & set(b.seeds))
-    both = [
+    both = _shared(a, b)
+    found = scores.differences(*both, taxonomy, n_resamples) if both[0] else {}
+    return Pair(a, b, len(both[0]), found)
+
+
+def _shared(a, b):
+    """`Arrays` of the seeds that two models both have: (list of a, list of b)."""
+    shared = set(a.seeds) & set(b.seeds)
+    return tuple(
         [member.arrays for member in model.members if member.status["seed"] in shared]
         for model in (a, b)
-    ]
-    found = scores.differences(*both, taxonomy, n_resamples) if shared else {}
-    return Pair(a, b, len(shared), found)
+    )
 
 
 def _negative(interval):

@@ -13,6 +13,11 @@ HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
 )  # fmt: skip
 PRIMARY = HEADLINE[0]
+# Of every pair of models; those beyond the headline stand in differences.csv alone.
+DIFFERENCES = (
+    *HEADLINE, "average_precision", "malignant_auc", "malignant_sensitivity_at_specificity",
+    "melanoma_sensitivity", "brier", "ece",
+)  # fmt: skip
 TITLES = {
     "balanced_accuracy": "balanced accuracy",
     "fine_accuracy": "fine accuracy",
@@ -88,7 +93,7 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
     }
 
 
-def differences(a, b, taxonomy, n_resamples=1000, names=HEADLINE):
+def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
     """An `Interval` of a - b for each metric; `a[i]` and `b[i]` are of the same seed."""
     planned_a, planned_b = plans(a, taxonomy), plans(b, taxonomy)
     found = {}

@@ -34,6 +34,14 @@ def estimate(interval, digits=3):
     return f"{number(interval.estimate, digits)} ({low} to {high})"
 
 
+def p_value(p, holm):
+    """A p-value with Holm's: "0.012 (Holm 0.036)"; never 0, since none is."""
+    if p is None or math.isnan(p):
+        return NOT_AVAILABLE
+    texts = ["<0.0001" if each < 1e-4 else f"{each:.2g}" for each in (p, holm)]
+    return f"{texts[0]} (Holm {texts[1]})"
+
+
 def duration(seconds):
     """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
     if seconds is None or math.isnan(seconds):

@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import auc
 
 from dermssl.errors import RunFailed, UserError
-from dermssl.evaluation import metrics, predictions
-from dermssl.reporting import figures, figures_compared, report, scores
+from dermssl.evaluation import curves, metrics, predictions
+from dermssl.reporting import figures, figures_compared, figures_curves, report, scores
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,9 @@ def test_roc_curves_enclose_the_area_that_is_reported():
 
 
 def test_empty_inputs_draw_a_reason_instead_of_failing(tmp_path):
-    figures.roc(tmp_path / "roc.png", np.linspace(0, 1, 3), {}, {}, {}, "t")
+    empty = curves.roc([1, 1], [0.2, 0.3]), curves.precision_recall([1, 1], [0.2, 0.3])
+    figures_curves.roc(tmp_path / "roc.png", {("a", "class"): empty[0]}, {}, "t")
+    figures_curves.precision_recall(tmp_path / "pr.png", {("a", "class"): empty[1]}, {}, "t")
     history = fake_runs.history(0).head(0)
     figures.training_curves(tmp_path / "t.png", history, "t")
     figures.training_curves(tmp_path / "one.png", fake_runs.history(0).head(1), "t")

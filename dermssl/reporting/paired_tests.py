@@ -1,0 +1,91 @@
+"""McNemar's and DeLong's tests of every pair of a comparison, corrected for their number.
+
+Both take photos as independent, so one photo of each patient or lesion is tested: the first in
+the file, the same for all models. Several seeds are one model here, with their mean
+probabilities; the luck of training is in the intervals, not in these p-values.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dermssl.evaluation import statistics, targets
+from dermssl.evaluation.statistics import DeLong, McNemar
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The tests of one pair.
+
+    Attributes:
+        n: independent photos with a fine label.
+        mcnemar, mcnemar_holm: do they err equally often? And p over all pairs, by Holm.
+        area: name of the metric whose difference DeLong tests; None where no class is asked for.
+        title: what the area is of.
+        delong, delong_holm: have they the same ROC-AUC? None without `area`.
+    """
+
+    n: int
+    mcnemar: McNemar
+    mcnemar_holm: float
+    area: str | None = None
+    title: str = ""
+    delong: DeLong | None = None
+    delong_holm: float = np.nan
+
+    def of_metric(self, metric):
+        """(name of the test, p, Holm's p) that belongs to a difference; None without one."""
+        if metric == "fine_accuracy":
+            return "McNemar", self.mcnemar.p, self.mcnemar_holm
+        if self.delong and metric == self.area:
+            return "DeLong", self.delong.p, self.delong_holm
+        return None
+
+
+def run(pairs, taxonomy):
+    """Test pairs of models.
+
+    Args:
+        pairs: list of (arrays of a, arrays of b): lists of `predictions.Arrays`, one a shared
+            seed; an empty list where they share none.
+        taxonomy: `Taxonomy`.
+
+    Returns:
+        list of `Tested`, None for a pair without a shared seed.
+    """
+    known = [number for number, (a, _) in enumerate(pairs) if a]
+    chances, areas = [], []
+    for number in known:
+        a, b = pairs[number]
+        rows = independent(a[0])
+        y = a[0].y[rows]
+        p_a, p_b = (np.mean([seed.p_fine[rows] for seed in seeds], axis=0) for seeds in (a, b))
+        right = [p.argmax(axis=1) == y for p in (p_a, p_b)]
+        chances.append((len(rows), statistics.mcnemar(*right)))
+        areas.append(_delong(y, p_a, p_b, taxonomy))
+    holm = statistics.holm([test.p for _, test in chances])
+    holm_areas = statistics.holm([np.nan if each is None else each[2].p for each in areas])
+    found = [None] * len(pairs)
+    for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
+        found[number] = Tested(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
+    return found
+
+
+def independent(arrays):
+    """Positions of the first record with a fine label of each patient, lesion or photo."""
+    labelled = np.flatnonzero(arrays.y >= 0)
+    _, first = np.unique(arrays.groups[labelled].astype(str), return_index=True)
+    return labelled[np.sort(first)]
+
+
+def _delong(y, p_a, p_b, taxonomy):
+    """(metric, title, `DeLong`) of malignancy, or of one of two classes; None without either."""
+    a, b = (targets.malignancy(y, p, taxonomy) for p in (p_a, p_b))
+    metric, title = "malignant_auc", "malignant against the rest"
+    if a is None:
+        if len(taxonomy.fine) != 2:
+            return None
+        name = taxonomy.fine[1]
+        a, b = (targets.one_class(y, p, taxonomy, name) for p in (p_a, p_b))
+        metric, title = "roc_auc", f"{a.title} against the rest"
+    return metric, title, statistics.delong(a.y, a.score, b.score)
