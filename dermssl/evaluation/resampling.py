@@ -67,6 +67,10 @@ class Replicates(NamedTuple):
     draws: np.ndarray
     codes: np.ndarray
 
+    def at(self, rows):
+        """Some of the numbers."""
+        return self._replace(sample=self.sample[rows], draws=self.draws[rows])
+
     def intervals(self, level=0.95, may_be_zero=False):
         """A list of P `Interval`s, by the rules of `bootstrap_metric`."""
         return [

@@ -1,24 +1,21 @@
 """How well a model does for whom: by skin tone, sex, age, body site and source.
 
 Groups differ in which diagnoses they hold, so a balanced accuracy over each group's own classes
-isn't one number measured twice. A gap between two groups is therefore the difference of their
-mean recalls over the classes that both have; sensitivity and specificity of a yes/no question
-at one threshold for all don't depend on the shares of classes in the first place.
-
-The largest of many gaps is large by luck alone. The intervals here hold for all gaps together
-(max-t bootstrap: Westfall & Young 1993): of groups that don't differ, one in twenty evaluations
-names any.
+isn't one number measured twice; `gaps` compares groups over the classes that both have.
+Sensitivity and specificity of a yes/no question, at one threshold for all, don't depend on the
+shares of classes in the first place.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from dermssl.errors import UserError
 from dermssl.evaluation import checks, targets
-from dermssl.evaluation.resampling import Interval, cluster_codes, replicates
+from dermssl.evaluation.resampling import Replicates, cluster_codes, replicates
+from dermssl.evaluation.statistics import wilson
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -33,44 +30,28 @@ class Group:
 
     Attributes:
         axis, value: such as "sex", "female".
-        rows: bool [n].
-        n, n_groups, n_positive: labelled records, lesions or patients, yes-records of the target.
+        n, n_groups: labelled records, lesions or patients.
+        n_positive: yes-records of the target; 0 without one.
+        behind: dict of metric -> lesions or patients that its share is of.
         classes: fine classes that are averaged: `FEW_OF_A_CLASS` lesions or more.
         few, missing: fine classes with fewer lesions, and with none; in the data elsewhere.
         found: dict of metric -> `Interval`.
+        support: int [F], lesions or patients of each class.
+        part: `Replicates` of the recall of each class, then sensitivity and specificity.
     """
 
     axis: str
     value: str
-    rows: np.ndarray
     n: int
     n_groups: int
     n_positive: int
+    behind: dict
     classes: tuple
     few: tuple
     missing: tuple
     found: dict
-
-
-@dataclass(frozen=True, eq=False)
-class Gap:
-    """A metric in group `a` less that in group `b` of the same axis.
-
-    Attributes:
-        a, b: `Group`, a the higher one.
-        metric: of `METRICS`.
-        classes: fine classes averaged in both, for the balanced accuracy.
-        value_a, value_b: the metric in each, over `classes`.
-        interval: `Interval` of the difference, which holds for all gaps of the metric together.
-    """
-
-    a: Group
-    b: Group
-    metric: str
-    classes: tuple
-    value_a: float
-    value_b: float
-    interval: Interval
+    support: np.ndarray = field(repr=False)
+    part: Replicates = field(repr=False)
 
 
 def age_bands(age, starts=(30, 50, 70)):
@@ -98,7 +79,7 @@ def values(rows, axis, starts=(30, 50, 70)):
 
 
 def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resamples=1000):
-    """Every group of every axis that splits the records, and every gap that can be compared.
+    """Every group of every axis that splits the records.
 
     Args:
         rows: the records' rows of predictions.csv.
@@ -110,170 +91,93 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
         n_resamples: draws of the bootstrap.
 
     Returns:
-        (list of `Group`, list of `Gap`), the widest gap of each metric first.
+        list of `Group`, axis by axis.
     """
     y, k = arrays.y, len(taxonomy.fine)
-    hit = arrays.p_fine.argmax(axis=1) == y
     lesions = cluster_codes(arrays.groups, len(y))
-    groups = [
-        (axis, str(value), found == value)
-        for axis in AXES
-        for found in [np.where(y >= 0, values(rows, axis, starts), "")]
-        for value in _ordered(axis, set(found) - {""}, starts)
-        if len(set(found) - {""}) > 1
-    ]
-    if not groups:
-        return [], []
+    places = _places(rows, y, starts)
+    if not places:
+        return []
+    hit = (arrays.p_fine.argmax(axis=1) == y).astype(float)
     asked = [targets.hits(target, threshold), targets.passes(target, threshold)] if target else []
 
     def kernel(tally):
         cells = []
-        for _, _, inside in groups:
+        for _, _, inside in places:
             codes = np.where(inside, y, -1)
-            cells.append(checks.ratio(tally(codes, k, hit.astype(float)), tally(codes, k)))
+            cells.append(checks.ratio(tally(codes, k, hit), tally(codes, k)))
             for answer in asked:
                 codes = np.where(inside & ~np.isnan(answer), 0, -1)
                 cells.append(checks.ratio(tally(codes, 1, answer), tally(codes, 1)))
         return np.concatenate(cells)
 
     drawn = replicates(kernel, arrays.groups, len(y), n_resamples=n_resamples)
-    sizes = np.full(len(groups), k + len(asked)).cumsum()[:-1]
-    parts = [
-        drawn._replace(sample=sample, draws=draws)
-        for sample, draws in zip(np.split(drawn.sample, sizes), np.split(drawn.draws, sizes))
+    width = k + len(asked)
+    return [
+        _group(*place, y, lesions, taxonomy, target, drawn.at(slice(at, at + width)))
+        for at, place in zip(range(0, width * len(places), width), places)
     ]
-    support = np.array([_lesions_by_class(y, lesions, inside, k) for _, _, inside in groups])
-    made = [
-        _group(*group, y, lesions, taxonomy, target, part, count)
-        for group, part, count in zip(groups, parts, support)
-    ]
-    return made, _gaps(made, parts, support, taxonomy, bool(target))
 
 
-def _ordered(axis, names, starts):
-    if axis != "age":
-        return sorted(names)
-    order = list(age_bands([starts[0] - 1, *starts], starts))
-    return sorted(names, key=order.index)
+def _places(rows, y, starts):
+    """(axis, value, bool [n]) of each group, of the axes that have two or more."""
+    places = []
+    for axis in AXES:
+        found = np.where(y >= 0, values(rows, axis, starts), "")
+        names = set(found) - {""}
+        order = (
+            list(age_bands([starts[0] - 1, *starts], starts)) if axis == "age" else sorted(names)
+        )
+        if len(names) > 1:
+            places += [(axis, name, found == name) for name in order if name in names]
+    return places
 
 
-def _lesions_by_class(y, lesions, inside, k):
-    pairs = pd.DataFrame({"y": y[inside], "lesion": lesions[inside]}).drop_duplicates()
-    return np.bincount(pairs["y"], minlength=k)
-
-
-def _group(axis, value, inside, y, lesions, taxonomy, target, part, support):
+def _group(axis, value, inside, y, lesions, taxonomy, target, part):
     names = np.array(taxonomy.fine, dtype=object)
-    elsewhere = np.isin(np.arange(len(names)), y)
+    pairs = pd.DataFrame({"y": y[inside], "lesion": lesions[inside]}).drop_duplicates()
+    support = np.bincount(pairs["y"], minlength=len(names))
     enough = support >= FEW_OF_A_CLASS
-    balanced = _mean_recall(part, enough)
-    found = dict(zip(METRICS, balanced.intervals() + _rest(part, len(names)).intervals()))
+    found = {BALANCED: mean_recall(part, np.flatnonzero(enough)).intervals()[0]}
+    behind = {}
+    if target:
+        for metric, answer in ((SENSITIVITY, 1), (SPECIFICITY, 0)):
+            behind[metric] = len(set(lesions[inside & (target.y == answer)]))
+            one = part.at([row_of(metric, taxonomy)]).intervals()[0]
+            found[metric] = _bounded(one, behind[metric])
     return Group(
-        axis, value, inside,
+        axis, value,
         n=int(inside.sum()),
         n_groups=len(set(lesions[inside])),
         n_positive=int((target.y[inside] == 1).sum()) if target else 0,
+        behind=behind,
         classes=tuple(names[enough]),
         few=tuple(names[(support > 0) & ~enough]),
-        missing=tuple(names[elsewhere & (support == 0)]),
+        missing=tuple(names[np.isin(np.arange(len(names)), y) & (support == 0)]),
         found=found,
+        support=support,
+        part=part,
     )  # fmt: skip
 
 
-def _mean_recall(part, which):
-    """The mean recall over some classes, NaN for fewer than two: a balanced accuracy."""
-    rows = np.flatnonzero(which)
-    if len(rows) < 2:
+def row_of(metric, taxonomy):
+    """Where a `Group.part` has its sensitivity or specificity."""
+    return len(taxonomy.fine) + METRICS[1:].index(metric)
+
+
+def mean_recall(part, classes):
+    """`Replicates` of the mean recall over some classes; NaN for fewer than two."""
+    if len(classes) < 2:
         nothing = np.full((1, part.draws.shape[1]), np.nan)
         return part._replace(sample=np.array([np.nan]), draws=nothing)
-    sample, draws = (each[rows].mean(axis=0, keepdims=True) for each in (part.sample, part.draws))
-    return part._replace(sample=sample, draws=draws)
+    some = part.at(classes)
+    return some._replace(
+        sample=some.sample.mean(keepdims=True), draws=some.draws.mean(axis=0, keepdims=True)
+    )
 
 
-def _rest(part, k):
-    return part._replace(sample=part.sample[k:], draws=part.draws[k:])
-
-
-def _gaps(made, parts, support, taxonomy, asked):
-    """All pairs of large enough groups of one axis, with simultaneous intervals by metric."""
-    k, found = len(taxonomy.fine), []
-    pairs = [
-        (i, j)
-        for i, a in enumerate(made)
-        for j, b in enumerate(made)
-        if i < j and a.axis == b.axis and min(a.n, b.n) >= FEW
-    ]
-    for number, metric in enumerate(METRICS if asked else METRICS[:1]):
-        rows = []
-        for i, j in pairs:
-            both = (support[i] >= FEW_OF_A_CLASS) & (support[j] >= FEW_OF_A_CLASS)
-            if metric == BALANCED:
-                a, b = (_mean_recall(parts[each], both) for each in (i, j))
-            else:
-                a, b = (_one(parts[each], k + number - 1) for each in (i, j))
-            if np.isnan(a.sample[0] - b.sample[0]):
-                continue
-            if (
-                metric == SENSITIVITY
-                and min(made[i].n_positive, made[j].n_positive) < FEW_OF_A_CLASS
-            ):
-                continue
-            (i, a), (j, b) = sorted(((i, a), (j, b)), key=lambda side: -side[1].sample[0])
-            shared = (
-                tuple(np.array(taxonomy.fine, dtype=object)[both]) if metric == BALANCED else ()
-            )
-            rows.append((made[i], made[j], shared, a, b))
-        intervals = simultaneous(
-            [float(a.sample[0] - b.sample[0]) for *_, a, b in rows],
-            [a.draws[0] - b.draws[0] for *_, a, b in rows],
-        )
-        gaps = [
-            Gap(one, other, metric, shared, float(a.sample[0]), float(b.sample[0]), interval)
-            for (one, other, shared, a, b), interval in zip(rows, intervals)
-        ]
-        found += sorted(gaps, key=lambda gap: -gap.interval.estimate)
-    return found
-
-
-def _one(part, row):
-    return part._replace(sample=part.sample[[row]], draws=part.draws[[row]])
-
-
-def simultaneous(estimates, draws, level=0.95):
-    """Intervals that hold for all estimates together, by the bootstrap of the largest |t|.
-
-    Args:
-        estimates: M floats.
-        draws: M arrays [B] of the same draws, NaN where undefined.
-
-    Returns:
-        M `Interval`s, estimate -+ c sd, where c is the `level` quantile over draws of the
-        largest |draw - estimate| / sd. NaN bounds where more than half of the draws are
-        undefined or all agree.
-    """
-    if not len(estimates):
-        return []
-    estimates, draws = np.asarray(estimates, float), np.asarray(draws, float)
-    known = ~np.isnan(draws)
-    counts = known.sum(axis=1)
-    mean = checks.ratio(np.where(known, draws, 0).sum(axis=1), counts)
-    apart = np.where(known, draws - mean[:, None], 0)
-    sd = np.sqrt(checks.ratio((apart**2).sum(axis=1), counts - 1))
-    usable = (sd > 1e-9) & (counts > draws.shape[1] / 2)
-    reach = np.full(len(estimates), np.nan)
-    if usable.any():
-        t = np.abs(draws - estimates[:, None])[usable] / sd[usable, None]
-        c = np.quantile(np.where(np.isnan(t), 0, t).max(axis=0), level)
-        reach[usable] = c * sd[usable]
-    return [
-        Interval(float(value), float(value - r), float(value + r), level, draws.shape[1],
-                 int(draws.shape[1] - n))
-        for value, r, n in zip(estimates, reach, counts)
-    ]  # fmt: skip
-
-
-def largest(gaps, metric):
-    """The gap to name: the widest that excludes 0, else the widest of all; None without any."""
-    of_metric = [gap for gap in gaps if gap.metric == metric and gap.interval.is_defined]
-    shown = [gap for gap in of_metric if gap.interval.excludes_zero]
-    return next(iter(shown or of_metric), None)
+def _bounded(interval, n):
+    """Wilson's interval of n lesions where all or none are found: the draws then all agree."""
+    if interval.is_defined or interval.estimate not in (0, 1) or not n:
+        return interval
+    return wilson(int(interval.estimate) * n, n)

@@ -11,6 +11,7 @@ from dermssl.data.index import TEST, VALIDATION
 from dermssl.errors import UserError
 from dermssl.evaluation import (
     curves,
+    gaps,
     metrics,
     predictions,
     ranking,
@@ -65,7 +66,7 @@ class Evaluation:
         after, change: dict of metric in `CALIBRATION` -> `Interval` with the temperature, and of
             the difference it makes; empty without one.
         reliability: dict of "raw" and "calibrated" -> table of `curves.reliability`.
-        groups, gaps: from `subgroups.score`.
+        groups, gaps: from `subgroups.score` and `gaps.between`.
         command: what to type for the same again.
     """
 
@@ -142,11 +143,11 @@ def make(path, split, n_resamples, settings, command):
     )
     rows = found.table[found.table["split"] == split]
     asked = made.question
-    groups, gaps = subgroups.score(
+    groups = subgroups.score(
         rows, seed, taxonomy, asked and asked.target, asked and asked.threshold,
         settings.age_bands, n_resamples,
     )  # fmt: skip
-    return replace(made, groups=groups, gaps=gaps)
+    return replace(made, groups=groups, gaps=gaps.between(groups, taxonomy))
 
 
 def _check(settings, taxonomy):

@@ -128,14 +128,15 @@ def draw(folder, made):
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
     roc, precision = curve_tables(made)
+    basis = sentences.photos(scores.counts(made.seed), split)
     figures_curves.roc(
-        folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {split} split"
+        folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {basis}"
     )
     figures_curves.precision_recall(
         folder / "precision_recall.png",
         precision,
         _labels(made, "average_precision", "average_precision", shares=True),
-        f"Precision and recall, {split} split",
+        f"Precision and recall, {basis}",
     )
     shown = [
         (table, f"{PROBABILITIES[name]}: ECE {sentences.estimate(ece, 2)}")
@@ -143,7 +144,6 @@ def draw(folder, made):
             made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
         )
     ]
-    basis = sentences.photos(scores.counts(made.seed), split)
     figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
     if made.questions:
         figures_curves.decision(folder / "decision_curve.png", made.questions, split)

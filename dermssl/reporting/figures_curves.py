@@ -66,7 +66,8 @@ def decision(path, questions, split):
             continue
         share = target.n_positive / target.n
         _benefit(axes, question.benefit)
-        low = min(-0.02, -0.25 * share)
+        lowest = min(table["model"].min() for table in question.benefit.values())
+        low = min(-0.02, -0.25 * share, max(1.15 * lowest, -share))
         axes.set(xlim=(0, 1), ylim=(low, max(0.02, 1.15 * share)))
         axes.legend(
             loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False,

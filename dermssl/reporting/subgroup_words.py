@@ -1,6 +1,7 @@
 """What the subgroups of an evaluation say, in words that follow from the intervals alone."""
 
 from dermssl.evaluation import subgroups
+from dermssl.evaluation.gaps import largest
 from dermssl.evaluation.subgroups import BALANCED, FEW, FEW_OF_A_CLASS, METRICS, SENSITIVITY
 from dermssl.reporting import sentences
 
@@ -20,7 +21,7 @@ def findings(made):
     said = []
     for metric in METRICS if asked else METRICS[:1]:
         name = _metric(metric, asked)
-        gap = subgroups.largest(made.gaps, metric)
+        gap = largest(made.gaps, metric)
         every = [each for each in made.gaps if each.metric == metric and each.interval.is_defined]
         said.append(_sentence(name, gap, len(every)))
     return said
@@ -46,9 +47,10 @@ def _sentence(name, gap, n_gaps):
     among = f"{interval.level:.0%} interval"
     if n_gaps > 1:
         among += f" that holds for all {n_gaps} gaps together"
+    digits = sentences.digits(interval)
     size = (
-        f"{sentences.number(interval.estimate, 2)} ({among}: "
-        f"{sentences.number(interval.low, 2)} to {sentences.number(interval.high, 2)})"
+        f"{sentences.number(interval.estimate, digits)} ({among}: "
+        f"{sentences.number(interval.low, digits)} to {sentences.number(interval.high, digits)})"
     )
     axis = AXES[gap.a.axis]
     over = f"; classes compared: {', '.join(gap.classes)}" if gap.classes else ""
@@ -103,7 +105,7 @@ def tables(made):
 
 def _row(group):
     left_out = [f"no {name}" for name in group.missing] + [f"few {name}" for name in group.few]
-    few_yes = group.n_positive < FEW_OF_A_CLASS
+    few_yes = group.behind.get(SENSITIVITY, 0) < FEW_OF_A_CLASS
     return {
         "name": group.value,
         "few": group.n < FEW,
