@@ -16,7 +16,9 @@ from sklearn import metrics as sk
 from dermssl import evaluate
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
+from dermssl.evaluation import predictions, temperature
 
+HAM = fake_runs.HAM
 ROOT = Path(__file__).parents[1]
 
 
@@ -141,11 +143,252 @@ def test_independent_heads_are_scored_on_their_own_coarse_probabilities(tmp_path
     assert found["coarse_accuracy"]["estimate"] == 1.0
 
 
+def two_classes(folder, tn, fp, fn, tp):
+    """A run of 400 test photos with this confusion matrix, as FACTS.md has it of the seeds."""
+    flat = taxonomies.flat(("benign", "malignant"))
+    truth = np.repeat([0, 0, 1, 1], [tn, fp, fn, tp])
+    called = np.repeat([0, 1, 0, 1], [tn, fp, fn, tp])
+    table = index.make_index(
+        {
+            "path": [f"{k:03d}.png" for k in range(400)],
+            "fine": np.array(flat.fine, dtype=object)[truth],
+            "coarse": np.array(flat.fine, dtype=object)[truth],
+            "split": ["test"] * 400,
+        }
+    )
+    return fake_runs.make(folder, table, np.eye(2)[called] * 0.8 + 0.1, taxonomy=flat)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "sensitivity", "specificity"),
+    [((195, 5, 43, 157), 0.785, 0.975), ((184, 16, 32, 168), 0.84, 0.92)],
+)
+def test_the_seeds_matrices_through_metrics_and_report(
+    tmp_path, quick, matrix, sensitivity, specificity
+):
+    out = evaluate.run(two_classes(tmp_path / "run", *matrix), n_resamples=50)
+    tn, fp, fn, tp = matrix
+    found = values(out)
+    estimates = {name: value["estimate"] for name, value in found["metrics"].items() if value}
+    assert estimates["fine_accuracy"] == pytest.approx(0.88)
+    assert estimates["balanced_accuracy"] == pytest.approx((sensitivity + specificity) / 2)
+    f1 = (2 * tp / (2 * tp + fp + fn) + 2 * tn / (2 * tn + fp + fn)) / 2
+    assert estimates["macro_f1"] == pytest.approx(f1)
+    row = pd.read_csv(out / "per_class.csv").set_index("fine").loc["malignant"]
+    assert row["sensitivity"] == pytest.approx(sensitivity)
+    assert row["specificity"] == pytest.approx(specificity)
+    assert row["precision"] == pytest.approx(tp / (tp + fp))
+    for figure in ("sensitivity", "specificity", "precision", "f1", "roc_auc"):
+        assert row[f"{figure}_low"] < row[figure] < row[f"{figure}_high"]
+    at_half = found["against_rest"]["malignant"]["metrics"]
+    assert at_half["sensitivity"]["estimate"] == pytest.approx(sensitivity)
+    assert at_half["specificity"]["estimate"] == pytest.approx(specificity)
+    text = (out / "report.md").read_text()
+    line = next(row for row in text.splitlines() if row.startswith("| malignant | 200 |"))
+    assert f"| {sensitivity:.3f} (" in line
+    assert f"| {specificity:.3f} (" in line
+    assert f"| sensitivity at P ≥ 0.5 | {sensitivity:.3f} (" in text
+    # One threshold exists besides all and none: at 0.9 specificity it is the matrix's own.
+    assert at_half["sensitivity_at_specificity"]["estimate"] == pytest.approx(sensitivity)
+
+
+def test_labels_that_mean_nothing_score_at_chance(tmp_path, quick):
+    table = fake_runs.records(n=1200, shares=(1 / 7,) * 7)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 0.0, seed=5))
+    found = values(evaluate.run(folder, n_resamples=200))["metrics"]
+    chance = {
+        "balanced_accuracy": 1 / 7, "fine_accuracy": 1 / 7, "top_k_accuracy": 2 / 7,
+        "roc_auc": 0.5, "coarse_roc_auc": 0.5, "malignant_auc": 0.5,
+    }  # fmt: skip
+    for name, value in chance.items():
+        assert found[name]["low"] < value < found[name]["high"], name
+
+
+def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
+    table = fake_runs.records(n=400)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
+    argv = ["--class", "bcc", "--specificity", "0.8", "--min-sensitivity", "0.88", "--top-k", "3"]
+    argv = [str(folder), *argv, "--age-bands", "40", "60", "--n-resamples", "30"]
+    assert evaluate.main(argv) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"top_k_accuracy +0\.\d+ .*  top_k 3\n", shown)
+    assert re.search(r"bcc against the rest: sensitivity +[01]\.\d+ .* at specificity 0.8\n", shown)
+    out = folder / "evaluation_test"
+    found = values(out)
+    assert found["metrics"]["malignant_partial_auc"]["min_sensitivity"] == 0.88
+    assert found["metrics"]["melanoma_sensitivity"]["specificity"] == 0.8
+    assert list(found["against_rest"]) == ["malignant", "bcc"]
+    text = (out / "report.md").read_text()
+    for words in (
+        "| top-3 accuracy |", "partial AUC above 0.88 sensitivity (at most 0.12)",
+        "sensitivity at 0.8 specificity", "| metric | malignant | basal cell carcinoma |",
+    ):  # fmt: skip
+        assert words in text
+    command = re.search(r"- This page: `python -m dermssl.evaluate (.+)`", text)[1]
+    assert evaluate.main([*command.split(), "--output", str(tmp_path / "again")]) == 0
+    again = values(tmp_path / "again")
+    assert again["metrics"] == found["metrics"]
+    assert again["parameters"] == found["parameters"]
+
+
+def test_an_experiment_file_may_hold_the_parameters(tmp_path, quick):
+    table = fake_runs.records(n=200)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
+    file = tmp_path / "e.toml"
+    file.write_text('[evaluate]\none_class = "nv"\nspecificity = 0.7\n')
+    argv = [str(folder), "--config", str(file), "--specificity", "0.6", "--n-resamples", "20"]
+    assert evaluate.main(argv) == 0
+    found = values(folder / "evaluation_test")
+    assert (found["parameters"]["one_class"], found["parameters"]["specificity"]) == ("nv", 0.6)
+
+
+def test_the_malignancy_axis_and_the_chosen_class_equal_sklearn(evaluated):
+    folder, y, _, p = evaluated
+    p = p / p.sum(1, keepdims=True)
+    asked = {"malignant": (np.isin(y, [0, 2]), p[:, 0] + p[:, 2]), "mel": (y == 0, p[:, 0])}
+    for name, (truth, score) in asked.items():
+        entry = values(folder)["against_rest"][name]
+        found = {key: value["estimate"] for key, value in entry["metrics"].items()}
+        assert (entry["n"], entry["n_positive"]) == (200, truth.sum())
+        fpr, tpr, _ = sk.roc_curve(truth, score, drop_intermediate=False)
+        fixed = score >= entry["threshold"] - 1e-9
+        expected = {
+            "auc": sk.roc_auc_score(truth, score),
+            "average_precision": sk.average_precision_score(truth, score),
+            "sensitivity": sk.recall_score(truth, score >= 0.5),
+            "specificity": sk.recall_score(~truth, score < 0.5),
+            "sensitivity_at_specificity": tpr[fpr <= 0.1 + 1e-9].max(),
+            "fixed_sensitivity": sk.recall_score(truth, fixed),
+            "fixed_specificity": sk.recall_score(~truth, ~fixed),
+        }
+        assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+        assert entry["threshold_chosen_on"] == "validation"
+
+
+def test_curves_bins_and_benefits_are_published(evaluated):
+    folder, y, _, _ = evaluated
+    found = values(folder)
+    per_class = pd.read_csv(folder / "per_class.csv").set_index("fine")
+    roc = pd.read_csv(folder / "roc.csv")
+    assert set(roc["against_rest"]) == {"malignant", *fake_runs.HAM.fine}
+    mel = roc[(roc["against_rest"] == "mel") & (roc["kind"] == "class")]
+    area = sk.auc(1 - mel["specificity"], mel["sensitivity"])
+    assert area == pytest.approx(per_class.loc["mel", "roc_auc"])
+    points = pd.read_csv(folder / "precision_recall.csv")
+    mel = points[(points["against_rest"] == "mel") & (points["kind"] == "class")]
+    area = np.diff(mel["recall"], prepend=0) @ mel["precision"]
+    assert area == pytest.approx(per_class.loc["mel", "average_precision"])
+    bins = pd.read_csv(folder / "reliability.csv", na_values="n/a")
+    for name, ece in (
+        ("raw", found["metrics"]["ece"]["estimate"]),
+        ("calibrated", found["ece_after_temperature"]),
+    ):
+        table = bins[(bins["probabilities"] == name) & (bins["n"] > 0)]
+        gap = (table["accuracy"] - table["confidence"]).abs()
+        assert (gap * table["n"]).sum() / 200 == pytest.approx(ece)
+    benefit = pd.read_csv(folder / "decision_curve.csv")
+    assert len(benefit) == 99 * 2 * 2
+    row = benefit[(benefit["against_rest"] == "mel") & (benefit["threshold"] == 0.05)].iloc[0]
+    assert row["n_positive"] == (y == 0).sum()
+    share = (y == 0).mean()
+    assert row["all"] == pytest.approx(share - (1 - share) * 0.05 / 0.95)
+
+
+def described(n=1200):
+    """Records with a sex, an age and a skin tone by lesion."""
+    table = fake_runs.records(n=n)
+    lesion = table["lesion_id"].str[1:].astype(int).to_numpy()
+    rng = np.random.default_rng(1)
+    table["sex"] = np.array(["female", "male"], dtype=object)[rng.integers(2, size=n)[lesion]]
+    table["skin_tone"] = np.array(["I-II", "V-VI"], dtype=object)[rng.integers(2, size=n)[lesion]]
+    table["age"] = rng.integers(20, 90, size=n).astype(float)[lesion]
+    table["site"] = np.where(lesion % 150 == 1, "ear", "back")
+    return table
+
+
+def test_a_planted_gap_is_in_the_report_and_no_other(tmp_path, quick):
+    table = described()
+    dark = (table["skin_tone"] == "V-VI").to_numpy()[:, None]
+    p = np.where(dark, fake_runs.simulate(table, 0.5), fake_runs.simulate(table, 2.5))
+    folder = fake_runs.make(tmp_path / "run", table, p)
+    out = evaluate.run(folder, n_resamples=200)
+    text = (out / "report.md").read_text()
+    assert re.search(
+        r"differs most by skin tone: 0\.\d\d in I-II \(n = \d+\) against 0\.\d\d in V-VI "
+        r"\(n = \d+\), a gap of 0\.\d\d \(95% interval that holds for all \d+ gaps together: 0",
+        text,
+    )
+    assert "photos; they are in no comparison: body site ear (" in text
+    assert "No groups by source: the records state none, or one value only." in text
+    found = pd.read_csv(out / "subgroups.csv").set_index(["axis", "group"])
+    assert list(found.loc["age"].index) == ["<30", "30-49", "50-69", "70+"]
+    assert found.loc[("site", "ear"), "too_few"]
+    assert not found.loc[("sex", "male"), "too_few"]
+    gaps = pd.read_csv(out / "subgroup_gaps.csv")
+    claimed = gaps[gaps["verdict"] == "difference"]
+    assert set(claimed["axis"]) == {"skin_tone"}
+    assert ((claimed["low"] > 0) == (claimed["verdict"] == "difference")).all()
+    assert (gaps["axis"] != "site").all()
+
+
+def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
+    table = described()
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5, seed=1))
+    text = (evaluate.run(folder, n_resamples=200) / "report.md").read_text()
+    assert "differs most by" not in text
+    assert text.count("is shown between groups. The largest gap, by ") == 3
+    assert text.count(", which holds 0") == 3
+
+
+def test_records_without_groups_say_so(evaluated):
+    text = (evaluated[0] / "report.md").read_text()
+    assert "No groups by skin tone, sex, age, years, body site, source" in text
+    assert not (evaluated[0] / "subgroups.csv").exists()
+
+
+def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
+    table = fake_runs.records(n=400)
+    p = fake_runs.simulate(table, 1.5)
+    folder = fake_runs.make(tmp_path / "run", table, p)
+    fitted = temperature.write(folder, predictions.read(folder).table, HAM, "hierarchical")
+    first = values(evaluate.run(folder, n_resamples=50))
+    assert first["temperature"]["temperature"] == pytest.approx(fitted.fine.temperature)
+    stored = json.loads((folder / "temperature.json").read_text())
+    (folder / "temperature.json").write_text(json.dumps({**stored, "temperature": 4.0}))
+    second = values(evaluate.run(folder, n_resamples=50))
+    here = (table["split"] == "test").to_numpy()
+    power = p[here].astype(float) ** 0.25
+    tempered = power / power.sum(axis=1, keepdims=True)
+    y = index.label_arrays(table[here], HAM)[0]
+    assert second["after_temperature"]["log_loss"]["estimate"] == pytest.approx(
+        sk.log_loss(y, tempered, labels=range(7)), abs=1e-6
+    )
+    assert second["metrics"] == first["metrics"]  # all else is of the raw probabilities
+    text = (folder / "evaluation_test" / "report.md").read_text()
+    assert "It raises the ECE" in text
+
+
+def test_a_temperature_of_few_labels_is_not_used(tmp_path, quick):
+    table = fake_runs.records(n=120)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
+    out = evaluate.run(folder, n_resamples=20)
+    assert (
+        "temperature is 1, so its probabilities stay as predicted: only 30"
+        in (out / "report.md").read_text()
+    )
+    assert values(out)["after_temperature"] == {}
+    assert set(pd.read_csv(out / "reliability.csv")["probabilities"]) == {"raw"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--split", "train"], "no record of it"),
         (["--n-resamples", "0"], "it must be at least 1"),
+        (["--class", "scc"], "unknown --class 'scc'; choose one of: mel, nv, bcc"),
+        (["--specificity", "90"], "--specificity is 90.0; it must be at most 1.0"),
+        (["--top-k", "7"], "--top-k is 7, but the run has 7 classes"),
+        (["--age-bands", "50", "30"], "--age-bands [50, 30]: expected ascending years"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(tmp_path, capsys, arguments, message):

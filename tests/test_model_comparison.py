@@ -7,11 +7,14 @@ import fake_runs
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from dermssl import model_comparison, runs
+from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.errors import UserError
+from dermssl.evaluation import statistics
 from dermssl.reporting import compared, page, results, scored, scores
 
 HAM = fake_runs.HAM
@@ -126,6 +129,54 @@ def test_page_is_self_contained(planted):
     sources = re.findall(r'src="(.{10})', html)
     assert set(sources) == {"data:image"}
     assert len(sources) == 4 + 3
+
+
+def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
+    _, output, table = planted
+    found = results.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
+    here = table[table["split"] == "test"]
+    first = here.drop_duplicates("lesion_id").index
+    y = index.label_arrays(table.loc[first], HAM)[0]
+
+    def mean(skill, offset=0):
+        return np.mean([fake_runs.simulate(table, skill, k + offset)[first] for k in range(3)], 0)
+
+    p = {"random": mean(0.5), "imagenet": mean(0.5), "ssl": mean(2.0, 100)}
+    right = {arm: each.argmax(axis=1) == y for arm, each in p.items()}
+    only = [(right["ssl"] & ~right["random"]).sum(), (right["random"] & ~right["ssl"]).sum()]
+    expected = stats.chi2.sf((abs(only[0] - only[1]) - 1) ** 2 / sum(only), 1)
+    row = found.loc[("ssl", "random", "fine_accuracy")]
+    assert (row["test"], row["n_tested"]) == ("McNemar", 100)
+    assert row["p"] == pytest.approx(expected)
+    assert row["p_holm"] == pytest.approx(3 * expected)  # the smaller of two equal ones, of three
+    assert found.loc[("imagenet", "random", "fine_accuracy"), "p_holm"] == 1
+    row = found.loc[("ssl", "random", "malignant_auc")]
+    truth = np.isin(y, [0, 2])
+    slow = statistics.delong(truth, p["ssl"][:, [0, 2]].sum(1), p["random"][:, [0, 2]].sum(1))
+    assert row["test"] == "DeLong"
+    assert row["p"] == pytest.approx(slow.p, rel=1e-4)
+    areas = [sk.roc_auc_score(truth, p[arm][:, [0, 2]].sum(1)) for arm in ("ssl", "random")]
+    assert slow.difference.estimate == pytest.approx(areas[0] - areas[1], abs=1e-6)
+    assert found.loc[("ssl", "random", "balanced_accuracy"), ["p", "p_holm"]].isna().all()
+    text = (output / "ssl_analysis_report.md").read_text()
+    assert re.search(
+        rf"\| SimCLR / random init \| 100 \| {only[0]} / {only[1]} \| .* \(Holm ", text
+    )
+    assert f"| {areas[0]:.3f} / {areas[1]:.3f} |" in text
+    assert "Holm corrects for the 3 pairs" in text
+
+
+def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
+    flat = taxonomies.flat(("no", "yes"))
+    table = fake_runs.records(n=200, taxonomy=flat, shares=(0.6, 0.4))
+    for arm, skill in (("random", 0.2), ("ssl", 2.0)):
+        p = fake_runs.simulate(table, skill, len(arm), flat)
+        fake_runs.make(tmp_path / arm, table, p, arm=arm, taxonomy=flat)
+    rows = scored.difference_rows(scored.score(compared.gather([tmp_path]), n_resamples=QUICK))
+    tests = {row["metric"]: row["test"] for row in rows}
+    assert (tests["fine_accuracy"], tests["roc_auc"]) == ("McNemar", "DeLong")
+    p = {row["metric"]: (row["p"], row["p_holm"]) for row in rows}
+    assert p["roc_auc"][0] == p["roc_auc"][1] < 0.05  # one pair: nothing to correct for
 
 
 def test_no_arm_is_called_better_without_a_difference(tmp_path):

@@ -56,13 +56,9 @@ def curve_tables(made):
     }
     for k, name in enumerate(taxonomy.fine):
         asked[name, "class"] = [-1 if y < 0 else int(y == k) for y in seed.y], seed.p_fine[:, k]
-    made = {
-        key: (curves.roc(y, score), curves.precision_recall(y, score))
-        for key, (y, score) in asked.items()
-    }
-    return {key: pair[0] for key, pair in made.items()}, {
-        key: pair[1] for key, pair in made.items()
-    }
+    roc = {key: curves.roc(*each) for key, each in asked.items()}
+    precision = {key: curves.precision_recall(*each) for key, each in asked.items()}
+    return roc, precision
 
 
 def group_rows(made):

@@ -102,17 +102,19 @@ def calibration(made):
             f"The run's temperature is 1, so its probabilities stay as predicted: {level.concern} "
             "in the validation split."
         )
-    change = made.change["ece"]
-    words = {True: "falls", False: "rises"}[change.estimate <= 0]
-    verdict = "" if change.excludes_zero else ", an interval that holds 0: no change is shown"
-    return (
+    said = (
         f"The run's temperature is {level.temperature:.3g}, fitted on {level.n:,} validation "
         f"records, where it takes the log loss from {sentences.number(level.log_loss_before)} to "
-        f"{sentences.number(level.log_loss_after)}; the likeliest fine class stays the same. On "
-        f"these {made.split} records the ECE {words} by "
-        f"{sentences.number(abs(change.estimate))} (the change: {sentences.estimate(change)})"
-        f"{verdict}. dermssl.predict applies the temperature to new photos."
+        f"{sentences.number(level.log_loss_after)}; the likeliest fine class stays the same. "
+        "dermssl.predict applies it to new photos."
     )
+    change = made.change.get("ece")
+    if change is None or not change.is_defined:
+        return said
+    shown = f"{sentences.estimate(change)} on these {made.split} records"
+    if not change.excludes_zero:
+        return f"{said} The change in ECE, {shown}, holds 0: none is shown."
+    return f"{said} It {'lowers' if change.estimate < 0 else 'raises'} the ECE: {shown}."
 
 
 def calibration_rows(made):

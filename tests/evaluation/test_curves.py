@@ -1,0 +1,126 @@
+"""Curves as tables: their areas are the metrics, their points scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from dermssl import taxonomy as taxonomies
+from dermssl.evaluation import calibration, curves, metrics, statistics, targets
+
+HAM = taxonomies.load("ham10000")
+
+
+def case(seed=0, n=300, groups=100):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    score = np.clip(np.round(0.5 * y + rng.random(n), 2) / 1.5, 0, 1)
+    y[rng.random(n) < 0.1] = -1
+    return y, score, rng.integers(groups, size=n).astype(str)
+
+
+def target(y, score):
+    return targets.Target("a", "a", True, np.asarray(y), np.asarray(score, dtype=float))
+
+
+def test_the_roc_points_are_scikit_learn_s_and_enclose_the_auc():
+    y, score, _ = case()
+    table = curves.roc(y, score)
+    known = y >= 0
+    fpr, tpr, thresholds = sk.roc_curve(y[known], score[known])
+    np.testing.assert_allclose(1 - table["specificity"], fpr)
+    np.testing.assert_allclose(table["sensitivity"], tpr)
+    np.testing.assert_allclose(table["threshold"], thresholds)
+    assert sk.auc(fpr, table["sensitivity"]) == pytest.approx(metrics.roc_auc(y, score))
+    for row in table.iloc[1:].itertuples():  # act where score >= threshold
+        assert np.mean(score[y == 1] >= row.threshold) == pytest.approx(row.sensitivity)
+        assert np.mean(score[y == 0] < row.threshold) == pytest.approx(row.specificity)
+
+
+def test_steps_of_the_precision_recall_points_sum_to_the_average_precision():
+    y, score, _ = case(1)
+    table = curves.precision_recall(y, score)
+    steps = np.diff(table["recall"], prepend=0.0)
+    assert steps @ table["precision"] == pytest.approx(metrics.average_precision(y, score))
+    row = table.iloc[7]
+    acted = score >= row["threshold"]
+    assert row["precision"] == pytest.approx(np.mean(y[acted & (y >= 0)]))
+
+
+def test_one_side_alone_has_no_curve():
+    for make in (curves.roc, curves.precision_recall):
+        assert make([1, 1, -1], [0.1, 0.2, 0.3]).empty
+
+
+def test_the_bins_that_are_published_give_the_ece_back():
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet(np.ones(4), size=400)
+    y = rng.integers(-1, 4, 400)
+    table = curves.reliability(p, y, n_resamples=50)
+    filled = table[table["n"] > 0]
+    ece = (filled["n"] * (filled["accuracy"] - filled["confidence"]).abs()).sum() / filled[
+        "n"
+    ].sum()
+    assert ece == pytest.approx(metrics.expected_calibration_error(p, y))
+    assert filled["n"].sum() == (y >= 0).sum()
+    wide = filled[filled["n"] > 20]
+    assert (wide["accuracy_low"] < wide["accuracy"]).all()
+    assert (wide["accuracy_high"] > wide["accuracy"]).all()
+
+
+def test_reliability_of_a_case_made_by_hand():
+    # Ten records at confidence .8 of which six are right; five at .6, all right.
+    p = np.array([[0.8, 0.2]] * 10 + [[0.4, 0.6]] * 5)
+    y = np.array([0] * 6 + [1] * 4 + [1] * 5)
+    table = curves.reliability(p, y, n_bins=5, n_resamples=200)
+    assert table["n"].tolist() == [0, 0, 5, 10, 0]
+    assert table.loc[3, ["low", "high", "confidence", "accuracy"]].tolist() == pytest.approx(
+        [0.6, 0.8, 0.8, 0.6]
+    )
+    assert table.loc[2, ["confidence", "accuracy"]].tolist() == pytest.approx([0.6, 1.0])
+    assert 0.2 < table.loc[3, "accuracy_low"] < 0.6 < table.loc[3, "accuracy_high"] < 1
+    assert table["accuracy"].isna().tolist() == [True, True, False, False, True]
+
+
+def test_the_interval_of_the_net_benefit_equals_the_bootstrap_of_each_record_s_part():
+    y, score, groups = case(4)
+    thresholds = [0.1, 0.34, 0.5, 0.9]  # 0.34 is a score that occurs: it acts
+    table = curves.decision(target(y, score), groups, thresholds, n_resamples=300)
+    plain = calibration.decision_curve(y, score, thresholds)
+    np.testing.assert_allclose(table[["model", "all"]], plain[["model", "all"]])
+    for row in table.itertuples():
+        odds = row.threshold / (1 - row.threshold)
+        part = (score >= row.threshold) * np.where(y == 1, 1, -odds)
+        part = np.where(y < 0, np.nan, part)
+        slow = statistics.bootstrap_metric("mean", None, part, groups, n_resamples=300)
+        assert row.model == pytest.approx(slow.estimate)
+        assert (row.model_low, row.model_high) == pytest.approx((slow.low, slow.high))
+        assert row.gain_low < row.model - max(row.all, 0) < row.gain_high
+
+
+def test_where_a_model_is_of_use():
+    y, score, groups = case(5)
+    found = curves.useful(curves.decision(target(y, score), groups, n_resamples=200))
+    assert found[0] < 0.4 < found[1]
+    guess = np.random.default_rng(0).permutation(score)
+    assert curves.useful(curves.decision(target(y, guess), groups, n_resamples=200)) is None
+    unknown = curves.decision(target(np.full(4, -1), score[:4]), None, n_resamples=20)
+    assert unknown[["model", "all", "model_low"]].isna().all(axis=None)
+    assert curves.useful(unknown) is None
+
+
+def test_targets_of_a_taxonomy():
+    p = np.eye(7)[[0, 1, 2, 3, 0]] * 0.8 + 0.2 / 7
+    y = np.array([0, 1, 2, 3, -1])
+    malignant, mel = targets.of(y, p, HAM)
+    assert (malignant.name, mel.name, mel.title) == ("malignant", "mel", "melanoma")
+    assert malignant.y.tolist() == [1, 0, 1, 0, -1]  # akiec is premalignant, so not malignant
+    assert mel.y.tolist() == [1, 0, 0, 0, -1]
+    np.testing.assert_allclose(malignant.score, p[:, 0] + p[:, 2])
+    assert (malignant.n, malignant.n_positive) == (4, 2)
+    assert [each.name for each in targets.of(y, p, HAM, "bcc")] == ["malignant", "bcc"]
+    two = taxonomies.flat(["no", "yes"])
+    assert [each.name for each in targets.of(y[:2], p[:2, :2], two)] == ["yes"]
+    three = taxonomies.flat("abc")
+    assert targets.of(y[:2], p[:2, :3], three) == ()
+    with pytest.raises(targets.hierarchy.checks.UserError, match="unknown --class 'scc'"):
+        targets.of(y, p, HAM, "scc")
