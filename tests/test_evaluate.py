@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
+from dermssl import config as configs
 from dermssl import evaluate
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
@@ -122,11 +123,15 @@ def test_undefined_metrics_are_not_available_and_never_a_number(tmp_path, capsys
 
 
 def test_flat_taxonomy_with_hostile_names(tmp_path):
-    flat = taxonomies.flat(("<script>x</script>", "a|b", "=1+1"))
-    table = fake_runs.records(n=120, taxonomy=flat, shares=(0.4, 0.3, 0.3))
+    flat = taxonomies.flat(("<script>x</script>", "a|b", "=1+1", r"$\frac{"))
+    table = fake_runs.records(n=120, taxonomy=flat, shares=(0.4, 0.2, 0.2, 0.2))
+    table["site"] = np.where(np.arange(120) // 8 % 2, r"$\frac{|<b>", "=2+2")
     p = fake_runs.simulate(table, 1.0, taxonomy=flat)
     folder = fake_runs.make(tmp_path / "run", table, p, taxonomy=flat)
-    out = evaluate.run(folder, n_resamples=20)
+    settings = configs.Evaluate(one_class=r"$\frac{")
+    out = evaluate.run(folder, n_resamples=20, settings=settings)
+    assert "<b>" not in (out / "report.html").read_text()
+    assert "'=2+2" in (out / "subgroups.csv").read_text()
     assert "<script>" not in (out / "report.html").read_text()
     assert "&lt;script&gt;x&lt;/script&gt;" in (out / "report.html").read_text()
     assert not (out / "confusion_coarse_counts.png").exists()
@@ -342,7 +347,7 @@ def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
 
 def test_records_without_groups_say_so(evaluated):
     text = (evaluated[0] / "report.md").read_text()
-    assert "No groups by skin tone, sex, age, years, body site, source" in text
+    assert "No groups by skin tone, sex, age, body site, source" in text
     assert not (evaluated[0] / "subgroups.csv").exists()
 
 

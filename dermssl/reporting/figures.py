@@ -41,6 +41,11 @@ def save(figure, path):
     return path
 
 
+def plain(text):
+    """Text from outside as Matplotlib prints it: a dollar sign starts no formula."""
+    return text.replace("$", r"\$")
+
+
 def titled(axes, title, x="", y=""):
     """Title at the left, labels, a light grid."""
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
@@ -72,6 +77,7 @@ def draw_confusion(axes, matrix, names, titles, normalised, repeats=1):
             j, i, text, ha="center", va="center", fontsize=size,
             color="white" if dark else (INK if value else MUTED),
         )  # fmt: skip
+    names, titles = [*map(plain, names)], [*map(plain, titles)]
     labels = [
         textwrap.fill(title if title == name else f"{title} ({name})", 24)
         for name, title in zip(names, titles)

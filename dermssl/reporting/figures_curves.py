@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from dermssl.reporting.figures import INK, MUTED, PALETTE, STYLES, new, nothing, save, titled
+from dermssl.reporting.figures import INK, MUTED, PALETTE, STYLES, new, nothing, plain, save, titled
 
 AXIS_COLOUR = "#8A95A3"  # an axis such as malignancy, beside the classes it is made of
 DASHED = (0, (2, 3))
@@ -58,7 +58,7 @@ def decision(path, questions, split):
         target = question.target
         basis = f"{target.n_positive:,} of {target.n:,} {split} photos"
         titled(
-            axes, textwrap.fill(f"{target.title}: {basis}", 46),
+            axes, textwrap.fill(f"{plain(target.title)}: {basis}", 46),
             "threshold: act where P is at least this", "net benefit per photo",
         )  # fmt: skip
         if target.n == 0:
@@ -115,7 +115,7 @@ def _styled(tables):
 
 
 def _text(title, numbers):
-    return f"{textwrap.shorten(title, 38, placeholder=' …')}: {numbers}"
+    return f"{plain(textwrap.shorten(title, 38, placeholder=' …'))}: {numbers}"
 
 
 def _finish(path, figure, axes, heading):

@@ -24,7 +24,7 @@ def groups(path, made, basis):
     overall = {BALANCED: made.intervals["balanced_accuracy"].estimate}
     titles = {BALANCED: "balanced accuracy"}
     if asked and "fixed_sensitivity" in asked.found:
-        what = textwrap.shorten(asked.target.title, 30, placeholder=" …")
+        what = figures.plain(textwrap.shorten(asked.target.title, 30, placeholder=" …"))
         overall[SENSITIVITY] = asked.found["fixed_sensitivity"].estimate
         overall[SPECIFICITY] = asked.found["fixed_specificity"].estimate
         titles |= {SENSITIVITY: f"{what}: sensitivity", SPECIFICITY: f"{what}: specificity"}
@@ -56,11 +56,12 @@ def _names(axes, rows):
     across = axes.get_yaxis_transform()
     for y, axis, group in rows:
         if group is None:
-            axes.text(-0.06, y, AXES[axis], transform=across, ha="right", va="center", fontsize=10,
+            title = AXES[axis] + (", years" if axis == "age" else "")
+            axes.text(-0.06, y, title, transform=across, ha="right", va="center", fontsize=10,
                       color=INK, fontweight="bold")  # fmt: skip
             continue
         name = textwrap.shorten(group.value, 26, placeholder=" …") or group.value[:24]
-        text = f"{name}  (n = {group.n:,})"
+        text = f"{figures.plain(name)}  (n = {group.n:,})"
         axes.text(-0.06, y, text, transform=across, ha="right", va="center", fontsize=9.5,
                   color=MUTED if group.n < FEW else INK)  # fmt: skip
 

@@ -6,8 +6,7 @@ from dermssl.evaluation.subgroups import BALANCED, FEW, FEW_OF_A_CLASS, METRICS,
 from dermssl.reporting import sentences
 
 AXES = {
-    "skin_tone": "skin tone", "sex": "sex", "age": "age, years", "site": "body site",
-    "source": "source",
+    "skin_tone": "skin tone", "sex": "sex", "age": "age", "site": "body site", "source": "source",
 }  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def tables(made):
         groups = [group for group in made.groups if group.axis == axis]
         found.append(
             {
-                "title": _capital(AXES[axis]),
+                "title": _capital(AXES[axis]) + (", years" if axis == "age" else ""),
                 "unknown": n - sum(group.n for group in groups),
                 "rows": [_row(group) for group in groups],
             }
