@@ -34,9 +34,9 @@ from dermssl.settings import (
     Pretrain,
 )
 
-__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid", "Pretrain"]
-__all__ += ["add_flags", "add_section", "as_flags", "as_tables", "build", "config_hash"]
-__all__ += ["from_flags", "read_toml", "section"]
+__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
+__all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
+__all__ += ["config_hash", "from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to dermssl.quickstart alone.

@@ -197,6 +197,5 @@ class Evaluate:
 
 SECTIONS = {
     "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
-    "checkpoint": Checkpoint,
-    "evaluate": Evaluate,
+    "checkpoint": Checkpoint, "evaluate": Evaluate,
 }  # fmt: skip

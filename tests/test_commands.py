@@ -10,6 +10,7 @@ import tiny
 from PIL import Image
 
 from dermssl import finetune, predict, pretrain, runs
+from dermssl.evaluation import predictions, temperature
 
 HELPED = ("pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart")
 
@@ -64,6 +65,10 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
     guess = test[columns].idxmax(axis=1).str.removeprefix("p_fine_")
     assert stats["scores"]["test"]["fine_accuracy"] == pytest.approx((guess == test["fine"]).mean())
     assert status["data_hash"] == runs.read_json(pretrained / "status.json")["data_hash"]
+    found = predictions.read(finetuned)
+    fitted = temperature.fit(found.table, found.taxonomy, "hierarchical")
+    assert temperature.read(finetuned) == fitted
+    assert fitted.fine.n == (table["split"] == "validation").sum()
 
 
 def test_fine_tuning_starts_from_the_pretrained_weights(photos, pretrained, tmp_path):

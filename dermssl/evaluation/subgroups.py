@@ -20,6 +20,8 @@ from dermssl.evaluation.statistics import wilson
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
 FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
+MANY = 25  # values of an axis; beyond, the small groups are taken together
+REST = "(small groups)"
 BALANCED, SENSITIVITY, SPECIFICITY = "balanced_accuracy", "sensitivity", "specificity"
 METRICS = (BALANCED, SENSITIVITY, SPECIFICITY)
 
@@ -124,6 +126,9 @@ def _places(rows, y, starts):
     places = []
     for axis in AXES:
         found = np.where(y >= 0, values(rows, axis, starts), "")
+        counts = pd.Series(found[found != ""]).value_counts()
+        if len(counts) > MANY:
+            found = np.where(np.isin(found, counts.index[counts < FEW]), REST, found)
         names = set(found) - {""}
         order = (
             list(age_bands([starts[0] - 1, *starts], starts)) if axis == "age" else sorted(names)

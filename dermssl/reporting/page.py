@@ -32,7 +32,7 @@ def context(numbers):
         "basis": f"Scored on {sentences.photos(counts, compared.split)}",
         "differences": rows,
         "tested": len(rows) * len(scores.HEADLINE),
-        "tests": test_rows(numbers),
+        "tests": paired_rows(numbers),
         "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
         "enough": sentences.ENOUGH_RECORDS,
         "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
@@ -143,7 +143,7 @@ def difference_rows(numbers):
     ]
 
 
-def test_rows(numbers):
+def paired_rows(numbers):
     """Rows of the table of paired tests: one a pair that shares a seed."""
     rows = []
     for pair in numbers.pairs:

@@ -157,6 +157,16 @@ def test_age_is_ordered_by_years():
     assert [group.value for group in groups] == ["<10", "10-99", "100+"]
 
 
+def test_an_axis_of_free_text_has_its_small_groups_taken_together():
+    table = fake_runs.records(n=400)
+    table["site"] = [f"site {k}" if k % 2 else "back" for k in range(400)]
+    full = predictions.table(table, fake_runs.simulate(table, 1.0), None, HAM)
+    arrays = predictions.arrays_of(full, HAM)
+    rows = full[full["split"] == "test"]
+    groups = subgroups.score(rows, arrays, HAM, None, None, n_resamples=20)
+    assert [(group.value, group.n) for group in groups] == [("(small groups)", 100), ("back", 100)]
+
+
 def test_one_gap_alone_has_an_interval_like_the_bootstrap_s():
     rng = np.random.default_rng(0)
     draws = rng.normal(0.2, 0.05, size=4000)
