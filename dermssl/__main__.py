@@ -10,6 +10,7 @@ COMMANDS = {
     "grid": "transfer-learning grid: models x unfrozen layers x augmentations",
     "evaluate": "metrics with intervals and figures of one run",
     "model_comparison": "compare runs and report",
+    "stress_test": "score a run under artefacts and without the lesion",
     "predict": "probabilities for new photos",
 }
 

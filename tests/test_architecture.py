@@ -13,7 +13,7 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 COMMANDS = (
     "check_data", "evaluate", "export", "finetune", "grid", "model_comparison", "predict",
-    "pretrain", "quickstart",
+    "pretrain", "quickstart", "stress_test",
 )  # fmt: skip
 MAX_LINES = 300
 

@@ -1,17 +1,18 @@
 """The conditions of the stress test: one photo with an artefact, without its lesion, and so on."""
 
 import functools
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
 
-from dermssl.data import artefacts, augment, erase, pipeline
+from dermssl.data import artefacts, augment, erase
 
 CLEAN = "clean"
-# What is left of the photo, and whether a score above chance there is a warning.
 ERASED, BACKGROUND, LESION = "lesion_erased", "background_only", "lesion_only"
 TITLES = {
-    CLEAN: "as it is",
+    CLEAN: "clean",
     ERASED: "lesion erased",
     BACKGROUND: "lesion's box erased",
     LESION: "lesion only",
@@ -74,33 +75,35 @@ def view(name, photo, hole, size, seed=0, record=0, strength=1.0):
 
 
 def batches(photos, hole, records, size, batch_size, seed=0, strength=1.0):
-    """Every photo under every condition, each decoded once.
+    """Every photo under every condition, each decoded once; threads make a batch ahead.
 
     Args:
         photos: `pipeline.Photos`.
         hole: from `holes`.
         records: int (n,), the number that keys each photo's randomness.
         size, batch_size, seed: int.
-        strength: float, of the artefacts.
+        strength: float in [0, 1], of the artefacts.
 
-    Returns:
-        `tf.data.Dataset` of uint8 (conditions, b, size, size, 3), in the order of `names()`.
+    Yields:
+        uint8 (conditions, b, size, size, 3), in the order of `names()`.
     """
     wanted = names()
 
-    def batch(step):
-        rows = range(step * batch_size, min((step + 1) * batch_size, len(photos)))
-        made = np.empty((len(wanted), len(rows), size, size, 3), np.uint8)
-        for place, row in enumerate(rows):
-            photo, where = erase.square(photos[row]), hole(row)
-            for k, name in enumerate(wanted):
-                record = int(records[row])
-                made[k, place] = view(name, photo, where, size, seed, record, strength)
-        return made
+    def made(row):
+        photo, where = erase.square(photos[row]), hole(row)
+        record = int(records[row])
+        return [view(name, photo, where, size, seed, record, strength) for name in wanted]
 
-    def load(step):
-        pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)
-        return tf.ensure_shape(pixels, (len(wanted), None, size, size, 3))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = deque()
+        for start in range(0, len(photos), batch_size):
+            rows = range(start, min(start + batch_size, len(photos)))
+            ahead.append([pool.submit(made, row) for row in rows])
+            if len(ahead) > 1:
+                yield _gathered(ahead.popleft())
+        while ahead:
+            yield _gathered(ahead.popleft())
 
-    steps = tf.data.Dataset.range(pipeline.steps_per_epoch(len(photos), batch_size))
-    return steps.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
+
+def _gathered(futures):
+    return np.stack([future.result() for future in futures], axis=1)

@@ -16,7 +16,7 @@ from dermssl.errors import UserError
 # pixels on average, and over 95% in half of the photos; it takes half of the square.
 DISC = 0.4
 # The rim of a lesion is drawn tightly in most masks; this share of the side is erased with it.
-MARGIN = 0.04
+MARGIN = 0.06
 # Mean colour of 101 of HAM10000's photos (every 80th) outside their masks, RGB.
 SKIN = (202, 151, 157)
 SUFFIXES = ("_segmentation.png", ".png", "_mask.png")

@@ -1,0 +1,61 @@
+"""What the stress test shows of a photo."""
+
+import numpy as np
+import pytest
+
+from dermssl import config as configs
+from dermssl.data import artefacts, augment, conditions, erase, pipeline
+from dermssl.data.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def some(photos):
+    files = prepare(configs.Data(path=str(photos))).files[:5]
+    return pipeline.Photos(files, 32)
+
+
+def test_every_artefact_is_a_condition():
+    names = conditions.names()
+    assert names[0] == conditions.CLEAN
+    assert set(artefacts.ARTEFACTS) < set(names)
+    assert len(set(names)) == len(names) == len(artefacts.ARTEFACTS) + 4
+    assert conditions.title("gel_bubbles") == "gel bubbles"
+
+
+def test_batches_hold_every_view_whatever_their_size(some):
+    hole = conditions.holes([None] * 5, some)
+    records = np.array([4, 7, 1, 0, 9])
+    whole = np.concatenate(list(conditions.batches(some, hole, records, 32, 2, seed=3)), axis=1)
+    assert whole.shape == (len(conditions.names()), 5, 32, 32, 3)
+    assert whole.dtype == np.uint8
+    one = np.concatenate(list(conditions.batches(some, hole, records, 32, 5, seed=3)), axis=1)
+    np.testing.assert_array_equal(whole, one)
+    for k, name in enumerate(conditions.names()):
+        photo = erase.square(some[2])
+        expected = conditions.view(name, photo, hole(2), 32, seed=3, record=1)
+        np.testing.assert_array_equal(whole[k, 2], expected)
+        if name != conditions.CLEAN:
+            assert (whole[k] != whole[0]).any(), name
+
+
+def test_clean_is_what_prediction_sees(some):
+    hole = conditions.holes([None] * 5, some)
+    found = next(iter(conditions.batches(some, hole, range(5), 32, 5)))[0]
+    for k in range(5):
+        np.testing.assert_array_equal(found[k], augment.plain(some[k], 32))
+
+
+def test_an_artefact_is_another_one_on_each_record(some):
+    photo, hole = erase.square(some[0]), erase.disc(some[0].shape[0])
+    views = [conditions.view("patch", photo, hole, 32, record=k) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(views[0], views[1])
+    assert (views[0] != views[2]).any()
+
+
+def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
+    from dermssl.errors import UserError
+
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
+    with pytest.raises(UserError, match=r"bad\.jpg"):
+        list(conditions.batches(bad, conditions.holes([None], bad), [0], 32, 5))
