@@ -9,7 +9,6 @@ from dermssl.reporting import sentences
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
 GAINED = 0.02  # share of the records from which on it is told where predictions went
-DIFFERENT = 0.02  # in a probability; rounding, or half precision, gives less
 MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are told of
 
 
@@ -178,9 +177,4 @@ def notes(made, y, taxonomy, unit):
         said.append(
             f"Only {groups}: intervals from fewer than {sentences.ENOUGH_GROUPS} are too narrow."
         )
-    if made["agreement"] > DIFFERENT:
-        said.append(
-            f"The clean photos' probabilities differ by up to {made['agreement']:.2f} from those "
-            "in predictions.csv: photos, weights or versions aren't those of the run."
-        )
-    return said
+    return said + sentences.changed(made["agreement"])
