@@ -156,7 +156,8 @@ def _draw(folder, made):
     for name, points in made["planes"].items():
         for column in made["columns"]:
             file = f"{name}_{column}.png"
-            title = f"{TITLES[name]} by {column.replace('_', ' ')}, {made['path'].name}"
+            by = f"{column} class" if column in ("fine", "coarse") else column.replace("_", " ")
+            title = f"{TITLES[name]} by {by}, {made['path'].name}"
             what = f"perplexity {made['perplexity']:.3g}" if name == "tsne" else "cosine"
             subtitle = f"{len(points):,} photos, {what}, seed {made['seed']}"
             figures_plane.plane(folder / file, points, made["index"][column], title, subtitle)

@@ -17,6 +17,7 @@ from dermssl.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 FOLDERS = {True: "explained_photos", False: "explanations"}
+FEW_CELLS = 4  # a side
 MOST = 60  # photos at once; a sheet of more can't be read
 TITLES = {
     "hits": "Surest hits",
@@ -188,9 +189,14 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
             )  # fmt: skip
     results.write_rows(folder / "explanations.csv", rows)
     notes = []
+    if min(cells) < FEW_CELLS:
+        notes.append(
+            f"The map has {cells[0]} x {cells[1]} cells, too few to tell places apart; "
+            "a run with a larger --image-size has more."
+        )
     if kept is not None:
         p = np.stack([each.p_fine for each in found])
-        notes = sentences.changed(float(np.abs(p - kept).max()))
+        notes += sentences.changed(float(np.abs(p - kept).max()))
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a")
     status |= runs.finished(path)
     model = ARMS.get(status["arm"], status["arm"])

@@ -45,7 +45,8 @@ def test_report_says_what_a_map_does_not_prove(explained):
     assert "what it does not prove" in text
     assert "2 x 2 cells" in text  # 32 px through four strides of two
     assert "Adebayo" in text
-    assert "Note" not in text  # the probabilities are the run's own
+    assert "too few to tell places apart" in text
+    assert "aren't those of the run" not in text  # the probabilities are the run's own
     html = (explained / "report.html").read_text()
     assert html.count("data:image") == len(list(explained.glob("*.png")))
 

@@ -10,6 +10,7 @@ from dermssl.reporting import figures
 MOST = 10  # values with a colour of their own; the rest is "other"
 MARKERS = "osD^v"
 UNKNOWN, OTHER = "not known", "other"
+GREYS = {OTHER: "#8A94A1", UNKNOWN: "#D5DAE0"}
 
 
 def plane(path, points, values, title, subtitle):
@@ -54,12 +55,13 @@ def kinds(values):
 def _names(axes, points, values, size):
     named, order = kinds(values)
     for k, name in reversed(list(enumerate(order))):  # rare ones are drawn last, on top
-        rest = name in (OTHER, UNKNOWN)
+        rest = name in GREYS
         where = (named == name).to_numpy()
         axes.scatter(
             *points[where].T, s=size, linewidth=0, alpha=0.75,
-            color="#B8C0CA" if rest else figures.PALETTE[k % len(figures.PALETTE)],
-            marker=MARKERS[k // len(figures.PALETTE) % len(MARKERS)], zorder=1 if rest else 2 + k,
+            color=GREYS.get(name) or figures.PALETTE[k % len(figures.PALETTE)],
+            marker="o" if rest else MARKERS[k // len(figures.PALETTE) % len(MARKERS)],
+            zorder=1 if rest else 2 + k,
             label=f"{textwrap.shorten(name, 28)} ({where.sum():,})",
         )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
@@ -73,9 +75,11 @@ def _names(axes, points, values, size):
 
 def _numbers(figure, axes, points, values, size):
     known = values.notna().to_numpy()
-    axes.scatter(*points[~known].T, s=size, linewidth=0, color="#D5DAE0")
+    axes.scatter(*points[~known].T, s=size, linewidth=0, color=GREYS[UNKNOWN])
     drawn = axes.scatter(
         *points[known].T, c=values[known], s=size, linewidth=0, alpha=0.8, cmap="viridis"
     )
     bar = figure.colorbar(drawn, ax=axes, fraction=0.03, shrink=0.7)
     bar.outline.set_visible(False)
+    if not known.all():
+        bar.set_label(f"light grey: {UNKNOWN} ({(~known).sum():,})", fontsize=9, color=figures.INK)
