@@ -240,6 +240,7 @@ def parser():
     made.add_argument("--seed", type=int, default=0, help="of the sanity check (default: 0)")
     made.add_argument("--output", metavar="FOLDER", help="(default: in the run's folder)")
     made.add_argument("--debug", action="store_true", help="show tracebacks")
+    made.parse_args = made.parse_intermixed_args  # photos may also follow an option
     return made
 
 

@@ -68,7 +68,7 @@ def test_new_photos(finetuned, photos, tmp_path, capsys):
     for k in range(2):
         shutil.copy(photos / "images" / f"SYN_00000{k}.jpg", some / f"{k}.jpg")
     output = tmp_path / "out"
-    assert tiny.call(explain, finetuned, some, some / "1.jpg", "--output", output) == 0
+    assert tiny.call(explain, finetuned, "--output", output, some, some / "1.jpg") == 0
     assert str(output) in capsys.readouterr().out
     table = pd.read_csv(output / "explanations.csv", keep_default_na=False)
     assert table["path"].tolist() == [str(some / "0.jpg"), str(some / "1.jpg")]
