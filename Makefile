@@ -4,6 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Two processes: graphs are traced by one core each. Tests of one file mostly share fixtures.
+PYTEST := -m pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-fast lint format install clean
@@ -12,10 +14,10 @@ demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on tw
 	$(RUN) -m dermssl.quickstart
 
 test: $(INSTALLED)  ## every test, the slow ones too
-	$(RUN) -m pytest
+	$(RUN) $(PYTEST)
 
 test-fast: $(INSTALLED)  ## without the real backbones
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) $(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -34,21 +34,18 @@ def run(config, overwrite=False, dataset=None):
         UserError: bad input, before any training.
         RunFailed: some cells failed; their rows say why.
     """
-    from dermssl.data import index, splits
+    from dermssl.data import index
     from dermssl.data.selection import joined
     from dermssl.models import weights
     from dermssl.reporting import grid_report, grid_rows
-    from dermssl.training import grid_plan
+    from dermssl.training import grid_plan, pools
 
     grid = config["grid"]
     plans = grid_plan.plan_models(grid)
     folds = _data(config, dataset)
     for plan in plans:
-        if plan.pretrained:
-            pool = index.read_csv(plan.pretrained / "pool.csv")
-            for fold in folds:
-                held = fold.index[fold.index["split"] == index.TEST]
-                splits.check_overlap(pool, held)
+        for fold in folds:
+            pools.check(plan.pretrained, fold)
     identity = index.data_hash(folds[0].with_index(joined(folds)))
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT

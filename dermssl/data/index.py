@@ -81,8 +81,8 @@ def label_arrays(index, taxonomy):
     Returns:
         Two int64 arrays (n,): fine and coarse; -1 where a label is unknown.
     """
-    fine = pd.Categorical(index["fine"], categories=taxonomy.fine).codes.astype(np.int64)
-    coarse = pd.Categorical(index["coarse"], categories=taxonomy.coarse).codes.astype(np.int64)
+    fine = pd.Index(taxonomy.fine).get_indexer(index["fine"]).astype(np.int64)
+    coarse = pd.Index(taxonomy.coarse).get_indexer(index["coarse"]).astype(np.int64)
     return fine, coarse
 
 
