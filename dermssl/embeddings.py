@@ -50,7 +50,7 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import located, pipeline
+    from dermssl.data import located
     from dermssl.data.index import group_ids
     from dermssl.evaluation import layouts
     from dermssl.reporting import report
@@ -65,7 +65,7 @@ def run(
     dataset = located.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
     columns = _columns(dataset.index, colour_by)
     model, size = embedded.backbone(path), status["config"]["backbone"]["image_size"]
-    photos = pipeline.Photos(dataset.files, size, cache_mb=0)
+    photos = located.photos(dataset, status["config"]["data"], size)
     with progress.counted("Embeddings", len(rows)) as done:
         h, thumbnails = embedded.embed(model, photos, size, batch_size, done)
     h = layouts.unit(h)

@@ -59,7 +59,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     """
     import numpy as np
 
-    from dermssl.data import augment, pipeline
+    from dermssl.data import augment, located
     from dermssl.models import grad_cam, weights
     from dermssl.reporting import figures_explain, report
     from dermssl.training import explained, tensorboard
@@ -69,15 +69,13 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
             raise UserError(f"--{name} is {value}; it must be at least 1")
     path = Path(path)
     config = runs.finished(path, command="finetune")["config"]
-    groups, files, index, kept = (
-        _given(photos) if photos else _chosen(path, config, data, split, count)
-    )
+    groups, dataset, kept = _given(photos) if photos else _chosen(path, config, data, split, count)
     model, taxonomy = weights.load_classifier(path)
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.folder_for(output or path / FOLDERS[bool(photos)])
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    seen = pipeline.Photos(files, size, cache_mb=256)
-    found = explained.explain(model, taxonomy, head, seen, index, size, batch_size)
+    seen = located.photos(dataset, config["data"], size, cache_mb=256)
+    found = explained.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
     images = np.stack([augment.plain(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
     alike = explained.sanity(model, images, predicted, seed)
@@ -90,17 +88,17 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     _write(
         folder, path, groups, found, alike, taxonomy, cells, kept,
         command=_command(path, photos, data, split, count, seed, output),
-        source=_source(path, split, photos, files), log=log,
+        source=_source(path, split, photos), log=log,
     )  # fmt: skip
     return folder
 
 
 def _given(photos):
-    """Groups, files, a record table without labels, and no kept probabilities."""
+    """Groups, a `Dataset` without labels, and no kept probabilities."""
     import pandas as pd
 
     from dermssl.data import decode, readers
-    from dermssl.data.index import COLUMNS
+    from dermssl.data.index import COLUMNS, Dataset
 
     files = list(dict.fromkeys(file for one in photos for file in readers.image_files(one)))
     if len(files) > MOST:
@@ -109,7 +107,8 @@ def _given(photos):
     if bad:
         raise UserError(bad[0][1])
     index = pd.DataFrame("", index=range(len(files)), columns=list(COLUMNS)).assign(path=files)
-    return {"photos": range(len(files))}, files, index, None
+    # Their own paths win over the root; masks are looked for beside the first.
+    return {"photos": range(len(files))}, Dataset(Path(files[0]).parent, index, None), None
 
 
 def _chosen(path, config, data, split, count):
@@ -128,7 +127,7 @@ def _chosen(path, config, data, split, count):
     table = found.table[found.table["split"] == split].iloc[rows]
     dataset = located.dataset(table, found.taxonomy, config["data"], data)
     groups = {name: np.searchsorted(rows, each) for name, each in chosen.items()}
-    return groups, dataset.files, dataset.index, arrays.p_fine[rows]
+    return groups, dataset, arrays.p_fine[rows]
 
 
 def _pictures(groups, found):
@@ -147,9 +146,9 @@ def _pictures(groups, found):
     return pictures
 
 
-def _source(path, split, photos, files):
+def _source(path, split, photos):
     if photos:
-        return f"{len(files)} given on the command line"
+        return "those given on the command line"
     return f"the {split} records of {path / 'predictions.csv'}"
 
 

@@ -47,7 +47,7 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import conditions, erase, located, pipeline
+    from dermssl.data import conditions, erase, located
     from dermssl.data.index import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
     from dermssl.models import weights
@@ -66,14 +66,14 @@ def run(
     dataset = located.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
-    mask_files = erase.mask_files(masks or dataset.root / "masks", dataset.index["path"])
+    mask_files = erase.mask_files(masks or dataset.root / located.MASKS, dataset.index["path"])
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.folder_for(output or path / FOLDER)
 
     model, taxonomy = weights.load_classifier(path)
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    photos = pipeline.Photos(dataset.files, size, cache_mb=64)
+    photos = located.photos(dataset, config["data"], size, cache_mb=64)
     hole = conditions.holes(mask_files, photos)
     with progress.counted("Stress test", len(rows)) as done:
         p = stress.predict(

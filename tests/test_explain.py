@@ -10,19 +10,24 @@ from matplotlib import colormaps
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dermssl import explain, finetune
+from dermssl import config as configs
+from dermssl import explain
+from dermssl import taxonomy as taxonomies
+from dermssl.models import backbones, classifier, weights
 from dermssl.reporting import figures_explain
+
+HAM = taxonomies.load("ham10000")
 
 
 @pytest.fixture(scope="module")
-def explained(finetuned):
-    assert tiny.call(explain, finetuned, "--count", 2) == 0
-    return finetuned / "explanations"
+def explained(own_run):
+    assert tiny.call(explain, own_run, "--count", 2) == 0
+    return own_run / "explanations"
 
 
-def test_sheets_and_table(explained, finetuned):
+def test_sheets_and_table(explained, own_run):
     table = pd.read_csv(explained / "explanations.csv")
-    kept = pd.read_csv(finetuned / "predictions.csv").set_index("path")
+    kept = pd.read_csv(own_run / "predictions.csv").set_index("path")
     for group, part in table.groupby("group"):
         width, height = Image.open(explained / f"{group}.png").size
         assert height > width * len(part) / 10
@@ -51,8 +56,8 @@ def test_report_says_what_a_map_does_not_prove(explained):
     assert html.count("data:image") == len(list(explained.glob("*.png")))
 
 
-def test_tensorboard_shows_every_photo(explained, finetuned):
-    events = EventAccumulator(str(finetuned / "tensorboard" / "explain"))
+def test_tensorboard_shows_every_photo(explained, own_run):
+    events = EventAccumulator(str(own_run / "tensorboard" / "explain"))
     events.Reload()
     table = pd.read_csv(explained / "explanations.csv")
     tags = events.Tags()["tensors"]
@@ -62,19 +67,19 @@ def test_tensorboard_shows_every_photo(explained, finetuned):
     assert width > 2 * height  # photo, fine map, coarse map
 
 
-def test_new_photos(finetuned, photos, tmp_path, capsys):
+def test_new_photos(own_run, photos, tmp_path, capsys):
     some = tmp_path / "some"
     some.mkdir()
     for k in range(2):
         shutil.copy(photos / "images" / f"SYN_00000{k}.jpg", some / f"{k}.jpg")
     output = tmp_path / "out"
-    assert tiny.call(explain, finetuned, "--output", output, some, some / "1.jpg") == 0
+    assert tiny.call(explain, own_run, "--output", output, some, some / "1.jpg") == 0
     assert str(output) in capsys.readouterr().out
     table = pd.read_csv(output / "explanations.csv", keep_default_na=False)
     assert table["path"].tolist() == [str(some / "0.jpg"), str(some / "1.jpg")]
     assert set(table["fine"]) == {""}
     assert list((output / "tensorboard" / "explain_photos").glob("events*"))
-    assert not (finetuned / "explained_photos").exists()
+    assert not (own_run / "explained_photos").exists()
 
 
 def test_the_overlay_by_hand():
@@ -88,15 +93,15 @@ def test_the_overlay_by_hand():
     np.testing.assert_array_equal(found[3, 3], one[3, 3])
 
 
-def test_an_mlp_has_no_map(photos, tmp_path, capsys):
-    config = tiny.finetuning(photos, tmp_path / "run", name="mlp", unfrozen_epochs=0)
-    run = finetune.run(config)
-    capsys.readouterr()
-    assert tiny.call(explain, run) == 2
+def test_an_mlp_has_no_map(own_run, tmp_path, monkeypatch, capsys):
+    mlp = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    model = classifier.build(mlp, HAM)
+    monkeypatch.setattr(weights, "load_classifier", lambda path: (model, HAM))
+    assert tiny.call(explain, own_run, "--output", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "no spatial map" in error
     assert error.count("\n") == 1
-    assert not (run / "explanations").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -110,10 +115,10 @@ def test_an_mlp_has_no_map(photos, tmp_path, capsys):
         (["PRETRAINED"], "a run of dermssl.pretrain, not of dermssl.finetune"),
     ],
 )
-def test_bad_input_is_one_line(finetuned, pretrained, photos, tmp_path, capsys, argv, said):
+def test_bad_input_is_one_line(own_run, pretrained, photos, tmp_path, capsys, argv, said):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "bad.jpg").write_bytes(b"no image")
-    names = {"RUN": finetuned, "PRETRAINED": pretrained, "PHOTOS": photos / "images"}
+    names = {"RUN": own_run, "PRETRAINED": pretrained, "PHOTOS": photos / "images"}
     names["BAD"] = tmp_path / "bad"
     assert tiny.call(explain, *[names.get(word, word) for word in argv]) == 2
     error = capsys.readouterr().err

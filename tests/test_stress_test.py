@@ -124,10 +124,10 @@ def test_without_masks_a_disc_is_erased_and_said(planted, tmp_path, monkeypatch)
     assert "--max-photos 30" in found["command"]
 
 
-def test_a_real_run(finetuned, photos, capsys, monkeypatch):
+def test_a_real_run(own_run, capsys, monkeypatch):
     fake_runs.no_pictures(monkeypatch)
-    assert tiny.call(stress_test, finetuned, "--n-resamples", 30, "--max-photos", 20) == 0
-    out = finetuned / "stress_test"
+    assert tiny.call(stress_test, own_run, "--n-resamples", 30, "--max-photos", 20) == 0
+    out = own_run / "stress_test"
     shown = capsys.readouterr().out
     assert "20 test photos, chance" in shown
     table = pd.read_csv(out / "stress.csv", keep_default_na=False)
@@ -137,7 +137,6 @@ def test_a_real_run(finetuned, photos, capsys, monkeypatch):
     # What the run predicted itself is what the clean photos give now.
     assert json.loads((out / "stress.json").read_text())["agreement"] < 1e-5
     assert "only photos from there can tell" in (out / "report.md").read_text()
-    shutil.rmtree(out)
 
 
 @pytest.mark.parametrize(

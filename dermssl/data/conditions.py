@@ -11,6 +11,7 @@ from dermssl.data import artefacts, augment, erase
 
 CLEAN = "clean"
 ERASED, BACKGROUND, LESION = "lesion_erased", "background_only", "lesion_only"
+CROP = "lesion_crop"  # the step of preprocessing that changes where a lesion is
 TITLES = {
     CLEAN: "clean",
     ERASED: "lesion erased",
@@ -45,9 +46,18 @@ def holes(files, photos):
         photo = photos[number]
         if files[number] is None:
             return erase.disc(min(photo.shape[:2]))
-        return erase.square(erase.read_mask(files[number], photo.shape[:2]))
+        crop = _crop(files[number]) if CROP in getattr(photos, "steps", ()) else None
+        return erase.square(erase.read_mask(files[number], photo.shape[:2], crop))
 
     return hole
+
+
+def _crop(file):
+    """What a run that crops its photos to the lesion cuts away, as a function of the mask."""
+    from dermssl.data import masks
+
+    box = masks.box(str(file))
+    return None if box is None else lambda mask: masks.cropped(mask, box)
 
 
 def view(name, photo, hole, size, seed=0, record=0, strength=1.0):

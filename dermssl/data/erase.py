@@ -43,17 +43,19 @@ def mask_files(folder, paths):
     return found
 
 
-def read_mask(file, shape):
+def read_mask(file, shape, crop=None):
     """A lesion's mask at the size of its photo.
 
     Args:
         file: Path of a picture that is bright on the lesion.
         shape: (height, width) of the photo, which must be as wide for its height as the mask.
+        crop: function from the mask to the part of it that the photo shows; None for all.
 
     Returns:
         bool (height, width).
     """
     mask = decode(str(file))
+    mask = crop(mask) if crop else mask
     wide, wanted = mask.shape[1] / mask.shape[0], shape[1] / shape[0]
     if abs(wide / wanted - 1) > 0.03:
         raise UserError(

@@ -1,15 +1,14 @@
 """The photos that a run's tables name, found again on the disk."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 
-from dermssl.data import files
+from dermssl.data import erase, files, pipeline
 from dermssl.data.index import Dataset, make_index
 from dermssl.errors import UserError
 
-log = logging.getLogger("dermssl")
+MASKS = "masks"  # folder of lesion masks in a data folder
 
 
 def dataset(table, taxonomy, config, moved=None):
@@ -22,7 +21,7 @@ def dataset(table, taxonomy, config, moved=None):
         moved: the data folder now, if it isn't where the run found it.
 
     Returns:
-        `Dataset`, its rows in the order of the table; `index.attrs` is not used.
+        `Dataset`, its rows in the order of the table.
 
     Raises:
         UserError: the folder or a photo isn't there; a path leads out of the folder.
@@ -39,9 +38,7 @@ def dataset(table, taxonomy, config, moved=None):
     index = table[[name for name in make_index({"path": []}) if name in table]]
     index = index.reset_index(drop=True)
     second = _second(config)
-    there = np.array(
-        [_is_there(root, name, second) for name in index["path"]], dtype=bool
-    )  # one stat a photo
+    there = np.array([_is_there(root, name, second) for name in index["path"]], dtype=bool)
     if not there.all():
         gone = index["path"][~there]
         raise UserError(
@@ -63,6 +60,26 @@ def _is_there(root, name, second):
     real = Path(root, name).resolve()
     inside = files.is_inside(root, str(real)) or (second and files.is_inside(second, str(real)))
     return bool(inside) and real.is_file()
+
+
+def photos(dataset, config, size, cache_mb=0):
+    """The photos of a data set as the run saw them.
+
+    Args:
+        dataset: `Dataset`, from `dataset`.
+        config: dict, the run's [data] section. What it says under "preprocess" is done again.
+        size: int, side of the network's input.
+        cache_mb: int, memory to use, MiB.
+
+    Returns:
+        `pipeline.Photos`.
+    """
+    steps = config.get("preprocess") or []
+    if not steps:
+        return pipeline.Photos(dataset.files, size, cache_mb)
+    found = erase.mask_files(dataset.root / MASKS, dataset.index["path"])
+    masks = [str(file) if file else "" for file in found]
+    return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=masks)
 
 
 def spread(labels, count, seed=0):

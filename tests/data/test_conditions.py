@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dermssl import config as configs
 from dermssl.data import artefacts, augment, conditions, erase, pipeline
@@ -59,3 +60,18 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
         list(conditions.batches(bad, conditions.holes([None], bad), [0], 32, 5))
+
+
+def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
+    pytest.importorskip("dermssl.data.preprocess")
+    photo = np.full((120, 180, 3), 200, np.uint8)
+    photo[20:60, 110:150] = 40
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(np.uint8(255 * (photo[..., 0] < 100))).save(tmp_path / "a_segmentation.png")
+    mask = tmp_path / "a_segmentation.png"
+    options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
+    photos = pipeline.Photos([str(tmp_path / "a.png")], 24, 0, **options)
+    hole = conditions.holes([mask], photos)(0)
+    dark = erase.square(photos[0])[..., 0] < 120
+    assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
+    assert (hole == dark).mean() > 0.95
