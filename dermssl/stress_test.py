@@ -189,16 +189,11 @@ def _draw(folder, made, scores, photos, hole, rows, picked, y, taxonomy, size):
     shown = [(conditions.title(score.name), score) for score in scores]
     title = f"Stress test, {made['n']:,} {made['split']} photos"
     figures_stress.scores(folder / "stress.png", shown, made["chance"], title)
-    pictures = [
-        [
-            conditions.view(
-                name, erase.square(photos[k]), hole(k), size, made["seed"], int(rows[k]),
-                made["strength"],
-            )
-            for name in conditions.names()
-        ]
-        for k in picked
-    ]  # fmt: skip
+    pictures = []
+    for k in picked:
+        square, where = erase.square(photos[k]), hole(k, photos[k])
+        options = (size, made["seed"], int(rows[k]), made["strength"])
+        pictures.append([conditions.view(n, square, where, *options) for n in conditions.names()])
     figures_stress.conditions(
         folder / "conditions.png",
         pictures,

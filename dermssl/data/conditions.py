@@ -38,16 +38,19 @@ def holes(files, photos):
         photos: `pipeline.Photos`.
 
     Returns:
-        function of int: bool (side, side) of the photo's central square: the mask's part of
-        it, or a disc in the centre where the photo has no mask.
+        function of a photo's number and the photo: bool (side, side) of its central square, the
+        mask's part of it, or a disc in the centre where there is no mask or an empty one.
     """
+    cropped = CROP in getattr(photos, "steps", ())
 
-    def hole(number):
-        photo = photos[number]
-        if files[number] is None:
-            return erase.disc(min(photo.shape[:2]))
-        crop = _crop(files[number]) if CROP in getattr(photos, "steps", ()) else None
-        return erase.square(erase.read_mask(files[number], photo.shape[:2], crop))
+    def hole(number, photo):
+        file, shape = files[number], photo.shape[:2]
+        if file is not None:
+            mask = erase.read_mask(file, shape, _crop(file) if cropped else None)
+            mask = erase.square(mask)
+            if mask.any():
+                return mask
+        return erase.disc(min(shape))
 
     return hole
 
@@ -100,9 +103,9 @@ def batches(photos, hole, records, size, batch_size, seed=0, strength=1.0):
     wanted = names()
 
     def made(row):
-        photo, where = erase.square(photos[row]), hole(row)
-        record = int(records[row])
-        return [view(name, photo, where, size, seed, record, strength) for name in wanted]
+        photo, record = photos[row], int(records[row])
+        square, where = erase.square(photo), hole(row, photo)
+        return [view(name, square, where, size, seed, record, strength) for name in wanted]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = deque()

@@ -33,7 +33,7 @@ def test_batches_hold_every_view_whatever_their_size(some):
     np.testing.assert_array_equal(whole, one)
     for k, name in enumerate(conditions.names()):
         photo = erase.square(some[2])
-        expected = conditions.view(name, photo, hole(2), 32, seed=3, record=1)
+        expected = conditions.view(name, photo, hole(2, some[2]), 32, seed=3, record=1)
         np.testing.assert_array_equal(whole[k, 2], expected)
         if name != conditions.CLEAN:
             assert (whole[k] != whole[0]).any(), name
@@ -51,6 +51,18 @@ def test_an_artefact_is_another_one_on_each_record(some):
     views = [conditions.view("patch", photo, hole, 32, record=k) for k in (0, 0, 1)]
     np.testing.assert_array_equal(views[0], views[1])
     assert (views[0] != views[2]).any()
+
+
+def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
+    photo = np.full((40, 60, 3), 200, np.uint8)
+    mask = np.zeros((80, 120), np.uint8)
+    Image.fromarray(mask).save(tmp_path / "empty.png")
+    mask[:40] = 255
+    Image.fromarray(mask).save(tmp_path / "half.png")
+    hole = conditions.holes([tmp_path / "half.png", tmp_path / "empty.png", None], [photo] * 3)
+    np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
+    np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
+    np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
 
 
 def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
@@ -71,7 +83,7 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     mask = tmp_path / "a_segmentation.png"
     options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
     photos = pipeline.Photos([str(tmp_path / "a.png")], 24, 0, **options)
-    hole = conditions.holes([mask], photos)(0)
+    hole = conditions.holes([mask], photos)(0, photos[0])
     dark = erase.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
     assert (hole == dark).mean() > 0.95
