@@ -8,7 +8,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 PYTEST := -m pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format install clean
+.PHONY: demo test test-fast soak lint format install clean
 
 demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on two cores
 	$(RUN) -m dermssl.quickstart
@@ -17,7 +17,10 @@ test: $(INSTALLED)  ## every test, the slow ones too
 	$(RUN) $(PYTEST)
 
 test-fast: $(INSTALLED)  ## without the real backbones
-	$(RUN) $(PYTEST) -m "not slow"
+	$(RUN) $(PYTEST) -m "not slow and not soak"
+
+soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
+	$(RUN) -m pytest -m soak tests/soak -s
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 import traceback
 
+from dermssl import stopping
 from dermssl.errors import RunFailed, UserError
 
 FAILED = 1
@@ -64,12 +66,16 @@ def run(parser, function, argv=None):
         argv: list of str; None takes the command line.
 
     Returns:
-        0; 2 for a `UserError`, 1 for a `RunFailed` or an error nobody foresaw, 130 for Ctrl-C.
+        0; 2 for a `UserError`, 1 for a `RunFailed` or an error nobody foresaw, 130 for Ctrl-C,
+        143 for SIGTERM.
     """
     args = parser.parse_args(argv)
     try:
         function(args)
         sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
+    except stopping.Stopped as stopped:
+        command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
+        return _say(f"{stopped}; go on with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -23,14 +23,16 @@ import typing
 from pathlib import Path
 
 from dermssl.errors import UserError
-from dermssl.settings import SECTIONS, Backbone, Data, Finetune, Grid, Pretrain
+from dermssl.settings import SECTIONS, Backbone, Checkpoint, Data, Finetune, Grid, Pretrain
 
-__all__ = ["SECTIONS", "Backbone", "Data", "Finetune", "Grid", "Pretrain", "add_flags"]
-__all__ += ["as_tables", "build", "config_hash", "from_flags", "read_toml"]
+__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Finetune", "Grid", "Pretrain"]
+__all__ += ["add_flags", "as_tables", "build", "config_hash", "from_flags", "read_toml"]
 
 
 # Sections of an experiment file that belong to dermssl.quickstart alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
+# What changes where a run lies or how often it is saved, but none of its numbers.
+NO_IDENTITY = ("output", "checkpoint")
 
 
 def _element_type(annotation):
@@ -158,11 +160,11 @@ def as_tables(config):
     return {
         key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
         for key, value in config.items()
-        if value is not None and key != "output"
+        if value is not None and key not in NO_IDENTITY
     }
 
 
 def config_hash(config):
-    """12 hex digits that change when any setting does; the output folder is not one."""
+    """12 hex digits that change when any setting does that has a part in the numbers."""
     text = json.dumps(as_tables(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

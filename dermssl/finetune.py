@@ -6,13 +6,11 @@ The backbone starts from a pretraining run, ImageNet, a weights file, or nothing
 Training stops by the validation split; the test split is only predicted, at the end.
 """
 
-from pathlib import Path
-
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
 
-SECTIONS = ("data", "backbone", "finetune")
+SECTIONS = ("data", "backbone", "finetune", "checkpoint")
 OUTPUT = "outputs/ssl_finetuned"
 
 
@@ -33,23 +31,18 @@ def run(config, arm=None, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    import keras
-
     from dermssl.data import index, splits
-    from dermssl.data.prepare import prepare
-    from dermssl.models import backbones, classifier, weights
-    from dermssl.training import phases, pools
+    from dermssl.models import classifier, weights
+    from dermssl.training import checkpoint, opening, phases
 
     settings, seed = config["finetune"], config["seed"]
-    start, pretrained = weights.resolve(config["backbone"])
-    backbones.check(start)
     phases.check(settings)
-    dataset = dataset or prepare(config["data"])
+    opened = opening.prepared("finetune", config, OUTPUT, dataset, overwrite)
+    dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
             f"--data {config['data'].path}: no photo has a label; fine-tuning needs some"
         )
-    pools.check(pretrained, dataset)
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
     train, validation = _rows(shown, index.TRAIN), _rows(shown, index.VALIDATION)
     if settings.batch_size > len(train):
@@ -57,35 +50,32 @@ def run(config, arm=None, dataset=None, overwrite=False):
             f"--batch-size {settings.batch_size} is larger than the {len(train)} labelled "
             "training photos; use a smaller batch or more labels"
         )
-    identity, origin = index.data_hash(dataset), weights.fingerprint(start)
-    output = config["output"] or OUTPUT
-    if not overwrite and runs.is_finished(output, "finetune", config, identity, origin):
-        return Path(output)
-    # What may refuse its input comes before the folder is made.
-    keras.utils.set_random_seed(seed)
-    backbones.use_precision(start)
+    if opened.is_finished():
+        return opened.output
     model = classifier.build(
-        backbones.build(start), dataset.taxonomy, settings.head, settings.dropout, seed
+        opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
     phases.check_depth(settings, model)
-    with runs.open_run(output, "finetune", config, identity, overwrite, origin) as made:
+    with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
-        arm = arm or weights.arm_of(config["backbone"], pretrained)
+        arm = arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
         history, manifests = phases.run_phases(
-            made, model, *labels, dataset.taxonomy, settings, seed, size, title
-        )
+            made, model, *labels, dataset.taxonomy, settings, seed, size, title,
+            config.get("checkpoint"),
+        )  # fmt: skip
         with runs.replacing(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
-        _write_stats(made, table, dataset.taxonomy, history, manifests, config, identity)
+        _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
+        checkpoint.clear(made)
     return made.path
 
 

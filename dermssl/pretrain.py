@@ -7,13 +7,12 @@ other photos of their lesions and patients, are kept out.
 """
 
 import math
-from pathlib import Path
 
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
 
-SECTIONS = ("data", "backbone", "pretrain")
+SECTIONS = ("data", "backbone", "pretrain", "checkpoint")
 OUTPUT = "outputs/ssl_simclr"
 SHOWN_PAIRS = 8
 
@@ -34,35 +33,25 @@ def run(config, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    import keras
-
     from dermssl.data import index, pipeline, splits
-    from dermssl.data.prepare import prepare
-    from dermssl.models import backbones, simclr, weights
-    from dermssl.training import pools
+    from dermssl.models import simclr, weights
+    from dermssl.training import checkpoint, opening, pools
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    start, pretrained = weights.resolve(config["backbone"])
-    backbones.check(start)
-    dataset = dataset or prepare(config["data"])
+    opened = opening.prepared("pretrain", config, OUTPUT, dataset, overwrite)
+    dataset = opened.dataset
     pool = dataset.subset(index.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != index.TRAIN])
-    pools.check(pretrained, dataset)
     if settings.batch_size > len(pool.index):
         raise UserError(
             f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "
             "training photos; use a smaller batch or more photos"
         )
-    identity, origin = index.data_hash(dataset), weights.fingerprint(start)
-    output = config["output"] or OUTPUT
-    if not overwrite and runs.is_finished(output, "pretrain", config, identity, origin):
-        return Path(output)
-    # What may refuse its input comes before the folder is made.
-    keras.utils.set_random_seed(config["seed"])
-    backbones.use_precision(start)
-    backbone = backbones.build(start)
+    if opened.is_finished():
+        return opened.output
+    backbone = opened.backbone()
     model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
-    with runs.open_run(output, "pretrain", config, identity, overwrite, origin) as made:
+    with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
         photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
@@ -74,7 +63,7 @@ def run(config, dataset=None, overwrite=False):
         runs.write_json(
             made / "ssl_stats.json",
             {
-                "backbone": start.name,
+                "backbone": opened.start.name,
                 "image_size": size,
                 "photos": len(photos),
                 "epochs": settings.epochs,
@@ -88,12 +77,13 @@ def run(config, dataset=None, overwrite=False):
                 "photos_per_second": len(photos) * len(history)
                 / sum(row["seconds"] for row in history),
                 "seed": config["seed"],
-                "data_hash": identity,
+                "data_hash": opened.data_hash,
                 "config_hash": configs.config_hash(config),
                 "versions": runs.versions(),
             },
         )  # fmt: skip
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
+        checkpoint.clear(made)
     return made.path
 
 
@@ -102,17 +92,19 @@ def _fit(made, model, photos, config):
     import keras
 
     from dermssl.data import augment, contact_sheet, pipeline
-    from dermssl.training import callbacks, phases, schedules
+    from dermssl.training import checkpoint, fitting, phases, schedules
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
     total = steps * settings.epochs
     policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
-    data = pipeline.two_views(photos, policy, seed, settings.batch_size, size, total)
 
-    first = next(iter(data)).numpy().astype("uint8")
+    def data(first, last):
+        return pipeline.two_views(photos, policy, seed, settings.batch_size, size, last, first)
+
+    shown = next(iter(data(0, 1))).numpy().astype("uint8")
     pairs = min(SHOWN_PAIRS, settings.batch_size)
-    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in first])
+    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
 
     warmup = min(round(settings.warmup * total), total - 1)
     rate = schedules.warmup_cosine(settings.learning_rate, total, warmup)
@@ -120,23 +112,10 @@ def _fit(made, model, photos, config):
     optimizer.exclude_from_weight_decay(var_names=phases.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
     rows = []
-    progress = callbacks.Progress(
-        "SimCLR pretraining", settings.epochs, steps, ("loss", "accuracy")
-    )
-    with progress:
-        model.fit(
-            data,
-            epochs=settings.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                callbacks.StopOnNaN(made),
-                progress,
-                callbacks.History(made, "pretrain", rows),
-                callbacks.scalars(made, "pretrain"),
-            ],
-        )
+    fitting.fit(
+        made, model, data, steps, settings.epochs, "pretrain", rows, "SimCLR pretraining",
+        ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made),
+    )  # fmt: skip
     return rows
 
 

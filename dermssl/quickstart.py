@@ -151,6 +151,7 @@ def plan(tables, output, splits):
     data = configs.build(configs.Data, tables.get("data", {}), "[data]")
     pretraining = configs.build(configs.Pretrain, tables.get("pretrain", {}), "[pretrain]")
     base = configs.build(configs.Finetune, tables.get("finetune", {}), "[finetune]")
+    every = configs.build(configs.Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
     experiment = {
         "seeds": [0, 1, 2],
         "labels": [base.labels_per_class],
@@ -167,7 +168,7 @@ def plan(tables, output, splits):
             folder = output / f"pretrain_{arm}"
             starts[arm] = dataclasses.replace(backbone, weights=str(folder))
             config = {"data": data, "backbone": backbone, "pretrain": pretraining}
-            config |= {"seed": 0, "output": str(folder)}
+            config |= {"checkpoint": every, "seed": 0, "output": str(folder)}
             # Two views, each forward and backward (about three forward passes).
             work = 6 * pretraining.epochs * splits.get("train", 0)
             jobs.append(Job(folder.name, f"SimCLR pretraining ({arm})", arm, config, work))
@@ -183,7 +184,7 @@ def plan(tables, output, splits):
             for arm, backbone in starts.items():
                 name = f"finetune_{arm}_{shown}_seed{seed}"
                 config = {"data": data, "backbone": backbone, "finetune": settings}
-                config |= {"seed": seed, "output": str(output / name)}
+                config |= {"checkpoint": every, "seed": seed, "output": str(output / name)}
                 title = f"fine-tuning {arm}, {shown.replace('_', ' ')}, seed {seed}"
                 jobs.append(Job(name, title, arm, config, work))
     return jobs

@@ -1,16 +1,14 @@
-"""A run's folder: its lock, its status, and files that are either whole or not there.
+"""A run's folder: its lock, its identity, and a status that tells the truth.
 
-Nothing else in the package writes into outputs/. Every file is written under a
-temporary name beside its place, fsynced, and renamed over it, so a kill at any
-moment leaves the old file or the new one, never half of one.
+Nothing else in the package writes into outputs/. Files are written by `dermssl.writing`,
+whole or not at all; its functions can be had from here.
 """
 
 import contextlib
 import fcntl
 import json
-import math
-import os
 import platform
+import shutil
 import time
 from importlib import metadata
 from pathlib import Path
@@ -18,93 +16,25 @@ from pathlib import Path
 import tomli_w
 
 from dermssl import config as configs
+from dermssl import stopping
 from dermssl.errors import RunFailed, UserError
+from dermssl.writing import (
+    as_written,
+    harmless,
+    replacing,
+    sweep,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+__all__ = ["Run", "as_written", "finished", "harmless", "is_finished", "open_run", "read_json"]
+__all__ += ["replacing", "versions", "write_csv", "write_json", "write_text"]
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
+CHECKPOINTS = "checkpoints"
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed over it."""
-    path = Path(path)
-    # The suffixes stay last: Keras and Pillow choose the format by them.
-    temporary = path.with_name(f".tmp{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder):
-    """A rename is durable only once its folder is on disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path, text):
-    """Write `text` (UTF-8) to `path`, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path, value):
-    """Write JSON; NaN and infinities become null, since JSON has no word for them."""
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def write_csv(path, table):
-    """Write a pandas table as CSV, whole or not at all, with `harmless` text."""
-    with replacing(path) as temporary:
-        harmless(table).to_csv(temporary, index=False)
-
-
-def harmless(table):
-    """A pandas table without text that a spreadsheet would run.
-
-    A cell that starts with =, +, -, @, tab or return is a formula to a spreadsheet;
-    it gets a leading apostrophe (OWASP, CSV injection). Numbers are left alone.
-    """
-    text = table.select_dtypes(exclude="number").columns
-    return table.assign(**{name: table[name].map(_harmless) for name in text}).rename(
-        columns=_harmless
-    )
-
-
-def _harmless(cell):
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + cell
-    return cell
-
-
-def as_written(cell):
-    """A cell of a CSV file as it was before `harmless`."""
-    if isinstance(cell, str) and cell.startswith("'") and _harmless(cell[1:]) == cell:
-        return cell[1:]
-    return cell
 
 
 def versions():
@@ -122,6 +52,7 @@ class Run:
     def __init__(self, path):
         self.path = Path(path)
         self.started = time.time()
+        self.stop = stopping.Watch()
 
     def __truediv__(self, name):
         return self.path / name
@@ -206,23 +137,33 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         else:
             # First of all: a kill must not leave new files under an old "FINISHED".
             (run / "status.json").unlink(missing_ok=True)
+            shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
             write_text(run / "config.toml", tomli_w.dumps(identity["config"]))
             details = {"config_hash": configs.config_hash(config), "versions": versions()}
             run.set_status(RUNNING, **identity, **details)
+        sweep(run.path)
         if before and before["status"] != FINISHED:
+            run.started -= before.get("seconds") or 0
             run.set_status(RUNNING, reason=None)
         try:
-            yield run
-        except KeyboardInterrupt:
-            run.set_status(KILLED, reason="interrupted")
+            with stopping.listening() as run.stop:
+                yield run
+        except KeyboardInterrupt as stopped:
+            _end(run, KILLED, str(stopped) or "interrupted")
             raise
         except RunFailed as error:
-            if run.status["status"] == RUNNING:
-                run.set_status(FAILED, reason=str(error))
+            _end(run, FAILED, str(error))
             raise
         except BaseException as error:
-            run.set_status(FAILED, reason=f"{type(error).__name__}: {error}")
+            _end(run, FAILED, f"{type(error).__name__}: {error}")
             raise
+
+
+def _end(run, state, reason):
+    """Say in status.json why a run ended early, unless it had ended in its own way before."""
+    with contextlib.suppress(RunFailed):  # a full disk must not hide the error itself
+        if run.status.get("status") == RUNNING:
+            run.set_status(state, reason=reason)
 
 
 def _refuse_difference(path, before, now):

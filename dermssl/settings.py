@@ -124,6 +124,19 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """How often a run is saved to go on from; no part of what it computes."""
+
+    seconds: int = setting(
+        300, "save after a step when this much time has passed; 0: after each",
+        flag="checkpoint-seconds", low=0,
+    )  # fmt: skip
+    steps: int = setting(
+        0, "save also every N steps; 0: by time alone", flag="checkpoint-steps", low=0
+    )
+
+
+@dataclass(frozen=True)
 class Grid:
     """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
 
@@ -163,4 +176,5 @@ class Grid:
 
 SECTIONS = {
     "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
+    "checkpoint": Checkpoint,
 }  # fmt: skip

@@ -1,6 +1,5 @@
 """Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
 
-import math
 from dataclasses import dataclass
 
 import keras
@@ -10,7 +9,7 @@ from dermssl.data import augment, pipeline
 from dermssl.errors import UserError, unknown_name
 from dermssl.losses import focal
 from dermssl.models import freezing
-from dermssl.training import callbacks, metrics, schedules
+from dermssl.training import callbacks, checkpoint, fitting, metrics, schedules
 
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
 NOT_DECAYED = ["bias", "gamma", "beta"]
@@ -111,19 +110,20 @@ def _per_record(per_class, labels):
     return np.where(labels >= 0, per_class[np.maximum(labels, 0)], 0.0)
 
 
-def run_phases(run, model, train, validation, taxonomy, config, seed, size, title):
-    """Train `model` through the phases of `config`.
+def run_phases(run, model, train, validation, taxonomy, config, seed, size, title, every=None):
+    """Train `model` through the phases of `config`, or through what is left of them.
 
     It ends with the weights of the best epoch of all phases, on the validation split.
 
     Args:
-        run: `runs.Run`, gets history.csv and tensorboard/.
+        run: `runs.Run`, gets history.csv, tensorboard/ and checkpoints/.
         model: classifier from `models.classifier.build`, with a layer named "backbone".
         train, validation: `Labels`.
         taxonomy: `Taxonomy`.
         config: `dermssl.config.Finetune`.
         seed, size: int.
         title: str, for the progress line.
+        every: `settings.Checkpoint`, how often to save; None for its defaults.
 
     Returns:
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
@@ -132,51 +132,32 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
     policy = augment.AUGMENTATIONS[config.augmentation]
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.plain(validation.photos, config.batch_size, size, validation.targets, equal)
-    rows, manifests, done = [], {}, 0
-    monitor, sign = MONITORS[config.select_by]
-    best, best_weights = -math.inf, model.get_weights()
-    for phase in plan(config):
+    saved = checkpoint.load(run)
+    at = saved.state["phase"] if saved else 0
+    rows, manifests, offset = [], {}, 0
+    # With few labels an unfrozen phase often ends worse than the frozen one before it.
+    # The best epoch of all phases is what counts, and what the next phase starts from.
+    best = callbacks.Best(*MONITORS[config.select_by], config.patience, model.get_weights())
+
+    def data(first, last):
+        return pipeline.labelled(
+            train.photos, train.records, train.targets, weights, policy, seed,
+            config.batch_size, size, steps=offset + last, start=offset + first,
+        )  # fmt: skip
+
+    for number, phase in enumerate(plan(config)):
         manifests[phase.name] = freezing.set_depth(
             model.get_layer("backbone"), phase.depth, batchnorm=config.batchnorm
         )
-        compile_phase(model, phase, steps, alpha, config, taxonomy)
-        last = done + phase.epochs * steps
-        data = pipeline.labelled(
-            train.photos, train.records, train.targets, weights, policy, seed,
-            config.batch_size, size, steps=last, start=done,
-        )  # fmt: skip
-        done = last
-        progress = callbacks.Progress(
-            f"{title}, {phase.name}", phase.epochs, steps, ("loss", "val_fine_balanced_accuracy")
-        )
-        stop_early = keras.callbacks.EarlyStopping(
-            monitor,
-            mode="max" if sign > 0 else "min",
-            patience=config.patience,
-            restore_best_weights=True,
-        )
-        with progress:
-            history = model.fit(
-                data,
-                epochs=phase.epochs,
-                steps_per_epoch=steps,
-                validation_data=held_out,
-                shuffle=False,
-                verbose=0,
-                callbacks=[
-                    callbacks.StopOnNaN(run),
-                    progress,
-                    callbacks.History(run, phase.name, rows),
-                    callbacks.scalars(run, phase.name),
-                    stop_early,
-                ],
-            )
-        # With few labels an unfrozen phase often ends worse than the frozen one before it.
-        # The best epoch of all phases is what counts, and what the next phase starts from.
-        phase_best = max(sign * value for value in history.history[monitor])
-        if phase_best > best:
-            best, best_weights = phase_best, model.get_weights()
-        model.set_weights(best_weights)
+        if number >= at:
+            compile_phase(model, phase, steps, alpha, config, taxonomy)
+            fitting.fit(
+                run, model, data, steps, phase.epochs, phase.name, rows, f"{title}, {phase.name}",
+                ("loss", "val_fine_balanced_accuracy"), every, saved if number == at else None,
+                offset, number, held_out, best,
+            )  # fmt: skip
+            model.set_weights(best.weights)
+        offset += phase.epochs * steps
     return rows, manifests
 
 

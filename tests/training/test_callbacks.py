@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from rich.console import Console
+from tensorboard.backend.event_processing import event_accumulator
 
 from dermssl import config as configs
 from dermssl import runs
@@ -80,11 +82,27 @@ def test_finite_losses_go_on(run):
     assert run.status["status"] == runs.RUNNING
 
 
-def test_scalars_of_an_earlier_attempt_are_gone(run):
-    for _ in range(2):
-        scalars = callbacks.scalars(run, "frozen")
-        model().fit(*DATA, verbose=0, callbacks=[scalars])
-        assert len(list((run / "tensorboard" / "frozen").rglob("events*"))) == 1
+def epoch_losses(folder):
+    """(epoch, loss) of every event in a TensorBoard folder."""
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    found = events.Tensors("epoch_loss")
+    return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in found]
+
+
+def test_each_epoch_is_once_in_tensorboard_also_after_a_kill(run):
+    rows = [{"phase": "frozen", "epoch": 1, "loss": 7.0, "val_loss": 8.0, "seconds": 1.0}]
+    for phase in ("frozen", "unfrozen", "unfrozen"):  # the last stands for a part epoch's rest
+        history = callbacks.History(run, phase, rows)
+        scalars = callbacks.Scalars(run, phase, rows)
+        epoch = {"frozen": 1}.get(phase, len(rows) - 2)
+        model().fit(*DATA, validation_data=DATA, initial_epoch=epoch, epochs=epoch + 1, verbose=0,
+                    callbacks=[history, scalars])  # fmt: skip
+    for phase in ("frozen", "unfrozen"):
+        wanted = [row for row in rows if row["phase"] == phase]
+        for side, name in (("train", "loss"), ("validation", "val_loss")):
+            found = epoch_losses(run / "tensorboard" / phase / side)
+            assert found == [(row["epoch"], float(np.float32(row[name]))) for row in wanted]
 
 
 def test_plain_progress_is_one_line_at_the_end(capsys):

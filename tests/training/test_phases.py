@@ -221,33 +221,24 @@ def test_a_phase_ends_with_its_best_epoch(train):
     ],
 )
 def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, first, second, kept):
-    class Fake:
-        """Stands for a model whose training gives these values on validation."""
+    def fake(run, model, data, steps, epochs, phase, rows, *rest):
+        """Stands for a phase that gives these values on validation, and these weights."""
+        best = rest[-1]
+        best.set_model(model)
+        best.begin_phase()
+        starts.append(model.get_weights()[0].flat[0])
+        for epoch, value in enumerate(values.pop(0)):
+            at = 10.0 * len(starts) + epoch
+            model.set_weights([np.full_like(weight, at) for weight in model.get_weights()])
+            best.on_epoch_end(epoch, {phases.MONITORS[select_by][0]: value})
 
-        def __init__(self):
-            self.weights, self.starts, self.left = "untrained", [], [first, second]
-
-        def fit(self, *args, **kwargs):
-            self.starts.append(self.weights)
-            values, self.left = self.left[0], self.left[1:]
-            self.weights = f"of phase {1 - len(self.left)}"
-            return type("History", (), {"history": {phases.MONITORS[select_by][0]: values}})
-
-        def get_weights(self):
-            return self.weights
-
-        def set_weights(self, weights):
-            self.weights = weights
-
-        def get_layer(self, name):
-            return None
-
-    monkeypatch.setattr(phases.freezing, "set_depth", lambda *args, **kwargs: None)
-    monkeypatch.setattr(phases, "compile_phase", lambda *args: None)
-    fake = Fake()
-    train(fake, select_by=select_by)
-    assert fake.starts == ["untrained", "of phase 0"]
-    assert fake.weights == f"of phase {kept}"
+    starts, values = [], [first, second]
+    chosen = max if select_by == "balanced_accuracy" else min
+    expected = [10.0 * (k + 1) + v.index(chosen(v)) for k, v in enumerate((first, second))]
+    monkeypatch.setattr(phases.fitting, "fit", fake)
+    train(select_by=select_by)
+    assert starts[1] == expected[0]
+    assert train.model.get_weights()[0].flat[0] == expected[kept]
 
 
 def test_patience_ends_a_phase(train):

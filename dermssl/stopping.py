@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM: a run ends where it can go on from, not in the middle of a step."""
+
+import contextlib
+import signal
+import threading
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was told to end. Like Ctrl-C it passes every `except Exception`.
+
+    Attributes:
+        number: int, the signal; a shell shows 128 + number as the exit code.
+    """
+
+    def __init__(self, number, message=""):
+        by = f"stopped by {signal.Signals(number).name}"
+        super().__init__(f"{by}, {message}" if message else by)
+        self.number = number
+
+
+class Watch:
+    """Whether a signal to stop has come. `listening` makes one.
+
+    Attributes:
+        asked: int or None, the signal that waits for the end of the step.
+    """
+
+    def __init__(self):
+        self.asked = None
+        self._patient = False
+
+    @contextlib.contextmanager
+    def patiently(self):
+        """In this block the first signal only sets `asked`; the block looks and ends itself.
+
+        A second one ends it at once, like any signal outside such a block.
+        """
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+        if self.asked is not None:
+            raise self.stopped()
+
+    def stopped(self, message=""):
+        """The exception for the signal that waits."""
+        return Stopped(self.asked, message)
+
+    def _heard(self, number, frame):
+        if self._patient and self.asked is None:
+            self.asked = number
+        else:
+            raise Stopped(number)
+
+
+@contextlib.contextmanager
+def listening():
+    """Yield a `Watch` for the block; the handlers of before are put back after it.
+
+    Signals reach the main thread alone: elsewhere the watch never hears any.
+    """
+    watch, before = Watch(), {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, watch._heard) for number in SIGNALS}
+    try:
+        yield watch
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,86 @@
+"""How pretraining and fine-tuning begin: all that may refuse its input, then the locked folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from dermssl import config as configs
+from dermssl import runs
+from dermssl.data import index
+from dermssl.data.prepare import prepare
+from dermssl.models import backbones, weights
+from dermssl.training import checkpoint, pools
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run starts from.
+
+    Attributes:
+        command: str.
+        config: dict as from `dermssl.config.from_flags`.
+        overwrite: bool.
+        output: Path of the run's folder, not made yet.
+        start: `config.Backbone` with resolved weights.
+        pretrained: Path of the pretraining run that they are from, or None.
+        dataset: `Dataset` with splits.
+        data_hash, origin: str, which data and which weights these are.
+    """
+
+    command: str
+    config: dict
+    overwrite: bool
+    output: Path
+    start: configs.Backbone
+    pretrained: Path | None
+    dataset: index.Dataset
+    data_hash: str
+    origin: str
+
+    def is_finished(self):
+        """Whether the folder holds this very run, finished; a different one is refused."""
+        found = not self.overwrite and runs.is_finished(self.output, *self._identity())
+        if found:  # killed right after it had finished, it left them
+            checkpoint.clear(runs.Run(self.output))
+        return found
+
+    def backbone(self):
+        """The backbone, its first weights a function of the run's seed."""
+        keras.utils.set_random_seed(self.config["seed"])
+        backbones.use_precision(self.start)
+        return backbones.build(self.start)
+
+    def run(self):
+        """The run's folder, locked: a context, as from `runs.open_run`."""
+        command, config, data_hash, origin = self._identity()
+        return runs.open_run(self.output, command, config, data_hash, self.overwrite, origin)
+
+    def _identity(self):
+        return self.command, self.config, self.data_hash, self.origin
+
+
+def prepared(command, config, output, dataset=None, overwrite=False):
+    """Read and check what a run starts from; makes no file.
+
+    Args:
+        command: str.
+        config: dict as from `dermssl.config.from_flags`.
+        output: str, the folder where the config names none.
+        dataset: `Dataset` with splits, where the caller has one already.
+        overwrite: bool, replace a different run in the folder.
+
+    Returns:
+        `Opening`.
+
+    Raises:
+        UserError: weights, photos or labels that can't be used as they are.
+    """
+    start, pretrained = weights.resolve(config["backbone"])
+    backbones.check(start)
+    dataset = dataset or prepare(config["data"])
+    pools.check(pretrained, dataset)
+    return Opening(
+        command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
+        index.data_hash(dataset), weights.fingerprint(start),
+    )  # fmt: skip
