@@ -10,6 +10,9 @@ COMMANDS = {
     "grid": "transfer-learning grid: models x unfrozen layers x augmentations",
     "evaluate": "metrics with intervals and figures of one run",
     "model_comparison": "compare runs and report",
+    "explain": "heat maps: where a run looks",
+    "embeddings": "a run's embeddings in a plane and in TensorBoard's projector",
+    "stress_test": "score a run under artefacts and without the lesion",
     "predict": "probabilities for new photos",
 }
 

@@ -5,6 +5,7 @@ pytest puts the folder of a conftest.py on the path, so the helpers beside this 
 """
 
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -35,6 +36,12 @@ def finetuned(photos, pretrained, tmp_path_factory):
 
     output = tmp_path_factory.mktemp("runs") / "finetuned"
     return finetune.run(tiny.finetuning(photos, output, weights=str(pretrained)))
+
+
+@pytest.fixture(scope="module")
+def own_run(finetuned, tmp_path_factory):
+    """A copy of `finetuned` that a module may write into."""
+    return shutil.copytree(finetuned, tmp_path_factory.mktemp("own") / "run")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import dermssl
 ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 COMMANDS = (
-    "check_data", "evaluate", "export", "finetune", "grid", "model_comparison", "predict",
-    "pretrain", "quickstart",
+    "check_data", "embeddings", "evaluate", "explain", "export", "finetune", "grid",
+    "model_comparison", "predict", "pretrain", "quickstart", "stress_test",
 )  # fmt: skip
 MAX_LINES = 300
 

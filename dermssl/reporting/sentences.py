@@ -14,6 +14,7 @@ NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
+SAME = 0.02  # in a probability; rounding, or half precision, differs by less
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
 
 
@@ -65,6 +66,20 @@ def photos(counts, split):
     if counts["grouped_by"] != "photo":
         text += f" of {count(counts['n_groups'], counts['grouped_by'])}"
     return text
+
+
+def changed(difference):
+    """A warning where a model's probabilities aren't those it wrote itself, else none.
+
+    Args:
+        difference: float, the largest between the two.
+    """
+    if difference <= SAME:
+        return []
+    return [
+        f"The model's probabilities differ by up to {difference:.2f} from those in "
+        "predictions.csv: photos, weights or versions aren't those of the run."
+    ]
 
 
 def scope(n_seeds, counts, split):

@@ -1,0 +1,122 @@
+"""The conditions of the stress test: one photo with an artefact, without its lesion, and so on."""
+
+import functools
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from dermssl.data import artefacts, augment, erase
+
+CLEAN = "clean"
+ERASED, BACKGROUND, LESION = "lesion_erased", "background_only", "lesion_only"
+CROP = "lesion_crop"  # the step of preprocessing that changes where a lesion is
+TITLES = {
+    CLEAN: "clean",
+    ERASED: "lesion erased",
+    BACKGROUND: "lesion's box erased",
+    LESION: "lesion only",
+}
+
+
+def names():
+    """Every condition in the order of the report: clean, the artefacts, then the erased ones."""
+    return (CLEAN, *artefacts.ARTEFACTS, ERASED, BACKGROUND, LESION)
+
+
+def title(name):
+    """A condition as it is printed."""
+    return TITLES.get(name, name.replace("_", " "))
+
+
+def holes(files, photos):
+    """Where the lesion is in each photo, as a function of its number.
+
+    Args:
+        files: list of Path or None, one a photo, from `erase.mask_files`.
+        photos: `pipeline.Photos`.
+
+    Returns:
+        function of a photo's number and the photo: bool (side, side) of its central square, the
+        mask's part of it, or a disc in the centre where there is no mask or an empty one.
+    """
+    cropped = CROP in getattr(photos, "steps", ())
+
+    def hole(number, photo):
+        file, shape = files[number], photo.shape[:2]
+        if file is not None:
+            mask = erase.read_mask(file, shape, _crop(file) if cropped else None)
+            mask = erase.square(mask)
+            if mask.any():
+                return mask
+        return erase.disc(min(shape))
+
+    return hole
+
+
+def _crop(file):
+    """What a run that crops its photos to the lesion cuts away, as a function of the mask."""
+    from dermssl.data import masks
+
+    box = masks.box(str(file))
+    return None if box is None else lambda mask: masks.cropped(mask, box)
+
+
+def view(name, photo, hole, size, seed=0, record=0, strength=1.0):
+    """A photo under one condition, as the network sees it.
+
+    Args:
+        name: one of `names()`.
+        photo: uint8 (side, side, 3) RGB, a central square.
+        hole: bool (side, side), where the lesion is.
+        size: int, side of the result.
+        seed, record: int, of everything random in it.
+        strength: float, of the artefacts.
+
+    Returns:
+        uint8 (size, size, 3).
+    """
+    makers = {
+        CLEAN: lambda: photo,
+        ERASED: lambda: erase.erased(photo, hole, seed, record),
+        BACKGROUND: lambda: erase.erased(photo, erase.box(hole), seed, record),
+        LESION: lambda: erase.lesion_alone(photo, hole, seed, record),
+    }
+    add = functools.partial(artefacts.apply, name, photo, seed, record, strength=strength)
+    return augment.plain(makers.get(name, add)(), size)
+
+
+def batches(photos, hole, records, size, batch_size, seed=0, strength=1.0):
+    """Every photo under every condition, each decoded once; threads make a batch ahead.
+
+    Args:
+        photos: `pipeline.Photos`.
+        hole: from `holes`.
+        records: int (n,), the number that keys each photo's randomness.
+        size, batch_size, seed: int.
+        strength: float in [0, 1], of the artefacts.
+
+    Yields:
+        uint8 (conditions, b, size, size, 3), in the order of `names()`.
+    """
+    wanted = names()
+
+    def made(row):
+        photo, record = photos[row], int(records[row])
+        square, where = erase.square(photo), hole(row, photo)
+        return [view(name, square, where, size, seed, record, strength) for name in wanted]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = deque()
+        for start in range(0, len(photos), batch_size):
+            rows = range(start, min(start + batch_size, len(photos)))
+            ahead.append([pool.submit(made, row) for row in rows])
+            if len(ahead) > 1:
+                yield _gathered(ahead.popleft())
+        while ahead:
+            yield _gathered(ahead.popleft())
+
+
+def _gathered(futures):
+    return np.stack([future.result() for future in futures], axis=1)

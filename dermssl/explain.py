@@ -1,0 +1,263 @@
+"""Heat maps (Grad-CAM): where in a photo the network saw what speaks for a class.
+
+    python -m dermssl.explain outputs/ssl_finetuned
+    python -m dermssl.explain outputs/ssl_finetuned NEW_PHOTO.jpg FOLDER
+
+Without photos it takes the surest hits and misses of the test split and one photo of every class;
+at the fine and the coarse level, for the predicted class and, where it is another, the true one.
+Writes into RUN/explanations/ (RUN/explained_photos/ for given photos), and the same pictures for
+TensorBoard. Not for diagnosis.
+"""
+
+import shlex
+from pathlib import Path
+
+from dermssl import cli, runs
+from dermssl.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+FOLDERS = {True: "explained_photos", False: "explanations"}
+FEW_CELLS = 4  # a side
+MOST = 60  # photos at once; a sheet of more can't be read
+TITLES = {
+    "hits": "Surest hits",
+    "misses": "Surest misses",
+    "classes": "One of every class",
+    "photos": "The photos",
+}
+TEXTS = {
+    "hits": "Right, with the highest probabilities of the split; one photo a lesion.",
+    "misses": "Wrong, with the highest probabilities of the split; one photo a lesion. The "
+    "predicted class stands beside the true one.",
+    "classes": "Of each class the photo in the middle by the probability of the true class: "
+    "neither a lucky nor an unlucky one.",
+    "photos": "As given; their truth isn't known.",
+}
+
+
+def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0, output=None):
+    """Explain photos of a finished fine-tuning run, or new ones.
+
+    Args:
+        path: the run's folder.
+        photos: paths of images and folders; empty for a choice from the run's own.
+        data: the folder of the run's photos, if it has moved.
+        split: "train", "validation" or "test", where the choice is made.
+        count: most hits, and most misses.
+        batch_size: photos through the network at once.
+        seed: int, of the weights' shuffle in the sanity check.
+        output: folder to write into; None for `explanations` in the run's folder, or
+            `explained_photos` for given photos.
+
+    Returns:
+        Path of the folder: a sheet a group (hits.png ...), explanations.csv, report.md and
+        report.html. TensorBoard's pictures are in RUN/tensorboard/explain, or in
+        OUTPUT/tensorboard where an output is given.
+
+    Raises:
+        UserError: the run has no spatial map, isn't finished, or the photos aren't there.
+    """
+    import numpy as np
+
+    from dermssl.data import augment, located
+    from dermssl.models import grad_cam, weights
+    from dermssl.reporting import figures_explain, report
+    from dermssl.training import explained, tensorboard
+
+    for name, value in (("count", count), ("batch-size", batch_size)):
+        if value < 1:
+            raise UserError(f"--{name} is {value}; it must be at least 1")
+    path = Path(path)
+    config = runs.finished(path, command="finetune")["config"]
+    groups, dataset, kept = _given(photos) if photos else _chosen(path, config, data, split, count)
+    model, taxonomy = weights.load_classifier(path)
+    cells = grad_cam.spatial(model).shape[1:3]
+    folder = report.folder_for(output or path / FOLDERS[bool(photos)])
+    size, head = config["backbone"]["image_size"], config["finetune"]["head"]
+    seen = located.photos(dataset, config["data"], size, cache_mb=256)
+    found = explained.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
+    images = np.stack([augment.plain(seen[k], size) for k in range(len(seen))])
+    predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
+    alike = explained.sanity(model, images, predicted, seed)
+
+    for group, rows in groups.items():
+        title = f"{TITLES[group]}, {path.name}"
+        figures_explain.sheet(folder / f"{group}.png", [found[k] for k in rows], title)
+    log = (folder if output else path) / "tensorboard" / f"explain{'_photos' if photos else ''}"
+    tensorboard.images(log, _pictures(groups, found))
+    _write(
+        folder, path, groups, found, alike, taxonomy, cells, kept,
+        command=_command(path, photos, data, split, count, seed, output),
+        source=_source(path, split, photos), log=log,
+    )  # fmt: skip
+    return folder
+
+
+def _given(photos):
+    """Groups, a `Dataset` without labels, and no kept probabilities."""
+    import pandas as pd
+
+    from dermssl.data import decode, readers
+    from dermssl.data.index import COLUMNS, Dataset
+
+    files = list(dict.fromkeys(file for one in photos for file in readers.image_files(one)))
+    if len(files) > MOST:
+        raise UserError(f"{len(files)} photos given; explain at most {MOST} at once")
+    bad = decode.verify_all(files)
+    if bad:
+        raise UserError(bad[0][1])
+    index = pd.DataFrame("", index=range(len(files)), columns=list(COLUMNS)).assign(path=files)
+    # Their own paths win over the root; masks are looked for beside the first.
+    return {"photos": range(len(files))}, Dataset(Path(files[0]).parent, index, None), None
+
+
+def _chosen(path, config, data, split, count):
+    """The same for a choice from the run's split, each photo once."""
+    import numpy as np
+
+    from dermssl.data import located
+    from dermssl.evaluation import examples, predictions
+
+    found = predictions.read(path)
+    arrays = found.arrays(split)
+    chosen = examples.choose(arrays.y, arrays.p_fine, count, arrays.groups)
+    if not chosen:
+        raise UserError(f"{path}: no record with a fine label in split '{split}'; give photos")
+    rows = np.unique(np.concatenate(list(chosen.values())))
+    table = found.table[found.table["split"] == split].iloc[rows]
+    dataset = located.dataset(table, found.taxonomy, config["data"], data)
+    groups = {name: np.searchsorted(rows, each) for name, each in chosen.items()}
+    return groups, dataset, arrays.p_fine[rows]
+
+
+def _pictures(groups, found):
+    """TensorBoard's: a strip a photo, with what it shows in words."""
+    from dermssl.reporting import figures_explain
+    from dermssl.reporting.report import escaped
+
+    pictures = []
+    for group, rows in groups.items():
+        for number, each in enumerate((found[k] for k in rows), start=1):
+            shown = ", ".join(f"{h.level} {h.role} {h.name} P = {h.p:.2f}" for h in each.heats)
+            truth = each.fine or each.coarse or "not known"
+            text = f"{each.path}; truth: {truth}. Left to right: photo, {shown}"
+            strip = figures_explain.strip(each.photo, each.heats)
+            pictures.append((f"{group}/{number:02d}", strip, escaped(text)))
+    return pictures
+
+
+def _source(path, split, photos):
+    if photos:
+        return "those given on the command line"
+    return f"the {split} records of {path / 'predictions.csv'}"
+
+
+def _command(path, photos, data, split, count, seed, output):
+    words = ["python", "-m", "dermssl.explain", str(path), *map(str, photos)]
+    options = {
+        "data": (data, None), "split": (split, "test"), "count": (count, 6),
+        "seed": (seed, 0), "output": (output, None),
+    }  # fmt: skip
+    for name, (value, default) in options.items():
+        if value != default:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, source, log):
+    """explanations.csv and the report."""
+    import numpy as np
+
+    from dermssl.reporting import report, results, sentences
+    from dermssl.reporting.compared import TITLES as ARMS
+
+    rows = []
+    for group, chosen in groups.items():
+        for k in chosen:
+            each = found[k]
+            top, top_coarse = each.p_fine.argmax(), each.p_coarse.argmax()
+            rows.append(
+                {
+                    "group": group, "path": each.path, "fine": each.fine, "coarse": each.coarse,
+                    "predicted_fine": taxonomy.fine[top], "p_fine": float(each.p_fine[top]),
+                    "predicted_coarse": taxonomy.coarse[top_coarse],
+                    "p_coarse": float(each.p_coarse[top_coarse]),
+                    "empty_maps": sum(not heat.values.any() for heat in each.heats),
+                    "likeness_to_shuffled_weights": float(alike[k]),
+                }
+            )  # fmt: skip
+    results.write_rows(folder / "explanations.csv", rows)
+    notes = []
+    if min(cells) < FEW_CELLS:
+        notes.append(
+            f"The map has {cells[0]} x {cells[1]} cells, too few to tell places apart; "
+            "a run with a larger --image-size has more."
+        )
+    if kept is not None:
+        p = np.stack([each.p_fine for each in found])
+        notes += sentences.changed(float(np.abs(p - kept).max()))
+    status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a")
+    status |= runs.finished(path)
+    model = ARMS.get(status["arm"], status["arm"])
+    if status.get("n_labels"):
+        model += f", {sentences.count(status['n_labels'], 'label')}"
+    known = alike[~np.isnan(alike)]
+    mean = sentences.number(float(known.mean()) if len(known) else None, 2)
+    report.write(
+        folder / "report.md",
+        "explanations.md",
+        run=path.name or path,
+        model=model,
+        status=status,
+        basis=sentences.count(len(found), "photo"),
+        notes=notes,
+        groups=[
+            {"title": TITLES[name], "text": TEXTS[name], "file": f"{name}.png"} for name in groups
+        ],
+        backbone=status["config"]["backbone"]["name"],
+        cells=f"{cells[0]} x {cells[1]}",
+        n=sentences.count(len(found), "photo"),
+        sanity=f"mean {mean} over {sentences.count(len(known), 'photo')}",
+        source=source,
+        tensorboard=f"python -m tensorboard.main --logdir {log.parent}",
+        versions=report.versions(status),
+        command=command,
+    )
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("explain", __doc__)
+    made.add_argument("run", metavar="RUN", help="folder of a finished fine-tuning run")
+    made.add_argument("photos", metavar="PHOTO_OR_FOLDER", nargs="*", help="default: see above")
+    made.add_argument("--data", metavar="FOLDER", help="the run's photos, if they have moved")
+    made.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
+    made.add_argument(
+        "--count", type=int, default=6, metavar="N", help="hits, and misses (default: 6)"
+    )
+    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
+    made.add_argument("--seed", type=int, default=0, help="of the sanity check (default: 0)")
+    made.add_argument("--output", metavar="FOLDER", help="(default: in the run's folder)")
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    made.parse_args = made.parse_intermixed_args  # photos may also follow an option
+    return made
+
+
+def _run(args):
+    if not 0 <= args.seed < 2**31:
+        raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
+    cli.quiet_tensorflow()
+    folder = run(
+        args.run, args.photos, args.data, args.split, args.count, args.batch_size, args.seed,
+        args.output,
+    )  # fmt: skip
+    print(f"heat maps: {folder / 'report.md'}")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

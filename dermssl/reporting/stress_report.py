@@ -1,0 +1,180 @@
+"""The stress test in words, and as rows: each sentence follows from its interval alone."""
+
+from dataclasses import asdict
+
+from dermssl.data.conditions import BACKGROUND, ERASED, LESION, title
+from dermssl.data.index import TEST
+from dermssl.evaluation import shortcuts
+from dermssl.reporting import sentences
+
+WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
+GAINED = 0.02  # share of the records from which on it is told where predictions went
+MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are told of
+
+
+def warnings(scores, y, p, n_discs=0):
+    """Why not to trust the model; empty where it does no better than chance without the lesion.
+
+    Args:
+        scores: list of `shortcuts.Score`.
+        y: int [n], fine classes.
+        p: dict of condition -> float [n, F].
+        n_discs: number of records whose lesion was erased as a disc, for want of a mask.
+    """
+    said, chance = [], shortcuts.chance(y)
+    for score in scores:
+        if score.name not in WARNED:
+            continue
+        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name])
+        if not low > chance:
+            continue
+        shown = sentences.estimate(score.balanced_accuracy)
+        if not score.balanced_accuracy.is_defined:
+            shown = f"{sentences.number(score.balanced_accuracy.estimate)} (at least "
+            shown += f"{sentences.number(low)})"
+        text = (
+            f"Shortcut: with the {'lesion' if score.name == ERASED else 'box round the lesion'} "
+            f"erased, balanced accuracy is {shown}, clearly above chance "
+            f"({sentences.number(chance)}): the model reads part of the diagnosis off what lies "
+            "beside the lesion"
+        )
+        if score.name == ERASED:
+            text += ", or off the size and shape of the erased spot"
+        if n_discs >= MANY_DISCS * len(y):
+            text += (
+                f", or off a rim of the lesion, since {n_discs:,} of {len(y):,} photos have no "
+                "mask and lost a disc in the centre"
+            )
+        said.append(f"{text}.")
+    return said
+
+
+def findings(scores, y, p):
+    """A sentence for every artefact that costs or gains, then one for the lesion, and the ties."""
+    said, ties, undefined = [], [], []
+    for score in scores:
+        if score.drop is None or score.name in WARNED:
+            continue
+        if not score.drop.is_defined:
+            undefined.append(f"{title(score.name)} ({sentences.number(score.drop.estimate)})")
+        elif not score.drop.excludes_zero:
+            ties.append(title(score.name))
+        else:
+            said.append(_cost(score))
+    if ties:
+        said.append(f"No drop found (the interval holds 0, a tie) under: {', '.join(ties)}.")
+    if undefined:
+        said.append(f"Drops that have no interval: {', '.join(undefined)}.")
+    lost = [
+        f"{title(score.name)} by {sentences.estimate(score.sensitivity_drop)}"
+        for score in scores
+        if score.sensitivity_drop is not None
+        and score.sensitivity_drop.low > 0
+        and score.name not in WARNED
+    ]
+    if lost:
+        said.append(f"Malignant sensitivity falls under: {'; '.join(lost)}.")
+    chance = shortcuts.chance(y)
+    for score in scores:
+        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name])
+        if score.name in WARNED and not low > chance:
+            said.append(
+                f"{_capital(title(score.name))}: {sentences.estimate(score.balanced_accuracy)} "
+                f"balanced accuracy, not clearly above chance ({sentences.number(chance)}); "
+                "no shortcut was shown, which doesn't prove that there is none."
+            )
+    return said
+
+
+def _cost(score):
+    low, high = score.drop.low, score.drop.high
+    name = "The lesion alone, on a plain ground," if score.name == LESION else None
+    name = name or f"{_capital(title(score.name))}"
+    verb = "costs" if score.drop.estimate > 0 else "gains"
+    size = sentences.number(abs(score.drop.estimate))
+    if score.drop.estimate < 0:
+        low, high = -high, -low
+    text = (
+        f"{name} {verb} {size} balanced accuracy (95% interval {sentences.number(low)} to "
+        f"{sentences.number(high)}); {score.flips.estimate:.0%} of the predictions change"
+    )
+    if score.gains and score.gain >= GAINED:
+        text += f", most towards {score.gains} (+{score.gain:.0%} of all photos)"
+    return f"{text}."
+
+
+def _capital(text):
+    return text[:1].upper() + text[1:]
+
+
+def rows(scores, n, n_groups):
+    """stress.csv: one row a condition; None is "n/a" there."""
+    found = []
+    for score in scores:
+        row = {"condition": score.name, "n": n, "n_groups": n_groups}
+        for name in ("balanced_accuracy", "drop", "flips", "sensitivity", "sensitivity_drop"):
+            interval = getattr(score, name)
+            row[name] = interval and interval.estimate
+            row[f"{name}_low"] = interval and interval.low
+            row[f"{name}_high"] = interval and interval.high
+        row |= {"gains": score.gains, "gain": score.gain if score.gains else None}
+        found.append(row)
+    return found
+
+
+def numbers(scores):
+    """stress.json: the same with everything an `Interval` says."""
+    return {score.name: asdict(score) for score in scores}
+
+
+def table(scores):
+    """Rows of the report's table: the condition, its `Score`, and cells as text."""
+    return [
+        {
+            "title": title(score.name),
+            "score": score,
+            "drop": difference(score.drop),
+            "sensitivity_drop": difference(score.sensitivity_drop),
+            "flips": "" if score.flips is None else f"{score.flips.estimate:.0%}",
+        }
+        for score in scores
+    ]
+
+
+def difference(interval):
+    """A drop as a cell, bold where its interval excludes 0; the clean photos have none."""
+    if interval is None:
+        return ""
+    text = sentences.estimate(interval)
+    return f"**{text}**" if interval.is_defined and interval.excludes_zero else text
+
+
+def chosen(made):
+    """What was left out by --max-photos, or nothing."""
+    if made["n"] == made["n_of"]:
+        return ""
+    return (
+        f", chosen evenly over the classes out of {made['n_of']:,} (so shares of all photos "
+        "are of this choice, too)"
+    )
+
+
+def notes(made, y, taxonomy, unit):
+    """What to know before the numbers are trusted."""
+    said = []
+    if made["split"] != TEST:
+        said.append(f"These are {made['split']} records: the clean scores are too good.")
+    counts = {name: int((y == k).sum()) for k, name in enumerate(taxonomy.fine)}
+    few = {name: n for name, n in counts.items() if 0 < n < sentences.ENOUGH_RECORDS}
+    if few:
+        listed = ", ".join(f"{name} ({n})" for name, n in few.items())
+        said.append(
+            f"Classes with fewer than {sentences.ENOUGH_RECORDS} photos, on which balanced "
+            f"accuracy hangs: {listed}."
+        )
+    if made["n_groups"] < sentences.ENOUGH_GROUPS:
+        groups = sentences.count(made["n_groups"], f"independent {unit}")
+        said.append(
+            f"Only {groups}: intervals from fewer than {sentences.ENOUGH_GROUPS} are too narrow."
+        )
+    return said + sentences.changed(made["agreement"])

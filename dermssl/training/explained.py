@@ -1,0 +1,109 @@
+"""Photos with their heat maps, for what the network says and for what is true."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dermssl.data import augment, erase
+from dermssl.models import classifier, grad_cam
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """One heat map.
+
+    Attributes:
+        level: "fine" or "coarse".
+        role: "predicted" or "true".
+        name: of the class.
+        p: its probability.
+        values: float32 (h, w) in [0, 1], as from `grad_cam.heat_maps`.
+    """
+
+    level: str
+    role: str
+    name: str
+    p: float
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """A photo and what the network made of it.
+
+    Attributes:
+        path: as in its table, or as given.
+        photo: uint8 (side, side, 3), the central square, finer than the network sees it.
+        fine, coarse: true class names, "" where unknown.
+        p_fine, p_coarse: float64, its probabilities.
+        heats: tuple of `Heat`: for each level the predicted class, then the true one where it
+            is another.
+    """
+
+    path: str
+    photo: np.ndarray
+    fine: str
+    coarse: str
+    p_fine: np.ndarray
+    p_coarse: np.ndarray
+    heats: tuple
+
+
+def explain(model, taxonomy, head, photos, index, size, batch_size=32):
+    """Heat maps of photos.
+
+    Args:
+        model, taxonomy, head: a classifier as from `weights.load_classifier`.
+        photos: `pipeline.Photos`.
+        index: record table of the same photos; `path`, `fine` and `coarse` are read.
+        size: int, side of the network's input.
+        batch_size: int.
+
+    Returns:
+        list of `Explained`, one a photo.
+    """
+    images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
+    parts = range(0, len(images), batch_size)
+    batches = [model(images[k : k + batch_size].astype(np.float32), training=False) for k in parts]
+    logits = {level: np.concatenate([b[level] for b in batches]) for level in grad_cam.LEVELS}
+    p = dict(zip(grad_cam.LEVELS, classifier.probabilities(logits, taxonomy, head)))
+    levels = grad_cam.LEVELS if taxonomy.has_hierarchy else ("fine",)
+    heats = [[] for _ in images]
+    for level in levels:
+        names = list(getattr(taxonomy, level))
+        predicted = p[level].argmax(axis=1)
+        truth = np.array([names.index(name) if name else -1 for name in index[level]])
+        for role, classes, rows in (
+            ("predicted", predicted, np.arange(len(images))),
+            ("true", truth, np.flatnonzero((truth >= 0) & (truth != predicted))),
+        ):
+            maps = grad_cam.heat_maps(model, images[rows], classes[rows], level, batch_size)
+            for row, values in zip(rows, maps):
+                k = int(classes[row])
+                heats[row].append(Heat(level, role, names[k], float(p[level][row, k]), values))
+    return [
+        Explained(
+            row.path, erase.square(photos[k]), row.fine, row.coarse, p["fine"][k], p["coarse"][k],
+            tuple(heats[k]),
+        )
+        for k, row in enumerate(index.itertuples())
+    ]  # fmt: skip
+
+
+def sanity(model, images, classes, seed=0):
+    """How alike the fine maps are to those of the same network with shuffled weights.
+
+    Args:
+        model: a classifier.
+        images: uint8 or float32 (n, size, size, 3).
+        classes: int (n,).
+        seed: int, of the shuffle.
+
+    Returns:
+        float64 (n,), rank correlations (Adebayo et al., 2018); near 1 the maps would show the
+        photo, not what was learnt. NaN where a map is empty.
+    """
+    trained = grad_cam.heat_maps(model, images, classes)
+    with grad_cam.scrambled(model, seed):
+        random = grad_cam.heat_maps(model, images, classes)
+    return grad_cam.likeness(trained, random)

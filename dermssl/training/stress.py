@@ -1,0 +1,37 @@
+"""A model's probabilities for photos under every condition of the stress test."""
+
+import numpy as np
+import tensorflow as tf
+
+from dermssl.data import conditions
+from dermssl.models import classifier
+
+
+def predict(
+    model, taxonomy, head, photos, hole, records, size, batch_size=32, seed=0, strength=1.0,
+    progress=None,
+):  # fmt: skip
+    """Score every photo under every condition.
+
+    Args:
+        model: function of (float32 (b, size, size, 3) in [0, 255], training=False) to a dict of
+            logits, "fine" (b, fine) and "coarse" (b, coarse): a classifier.
+        taxonomy, head: as for `classifier.probabilities`.
+        photos, hole, records, size, batch_size, seed, strength: as for `conditions.batches`.
+        progress: function of the number of photos done, or None.
+
+    Returns:
+        dict of condition -> float64 (n, fine), in the order of `conditions.names`.
+    """
+    found = {name: [] for name in conditions.names()}
+    done = 0
+    made = conditions.batches(photos, hole, records, size, batch_size, seed, strength)
+    for batch in made:
+        for name, pixels in zip(found, batch):
+            logits = model(tf.cast(pixels, tf.float32), training=False)
+            logits = {level: np.asarray(values) for level, values in logits.items()}
+            found[name].append(classifier.probabilities(logits, taxonomy, head)[0])
+        done += batch.shape[1]
+        if progress:
+            progress(done)
+    return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -1,0 +1,74 @@
+"""What TensorBoard shows besides curves: pictures, and embeddings to walk through."""
+
+import math
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from PIL import Image
+
+from dermssl import runs
+
+SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
+
+
+def images(folder, pictures):
+    """Image summaries, without those of an attempt before.
+
+    Args:
+        folder: Path, such as RUN/tensorboard/explain.
+        pictures: list of (tag, uint8 (h, w, 3) RGB, description in Markdown).
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        for tag, picture, description in pictures:
+            tf.summary.image(tag, picture[None], step=0, description=description)
+    writer.close()
+
+
+def projector(folder, embeddings, metadata, thumbnails):
+    """The files of TensorBoard's projector, beside an event file: without one it sees no run.
+
+    Args:
+        folder: Path, a run of TensorBoard's, as `images` makes it.
+        embeddings: float (n, d).
+        metadata: DataFrame, n rows; its columns are offered for labels and colours.
+        thumbnails: list of n uint8 (side, side, 3) RGB.
+    """
+    from google.protobuf import text_format
+    from tensorboard.plugins import projector as plugin
+
+    lines = ("\t".join(f"{value:.5g}" for value in row) for row in np.asarray(embeddings))
+    runs.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
+    cells = runs.harmless(metadata).map(_cell)
+    rows = ["\t".join(cells.columns), *("\t".join(row) for row in cells.itertuples(index=False))]
+    runs.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
+    sheet, side = sprite(thumbnails)
+    with runs.replacing(folder / "sprite.png") as temporary:
+        Image.fromarray(sheet).save(temporary)
+    config = plugin.ProjectorConfig()
+    entry = config.embeddings.add()
+    entry.tensor_name, entry.tensor_path = "embedding", "tensors.tsv"
+    entry.metadata_path, entry.sprite.image_path = "metadata.tsv", "sprite.png"
+    entry.sprite.single_image_dim.extend([side, side])
+    runs.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
+
+
+def _cell(value):
+    """A value on one line, without tabs; what isn't known says so."""
+    return "not known" if pd.isna(value) else " ".join(str(value).split()) or "not known"
+
+
+def sprite(thumbnails):
+    """All thumbnails on one square sheet, row by row; (uint8 (h, h, 3), side of one)."""
+    across = math.ceil(math.sqrt(len(thumbnails)))
+    side = min(len(thumbnails[0]), SPRITE_SIDE // across)
+    sheet = np.full((across * side, across * side, 3), 255, np.uint8)
+    for k, picture in enumerate(thumbnails):
+        top, left = (side * place for place in divmod(k, across))
+        shown = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+        sheet[top : top + side, left : left + side] = shown
+    return sheet, side

@@ -1,0 +1,89 @@
+"""What the stress test shows of a photo."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dermssl import config as configs
+from dermssl.data import artefacts, augment, conditions, erase, pipeline
+from dermssl.data.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def some(photos):
+    files = prepare(configs.Data(path=str(photos))).files[:5]
+    return pipeline.Photos(files, 32)
+
+
+def test_every_artefact_is_a_condition():
+    names = conditions.names()
+    assert names[0] == conditions.CLEAN
+    assert set(artefacts.ARTEFACTS) < set(names)
+    assert len(set(names)) == len(names) == len(artefacts.ARTEFACTS) + 4
+    assert conditions.title("gel_bubbles") == "gel bubbles"
+
+
+def test_batches_hold_every_view_whatever_their_size(some):
+    hole = conditions.holes([None] * 5, some)
+    records = np.array([4, 7, 1, 0, 9])
+    whole = np.concatenate(list(conditions.batches(some, hole, records, 32, 2, seed=3)), axis=1)
+    assert whole.shape == (len(conditions.names()), 5, 32, 32, 3)
+    assert whole.dtype == np.uint8
+    one = np.concatenate(list(conditions.batches(some, hole, records, 32, 5, seed=3)), axis=1)
+    np.testing.assert_array_equal(whole, one)
+    for k, name in enumerate(conditions.names()):
+        photo = erase.square(some[2])
+        expected = conditions.view(name, photo, hole(2, some[2]), 32, seed=3, record=1)
+        np.testing.assert_array_equal(whole[k, 2], expected)
+        if name != conditions.CLEAN:
+            assert (whole[k] != whole[0]).any(), name
+
+
+def test_clean_is_what_prediction_sees(some):
+    hole = conditions.holes([None] * 5, some)
+    found = next(iter(conditions.batches(some, hole, range(5), 32, 5)))[0]
+    for k in range(5):
+        np.testing.assert_array_equal(found[k], augment.plain(some[k], 32))
+
+
+def test_an_artefact_is_another_one_on_each_record(some):
+    photo, hole = erase.square(some[0]), erase.disc(some[0].shape[0])
+    views = [conditions.view("patch", photo, hole, 32, record=k) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(views[0], views[1])
+    assert (views[0] != views[2]).any()
+
+
+def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
+    photo = np.full((40, 60, 3), 200, np.uint8)
+    mask = np.zeros((80, 120), np.uint8)
+    Image.fromarray(mask).save(tmp_path / "empty.png")
+    mask[:40] = 255
+    Image.fromarray(mask).save(tmp_path / "half.png")
+    hole = conditions.holes([tmp_path / "half.png", tmp_path / "empty.png", None], [photo] * 3)
+    np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
+    np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
+    np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
+
+
+def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
+    from dermssl.errors import UserError
+
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
+    with pytest.raises(UserError, match=r"bad\.jpg"):
+        list(conditions.batches(bad, conditions.holes([None], bad), [0], 32, 5))
+
+
+def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
+    pytest.importorskip("dermssl.data.preprocess")
+    photo = np.full((120, 180, 3), 200, np.uint8)
+    photo[20:60, 110:150] = 40
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(np.uint8(255 * (photo[..., 0] < 100))).save(tmp_path / "a_segmentation.png")
+    mask = tmp_path / "a_segmentation.png"
+    options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
+    photos = pipeline.Photos([str(tmp_path / "a.png")], 24, 0, **options)
+    hole = conditions.holes([mask], photos)(0, photos[0])
+    dark = erase.square(photos[0])[..., 0] < 120
+    assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
+    assert (hole == dark).mean() > 0.95

@@ -1,0 +1,90 @@
+"""Scores under conditions: against scikit-learn and by hand."""
+
+import fake_runs
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from dermssl import taxonomy as taxonomies
+from dermssl.evaluation import shortcuts, statistics
+from dermssl.evaluation.resampling import Interval
+
+FLAT = taxonomies.flat(("a", "b"))
+
+
+def certain(classes, k):
+    return np.eye(k)[classes] * 0.9 + 0.1 / k
+
+
+@pytest.fixture(scope="module")
+def scored():
+    table = fake_runs.records(n=300)
+    y = np.array([fake_runs.HAM.fine.index(name) for name in table["fine"]])
+    p = {"clean": fake_runs.simulate(table, 2.0), "hair": fake_runs.simulate(table, 0.5, seed=1)}
+    p = {name: values.astype(float) for name, values in p.items()}
+    p = {name: values / values.sum(1, keepdims=True) for name, values in p.items()}
+    groups = table["lesion_id"].to_numpy()
+    return y, p, groups, shortcuts.score(y, p, groups, fake_runs.HAM, "clean", 200)
+
+
+def test_scores_equal_sklearn_and_the_paired_bootstrap(scored):
+    y, p, groups, (clean, hair) = scored
+    before, now = p["clean"].argmax(1), p["hair"].argmax(1)
+    assert clean.balanced_accuracy.estimate == pytest.approx(sk.balanced_accuracy_score(y, before))
+    assert hair.balanced_accuracy.estimate == pytest.approx(sk.balanced_accuracy_score(y, now))
+    assert hair.drop.estimate == pytest.approx(
+        clean.balanced_accuracy.estimate - hair.balanced_accuracy.estimate
+    )
+    assert hair.drop == statistics.paired_difference(
+        "balanced_accuracy", y, p["clean"], p["hair"], groups, n_resamples=200
+    )
+    assert hair.drop.n_clusters == 150
+    assert hair.flips.estimate == pytest.approx((before != now).mean())
+    assert (clean.drop, clean.flips, clean.sensitivity_drop) == (None, None, None)
+
+
+def test_malignant_sensitivity_by_hand(scored):
+    y, p, _, (clean, hair) = scored
+    malignant = np.array([kind == "malignant" for kind in fake_runs.HAM.malignancy])
+    for name, score in (("clean", clean), ("hair", hair)):
+        found = malignant[p[name].argmax(1)][malignant[y]]
+        assert score.sensitivity.estimate == pytest.approx(found.mean())
+    expected = clean.sensitivity.estimate - hair.sensitivity.estimate
+    assert hair.sensitivity_drop.estimate == pytest.approx(expected)
+
+
+def test_without_the_axis_there_is_no_sensitivity():
+    y = np.array([0, 1] * 10)
+    p = {"clean": certain(y, 2), "other": certain(np.zeros(20, int), 2)}
+    clean, other = shortcuts.score(y, p, None, FLAT, "clean", 50)
+    assert clean.sensitivity is None
+    assert other.sensitivity_drop is None
+    assert (other.gains, other.gain) == ("a", 0.5)
+    assert other.flips.estimate == 0.5
+    assert other.drop.estimate == 0.5
+
+
+def test_no_change_is_a_tie_of_exactly_0():
+    y = np.array([0, 1, 1, 0, 1])
+    p = certain(np.array([0, 1, 0, 0, 1]), 2)
+    score = shortcuts.score(y, {"clean": p, "same": p}, None, FLAT, "clean", 50)[1]
+    assert (score.drop.estimate, score.drop.low, score.drop.high) == (0, 0, 0)
+    assert score.gains is None
+    assert score.flips.estimate == 0
+
+
+def test_chance_counts_the_classes_that_have_records():
+    assert shortcuts.chance(np.array([0, 0, 3, -1])) == 0.5
+    assert np.isnan(shortcuts.chance(np.array([-1])))
+
+
+def test_lower_bound_where_the_bootstrap_has_none():
+    # All right: no draw differs. Wilson's lower bound of 10 of 10 and of 40 of 40, the mean.
+    y = np.repeat([0, 1], [10, 40])
+    nothing = Interval(1.0, np.nan, np.nan)
+    z2 = 1.959964**2
+    expected = np.mean([10 / (10 + z2), 40 / (40 + z2)])
+    assert shortcuts.lower_bound(nothing, y, certain(y, 2)) == pytest.approx(expected, abs=1e-6)
+    constant = certain(np.zeros(50, int), 2)
+    assert shortcuts.lower_bound(nothing, y, constant) < 0.5
+    assert shortcuts.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
