@@ -97,8 +97,8 @@ def read_toml(path):
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {path}: can't be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not a valid TOML file ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--config {path}: not a valid TOML file ({error}); correct it") from error
     valid = (*SECTIONS, *OTHER_SECTIONS, "seed", "output")
     for name, table in tables.items():
         if name not in valid:

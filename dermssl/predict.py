@@ -36,8 +36,10 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     scaling = _scaling(folder, calibrated)
     files = _files(source)
     bad = decode.verify_all(files)
-    for _, message in bad if on_bad == "skip" else ():
-        print(f"skipped: {message}", file=sys.stderr)
+    if bad and on_bad == "skip":
+        print(f"skipped: {len(bad)} of {len(files)} photos", file=sys.stderr)
+        for _, message in bad:
+            print(f"skipped: {message}", file=sys.stderr)
     if bad and on_bad == "error":
         raise UserError(
             f"{bad[0][1]} ({len(bad)} bad of {len(files)}; --on-bad skip leaves them out)"

@@ -244,7 +244,7 @@ def _run(args):
     report = run(with_flags(configs.read_toml(args.config), args), args.output, args.overwrite)
     print(f"\nreport:      {report / 'ssl_analysis_report.md'}")
     print(f"table:       {report / 'performance_comparison.csv'}")
-    print(f"TensorBoard: python -m tensorboard.main --logdir {args.output}")
+    print(f"TensorBoard: python -m tensorboard.main --host localhost --logdir {args.output}")
 
 
 def main(argv=None):

@@ -69,15 +69,18 @@ class Run:
 
 
 def read_json(path):
-    """A JSON file of a run, or a `UserError` that names it."""
+    """A JSON object from a file of a run, or a `UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"{path}: can't be read ({error.strerror}); is this the folder of a finished run?"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); the run must be made again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no JSON object; the run must be made again")
+    return found
 
 
 def is_finished(path, command, config, data_hash, start="none"):
@@ -192,8 +195,11 @@ def _flat(identity):
     return flat
 
 
-def finished(path, command=None):
-    """The status of a finished run at `path`, or a `UserError` that says what is there."""
+def finished(path, command=None, sections=()):
+    """The status of a finished run at `path`, or a `UserError` that says what is there.
+
+    Its config has at least the `sections`, as dicts.
+    """
     path = Path(path)
     if not (path / "status.json").is_file():
         raise UserError(f"{path}: no run found there (no status.json); give a run's folder")
@@ -206,4 +212,8 @@ def finished(path, command=None):
         raise UserError(
             f"{path}: a run of dermssl.{status.get('command')}, not of dermssl.{command}"
         )
+    config = status.get("config") or {}
+    for name in sections:
+        if not isinstance(config, dict) or not isinstance(config.get(name), dict):
+            raise UserError(f"{path}: its status.json has no settings [{name}]; make the run again")
     return status

@@ -22,6 +22,7 @@ from dermssl.errors import UserError
 
 MALIGNANCY = ("benign", "premalignant", "malignant")
 BUILT_IN = Path(__file__).parent / "taxonomies"
+MAX_BYTES = 2**20  # of a taxonomy file; the built-in one has 0.9 KB
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def from_dict(table, where="taxonomy"):
     for name, entry in fine.items():
         if not isinstance(entry, dict) or not entry.get("coarse"):
             raise UserError(f"{where}: [fine.{name}] has no 'coarse' key; name its coarse group")
+        if not isinstance(entry["coarse"], str) or not isinstance(entry.get("title", ""), str):
+            raise UserError(f"{where}: [fine.{name}] 'coarse' and 'title' are texts; put quotes on")
         if entry.get("malignancy", "") not in (*MALIGNANCY, ""):
             raise UserError(
                 f"{where}: [fine.{name}] malignancy is '{entry['malignancy']}'; "
@@ -110,10 +113,13 @@ def load(name_or_path):
         raise UserError(
             f"taxonomy '{name_or_path}' not found; give the path of a .toml file or one of: {known}"
         )
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: {size:,} bytes, no taxonomy is over {MAX_BYTES:,}; replace it")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a valid TOML file ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a valid TOML file ({error}); correct it") from error
     return from_dict(table, where=str(path))
 
 

@@ -29,9 +29,7 @@ from dermssl.errors import UserError
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB
 MAX_BYTES = 4 * MAX_PIXELS + 4096  # the largest BMP within MAX_PIXELS: 4 bytes a pixel and a header
-
 _CONVERT = "replace it with a JPEG or PNG, or drop its record"
-
 _SIGNATURES = (  # (offset, bytes, a format that is read or words for the message)
     *((0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n\x1a\n", "PNG")),
     *((0, b"BM", "BMP"), (8, b"WEBP", "WEBP"), (0, b"GIF8", "a GIF")),
@@ -230,6 +228,8 @@ def _load(path, min_size=None, count_rows=False, header_only=False):
         if header_only:
             return header, None
         depth = _check_png(image, file, count_rows) if header.format == "PNG" else 8
+        if header.format == "JPEG" and b"\xff\xd9" not in file.read():  # from the first scan on
+            raise SyntaxError("cut before the end marker")  # Pillow asks for it in large ones only
         if min_size:
             image.draft("RGB", (min_size, min_size))
         image.load()

@@ -129,6 +129,13 @@ def present(root, paths):
     return there
 
 
+def inside(root, name):
+    """Path of a table or taxonomy in the root; a link that takes it out of the root is refused."""
+    if not is_inside(root, os.path.realpath(root / name)):
+        raise _leaves(root, name)
+    return root / name
+
+
 def is_inside(root, real):
     """Whether a real path is the root or lies under it."""
     return real == str(root) or real.startswith(str(root).rstrip("/") + "/")

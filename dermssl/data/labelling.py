@@ -3,6 +3,7 @@
 import unicodedata
 
 from dermssl import taxonomy
+from dermssl.data import files
 from dermssl.data.tables import quoted
 from dermssl.errors import UserError
 
@@ -24,7 +25,7 @@ def resolve(records, option, root, built_in=None, origin=None):
         `(records, Taxonomy)`; the taxonomy is None where nothing is labelled.
     """
     records = records.assign(**{name: _clean(records, name) for name in ("fine", "coarse")})
-    own = root / "taxonomy.toml"
+    own = files.inside(root, "taxonomy.toml")
     if option != "auto":
         classes, where = taxonomy.load(option), f"taxonomy '{option}'"
     elif own.is_file():

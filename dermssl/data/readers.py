@@ -128,7 +128,7 @@ def labels(root, extra, skip_missing):
 
     File names start at the folder, or at `images/` in it.
     """
-    file = root / "labels.csv"
+    file = files.inside(root, "labels.csv")
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
     table = tables.read_table(file, "filename,label")
@@ -162,7 +162,7 @@ def ham10000(root, extra, skip_missing):
             f"{root}: found {names} with the columns image_id and dx; "
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
-    file = found[0]
+    file = files.inside(root, found[0].name)
     table = tables.read_table(file, "image_id,dx")
     records = tables.drop_doubled(_rename(table, HAM10000, file), "path", file)
     photos = {}
@@ -272,6 +272,8 @@ def _drop_missing(records, there, file, skip):
     if not skip:
         raise UserError(f"{finding}; add the file, correct the line, or use --on-bad skip")
     log.warning("%s; their rows are left out", finding)
+    for line, name in gone["path"].items():
+        log.warning("skipped: %s: line %d: image %s not found", file, line, tables.quoted(name))
     return records[there]
 
 

@@ -3,18 +3,15 @@
 Splits are by group (patient, lesion) throughout: a test lesion never has a photo in train.
 """
 
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from dermssl.data import readers, splits
+from dermssl.data import prepare, readers, splits
 from dermssl.data.index import TEST, TRAIN, group_ids
 from dermssl.errors import UserError, unknown_name
 from dermssl.taxonomy import Taxonomy
-
-log = logging.getLogger("dermssl")
 
 
 def only_classes(dataset, classes):
@@ -144,8 +141,7 @@ def select(dataset, grid, data):
         dataset = splits.assign(dataset, data.validation, data.test, seed, data.group_by)
     dataset = only_classes(dataset, grid.classes)
     dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
-    for _, message in bad:
-        log.warning("skipped: %s", message)
+    prepare.report_skipped(bad, len(bad) + len(dataset.index))
     made = [dataset]
     if grid.folds:
         made = folds(dataset, grid.folds, seed, data.group_by)

@@ -12,6 +12,7 @@ import pandas as pd
 from dermssl.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+MAX_BYTES = 2**28  # 100,000 rows of every column take some 20 MB
 
 
 def quoted(value, limit=80):
@@ -108,6 +109,9 @@ def drop_doubled(table, key, file):
 
 def _text(file):
     try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{file}: {size:,} bytes, more than {MAX_BYTES:,}; split the table")
         raw = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file}: can't be read ({error.strerror}); check the file") from error

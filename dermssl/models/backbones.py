@@ -17,6 +17,7 @@ import numpy as np
 from keras import layers, ops
 
 from dermssl.errors import UserError, unknown_name
+from dermssl.models import weight_files
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -230,6 +231,7 @@ def _load_file(network, backbone, config):
     path = Path(config.weights)
     if not path.is_file():
         raise UserError(f"--backbone-weights {path}: no such file; use none, imagenet or a file")
+    layers_there = weight_files.check(path, f"--backbone-weights {path}")
     # keras.applications releases hold the bare application; our runs save the backbone.
     target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
     try:
@@ -238,9 +240,12 @@ def _load_file(network, backbone, config):
             target.load_weights(path)
     except (ValueError, OSError, KeyError, AttributeError, BadZipFile) as error:
         reason = str(error).strip().splitlines()[0].rstrip(":;")
+        like = weight_files.looks_like(layers_there)
+        found = f"it holds {weight_files.described(layers_there)}" if layers_there else reason
+        found = reason if like == config.name else found  # the same, of other widths
         raise UserError(
-            f"--backbone-weights {path}: does not hold weights of {config.name} ({reason}); "
-            "choose the backbone the file was made with"
+            f"--backbone-weights {path}: does not hold weights of {config.name} ({found}); "
+            f"choose the backbone the file was made with"
         ) from error
     if not all(np.isfinite(weight).all() for weight in target.get_weights()):
         raise UserError(f"--backbone-weights {path}: holds weights that are no numbers; use others")

@@ -30,11 +30,12 @@ def resolve(config):
     if config.weights in ("none", "imagenet") or not Path(config.weights).is_dir():
         return config, None
     folder = Path(config.weights)
-    made = runs.finished(folder, command="pretrain")["config"]["backbone"]
-    if made["name"] != config.name:
+    made = runs.finished(folder, "pretrain", ("backbone",))["config"]["backbone"]
+    made = configs.build(configs.Backbone, made, folder)
+    if made.name != config.name:
         raise UserError(
-            f"--backbone-weights {folder}: pretrained a {made['name']}, not a {config.name}; "
-            f"use --backbone {made['name']} or another run"
+            f"--backbone-weights {folder}: pretrained a {made.name}, not a {config.name}; "
+            f"use --backbone {made.name} or another run"
         )
     return dataclasses.replace(config, weights=str(folder / BACKBONE_FILE)), folder
 
@@ -67,24 +68,28 @@ def load_classifier(folder):
     Returns:
         `keras.Model` as from `classifier.build`, and its `Taxonomy`.
     """
-    from dermssl.models import backbones, classifier
+    from dermssl.models import backbones, classifier, weight_files
 
     folder = Path(folder)
-    config = runs.finished(folder, command="finetune")["config"]
+    config = runs.finished(folder, "finetune", ("backbone", "finetune"))["config"]
     names = taxonomy.from_dict(runs.read_json(folder / "taxonomy.json"), folder / "taxonomy.json")
     backbone = configs.build(configs.Backbone, config["backbone"], folder)
     backbones.use_precision(backbone)
     backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
-    head = config["finetune"]
-    model = classifier.build(backbone, names, head["head"], head["dropout"])
+    head = configs.build(configs.Finetune, config["finetune"], folder)
+    model = classifier.build(backbone, names, head.head, head.dropout)
+    there = weight_files.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
     try:
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             model.load_weights(folder / MODEL_FILE)
     except (ValueError, OSError, KeyError, BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0]
+        like = weight_files.looks_like(there)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if like != config["backbone"]["name"] and there:
+            reason = f"it holds {weight_files.described(there)}"
         raise UserError(
-            f"{folder / MODEL_FILE}: does not hold the weights of this run ({reason}); "
-            "make the run again"
+            f"{folder / MODEL_FILE}: does not hold the weights of this run, a "
+            f"{config['backbone']['name']} ({reason}); make the run again"
         ) from error
     return model, names

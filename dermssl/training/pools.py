@@ -28,7 +28,7 @@ def check(pretrained, dataset):
     held_out = dataset.index[dataset.index["split"] != index.TRAIN]
     lying = held_out.assign(path=_real(dataset.root, held_out["path"]))
     while pretrained is not None and Path(pretrained).is_dir():
-        config = runs.finished(pretrained, command="pretrain")["config"]
+        config = runs.finished(pretrained, "pretrain", ("data", "backbone"))["config"]
         pool = index.read_csv(Path(pretrained) / NAME)
         splits.check_overlap(pool, held_out)
         root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
