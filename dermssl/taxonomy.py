@@ -85,13 +85,17 @@ def from_dict(table, where="taxonomy"):
     if not isinstance(fine, dict) or not fine:
         raise UserError(f"{where}: no [fine.NAME] table found; add one for each fine class")
     for name, entry in fine.items():
+        if not name.strip() or not name.isprintable():
+            raise UserError(f"{where}: class name {name!r} is blank or odd; rename the class")
         if not isinstance(entry, dict) or not entry.get("coarse"):
             raise UserError(f"{where}: [fine.{name}] has no 'coarse' key; name its coarse group")
-        if not isinstance(entry["coarse"], str) or not isinstance(entry.get("title", ""), str):
-            raise UserError(f"{where}: [fine.{name}] 'coarse' and 'title' are texts; put quotes on")
+        for key in ("coarse", "title"):
+            text = entry.get(key, "")
+            if not isinstance(text, str) or not text.isprintable():
+                raise UserError(f"{where}: [fine.{name}] '{key}' is {text!r}; write a plain text")
         if entry.get("malignancy", "") not in (*MALIGNANCY, ""):
             raise UserError(
-                f"{where}: [fine.{name}] malignancy is '{entry['malignancy']}'; "
+                f"{where}: [fine.{name}] malignancy is {entry['malignancy']!r}; "
                 f"use one of: {', '.join(MALIGNANCY)}"
             )
     return Taxonomy(

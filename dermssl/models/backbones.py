@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -238,14 +237,14 @@ def _load_file(network, backbone, config):
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             target.load_weights(path)
-    except (ValueError, OSError, KeyError, AttributeError, BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(":;")
+    except weight_files.ERRORS as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":;")
         like = weight_files.looks_like(layers_there)
         found = f"it holds {weight_files.described(layers_there)}" if layers_there else reason
         found = reason if like == config.name else found  # the same, of other widths
         raise UserError(
             f"--backbone-weights {path}: does not hold weights of {config.name} ({found}); "
-            f"choose the backbone the file was made with"
+            "choose the backbone the file was made with"
         ) from error
     if not all(np.isfinite(weight).all() for weight in target.get_weights()):
         raise UserError(f"--backbone-weights {path}: holds weights that are no numbers; use others")

@@ -8,6 +8,7 @@ numbers are asked for means no good, and the same file would run in other tools.
 import io
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -19,6 +20,12 @@ MAX_BYTES = 2**31  # of all arrays; EfficientNetB1 with its optimizer takes 0.1 
 MAX_CONFIG = 2**26  # bytes of a .keras file's config.json; EfficientNetB1's has 0.3 MB
 CODE = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer")  # carry code
 TRUSTED = ("keras", "dermssl", "builtins")  # first parts of the modules that our files name
+
+# What h5py, zipfile and Keras raise on damaged bytes, from fuzzing (tests/soak).
+ERRORS = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RuntimeError, MemoryError, AssertionError, zipfile.BadZipFile, zlib.error),
+)
 
 # Backbone -> (a layer that it has, one that only its larger or other relatives have).
 MARKS = {
@@ -54,7 +61,7 @@ def check(path, option):
             if path.suffix == ".keras":
                 return _of_archive(file, option)
             return _of_h5(file, option)
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, RecursionError):
+    except ERRORS:
         return []
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import warnings
 from pathlib import Path
-from zipfile import BadZipFile
 
 from dermssl import config as configs
 from dermssl import runs, taxonomy
@@ -83,7 +82,7 @@ def load_classifier(folder):
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             model.load_weights(folder / MODEL_FILE)
-    except (ValueError, OSError, KeyError, BadZipFile) as error:
+    except weight_files.ERRORS as error:
         like = weight_files.looks_like(there)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if like != config["backbone"]["name"] and there:
