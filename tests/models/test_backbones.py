@@ -9,7 +9,7 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from dermssl import config as configs
 from dermssl.errors import UserError
-from dermssl.models import backbones
+from dermssl.models import backbones, weight_files
 
 FAST = ("cnn", "mlp", "mobilenet")
 NAMES = [
@@ -215,7 +215,7 @@ def test_files_that_are_refused(mobilenet, tmp_path, recwarn):
         message = str(error.value)
         assert str(file) in message
         assert "\n" not in message
-        assert "mobilenet" in message or file.name == "absent.h5"
+        assert "mobilenet" in message or file.name in ("absent.h5", "no.pt")
     assert not [w for w in recwarn if "Skipping" in str(w.message)]  # one line is enough
 
 
@@ -262,3 +262,11 @@ def test_efficientnet_is_one_function_however_its_weights_came(monkeypatch, tmp_
 def test_a_folder_is_no_weights_file(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         backbone(weights=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_weights_file_tells_its_backbone(name, tmp_path):
+    model = backbone(name, size=75 if name == "inceptionv3" else 32)
+    for file in ("w.weights.h5", "w.keras"):
+        (model.save_weights if file == "w.weights.h5" else model.save)(tmp_path / file)
+        assert weight_files.looks_like(weight_files.check(tmp_path / file, "x")) == name
