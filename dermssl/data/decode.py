@@ -247,7 +247,7 @@ def read_header(path):
     return _load(path, header_only=True)[0]
 
 
-def decode(path, min_size=None):
+def decode(path, min_size=None, strict=False):
     """The pixels of one image file, upright and opaque.
 
     Grey becomes three equal channels, CMYK (inverted, as Adobe writes it) and palettes become
@@ -259,13 +259,14 @@ def decode(path, min_size=None):
         min_size: positive int or `None`. Lets the JPEG decoder shrink by 2, 4 or 8 while it
             decodes, as long as the shorter side stays at `min_size` px or more. Other formats
             keep their size, and no image is enlarged.
+        strict: bool, refuse all that `verify` refuses.
 
     Returns:
         uint8 array `[height, width, 3]`, RGB in [0, 255], C-contiguous and writable.
 
     Raises `BadImage` as `read_header` does, and for cut or damaged pixel data.
     """
-    return _load(path, min_size)[1]
+    return _load(path, min_size, count_rows=strict)[1]
 
 
 def verify(path):

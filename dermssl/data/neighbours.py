@@ -1,0 +1,106 @@
+"""Pairs of photos that look alike, among 100,000: packed bits and matrix products in chunks.
+
+All pairs are compared, some 10^10 at most, but never in a Python loop and never all at once in
+memory.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+ROWS = 64  # rows of a chunk: against 100,000 photos some 50 MB a thread
+MAX_PAIRS = 200_000  # beyond, the list helps nobody and the threshold is wrong
+SIZES = np.array([63, 64, 64, 64], np.int16)  # bits a word
+# Which words a way round inverts: none, columns mirrored, rows mirrored, both.
+FLIPS = np.array([[0, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 0]], bool)
+
+
+def near_pairs(words, turned, limit, workers=2, max_pairs=MAX_PAIRS):
+    """All pairs whose perceptual hashes differ in at most `limit` bits, any way round.
+
+    Args:
+        words, turned: uint64 (n, 4), as in `fingerprint.Survey`.
+        limit: int, bits of 255.
+        workers: int, threads; NumPy frees the GIL.
+        max_pairs: int, where to stop.
+
+    Returns:
+        int arrays a, b (a < b, by row), distance, and way (0 as it is, 1 to 3 mirrored or turned
+        by 180 degrees, 4 to 7 the same of the transposed), and bool: stopped at `max_pairs`.
+    """
+
+    def chunk(start):
+        return _near_chunk(words, turned, limit, start, min(start + ROWS, len(words)))
+
+    return _collected(chunk, len(words), workers, max_pairs)
+
+
+def _near_chunk(words, turned, limit, start, stop):
+    rest = words[start:]
+    found = []
+    for kind, mine in enumerate((words[start:stop], turned[start:stop])):
+        # The first word is the same for all flips; the second, at best, inverted or not. Their
+        # sum alone rules out nearly every pair.
+        first = np.bitwise_count(mine[:, 0, None] ^ rest[None, :, 0])
+        second = np.bitwise_count(mine[:, 1, None] ^ rest[None, :, 1])
+        rows, columns = np.nonzero(first + np.minimum(second, 64 - second) <= limit)
+        later = columns > rows  # each pair once, and none with itself
+        rows, columns = rows[later], columns[later]
+        counts = np.bitwise_count(mine[rows] ^ rest[columns]).astype(np.int16)
+        ways = np.where(FLIPS, SIZES - counts[:, None], counts[:, None]).sum(axis=2)
+        way = ways.argmin(axis=1)
+        distance = ways[np.arange(len(ways)), way]
+        near = distance <= limit
+        found.append(
+            (rows[near] + start, columns[near] + start, distance[near], way[near] + 4 * kind)
+        )
+    a, b, distance, way = (np.concatenate(part) for part in zip(*found))
+    order = np.lexsort((way, distance, b, a))
+    a, b, distance, way = a[order], b[order], distance[order], way[order]
+    once = np.ones(len(a), bool)
+    once[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return a[once], b[once], distance[once], way[once]
+
+
+def similar_pairs(features, limit, workers=1, max_pairs=MAX_PAIRS):
+    """All pairs whose centred features have a cosine of at least `limit`.
+
+    The mean over all photos is taken off first: the features of a ReLU network all point the
+    same way, and without it every pair is alike.
+
+    Args:
+        features: float (n, d).
+        limit: float, -1 to 1.
+        workers, max_pairs: as in `near_pairs`.
+
+    Returns:
+        int arrays a, b, float cosine, and bool: stopped at `max_pairs`.
+    """
+    centred = np.asarray(features, np.float32)
+    centred = centred - centred.mean(axis=0)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    centred /= np.maximum(length, 1e-12)
+
+    def chunk(start):
+        cosine = centred[start : start + ROWS] @ centred[start:].T
+        rows, columns = np.nonzero(cosine >= limit)
+        later = columns > rows
+        rows, columns = rows[later], columns[later]
+        return rows + start, columns + start, cosine[rows, columns]
+
+    return _collected(chunk, len(centred), workers, max_pairs)
+
+
+def _collected(chunk, n, workers, max_pairs):
+    """The chunks' arrays in order, joined, cut at `max_pairs`; whether they were cut."""
+    parts, count = [chunk(n)], 0  # of no rows: gives the arrays and their dtypes
+    with ThreadPoolExecutor(workers) as pool:
+        starts = range(0, n, ROWS)
+        for at in range(0, len(starts), 4 * workers):
+            for part in pool.map(chunk, starts[at : at + 4 * workers]):
+                parts.append(part)
+                count += len(part[0])
+            if count > max_pairs:
+                break
+    joined = [np.concatenate(part)[:max_pairs] for part in zip(*parts)]
+    return (*joined, count > max_pairs)

@@ -1,0 +1,59 @@
+"""Pictures of a data set as it is: classes, sizes, light."""
+
+import numpy as np
+
+from dermssl.reporting.figures import INK, PALETTE, new, nothing, save, titled
+
+SHOWN_CLASSES = 30  # bars; the table has the rest
+
+
+def classes(path, table):
+    """Photos a class, stacked by split; `table` of `audit.classes`."""
+    shown = table.head(SHOWN_CLASSES)
+    figure, (axes,) = new(8.4, 1.6 + 0.36 * len(shown))
+    left = np.zeros(len(shown))
+    for k, split in enumerate(name for name in table if name != "class"):
+        axes.barh(
+            range(len(shown)), shown[split], left=left, color=PALETTE[k % len(PALETTE)], label=split
+        )
+        left = left + shown[split].to_numpy()
+    for row, total in enumerate(left):
+        axes.text(total, row, f" {total:,.0f}", va="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(shown)), [str(name)[:40] for name in shown["class"]])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    titled(axes, "Photos by class and split", "photos")
+    axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    return save(figure, path)
+
+
+def sizes(path, photos):
+    """Width against height; a point may stand for many photos, its area says how many."""
+    whole = photos[photos["error"] == ""]
+    figure, (axes,) = new(6.4, 5.4)
+    table = whole.groupby(["width", "height"]).size().reset_index(name="n")
+    area = 20 + 300 * table["n"] / table["n"].max()
+    axes.scatter(table["width"], table["height"], s=area, color=PALETTE[0], alpha=0.5)
+    titled(axes, f"Sizes: {len(table):,} different", "width, pixels", "height, pixels")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    return save(figure, path)
+
+
+def light(path, photos):
+    """Brightness and contrast by class: a class that stands apart may be told by light alone."""
+    whole = photos[photos["error"] == ""]
+    label = whole["fine"].where(whole["fine"] != "", whole["coarse"])
+    label = label.where(label != "", "(no label)")
+    names = label.value_counts().index[:SHOWN_CLASSES].tolist()
+    figure, every = new(9.6, 4.6, 1, 2)
+    for axes, name in zip(every, ("brightness", "contrast")):
+        groups = [whole.loc[label == each, name].to_numpy() for each in names]
+        if groups:
+            axes.boxplot(groups, orientation="horizontal", showfliers=False, widths=0.6)
+            axes.set_yticks(range(1, len(names) + 1), [str(each)[:30] for each in names])
+            axes.invert_yaxis()
+        else:
+            nothing(axes, "no readable photo")
+        titled(axes, name, "grey level")
+    return save(figure, path)

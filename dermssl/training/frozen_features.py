@@ -1,0 +1,26 @@
+"""What a backbone, as it is, gives for photos: no training, no augmentation."""
+
+import numpy as np
+
+from dermssl.data import pipeline
+from dermssl.models import backbones, weights
+
+
+def embed(config, files, batch_size=64):
+    """The embedding h of every photo.
+
+    Args:
+        config: `dermssl.config.Backbone`; `weights` may name a pretraining run.
+        files: list of str, readable photos.
+        batch_size: int.
+
+    Returns:
+        float32 array (n, d), in the order of `files`.
+    """
+    start, _ = weights.resolve(config)
+    backbones.use_precision(start)
+    network = backbones.build(start)
+    size = start.image_size
+    photos = pipeline.Photos(files, size, cache_mb=0)  # each is seen once
+    found = network.predict(pipeline.plain(photos, batch_size, size), verbose=0)
+    return np.asarray(found, np.float32)
