@@ -14,6 +14,8 @@ COMMANDS = {
     "embeddings": "a run's embeddings in a plane and in TensorBoard's projector",
     "stress_test": "score a run under artefacts and without the lesion",
     "predict": "probabilities for new photos",
+    "check_data": "duplicates, leaks and contradictions of a data set",
+    "leakage": "how much a leaky split inflates the score",
 }
 
 

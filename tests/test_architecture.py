@@ -12,7 +12,7 @@ import dermssl
 ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 COMMANDS = (
-    "check_data", "embeddings", "evaluate", "explain", "export", "finetune", "grid",
+    "check_data", "embeddings", "evaluate", "explain", "export", "finetune", "grid", "leakage",
     "model_comparison", "predict", "pretrain", "quickstart", "stress_test",
 )  # fmt: skip
 MAX_LINES = 300

@@ -12,7 +12,10 @@ from PIL import Image
 from dermssl import finetune, predict, pretrain, runs
 from dermssl.evaluation import predictions, temperature
 
-HELPED = ("pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart")
+HELPED = (
+    "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
+    "leakage",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", HELPED)

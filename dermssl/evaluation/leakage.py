@@ -1,0 +1,185 @@
+"""How much a leaky split inflates a score, measured in pairs.
+
+The same photos are predicted twice, by two classifiers that differ in one thing: whether other
+photos of the tested lesions ("twins") were in training. Both train on equally many photos of
+each class, as far as there are: for each twin that comes in, another photo of its class goes.
+A leaky split would gain by more lesions, too; here only the twins' effect is left.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from dermssl.errors import UserError
+from dermssl.evaluation import resampling
+
+METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows of one fold: `test` (a photo a group), and two training sets of equal size."""
+
+    test: np.ndarray
+    clean: np.ndarray
+    leaky: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was predicted for every group, with and without its twins.
+
+    Attributes:
+        y: int64 (G,), the class of each group's tested photo.
+        clean, leaky: lists of float64 (G, K), one a seed.
+        twinned: bool (G,), the group has other photos.
+        n_train: float, photos in a training set, mean over folds.
+        n_twins: float, of these twins in a leaky one.
+    """
+
+    y: np.ndarray
+    clean: list
+    leaky: list
+    twinned: np.ndarray
+    n_train: float
+    n_twins: float
+
+
+def plan(labels, groups, n_folds, seed):
+    """The folds: every group is tested once, by one photo.
+
+    Args:
+        labels: int (n,), class of each photo.
+        groups: int (n,), group of each photo, from 0 without gaps.
+        n_folds: int, at least 2.
+        seed: int.
+
+    Returns:
+        list of `Fold`; the label of a group is that of its first photo, and the tested photo
+        is drawn from those with that label.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
+    shuffled = rng.permutation(len(labels))
+    own_label = labels[np.unique(groups, return_index=True)[1]]
+    fits = shuffled[labels[shuffled] == own_label[groups[shuffled]]]
+    tested = fits[np.unique(groups[fits], return_index=True)[1]]  # the first in random order
+    fold = np.empty(len(own_label), np.int64)
+    dealt = 0
+    for label in np.unique(own_label):
+        of_class = rng.permutation(np.flatnonzero(own_label == label))
+        fold[of_class] = (dealt + np.arange(len(of_class))) % n_folds
+        dealt += len(of_class)
+    made = []
+    for k in range(n_folds):
+        inside = fold[groups] == k
+        test = tested[fold == k]
+        twins = np.setdiff1d(np.flatnonzero(inside), test)
+        rest = np.flatnonzero(~inside)
+        dropped = _drop(rest, labels, labels[twins], rng)
+        leaky = np.sort(np.concatenate([np.setdiff1d(rest, dropped), twins]))
+        made.append(Fold(test, rest, leaky))
+    return made
+
+
+def _drop(rest, labels, wanted, rng):
+    """As many of `rest` as there are in `wanted`, of the same classes where one stays behind."""
+    order = rng.permutation(rest)
+    dropped = []
+    for label, n in zip(*np.unique(wanted, return_counts=True)):
+        own = order[labels[order] == label]
+        dropped.extend(own[: max(0, min(n, len(own) - 1))])
+    left = order[~np.isin(order, dropped)]
+    common = np.bincount(labels[left]).argmax() if len(left) else 0
+    left = left[labels[left] == common]
+    dropped.extend(left[: len(wanted) - len(dropped)])
+    return np.array(dropped, dtype=np.int64)
+
+
+def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None):
+    """Train and predict with and without twins, over folds and seeds.
+
+    Args:
+        features: float (n, d).
+        labels, groups, n_folds: as in `plan`.
+        seeds: ints; each draws other folds and other tested photos.
+        fit: function (x, y, x_test, n_classes) -> probabilities; None for `logistic`.
+
+    Returns:
+        `Predicted`.
+    """
+    fit = fit or logistic
+    n_groups, n_classes = groups.max() + 1, labels.max() + 1
+    if n_folds < 2:
+        raise UserError(f"--folds {n_folds}: give 2 or more")
+    made = {"clean": [], "leaky": []}
+    sizes, twins = [], []
+    y = np.empty(n_groups, np.int64)
+    for seed in seeds:
+        p = {name: np.empty((n_groups, n_classes)) for name in made}
+        for fold in plan(labels, groups, n_folds, seed):
+            tested = groups[fold.test]
+            y[tested] = labels[fold.test]
+            for name in made:
+                rows = getattr(fold, name)
+                p[name][tested] = fit(features[rows], labels[rows], features[fold.test], n_classes)
+            sizes.append(len(fold.clean))
+            twins.append(len(np.setdiff1d(fold.leaky, fold.clean)))
+        for name in made:
+            made[name].append(p[name])
+    return Predicted(
+        y, made["clean"], made["leaky"], np.bincount(groups) > 1,
+        float(np.mean(sizes)), float(np.mean(twins)),
+    )  # fmt: skip
+
+
+def logistic(x, y, x_test, n_classes):
+    """Class probabilities of a logistic regression on standardised features, classes balanced."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    there = np.unique(y)
+    p = np.zeros((len(x_test), n_classes))
+    if len(there) == 1:
+        p[:, there[0]] = 1
+        return p
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, max_iter=200, class_weight="balanced")
+    )
+    with warnings.catch_warnings():  # both sides have the same budget
+        warnings.simplefilter("ignore")
+        model.fit(x, y)
+    found = model.predict_proba(x_test)
+    p[:, there] = found / found.sum(axis=1, keepdims=True)
+    return p
+
+
+def score(predicted, clusters=None, n_resamples=1000):
+    """Clean score, leaky score and their difference, with intervals.
+
+    Args:
+        predicted: `Predicted`.
+        clusters: object (G,), what is independent (patients, say); None: each group is.
+        n_resamples: int.
+
+    Returns:
+        list of dicts: subset ("all", "with twins"), metric, n, and `Interval`s clean, leaky and
+        inflation (leaky minus clean, paired over groups and seeds).
+    """
+    rows = []
+    every = np.ones(len(predicted.y), bool)
+    clusters = np.arange(len(every)) if clusters is None else np.asarray(clusters)
+    for subset, kept in (("all", every), ("with twins", predicted.twinned)):
+        y, own = predicted.y[kept], clusters[kept]
+        clean = [p[kept] for p in predicted.clean]
+        leaky = [p[kept] for p in predicted.leaky]
+        options = {"n_resamples": n_resamples}
+        for metric in METRICS:
+            rows.append({
+                "subset": subset, "metric": metric, "n": int(kept.sum()),
+                "clean": resampling.bootstrap_metric(metric, y, clean, own, **options),
+                "leaky": resampling.bootstrap_metric(metric, y, leaky, own, **options),
+                "inflation": resampling.paired_difference(metric, y, leaky, clean, own, **options),
+            })  # fmt: skip
+    return rows

@@ -1,0 +1,137 @@
+"""How much would a leaky split inflate the score? Photos of one lesion in training and test.
+
+    python -m dermssl.leakage --data PHOTOS --backbone mobilenet --image-size 96 \\
+        --backbone-weights RUN_OR_FILE
+
+The same test lesions are scored twice, with and without their other photos in training; the
+training sets are equally large. Frozen features of the backbone and a logistic regression keep it
+affordable; a fine-tuned network has more room to memorise, so take the result as a lower bound.
+"""
+
+import shlex
+
+from dermssl import cli, runs
+from dermssl import config as configs
+from dermssl.errors import UserError
+
+SECTIONS = ("data", "backbone")
+OUTPUT = "outputs/leakage"
+BATCH = 64  # photos through the backbone at once
+
+
+def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
+    """Estimate the inflation and write a report.
+
+    Args:
+        config: dict from `dermssl.config.from_flags`: data, backbone, seed, output.
+        n_folds: int, each lesion is tested in one of them.
+        n_seeds: int, repetitions with other folds and other tested photos.
+        n_resamples: int, draws of the bootstrap.
+        command: str, what to type for the same again.
+
+    Returns:
+        Path of the folder: leakage.json, leakage.csv, leakage.png, report.md, report.html.
+
+    Raises:
+        UserError: bad input, or no lesion with two photos.
+    """
+    import numpy as np
+
+    from dermssl.data import prepare, readers
+    from dermssl.data.index import group_ids
+    from dermssl.evaluation import leakage
+    from dermssl.models import backbones, weights
+    from dermssl.reporting import leakage_report, report
+    from dermssl.training import frozen_features
+
+    for flag, value, least in (
+        ("--folds", n_folds, 2), ("--n-seeds", n_seeds, 1), ("--n-resamples", n_resamples, 1)
+    ):  # fmt: skip
+        if value < least:
+            raise UserError(f"{flag} {value}; it must be at least {least}")
+    data = config["data"]
+    backbones.check(weights.resolve(config["backbone"])[0])
+    dataset = readers.read(data)
+    dataset = dataset.with_index(dataset.index[dataset.index["fine"] != ""])
+    unit = _unit(dataset.index, data)
+    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
+    prepare.report_skipped(bad, len(bad) + len(dataset.index))
+    index = dataset.index
+    names, groups = np.unique(group_ids(index, unit).astype(str), return_inverse=True)
+    there = [name for name in dataset.taxonomy.fine if (index["fine"] == name).any()]
+    labels = index["fine"].map({name: k for k, name in enumerate(there)}).to_numpy()
+    if len(there) < 2 or (np.bincount(groups) > 1).sum() < 2:
+        raise UserError(
+            f"--data {data.path}: {len(there)} classes, {(np.bincount(groups) > 1).sum()} "
+            f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
+        )
+    folder = report.folder_for(config["output"] or OUTPUT)
+    features = frozen_features.embed(config["backbone"], dataset.files, BATCH)
+    seeds = range(config["seed"], config["seed"] + n_seeds)
+    predicted = leakage.predict(features, labels, groups, n_folds, seeds)
+    clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
+    rows = leakage.score(predicted, clusters, n_resamples)
+    leakage_report.write(
+        folder, rows, predicted,
+        {
+            "data": str(data.path), "unit": unit.removesuffix("_id"), "photos": len(index),
+            "groups": len(names), "with_twins": int(predicted.twinned.sum()), "classes": there,
+            "backbone": config["backbone"].name, "image_size": config["backbone"].image_size,
+            "weights": config["backbone"].weights, "folds": n_folds, "seeds": list(seeds),
+            "n_resamples": n_resamples, "command": command,
+        },
+    )  # fmt: skip
+    return folder
+
+
+def _unit(index, data):
+    """The id column that ties twins together."""
+    if data.group_by != "auto":
+        return data.group_by
+    for name in ("lesion_id", "patient_id"):
+        if (index[name] != "").any():
+            return name
+    raise UserError(
+        f"--data {data.path}: no lesion or patient ids, so nothing tells which photos are twins; "
+        "add a column lesion_id, python -m dermssl.check_data finds near duplicates"
+    )
+
+
+def parser():
+    """The command line."""
+    made = cli.parser("leakage", __doc__)
+    configs.add_flags(made, *SECTIONS)
+    made.add_argument(
+        "--folds", type=int, default=5, metavar="N", help="parts of the data (default: 5)"
+    )
+    made.add_argument(
+        "--n-seeds", type=int, default=3, metavar="N", help="repetitions (default: 3)"
+    )
+    made.add_argument(
+        "--n-resamples", type=int, default=1000, metavar="N",
+        help="draws of the bootstrap (default: 1000)",
+    )  # fmt: skip
+    return made
+
+
+def _run(args):
+    cli.quiet_tensorflow()
+    config = configs.from_flags(args, *SECTIONS)
+    backbone = config["backbone"]
+    words = ["python", "-m", "dermssl.leakage", "--data", config["data"].path]
+    words += ["--backbone", backbone.name, "--image-size", str(backbone.image_size)]
+    words += ["--backbone-weights", backbone.weights, "--folds", str(args.folds)]
+    words += ["--n-seeds", str(args.n_seeds), "--seed", str(config["seed"])]
+    folder = run(config, args.folds, args.n_seeds, args.n_resamples, shlex.join(words))
+    for sentence in runs.read_json(folder / "leakage.json")["findings"]:
+        print(f"- {sentence}")
+    print(f"report: {folder / 'report.md'}")
+
+
+def main(argv=None):
+    """Entry point; returns the exit code."""
+    return cli.run(parser(), _run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
