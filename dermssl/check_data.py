@@ -106,7 +106,7 @@ def _backbone(pretrained):
 
 def show_augmentations(config, path):
     """Write a picture of what each augmentation does to some photos of the data set."""
-    from dermssl.data import decode, gallery
+    from dermssl.data import decode
 
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"--show-augmentations {path}: give the name of a .png file")
@@ -117,6 +117,8 @@ def show_augmentations(config, path):
             good.append(file)
     if not good:
         raise UserError(f"--data {config['data'].path}: no readable photo to show")
+    from dermssl.data import gallery
+
     gallery.write(path, good, seed=config["seed"])
 
 

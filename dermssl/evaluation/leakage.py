@@ -77,13 +77,17 @@ def plan(labels, groups, n_folds, seed):
         twins = np.setdiff1d(np.flatnonzero(inside), test)
         rest = np.flatnonzero(~inside)
         dropped = _drop(rest, labels, labels[twins], rng)
+        twins = rng.permutation(twins)[: len(dropped)]  # all of them but in tiny data sets
         leaky = np.sort(np.concatenate([np.setdiff1d(rest, dropped), twins]))
         made.append(Fold(test, rest, leaky))
     return made
 
 
 def _drop(rest, labels, wanted, rng):
-    """As many of `rest` as there are in `wanted`, of the same classes where one stays behind."""
+    """As many of `rest` as there are in `wanted`, of the same classes where one stays behind.
+
+    The shortfall is taken from the commonest class; no class is emptied.
+    """
     order = rng.permutation(rest)
     dropped = []
     for label, n in zip(*np.unique(wanted, return_counts=True)):
@@ -92,7 +96,7 @@ def _drop(rest, labels, wanted, rng):
     left = order[~np.isin(order, dropped)]
     common = np.bincount(labels[left]).argmax() if len(left) else 0
     left = left[labels[left] == common]
-    dropped.extend(left[: len(wanted) - len(dropped)])
+    dropped.extend(left[: max(0, min(len(wanted) - len(dropped), len(left) - 1))])
     return np.array(dropped, dtype=np.int64)
 
 

@@ -1,0 +1,152 @@
+"""`check_data` and `leakage` as a user types them, and what they leave."""
+
+import shutil
+import sys
+import types
+
+import pandas as pd
+import pytest
+import tiny
+from PIL import Image, ImageOps
+
+from dermssl import check_data, leakage, runs
+
+FILES = {
+    "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
+    "classes.png", "sizes.png", "light.png",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted(photos, tmp_path_factory):
+    """The photos with a mirrored copy under another label, an id in two splits, a bad file."""
+    folder = shutil.copytree(photos, tmp_path_factory.mktemp("planted") / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    table["split"] = ["test" if int(p[-3:]) % 4 == 0 else "train" for p in table["patient_id"]]
+    with Image.open(folder / table["filename"][0]) as image:
+        ImageOps.mirror(image).save(folder / "images/copy.jpg", quality=80)
+    other = {"train": "test", "test": "train"}[table["split"][0]]
+    copy = table.iloc[0].to_dict() | {
+        "filename": "images/copy.jpg", "split": other, "lesion_id": "COPY", "patient_id": "COPY",
+        "label": "=1+1", "coarse": "odd|<b>",
+    }  # fmt: skip
+    table = pd.concat([table, pd.DataFrame([copy])])
+    twins = table.groupby("lesion_id").filter(lambda same: len(same) == 3).head(3)
+    table.loc[twins.index[0], "split"] = {"train": "test", "test": "train"}[twins["split"].iloc[0]]
+    table.loc[table["filename"] == "images/SYN_000150.jpg", "filename"] = "images/gone.jpg"
+    (folder / "taxonomy.toml").unlink()
+    table.to_csv(folder / "labels.csv", index=False)
+    (folder / "images/SYN_000009.jpg").write_bytes(b"<html>")
+    return folder
+
+
+def call(command, output, *argv):
+    return tiny.call(command, *argv, "--output", output)
+
+
+def test_planted_faults_are_found(planted, pretrained, tmp_path, capfd):
+    output = tmp_path / "o"
+    argv = ["--data", planted, "--run", pretrained]
+    assert call(check_data, output, *argv, "--similarity", 0.999) == 0
+    said = capfd.readouterr().out
+    assert {path.name for path in output.iterdir()} >= FILES
+    found = runs.read_json(output / "check_data.json")
+    assert (found["photos"], found["readable"]) == (160, 159)
+    assert [row["path"] for row in found["unreadable"]] == ["images/SYN_000009.jpg"]
+    assert "HTML" in found["unreadable"][0]["error"]
+    assert any("gone.jpg" in note for note in found["notes"])
+    assert found["crossing"]["lesion_id"] == 1
+    pairs = pd.read_csv(output / "duplicates.csv", dtype=str, keep_default_na=False)
+    (row,) = pairs[pairs["path_a"].eq("images/SYN_000000.jpg") & pairs["kind"].eq("near")
+                   | pairs["path_b"].eq("images/SYN_000000.jpg") & pairs["kind"].eq("near")
+                   ].to_dict("records")  # fmt: skip
+    assert {row["path_a"], row["path_b"]} == {"images/SYN_000000.jpg", "images/copy.jpg"}
+    assert (row["flipped"], row["across_splits"]) == ("mirrored or turned", "True")
+    assert row["labels_differ"] == "True"
+    assert "'=1+1" in (row["label_a"], row["label_b"])
+    assert found["leaking_pairs"] >= 1
+    assert found["contradicting_pairs"] == 1
+    for word in ("1 unreadable photo", "lesion in more than one split", "across two splits",
+                 "1 duplicate pair with different labels"):  # fmt: skip
+        assert word in said
+    report = (output / "report.md").read_text()
+    assert "pairs_near.png" in report
+    assert "odd|<b>" not in (output / "report.html").read_text()
+    classes = pd.DataFrame(found["classes"]).set_index("class")
+    assert classes.to_numpy().sum() == 160
+    assert len(pd.read_csv(output / "photos.csv")) == 160
+
+
+def test_strict_fails_on_faults_alone(planted, photos, tmp_path, capfd):
+    assert call(check_data, tmp_path / "a", "--data", planted, "--strict") == 1
+    said = capfd.readouterr().err
+    assert "--strict: 1 unreadable photo; " in said
+    assert (tmp_path / "a" / "report.md").is_file()
+    assert call(check_data, tmp_path / "b", "--data", photos, "--strict") == 0
+    assert "no leak between splits" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--data", "nowhere"], "not found"),
+        (["--data", "PHOTOS", "--near", 200], "--near 200"),
+        (["--data", "PHOTOS", "--similarity", 2], "--similarity 2"),
+        (["--data", "PHOTOS", "--run", "nowhere"], "no run found there"),
+        (["--data", "PHOTOS", "--show-augmentations", "a.gif"], "a .png file"),
+    ],
+)
+def test_what_check_data_refuses(photos, tmp_path, capfd, argv, said):
+    argv = [photos if word == "PHOTOS" else word for word in argv]
+    assert call(check_data, tmp_path / "o", *argv) == 2
+    shown = capfd.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capfd):
+    asked = []
+    gallery = types.ModuleType("dermssl.data.gallery")
+    gallery.write = lambda path, files, seed=0: asked.append((path, files, seed))
+    monkeypatch.setitem(sys.modules, "dermssl.data.gallery", gallery)
+    monkeypatch.setattr("dermssl.data.gallery", gallery, raising=False)
+    argv = ["--data", planted, "--show-augmentations", tmp_path / "a.png", "--seed", 3]
+    assert call(check_data, tmp_path / "o", *argv) == 0
+    ((path, files, seed),) = asked
+    assert (path, seed) == (str(tmp_path / "a.png"), 3)
+    assert len(files) == check_data.GALLERY
+    assert not any("SYN_000009" in file for file in files)
+    assert not (tmp_path / "o").exists()
+
+
+def test_leakage_leaves_a_report(photos, tmp_path, capfd):
+    output = tmp_path / "o"
+    argv = ["--data", photos, "--backbone", "mlp", "--image-size", 32]
+    argv += ["--folds", 2, "--n-seeds", 1, "--n-resamples", 30]
+    assert call(leakage, output, *argv) == 0
+    assert {path.name for path in output.iterdir()} == {
+        "leakage.json", "leakage.csv", "leakage.png", "report.md", "report.html",
+    }  # fmt: skip
+    found = runs.read_json(output / "leakage.json")
+    table = pd.read_csv(photos / "labels.csv")
+    assert found["groups"] == table["lesion_id"].nunique()
+    assert found["with_twins"] == (table["lesion_id"].value_counts() > 1).sum()
+    rows = pd.read_csv(output / "leakage.csv")
+    assert rows["subset"].tolist() == ["all"] * 3 + ["with twins"] * 3
+    assert (rows["inflation"] - (rows["leaky"] - rows["clean"])).abs().max() < 1e-9
+    assert found["findings"][0] in capfd.readouterr().out
+    assert "lower bound" in (output / "report.md").read_text()
+
+
+def test_what_leakage_refuses(photos, tmp_path, capfd):
+    shutil.copytree(photos / "images", tmp_path / "loose" / "nv")
+    small = ["--backbone", "mlp", "--image-size", 32]
+    for argv, said in (
+        (["--data", tmp_path / "loose", *small], "no lesion or patient ids"),
+        (["--data", photos, *small, "--folds", 1], "--folds 1"),
+        (["--data", photos, *small, "--group-by", "path"], "0 paths with two photos"),
+    ):
+        assert call(leakage, tmp_path / "o", *argv) == 2
+        assert said in capfd.readouterr().err
+    assert not (tmp_path / "o").exists()
