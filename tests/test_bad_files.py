@@ -230,6 +230,10 @@ def _huge(store):
     group.create_dataset("kernel", (2**20, 2**20), "f4", chunks=(1024, 1024))
 
 
+def _endless(store):
+    store["model_weights/dense1/again"] = store["model_weights"]
+
+
 @pytest.mark.filterwarnings("ignore:.*HDF5 file via")
 def test_code_in_a_weights_file_is_refused_and_not_run(clean, tmp_path, says):
     mark = trap(tmp_path)
@@ -270,6 +274,7 @@ def test_a_run_with_code_is_refused_and_not_run(formula_run, tmp_path, says):
     [
         ("w.h5", lambda path: h5(path, _elsewhere), "refused, 'kernel' in it is a link"),
         ("w.h5", lambda path: h5(path, _kept_elsewhere), "is kept in another file"),
+        ("w.h5", lambda path: h5(path, _endless), "'again' in it stands in two places"),
         ("w.h5", lambda path: h5(path, _huge), "it claims 4,398,046,511,"),
         ("w.h5", lambda path: path.write_bytes(bad_inputs.JPEG), "does not hold weights of mlp"),
         ("w.h5", lambda path: path.write_bytes(b"\x80\x04cos\nsystem\n."), "does not hold weights"),

@@ -99,7 +99,7 @@ def _of_h5(file, option):
     with h5py.File(file, "r") as store:
         if "model_config" in store.attrs:
             _check_config(json.loads(store.attrs["model_config"]), option)
-        names, total = {}, 0
+        names, total, met = {}, 0, set()
         waiting = [store]
         while waiting:
             group = waiting.pop(0)
@@ -108,10 +108,14 @@ def _of_h5(file, option):
                 if not isinstance(link, h5py.HardLink):
                     raise _refused(option, f"'{key}' in it is a link to elsewhere")
                 item = group[key]
+                place = h5py.h5o.get_info(item.id).addr
+                if place in met:  # a group within itself has no end
+                    raise _refused(option, f"'{key}' in it stands in two places")
+                met.add(place)
                 if isinstance(item, h5py.Group):
                     waiting.append(item)
                     continue
-                if item.external or item.is_virtual:
+                if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
                     raise _refused(option, f"'{key}' in it is kept in another file")
                 total += item.nbytes
                 names.setdefault(_layer_of(item.parent, key), None)
