@@ -10,6 +10,7 @@ COMMANDS = {
     "grid": "transfer-learning grid: models x unfrozen layers x augmentations",
     "evaluate": "metrics with intervals and figures of one run",
     "model_comparison": "compare runs and report",
+    "label_efficiency": "how many labels until pretraining stops paying: arms x labels x seeds",
     "predict": "probabilities for new photos",
 }
 

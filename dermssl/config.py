@@ -29,7 +29,7 @@ __all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Finetune", "Grid", "Pr
 __all__ += ["add_flags", "as_tables", "build", "config_hash", "from_flags", "read_toml"]
 
 
-# Sections of an experiment file that belong to dermssl.quickstart alone.
+# Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 # What changes where a run lies or how often it is saved, but none of its numbers.
 NO_IDENTITY = ("output", "checkpoint")

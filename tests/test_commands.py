@@ -11,7 +11,10 @@ from PIL import Image
 
 from dermssl import finetune, predict, pretrain, runs
 
-HELPED = ("pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart")
+HELPED = (
+    "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart",
+    "label_efficiency",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", HELPED)

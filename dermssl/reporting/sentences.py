@@ -84,7 +84,7 @@ def comparison(a, b, metric, interval, n_seeds, counts, split):
             f"{where}, nothing can be said of {a.title} against {b.title}: the difference in "
             f"{name} has no defined interval; too few records for it ({basis})."
         )
-    digits = _digits(interval)
+    digits = places(interval)
     low, high = number(interval.low, digits), number(interval.high, digits)
     size = number(abs(interval.estimate), digits)
     level = f"{interval.level:.0%} interval"
@@ -105,7 +105,7 @@ def comparison(a, b, metric, interval, n_seeds, counts, split):
     return f"{where}, {said}{single}."
 
 
-def _digits(interval):
+def places(interval):
     """Decimals at which no bound rounds to a 0 that it isn't."""
     for digits in range(2, 6):
         bounds = (interval.low, interval.high)
