@@ -46,7 +46,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     files = [file for file in files if file not in refused]
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
-    tables = _tables(folder, status, files, batch_size, scaling)
+def _tables(folder, status, source, files, batch_size, scaling):
     if output is None:
         _write(tables, sys.stdout)
     else:
@@ -89,7 +89,7 @@ def _files(source):
     return files
 
 
-def _tables(folder, status, files, batch_size, scaling):
+def _tables(folder, status, source, files, batch_size, scaling):
     """A table for each batch: path, the likeliest classes, every probability."""
     import numpy as np
     import pandas as pd
@@ -100,7 +100,8 @@ def _tables(folder, status, files, batch_size, scaling):
     model, taxonomy = weights.load_classifier(folder)
     size = status["config"]["backbone"]["image_size"]
     head = status["config"]["finetune"]["head"]
-    photos = pipeline.Photos(files, size, cache_mb=0)
+    steps = status["config"]["data"].get("preprocess", ())
+    photos = pipeline.Photos(files, size, 0, steps, _masks(source, files, steps))
     images = pipeline.plain(photos, batch_size, size)
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
@@ -122,6 +123,24 @@ def _tables(folder, status, files, batch_size, scaling):
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
         yield pd.DataFrame(columns)
+
+
+def _masks(source, files, steps):
+    """The mask of each photo, where the run was trained on photos cropped to theirs."""
+    from dermssl.data import masks, preprocess
+
+    if preprocess.CROP not in steps:
+        return None
+    root = Path(source).resolve() if Path(source).is_dir() else Path(source).resolve().parent
+    found = masks.find(root, [str(Path(file).resolve().relative_to(root)) for file in files])
+    missing = found.count("")
+    if missing:
+        print(
+            f"{missing} of {len(files)} photos have no mask and are not cropped to the lesion, "
+            "as this run's training photos were",
+            file=sys.stderr,
+        )
+    return [str(root / path) if path else "" for path in found]
 
 
 def _write(tables, file):

@@ -1,8 +1,9 @@
 """Augmented views on the host, with OpenCV: one warp for all geometry, one matrix for all colour.
 
 `draw` says what a view does (see `augment_policy`), `apply` does it, `plain` is the view without
-any of it. OpenCV frees the GIL, so a thread pool runs views in parallel; call
-`cv2.setNumThreads(1)` there, or its own threads compete with the pool's.
+any of it; `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread
+pool runs views in parallel; call `cv2.setNumThreads(1)` there, or its own threads compete with the
+pool's.
 """
 
 import functools
@@ -10,6 +11,7 @@ import functools
 import cv2
 import numpy as np
 
+from dermssl.data import extras
 from dermssl.data.augment_policy import (
     AUGMENTATIONS,
     Params,
@@ -21,7 +23,7 @@ from dermssl.data.augment_policy import (
 )
 
 __all__ = ["AUGMENTATIONS", "Params", "Policy", "apply", "draw", "find_policy", "noise_tile"]
-__all__ += ["plain", "scaled", "uniforms"]
+__all__ += ["plain", "scaled", "uniforms", "view"]
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
 NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 noises
@@ -47,6 +49,24 @@ def plain(image, size):
         return square.copy()
     way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=way)
+
+
+def view(image, policy, seed, epoch, record, number, size, focus=None):
+    """One view of a photo by a policy, with its extras: a pure function of the arguments.
+
+    Args:
+        image: uint8 array `[height, width, 3]`.
+        policy: `Policy`.
+        seed, epoch, record, number: ints >= 0; `number` says which view of the record.
+        size: side of the result, px.
+        focus: box of the lesion, or `None`; see `draw`.
+
+    Returns:
+        uint8 array `[size, size, 3]`.
+    """
+    aspect = image.shape[1] / image.shape[0]
+    made = apply(image, draw(policy, seed, epoch, record, number, aspect, focus), size)
+    return extras.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made
 
 
 def apply(image, params, size):

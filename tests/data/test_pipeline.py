@@ -76,9 +76,9 @@ def test_the_cache_changes_nothing(files, photos, cache_mb):
 
 def test_the_cache_keeps_to_its_budget(files, monkeypatch):
     reads = []
-    original = pipeline.decode
+    original = pipeline.Photos._read
     monkeypatch.setattr(
-        pipeline, "decode", lambda file, **k: reads.append(file) or original(file, **k)
+        pipeline.Photos, "_read", lambda self, k: reads.append(k) or original(self, k)
     )
     for cache_mb, expected in ((2048, N), (0, 2 * N)):
         reads.clear()
