@@ -16,6 +16,9 @@ from dermssl.errors import UserError
 # Photos are kept at this multiple of the input side: a crop of a quarter of the area
 # still has a pixel for each pixel of the view.
 OVERSAMPLING = 2
+# A photo that is larger by less stays as it is: resizing 450 px to 448 takes three times as long as
+# decoding, to save 1% of the memory.
+NEAR = 1.1
 MIB = 2**20  # bytes
 CACHE_FORMAT = 1  # raise it when the pixels of a photo change: older files are then passed over
 
@@ -26,7 +29,7 @@ class Photos:
     Args:
         files: list of str.
         image_size: int, side of the network's input; photos are shrunk until their
-            shorter side is `OVERSAMPLING` times that (never enlarged).
+            shorter side is `OVERSAMPLING` times that, or up to `NEAR` times more (never enlarged).
         cache_mb: int, memory to use, MiB.
         steps: list of str, keys of `preprocess.STEPS`, done to every photo.
         mask_files: list of str, the mask of each photo, "" for none; or None.
@@ -177,7 +180,7 @@ def _bytes(file):
 def _shrunk(photo, side):
     height, width = photo.shape[:2]
     scale = side / min(height, width)
-    if scale >= 1:
+    if scale * NEAR >= 1:
         return photo
     size = (max(side, round(width * scale)), max(side, round(height * scale)))
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)

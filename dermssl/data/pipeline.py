@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from dermssl.data import augment, mixing
+from dermssl.data.buffers import Buffers
 from dermssl.data.photos import OVERSAMPLING, Photos, photos_of
 
 __all__ = ["OVERSAMPLING", "Photos", "batch_rows", "labelled", "order", "photos_of", "plain"]
@@ -64,19 +65,19 @@ def views(photos, rows, records, policy, seed, epoch, view, size):
     Returns:
         uint8 (n, size, size, 3).
     """
-    return _views(photos, rows, records, policy, seed, epoch, (view,), size)[0]
+    out = np.empty((1, len(rows), size, size, 3), np.uint8)
+    return _fill(out, photos, rows, records, policy, seed, epoch, (view,))[0]
 
 
-def _views(photos, rows, records, policy, seed, epoch, numbers, size):
-    """uint8 (views, n, size, size, 3); each photo is read once for all its views."""
-    batch = np.empty((len(numbers), len(rows), size, size, 3), np.uint8)
+def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
+    """`out` (views, n, size, size, 3), filled; each photo is read once for all its views."""
     for place, row in enumerate(rows):
-        photo, focus = photos[row], photos.focus(row)
-        for out, number in zip(batch, numbers):
-            out[place] = augment.view(
-                photo, policy, seed, epoch, int(records[row]), number, size, focus
+        photo, focus, record = photos[row], photos.focus(row), int(records[row])
+        for k, number in enumerate(numbers):
+            out[k, place] = augment.view(
+                photo, policy, seed, epoch, record, number, out.shape[2], focus
             )
-    return batch
+    return out
 
 
 def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, workers=1):
@@ -98,16 +99,19 @@ def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, 
     if batch_size % workers or not 0 <= worker < workers:
         raise ValueError(f"worker {worker} of {workers} has no equal part of {batch_size} photos")
     records = np.arange(len(photos))
+    shape = (2, batch_size // workers, size, size, 3)
+    buffers = Buffers()
 
     def batch(step):
         epoch, rows = batch_rows(step, len(photos), batch_size, seed, drop_remainder=True)
-        rows = shard(rows, worker, workers)
-        return _views(photos, rows, records, policy, seed, epoch, (0, 1), size)
+        out = buffers.take(shape)
+        return _fill(
+            out, photos, shard(rows, worker, workers), records, policy, seed, epoch, (0, 1)
+        )
 
     def load(step):
-        pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)
-        shape = (2, batch_size // workers, size, size, 3)
-        return tf.cast(tf.ensure_shape(pixels, shape), tf.float32)
+        pixels = tf.numpy_function(batch, [step], tf.float32, stateful=False)
+        return tf.ensure_shape(pixels, shape)
 
     return _mapped(tf.data.Dataset.range(start, steps), load)
 
