@@ -3,7 +3,8 @@
 Networks take such things for signs of a diagnosis (Bissoto et al., 2020): as an augmentation they
 become noise, as a stress test they show how far a model leans on them. Each is a function of the
 photo and of uniform numbers alone, and lengths are shares of the photo's shorter side, so the
-same numbers draw the same artefact at any size.
+same numbers draw the same artefact at any size. Draw on the square that a network sees
+(`augment.plain`): on a whole photo, rulers and corners may lie where the crop leaves them out.
 """
 
 import math

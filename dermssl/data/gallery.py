@@ -50,8 +50,9 @@ def rows(photos, seed=0):
                 views = [mixing.mix(*pair, *part)[0] for *pair, part in zip(views, others, parts)]
             yield f"{name}, view {number + 1}" if name == "simclr" else name, views
     for name in artefacts.ARTEFACTS:
-        drawn = [artefacts.apply(name, photo, seed, k) for k, photo in enumerate(photos)]
-        yield name, [augment.plain(photo, SIDE) for photo in drawn]
+        # On the square that a network sees: on the whole photo a ruler may lie beside it.
+        squares = [augment.plain(photo, 2 * SIDE) for photo in photos]
+        yield name, [artefacts.apply(name, photo, seed, k) for k, photo in enumerate(squares)]
     for name in preprocess.STEPS:
         if name != preprocess.CROP:  # needs masks
             done = [preprocess.apply(photo, [name]) for photo in photos]

@@ -11,10 +11,11 @@ from dermssl.errors import unknown_name
 
 CROP = "lesion_crop"  # needs a mask, so `photos` does it, before all other steps
 MINKOWSKI = 6  # order of the norm that Finlayson & Trezzi (2004) found best
-HAIR_WIDTH = 0.03  # of the shorter side: a gap that closing must bridge; hairs are up to 0.009
+HAIR_WIDTH = 0.04  # of the shorter side: a gap that closing must bridge; thick hairs are 0.025
 HAIR_CONTRAST = 14  # grey levels below the closed image
-HAIR_LENGTH = 0.12  # of the shorter side, at least; meshes of a pigment network are shorter
+HAIR_LENGTH = 0.14  # of the shorter side, at least; meshes of a pigment network are shorter
 HAIR_SLIMNESS = 15.0  # squared length over area, at least: a mesh or a texture has 3 to 8
+HAIR_WAYS = 16  # directions of the straight pieces that are looked for
 SHARPEN, SHARPEN_SIGMA = 0.7, 0.004  # amount, and the blur's sigma in shorter sides
 
 
@@ -63,23 +64,39 @@ def shades_of_grey(photo):
 def hair_removal(photo):
     """Dark hairs are found by a black-hat and filled from their sides, as DullRazor does.
 
-    After Lee et al. (1997): closing removes what is dark and thin; of that, what is long and slim
-    enough to be a hair is painted over (Telea 2004). Light hairs stay.
+    After Lee et al. (1997): closing removes what is dark and thin. Of that, straight pieces (which
+    survive an opening by a line) and long slim curves are hairs, and are painted over (Telea
+    2004); pigment networks and dots are neither. Light hairs stay.
     """
     side = min(photo.shape[:2])
     wide = max(3, round(HAIR_WIDTH * side)) | 1  # odd, or the disc has no middle
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))
-    thin = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc) > HAIR_CONTRAST
-    _, names, stats, _ = cv2.connectedComponentsWithStats(thin.astype(np.uint8))
+    black_hat = cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, disc)
+    thin = (black_hat > HAIR_CONTRAST).astype(np.uint8)
+    _, names, stats, _ = cv2.connectedComponentsWithStats(thin)
     area = stats[:, cv2.CC_STAT_AREA]
     length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    hair = (length > HAIR_LENGTH * side) & (length**2 > HAIR_SLIMNESS * area)
-    hair[0] = False  # the background
+    slim = (length > HAIR_LENGTH * side) & (length**2 > HAIR_SLIMNESS * area)
+    slim[0] = False  # the background
+    straight = np.zeros_like(thin)
+    for way in range(HAIR_WAYS):
+        line = _line(round(HAIR_LENGTH * side) | 1, np.pi * way / HAIR_WAYS)
+        straight |= cv2.morphologyEx(thin, cv2.MORPH_OPEN, line)
+    near = np.ones((5, 5), np.uint8)
+    hair = slim[names].astype(np.uint8) | (cv2.dilate(straight, near) & thin)
     if not hair.any():
         return photo
-    mask = cv2.dilate(hair[names].astype(np.uint8), np.ones((3, 3), np.uint8))
+    mask = cv2.dilate(hair, np.ones((3, 3), np.uint8))
     return cv2.inpaint(photo, mask, max(2, side / 150), cv2.INPAINT_TELEA)
+
+
+def _line(side, angle):
+    """uint8 (side, side): a line through the middle."""
+    brush, middle = np.zeros((side, side), np.uint8), (side - 1) / 2
+    reach = middle * np.array([np.cos(angle), np.sin(angle)])
+    start, end = (tuple(np.rint(middle + way * reach).astype(int).tolist()) for way in (-1, 1))
+    return cv2.line(brush, start, end, 1)
 
 
 def sharpen(photo):
