@@ -27,20 +27,20 @@ class Buffers:
 
     def take(self, shape):
         """A float32 array of this shape; its content is what was in it before."""
+        size = 4 * math.prod(shape) + ALIGNMENT
         with self._lock:
-            for number in range(len(self._kept)):
-                # Two references: the list's, and the argument of getrefcount.
-                free = sys.getrefcount(self._kept[number]) == 2
-                if free and self._kept[number].shape == shape:
-                    return self._kept[number]
-            made = self._new(shape)
-            if len(self._kept) < self._most:
-                self._kept.append(made)
-            return made
-
-    @staticmethod
-    def _new(shape):
-        size = 4 * math.prod(shape)
-        raw = np.empty(size + ALIGNMENT, np.uint8)
+            raw = self._free(size)
+            if raw is None:
+                raw = np.empty(size, np.uint8)
+                if len(self._kept) < self._most:
+                    self._kept.append(raw)
         start = -raw.ctypes.data % ALIGNMENT
-        return raw[start : start + size].view(np.float32).reshape(shape)
+        return raw[start : start + size - ALIGNMENT].view(np.float32).reshape(shape)
+
+    def _free(self, size):
+        """Memory that no array lies in: each array, and each view of one, refers to it."""
+        for number in range(len(self._kept)):
+            # Two references: the list's, and the argument of getrefcount.
+            if sys.getrefcount(self._kept[number]) == 2 and self._kept[number].nbytes == size:
+                return self._kept[number]
+        return None
