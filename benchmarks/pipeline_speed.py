@@ -13,9 +13,11 @@ contrast, saturation and hue with p = .8; grey .2; blur .5; noise .5), same outp
 - keras-cv and Keras 3 layers: tf.data, decoded and resized to 448 px, layers on batches.
 
 The sides take turns within a round, so that a busy machine slows all of them; ratios are medians
-over the rounds. The cost of a photo at 1,000, 10,000 and 100,000 records is that of ours on hard
-links to the same photos, in turns too. Memory is the peak of a fresh process that runs ours alone,
-beside that of one that only imports it.
+over the rounds. CPU is the time of all threads and processes, which other work disturbs less. The
+cost of a photo at 1,000, 10,000 and 100,000 records is that of ours on hard
+links to the same photos, in turns too. Memory is the peak of a fresh process that runs ours alone.
+The Python share is what is left of a photo's time when OpenCV's functions do nothing: about what
+holds the GIL, and so what no thread can share.
 """
 
 import argparse
@@ -41,9 +43,7 @@ SIMCLR = {"brightness": 0.2, "contrast": 0.25, "saturation": 0.3, "hue": 6, "she
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0],
-    )
+    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     made.add_argument("--data", metavar="FOLDER", help="JPEG photos; without it they are drawn")
     made.add_argument("--quick", action="store_true", help="fewer rounds, to 10,000 records")
     made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
@@ -250,13 +250,16 @@ class Albumentations:
 
     def rest(self):
         """Let the work that is ahead end, so that it burdens no other side's turn."""
-        if self.ahead:
-            pending = self.slots
-            while pending:
-                slot = self.done.get()
-                pending -= 1
-                del slot
-            self.ahead = False
+        for _ in range(self.slots if self.ahead else 0):
+            self.done.get()
+        self.ahead = False
+
+    def cpu(self):
+        """Seconds of CPU that the workers have used."""
+        import psutil
+
+        times = [psutil.Process(worker.pid).cpu_times() for worker in self.workers]
+        return sum(each.user + each.system for each in times)
 
     def close(self):
         """End the processes and give the memory back."""
@@ -280,28 +283,30 @@ def settled(limit_s=30.0):
 
 
 def turn(batches, seconds, ahead=10):
-    """Photos a second of one side, after the batches it had ready are used up."""
+    """(photos a second, CPU ms a photo) of one side, once the batches it had ready are used up."""
     settled()
     for _ in range(ahead):
         next(batches)
-    count, began = 0, time.perf_counter()
+    of_workers = getattr(batches, "cpu", lambda: 0.0)
+    count, began, cpu = 0, time.perf_counter(), time.process_time() + of_workers()
     while time.perf_counter() - began < seconds or count < 3:
         next(batches)
         count += 1
-    speed = count * BATCH / (time.perf_counter() - began)
+    took, cpu = time.perf_counter() - began, time.process_time() + of_workers() - cpu
     getattr(batches, "rest", lambda: None)()
-    return speed
+    return count * BATCH / took, 1000 * cpu / (count * BATCH)
 
 
 def compared(sides, rounds, seconds):
-    """dict of name -> list of photos a second, one a round; the order turns with the round."""
+    """dict of name -> list of what `turn` gives, one a round; the order turns with the round."""
     found = {name: [] for name in sides}
     names = list(sides)
     for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            ahead = 2 if name.startswith("keras") else 10
+            ahead = 2 if str(name).startswith("keras") else 10
             found[name].append(turn(sides[name], seconds, ahead))
-        print(f"round {number + 1}: " + ", ".join(f"{k} {v[-1]:.0f}" for k, v in found.items()))
+        line = ", ".join(f"{k} {v[-1][0]:.0f} ({v[-1][1]:.2f} ms)" for k, v in found.items())
+        print(f"round {number + 1}: {line}", flush=True)
     return found
 
 
@@ -317,8 +322,41 @@ def grown(files, counts, rounds, seconds, folder):
         for k, link in enumerate(links):
             os.link(here[k % len(here)], link)
         sides[count] = ours(links)
-    speeds = compared(sides, rounds, seconds)
-    return {count: [1000 / speed for speed in found] for count, found in speeds.items()}
+    found = compared(sides, rounds, seconds)
+    sides.clear()  # TensorFlow aborts at exit where iterators still run Python
+    return found
+
+
+def python_share(files, rounds=5):
+    """(ms of Python, ms) a photo: two views with OpenCV's functions doing nothing, and as it is."""
+    from unittest import mock
+
+    import cv2
+
+    from dermssl.data import augment, photos
+
+    policy, some = augment.AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
+    out, read = np.empty((SIZE, SIZE, 3), np.float32), some[0]
+    view = augment.plain(read, SIZE)
+
+    def seconds():
+        began = time.thread_time()
+        for number in range(len(some)):
+            photo = some[number]
+            for which in (0, 1):
+                made = augment.view(photo, policy, 0, 0, number, which, SIZE)
+                if made is not view:
+                    out[:] = made
+        return (time.thread_time() - began) / len(some)
+
+    idle = {name: lambda *_, **__: view for name in
+            ("warpAffine", "cvtColor", "transform", "GaussianBlur", "addWeighted")}  # fmt: skip
+    found = []
+    for _ in range(rounds):
+        whole = seconds()
+        with mock.patch.multiple(cv2, imdecode=lambda *_: read, **idle):
+            found.append((1000 * seconds(), 1000 * whole))
+    return tuple(min(column) for column in zip(*found))
 
 
 def memory(folder):
@@ -364,34 +402,45 @@ def main(argv=None):
         print(f"{len(files)} photos, {SIZE} px, batches of {BATCH}, {os.cpu_count()} cores")
         rival = Albumentations(files)
         sides = {
-            "ours": ours(files), "ours, cached": ours(files, cache_mb=2048),
-            "albumentations": rival, "keras-cv": keras_cv(files), "keras layers": keras_layers(files),
-        }  # fmt: skip
+            "ours": ours(files),
+            "ours, cached": ours(files, cache_mb=2048),
+            "albumentations": rival,
+            "keras-cv": keras_cv(files),
+            "keras layers": keras_layers(files),
+        }
         speeds = compared(sides, args.rounds, args.seconds)
         rival.close()
         sides.clear()
         with tempfile.TemporaryDirectory() as links:
             costs = grown(files, counts, args.rounds, args.seconds, links)
-        peaks = memory(args.data or folder)
-    return report(args, speeds, costs, peaks)
+        peaks, python = memory(args.data or folder), python_share(files)
+    return report(args, speeds, costs, peaks, python)
 
 
-def report(args, speeds, costs, peaks):
+def report(args, speeds, costs, peaks, python):
     """Print the tables and the goals; returns the exit code."""
+    cpu = {name: float(np.median([each for _, each in found])) for name, found in speeds.items()}
+    speeds = {name: [each for each, _ in found] for name, found in speeds.items()}
     medians = {name: float(np.median(found)) for name, found in speeds.items()}
-    print("\n| pipeline | photos/s, median | lowest | highest | ours is faster by |")
-    print("| :-- | --: | --: | --: | --: |")
+    print("\n| pipeline | photos/s, median | lowest | highest | CPU ms a photo "
+          "| ours is faster by | by CPU |")  # fmt: skip
+    print("| :-- | --: | --: | --: | --: | --: | --: |")
     ratios = {}
     for name, found in speeds.items():
         ratios[name] = float(np.median(np.divide(speeds["ours"], found)))
+        by_cpu = cpu[name] / cpu["ours"]
         print(f"| {name} | {medians[name]:.0f} | {min(found):.0f} | {max(found):.0f} | "
-              f"{ratios[name]:.2f} |")  # fmt: skip
-    print("\n| records | ms a photo, median |\n| --: | --: |")
+              f"{cpu[name]:.2f} | {ratios[name]:.2f} | {by_cpu:.2f} |")  # fmt: skip
+    print("\n| records | ms a photo, median | CPU ms |\n| --: | --: | --: |")
+    walls = {count: [1000 / speed for speed, _ in found] for count, found in costs.items()}
     for count, found in costs.items():
-        print(f"| {count:,} | {np.median(found):.2f} |")
+        used = np.median([each for _, each in found])
+        print(f"| {count:,} | {np.median(walls[count]):.2f} | {used:.2f} |")
     first, *_, last = costs
-    growth = float(np.median(np.divide(costs[last], costs[first])))
+    growth = float(np.median(np.divide(walls[last], walls[first])))
     print(f"\ncost at {last:,} records over that at {first:,}: {growth:.3f}")
+    print(f"Python alone: {python[0]:.2f} of {python[1]:.2f} ms a photo, so that threads can fill "
+          f"{python[1] / python[0]:.0f} cores at most")  # fmt: skip
     print("peak memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in peaks.items()))
     missed = [
         f"{name}: {ratios[name]:.2f} times, under {goal:.0f}"
@@ -405,7 +454,8 @@ def report(args, speeds, costs, peaks):
     if args.json:
         found = {
             "settings": vars(args), "cores": os.cpu_count(), "photos_per_second": speeds,
-            "ratios": ratios, "ms_per_photo": costs, "growth": growth, "peak_mib": peaks,
+            "cpu_ms": cpu, "ratios": ratios, "records": costs, "growth": growth,
+            "peak_mib": peaks, "python_ms": python,
         }  # fmt: skip
         Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"\nours: {medians['ours']:.0f} photos/s from JPEG, {ratios['albumentations']:.2f} times "
