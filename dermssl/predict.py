@@ -46,7 +46,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     files = [file for file in files if file not in refused]
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
-def _tables(folder, status, source, files, batch_size, scaling):
+    tables = _tables(folder, status, source, files, batch_size, scaling)
     if output is None:
         _write(tables, sys.stdout)
     else:
@@ -126,21 +126,16 @@ def _tables(folder, status, source, files, batch_size, scaling):
 
 
 def _masks(source, files, steps):
-    """The mask of each photo, where the run was trained on photos cropped to theirs."""
+    """The mask of each photo, where the run learnt from photos cropped to theirs, else None."""
     from dermssl.data import masks, preprocess
 
     if preprocess.CROP not in steps:
         return None
-    root = Path(source).resolve() if Path(source).is_dir() else Path(source).resolve().parent
-    found = masks.find(root, [str(Path(file).resolve().relative_to(root)) for file in files])
-    missing = found.count("")
-    if missing:
-        print(
-            f"{missing} of {len(files)} photos have no mask and are not cropped to the lesion, "
-            "as this run's training photos were",
-            file=sys.stderr,
-        )
-    return [str(root / path) if path else "" for path in found]
+    found = masks.of_files(source, files)
+    if "" in found:
+        line = f"{found.count('')} of {len(files)} photos have no mask and stay whole, where the "
+        print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)
+    return found
 
 
 def _write(tables, file):

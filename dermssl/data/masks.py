@@ -4,6 +4,7 @@ A mask is an image of the photo's shape, light where the lesion is, as HAM10000'
 Boxes are `(left, top, right, bottom)` in [0, 1] of the photo.
 """
 
+import os
 from collections import Counter
 from pathlib import PurePosixPath
 
@@ -56,6 +57,13 @@ def find(root, paths):
         or (anywhere.get(name, "") if photos[name] == 1 else "")
         for path, name in zip(paths, names)
     ]
+
+
+def of_files(source, paths):
+    """list of str: full paths of the masks of photos in a folder, or of the one photo `source`."""
+    root = os.path.realpath(source if os.path.isdir(source) else os.path.dirname(source) or ".")
+    inside = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
+    return [os.path.join(root, mask) if mask else "" for mask in find(root, inside)]
 
 
 def checked(root, column, file):
