@@ -102,9 +102,7 @@ def _labels(dataset, rows, config):
 
     part = dataset.with_index(dataset.index.iloc[rows])
     fine, coarse = index.label_arrays(part.index, part.taxonomy)
-    photos = pipeline.Photos(
-        part.files, config["backbone"].image_size, config["data"].cache_mb // 2
-    )
+    photos = pipeline.photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
     return Labels(photos, rows, {"fine": fine, "coarse": coarse})
 
 
@@ -120,7 +118,7 @@ def _predict(model, dataset, config):
     if settings.predict == "held_out":
         rows = rows[rows["split"] != TRAIN]
     part = dataset.with_index(rows)
-    photos = pipeline.Photos(part.files, size, cache_mb=0)  # each is seen once
+    photos = pipeline.photos_of(part, config["data"], size, share=0)  # each is seen once
     logits = model.predict(pipeline.plain(photos, settings.batch_size, size), verbose=0)
     p_fine, p_coarse = classifier.probabilities(logits, dataset.taxonomy, settings.head)
     return predictions.table(part.index, p_fine, p_coarse, dataset.taxonomy)

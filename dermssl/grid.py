@@ -171,12 +171,12 @@ def _material(fold, plan, config):
     from dermssl.data import index, pipeline
     from dermssl.training.cells import Material
 
-    size, cache = plan.start.image_size, config["data"].cache_mb // 2
+    size, data = plan.start.image_size, config["data"]
     rows = (fold.index["split"] == index.TRAIN).to_numpy().nonzero()[0]
     labels, _ = index.label_arrays(fold.index.iloc[rows], fold.taxonomy)
     return Material(
-        train=pipeline.Photos(fold.subset(index.TRAIN).files, size, cache),
-        test=pipeline.Photos(fold.subset(index.TEST).files, size, cache),
+        train=pipeline.photos_of(fold.subset(index.TRAIN), data, size, share=0.5),
+        test=pipeline.photos_of(fold.subset(index.TEST), data, size, share=0.5),
         records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ def run(config, dataset=None, overwrite=False):
     with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
-        photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
+        photos = pipeline.photos_of(pool, config["data"], size)
         pools.write(made, pool)
         panel = health.Panel(made, dataset, photos, config)
         history = _fit(made, model, photos, config, panel)

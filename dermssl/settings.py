@@ -39,6 +39,18 @@ class Data:
     cache_mb: int = setting(
         2048, "memory for decoded photos, MiB; beyond it they are re-read", low=0
     )
+    cache_dir: str = setting("", "folder that keeps decoded photos between runs; empty: none")
+    cache_disk_mb: int = setting(10_000, "what --cache-dir may hold, MiB", low=0)
+    masks: str = setting(
+        "auto",
+        "lesion masks: auto aims crops at the lesion where a photo has one",
+        choices=("auto", "ignore"),
+    )
+    preprocess: list[str] = setting(
+        [],
+        "done to every photo, in this order, in training and in prediction",
+        choices=("lesion_crop", "hair_removal", "shades_of_grey", "sharpen"),
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Networks take such things for signs of a diagnosis (Bissoto et al., 2020): as an augmentation they
 become noise, as a stress test they show how far a model leans on them. Each is a function of the
 photo and of uniform numbers alone, and lengths are shares of the photo's shorter side, so the
-same numbers draw the same artefact at any size.
+same numbers draw the same artefact at any size. Draw on the square that a network sees
+(`augment.plain`): on a whole photo, rulers and corners may lie where the crop leaves them out.
 """
 
 import math
@@ -96,15 +97,12 @@ def ink(image, u):
     middle = np.array([width, height]) / 2 + side * 0.1 * (np.array(u[1:3]) - 0.5)
     if u[3] < 0.5:  # round the lesion, part of the way
         angle = 2 * math.pi * (u[4] + (0.3 + 0.6 * u[5]) * t)
-        radius = side * (0.36 + 0.1 * u[6]) + shake
-        _stroke(
-            layer, middle + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1), thick
-        )
+        radius = (side * (0.36 + 0.1 * u[6]) + shake)[:, None]
+        _stroke(layer, middle + radius * np.stack([np.cos(angle), np.sin(angle)], -1), thick)
     else:  # short dashes towards it from two to four sides
-        for number in range(2 + int(3 * u[4])):
-            angle = 2 * math.pi * (u[5] + number / (2 + int(3 * u[4]))) + 0.5 * (
-                u[7 + number] - 0.5
-            )
+        count = 2 + int(3 * u[4])
+        for number in range(count):
+            angle = 2 * math.pi * (u[5] + number / count) + 0.5 * (u[7 + number] - 0.5)
             way = np.array([math.cos(angle), math.sin(angle)])
             reach = side * (0.36 + 0.14 * u[11 + number] + 0.16 * t)[:, None]
             off = 0.25 * shake[:, None] * way[::-1] * [-1, 1]

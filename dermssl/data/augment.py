@@ -1,8 +1,9 @@
 """Augmented views on the host, with OpenCV: one warp for all geometry, one matrix for all colour.
 
 `draw` says what a view does (see `augment_policy`), `apply` does it, `plain` is the view without
-any of it. OpenCV frees the GIL, so a thread pool runs views in parallel; call
-`cv2.setNumThreads(1)` there, or its own threads compete with the pool's.
+any of it; `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread
+pool runs views in parallel; call `cv2.setNumThreads(1)` there, or its own threads compete with the
+pool's.
 """
 
 import functools
@@ -10,6 +11,7 @@ import functools
 import cv2
 import numpy as np
 
+from dermssl.data import extras
 from dermssl.data.augment_policy import (
     AUGMENTATIONS,
     Params,
@@ -21,7 +23,7 @@ from dermssl.data.augment_policy import (
 )
 
 __all__ = ["AUGMENTATIONS", "Params", "Policy", "apply", "draw", "find_policy", "noise_tile"]
-__all__ += ["plain", "scaled", "uniforms"]
+__all__ += ["plain", "scaled", "uniforms", "view"]
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
 NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 noises
@@ -47,6 +49,24 @@ def plain(image, size):
         return square.copy()
     way = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(square, (size, size), interpolation=way)
+
+
+def view(image, policy, seed, epoch, record, number, size, focus=None):
+    """One view of a photo by a policy, with its extras: a pure function of the arguments.
+
+    Args:
+        image: uint8 array `[height, width, 3]`.
+        policy: `Policy`.
+        seed, epoch, record, number: ints >= 0; `number` says which view of the record.
+        size: side of the result, px.
+        focus: box of the lesion, or `None`; see `draw`.
+
+    Returns:
+        uint8 array `[size, size, 3]`.
+    """
+    aspect = image.shape[1] / image.shape[0]
+    made = apply(image, draw(policy, seed, epoch, record, number, aspect, focus), size)
+    return extras.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made
 
 
 def apply(image, params, size):
@@ -80,8 +100,9 @@ def apply(image, params, size):
         view = cv2.GaussianBlur(view, (taps, taps), sigma, borderType=cv2.BORDER_REFLECT_101)
     if params.noise > 0:
         top, left = noise_place(params.noise_key)
-        noise = noise_tile(size + NOISE_SHIFTS)[top : top + size, left : left + size]
-        view = cv2.addWeighted(view, 1, noise, params.noise / NOISE_UNIT, 0, dtype=cv2.CV_8U)
+        noise = _noise_bytes(size + NOISE_SHIFTS)[top : top + size, left : left + size]
+        share = params.noise / NOISE_UNIT
+        view = cv2.addWeighted(view, 1, noise, share, -128 * share)
     if params.dim != 1:
         view = cv2.LUT(view, np.floor(np.arange(256) * params.dim).astype(np.uint8))
     return view
@@ -104,10 +125,14 @@ def _warp(image, affine, size):
         # From the photo's pixels to those of the part, centres half a pixel in.
         matrix[:, 2] = (matrix[:, 2] + 0.5) / shrink - 0.5 - (left, top)
         matrix[:, :2] /= shrink
+    # OpenCV's vectors fit four channels: the same pixels as of three in 0.18 ms for 0.27, with
+    # both conversions (600 x 450 to 224 px).
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
+    view = cv2.warpAffine(
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
     )
+    return cv2.cvtColor(view, cv2.COLOR_RGBA2RGB)
 
 
 def pixel_affine(affine, height, width, size):
@@ -168,3 +193,9 @@ def noise_tile(side):
     tile = np.clip(np.rint(normal * NOISE_UNIT), -127, 127).astype(np.int8)
     tile.flags.writeable = False
     return tile
+
+
+@functools.lru_cache(maxsize=8)
+def _noise_bytes(side):
+    """`noise_tile` with 128 added: OpenCV adds equal types five times faster."""
+    return (noise_tile(side).astype(np.int16) + 128).astype(np.uint8)

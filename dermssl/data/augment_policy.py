@@ -1,4 +1,4 @@
-"""Which augmentation: policies by name, and the random numbers of one view.
+"""What one view of a photo does to it: its random numbers, drawn from a policy.
 
 What happens to a view is drawn here, apart from the work on its pixels, so that two engines can
 share it (`augment` with OpenCV, `augment_tf` with TensorFlow). A draw is a pure function of
@@ -6,135 +6,19 @@ share it (`augment` with OpenCV, `augment_tf` with TensorFlow). A draw is a pure
 """
 
 import math
-from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from dermssl.errors import UserError, unknown_name
+from dermssl.data.policies import AUGMENTATIONS, Policy, find_policy, scaled
+
+__all__ = ["AUGMENTATIONS", "Params", "Policy", "draw", "find_policy", "scaled", "uniforms"]
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's and Pillow's grey
 SKIN_GREY = 150.0  # contrast turns about it; the mean of ISIC 2016 is 167, most of it light skin
 FOCUS_RADIUS = 0.35  # of half the shorter side; most ISIC lesions are centred and larger than this
 FOCUS_MARGIN = 0.8  # the focus point lies within this share of a crop, not on its very edge
 SLOTS = 24  # uniforms a view: 21 in use, and room, as a later op must not shift the earlier ones
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Ranges and probabilities of one augmentation; the defaults do nothing.
-
-    Attributes:
-        crop: `(low, high)`, share of the central square's area that a view shows, uniform.
-        shift: 0 to 1, how far crops wander from the photo's centre; at 1 as `draw` says.
-        rotate: degrees, uniform in +-`rotate`.
-        shear: degrees, uniform in +-`shear`.
-        flip_h, flip_v: probability of a mirror image, left-right and up-down.
-        jitter: probability of the next four together.
-        brightness, contrast, saturation: factors, uniform in 1 +- the value. Contrast is about
-            `SKIN_GREY`: an image's own mean would tie the draw to its pixels, and 128, the middle
-            of the range, overexposes light skin.
-        hue: degrees about the grey axis, uniform in +-`hue`.
-        grayscale: probability of a grey view.
-        blur: probability; `blur_sigma`: `(low, high)`, shares of the output's side.
-        noise: probability; `noise_sigma`: grey levels, uniform from 0 to the value.
-        dim: `(low, high)`, the old Keras `brightness_range`: floor(x * u), u uniform.
-    """
-
-    crop: tuple[float, float] = (1.0, 1.0)
-    shift: float = 0.0
-    rotate: float = 0.0
-    shear: float = 0.0
-    flip_h: float = 0.0
-    flip_v: float = 0.0
-    jitter: float = 1.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    grayscale: float = 0.0
-    blur: float = 0.0
-    blur_sigma: tuple[float, float] = (0.0, 0.0)
-    noise: float = 0.0
-    noise_sigma: float = 0.0
-    dim: tuple[float, float] = (1.0, 1.0)
-
-    def __post_init__(self):
-        tops = {"rotate": 180, "shear": 30, "hue": 180, "blur_sigma": 0.1, "noise_sigma": 64}
-        for field in fields(self):
-            value, top = getattr(self, field.name), tops.get(field.name, 1)
-            pair = value if isinstance(value, tuple) else (0, value)
-            least = 0.01 if field.name == "crop" else 0
-            if not least <= pair[0] <= pair[1] <= top:
-                raise UserError(f"Policy.{field.name} is {value}; give {least} to {top}, in order")
-
-
-AUGMENTATIONS = {
-    "none": Policy(),
-    # The four strategies of the seed experiments, to the letter: flips with p = .5 each, and
-    # Keras' old brightness_range=[0.5, 0.7], which only darkens.
-    "flip_hv": Policy(flip_h=0.5, flip_v=0.5),
-    "brightness": Policy(dim=(0.5, 0.7)),
-    "flip_brightness": Policy(flip_h=0.5, flip_v=0.5, dim=(0.5, 0.7)),
-    # Supervised training: what differs between two photos of one lesion, and no more.
-    "skin": Policy(
-        crop=(0.7, 1.0),  # distance to the skin; the lesion stays in view but for its rim
-        shift=0.5,  # lesions lie near the centre; more would cut them
-        rotate=180,  # a dermatoscope has no "up"
-        flip_h=0.5,  # nor has skin a left
-        flip_v=0.5,
-        brightness=0.15,  # exposure differs by about a quarter of a stop
-        contrast=0.15,
-        saturation=0.15,
-        hue=3,  # white balance; brown and red lie 15 to 30 degrees apart
-    ),
-    # Two views for contrastive learning: as SimCLR (Chen 2020), milder where colour diagnoses.
-    "simclr": Policy(
-        crop=(0.25, 1.0),  # paper .08; at .25 a 450 px photo still fills 224 px without enlarging
-        shift=1.0,
-        rotate=180,
-        shear=8,  # a phone held at a slant: cos 8 = .99, so shapes keep their diagnosis
-        flip_h=0.5,
-        flip_v=0.5,
-        jitter=0.8,  # paper
-        brightness=0.2,  # paper .8; at .3 a contact sheet of ISIC photos shows burnt-out skin
-        contrast=0.25,  # paper .8
-        saturation=0.3,  # paper .8; at .4 brown turns orange
-        hue=6,  # paper 72: would turn a red vascular lesion blue
-        grayscale=0.2,  # paper: structure must suffice now and then
-        blur=0.5,  # paper
-        blur_sigma=(0.0005, 0.007),  # paper .1 to 2 px at 224; here to 1.6, or networks vanish
-        noise=0.5,
-        noise_sigma=6.0,  # grey levels; a phone in room light, by eye
-    ),
-}
-
-
-def find_policy(name, strength=1.0):
-    """`AUGMENTATIONS[name]` at a strength in [0, 1]; an unknown name lists the valid ones."""
-    if name not in AUGMENTATIONS:
-        raise unknown_name("augmentation", name, AUGMENTATIONS)
-    return scaled(AUGMENTATIONS[name], strength)
-
-
-def scaled(policy, strength):
-    """`policy` on the way from "none" (`strength` 0) to itself (1).
-
-    Sizes (angles, factors, sigmas, ranges) shrink; the probabilities of jitter, blur and noise
-    stay, as they have a size. Flips and grey have none, so their probabilities shrink.
-    """
-    if not 0 <= strength <= 1:
-        raise UserError(f"augmentation strength is {strength}; give a number from 0 to 1")
-
-    def scale(name, value):
-        if name in ("jitter", "blur", "noise"):
-            return value
-        if name in ("crop", "dim"):
-            return tuple(1 - strength * (1 - end) for end in value)
-        return tuple(strength * x for x in value) if name == "blur_sigma" else strength * value
-
-    names = [field.name for field in fields(policy)]
-    return replace(policy, **{name: scale(name, getattr(policy, name)) for name in names})
 
 
 class Params(NamedTuple):

@@ -18,6 +18,7 @@ from dermssl.errors import UserError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 UNREADABLE = (".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".dcm", ".npz")  # see decode.py
 SKIPPED = ("masks", "__macosx")  # folders whose images are no photos
+MASK_NAME = re.compile("_segmentation", re.IGNORECASE)  # nor are HAM10000's and ISIC's masks
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def existing_folder(path, option):
 def scan(root, skip=None, strict=True):
     """All photos under a folder, by extension, in any depth.
 
-    Hidden files and the folders `SKIPPED` are left out. So are links to folders inside the
+    Hidden files, masks and the folders `SKIPPED` are left out. So are links to folders inside the
     root, whose photos are found in their own place.
 
     Args:
@@ -63,6 +64,8 @@ def scan(root, skip=None, strict=True):
             suffix = os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith(".") or entry.name.lower() in SKIPPED:
                 continue
+            if suffix == ".png" and MASK_NAME.search(entry.name):
+                continue
             link = entry.is_symlink()
             if entry.is_dir():
                 if link and (is_inside(root, os.path.realpath(entry.path)) or not strict):
@@ -85,6 +88,25 @@ def scan(root, skip=None, strict=True):
     if other.total() and strict:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()) if count)
         log.warning("%s: %s file(s) are not read; convert them to JPEG or PNG", root, kinds)
+    return sorted(found)
+
+
+def scan_masks(root):
+    """Sorted paths, relative to `root`, of the PNG files that are lesion masks by place or name.
+
+    Links are left out, to files as to folders.
+    """
+    found = []
+    for folder, _, names in os.walk(root):
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        in_masks = "masks" in inside.lower().split("/")
+        found += [
+            name if inside == "." else f"{inside}/{name}"
+            for name in names
+            if name.lower().endswith(".png") and not name.startswith(".")
+            if in_masks or MASK_NAME.search(name)
+            if not os.path.islink(os.path.join(folder, name))
+        ]
     return sorted(found)
 
 

@@ -19,6 +19,7 @@ COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
+MASK = "mask"  # one more column, only where some photo has a lesion mask: its path, or ""
 SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
@@ -30,7 +31,7 @@ class Dataset:
 
     Attributes:
         root: folder that the paths are relative to.
-        index: pandas table with `COLUMNS`, one row a photo, in a fixed order.
+        index: pandas table with `COLUMNS` and perhaps `MASK`, one row a photo, in a fixed order.
         taxonomy: the class names, or None where no record has a label.
     """
 
@@ -51,6 +52,13 @@ class Dataset:
         """Full paths, one a record."""
         return [str(self.root / path) for path in self.index["path"]]
 
+    @property
+    def mask_files(self):
+        """Full paths of the lesion masks, one a record, "" for none; None without any."""
+        if MASK not in self.index:
+            return None
+        return [str(self.root / path) if path else "" for path in self.index[MASK]]
+
 
 def make_index(columns):
     """A record table from a dict of columns; missing ones are filled, order is by path."""
@@ -59,9 +67,10 @@ def make_index(columns):
         if name not in table:
             table[name] = ""
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
-    text = [name for name in COLUMNS if name != "age"]
+    known = [*COLUMNS, MASK] if MASK in table and (table[MASK] != "").any() else list(COLUMNS)
+    text = [name for name in known if name != "age"]
     table[text] = table[text].astype(str)
-    return table[list(COLUMNS)].sort_values("path", ignore_index=True)
+    return table[known].sort_values("path", ignore_index=True)
 
 
 def read_csv(path):

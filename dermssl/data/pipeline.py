@@ -5,62 +5,25 @@ f(seed, epoch, record, view), so a run can start anywhere without iterator state
 dataset of a run is a range of step numbers and a function from a step to its batch.
 The function works on the host in NumPy and OpenCV, which give the GIL back while they
 compute, so that a few tf.data threads fill all cores.
+
+TODO
 """
+
+import functools
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from dermssl.data import augment
-from dermssl.data.decode import decode
+from dermssl.data import augment, mixing
+from dermssl.data.buffers import Buffers
+from dermssl.data.photos import OVERSAMPLING, Photos, photos_of
+
+__all__ = ["OVERSAMPLING", "Photos", "batch_rows", "labelled", "order", "photos_of", "plain"]
+__all__ += ["shard", "steps_per_epoch", "two_views", "views"]
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
 cv2.setNumThreads(1)
-
-# Photos are kept at this multiple of the input side: a crop of a quarter of the area
-# still has a pixel for each pixel of the view.
-OVERSAMPLING = 2
-
-
-class Photos:
-    """Decoded photos by number, kept in memory up to a budget and re-read beyond it.
-
-    Args:
-        files: list of str.
-        image_size: int, side of the network's input; photos are shrunk until their
-            shorter side is `OVERSAMPLING` times that (never enlarged).
-        cache_mb: int, memory to use, MiB.
-
-    `photos[i]` is uint8 (h, w, 3) RGB, the same array whether it was cached or not.
-    """
-
-    def __init__(self, files, image_size, cache_mb=2048):
-        self.files = list(files)
-        self.side = OVERSAMPLING * image_size
-        self._room = cache_mb * 2**20
-        self._cache = {}
-
-    def __len__(self):
-        return len(self.files)
-
-    def __getitem__(self, number):
-        photo = self._cache.get(number)
-        if photo is None:
-            photo = _shrunk(decode(self.files[number], min_size=self.side), self.side)
-            # Two threads may both store a photo; they store equal pixels.
-            if photo.nbytes <= self._room:
-                self._room -= photo.nbytes
-                self._cache[number] = photo
-        return photo
-
-
-def _shrunk(photo, side):
-    height, width = photo.shape[:2]
-    scale = side / min(height, width)
-    if scale >= 1:
-        return photo
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
 
 
 def steps_per_epoch(n, batch_size, drop_remainder=False):
@@ -68,15 +31,23 @@ def steps_per_epoch(n, batch_size, drop_remainder=False):
     return n // batch_size if drop_remainder else -(-n // batch_size)
 
 
+@functools.lru_cache(maxsize=4)  # else 100,000 records cost 2 ms a step, and more a larger set
 def order(n, seed, epoch):
-    """int64 array (n,): the order of the records in one pass."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    """int64 array (n,), read-only: the order of the records in one pass."""
+    made = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    made.flags.writeable = False
+    return made
 
 
 def batch_rows(step, n, batch_size, seed, drop_remainder=False):
     """The pass and the rows of one global step."""
     epoch, within = divmod(int(step), steps_per_epoch(n, batch_size, drop_remainder))
     return epoch, order(n, seed, epoch)[within * batch_size : (within + 1) * batch_size]
+
+
+def shard(rows, worker=0, workers=1):
+    """A worker's part of a batch; the parts of all workers, one after the other, are the batch."""
+    return rows[worker * len(rows) // workers : (worker + 1) * len(rows) // workers]
 
 
 def views(photos, rows, records, policy, seed, epoch, view, size):
@@ -94,16 +65,22 @@ def views(photos, rows, records, policy, seed, epoch, view, size):
     Returns:
         uint8 (n, size, size, 3).
     """
-    batch = np.empty((len(rows), size, size, 3), np.uint8)
+    out = np.empty((1, len(rows), size, size, 3), np.uint8)
+    return _fill(out, photos, rows, records, policy, seed, epoch, (view,))[0]
+
+
+def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
+    """`out` (views, n, size, size, 3), filled; each photo is read once for all its views."""
     for place, row in enumerate(rows):
-        photo = photos[row]
-        aspect = photo.shape[1] / photo.shape[0]
-        params = augment.draw(policy, seed, epoch, int(records[row]), view, aspect=aspect)
-        batch[place] = augment.apply(photo, params, size)
-    return batch
+        photo, focus, record = photos[row], photos.focus(row), int(records[row])
+        for k, number in enumerate(numbers):
+            out[k, place] = augment.view(
+                photo, policy, seed, epoch, record, number, out.shape[2], focus
+            )
+    return out
 
 
-def two_views(photos, policy, seed, batch_size, size, steps, start=0):
+def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, workers=1):
     """The data of SimCLR: two views of each record of a batch.
 
     Args:
@@ -113,30 +90,40 @@ def two_views(photos, policy, seed, batch_size, size, steps, start=0):
         seed, batch_size, size: int.
         steps: int, where the run ends, counted from its beginning.
         start: int, the first step to make.
+        worker, workers: int; of several workers, this one makes its `shard` of each batch, with
+            the same views as one worker would. `batch_size` is that of all together.
 
     Returns:
-        `tf.data.Dataset` of float32 (2, batch_size, size, size, 3) in [0, 255].
+        `tf.data.Dataset` of float32 (2, batch_size / workers, size, size, 3) in [0, 255].
     """
+    if batch_size % workers or not 0 <= worker < workers:
+        raise ValueError(f"worker {worker} of {workers} has no equal part of {batch_size} photos")
     records = np.arange(len(photos))
+    shape = (2, batch_size // workers, size, size, 3)
+    buffers = Buffers()
 
     def batch(step):
         epoch, rows = batch_rows(step, len(photos), batch_size, seed, drop_remainder=True)
-        return np.stack(
-            [views(photos, rows, records, policy, seed, epoch, v, size) for v in (0, 1)]
+        out = buffers.take(shape)
+        return _fill(
+            out, photos, shard(rows, worker, workers), records, policy, seed, epoch, (0, 1)
         )
 
     def load(step):
-        pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)
-        return tf.cast(tf.ensure_shape(pixels, (2, batch_size, size, size, 3)), tf.float32)
+        pixels = tf.numpy_function(batch, [step], tf.float32, stateful=False)
+        return tf.ensure_shape(pixels, shape)
 
     return _mapped(tf.data.Dataset.range(start, steps), load)
 
 
-def labelled(photos, records, targets, weights, policy, seed, batch_size, size, steps, start=0):
+def labelled(
+    photos, records, targets, weights, policy, seed, batch_size, size, steps, start=0,
+    worker=0, workers=1,
+):  # fmt: skip
     """The data of supervised training.
 
     Args:
-        photos, policy, seed, size, steps, start: as in `two_views`.
+        photos, policy, seed, size, steps, start, worker, workers: as in `two_views`.
         records: int array (n,), see `views`.
         targets: dict of int arrays (n,), e.g. {"fine": ..., "coarse": ...}.
         weights: dict of float arrays (n,) with the same keys.
@@ -144,25 +131,49 @@ def labelled(photos, records, targets, weights, policy, seed, batch_size, size, 
 
     Returns:
         `tf.data.Dataset` of (images, targets, weights): float32 (b, size, size, 3) in
-        [0, 255], and dicts of (b,) int64 and float32.
+        [0, 255], and dicts of (b,) int64 and float32. Where the policy mixes records, targets
+        are float32 (b, 4), see `mixing`; they hold the weights already, which are then 1.
     """
     names = list(targets)
 
     def batch(step):
-        epoch, rows = batch_rows(step, len(photos), batch_size, seed)
+        epoch, whole = batch_rows(step, len(photos), batch_size, seed)
+        rows = shard(whole, worker, workers)
+        if policy.mixes:
+            at = step % steps_per_epoch(len(photos), batch_size) * batch_size
+            at += (worker + 1) * len(whole) // workers
+            rows = np.append(rows, order(len(photos), seed, epoch)[at % len(photos)])
+            return _mixed(photos, rows, records, targets, weights, policy, seed, epoch, size)
         pixels = views(photos, rows, records, policy, seed, epoch, 0, size)
         labels = [targets[name][rows].astype(np.int64) for name in names]
         return pixels, *labels, *[weights[name][rows].astype(np.float32) for name in names]
 
-    types = [tf.uint8] + [tf.int64] * len(names) + [tf.float32] * len(names)
+    kind, shape = (tf.float32, (None, 4)) if policy.mixes else (tf.int64, (None,))
+    types = [tf.uint8] + [kind] * len(names) + [tf.float32] * len(names)
 
     def load(step):
         pixels, *rest = tf.numpy_function(batch, [step], types, stateful=False)
-        rest = [tf.ensure_shape(item, (None,)) for item in rest]
+        labels = [tf.ensure_shape(item, shape) for item in rest[: len(names)]]
+        rest = [tf.ensure_shape(item, (None,)) for item in rest[len(names) :]]
         images = tf.cast(tf.ensure_shape(pixels, (None, size, size, 3)), tf.float32)
-        return images, dict(zip(names, rest)), dict(zip(names, rest[len(names) :]))
+        return images, dict(zip(names, labels)), dict(zip(names, rest))
 
     return _mapped(tf.data.Dataset.range(start, steps), load)
+
+
+def _mixed(photos, rows, records, targets, weights, policy, seed, epoch, size):
+    """One batch of `labelled`: of n + 1 rows, each of the first n mixed with the one after it."""
+    n, own, other = len(rows) - 1, rows[:-1], rows[1:]
+    made = views(photos, rows, records, policy, seed, epoch, 0, size)
+    pixels, shares = np.empty((n, *made.shape[1:]), np.uint8), np.ones(n)
+    for k in range(n):
+        part = mixing.share(policy, seed, epoch, int(records[own[k]]))
+        pixels[k], shares[k] = mixing.mix(made[k], made[k + 1], *part)
+    labels = [
+        mixing.targets(labels[own], weights[name][own], labels[other], weights[name][other], shares)
+        for name, labels in targets.items()
+    ]
+    return pixels, *labels, *[np.ones(n, np.float32)] * len(labels)
 
 
 def plain(photos, batch_size, size, targets=None, weights=None):

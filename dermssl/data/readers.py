@@ -17,15 +17,17 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from dermssl.data import decode, files, labelling, tables
-from dermssl.data.index import Dataset, check_files, make_index
+from dermssl.data import decode, files, labelling, masks, tables
+from dermssl.data.index import MASK, Dataset, check_files, make_index
 from dermssl.errors import UserError, unknown_name
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
 LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {
     name: name
-    for name in ("lesion_id", "patient_id", "split", "site", "sex", "age", "skin_tone", "source")
-}
+    for name in (
+        "lesion_id", "patient_id", "split", "site", "sex", "age", "skin_tone", "source", MASK,
+    )
+}  # fmt: skip
 # `dx_type` says how the diagnosis was made and so gives it away: histopathology is for the
 # suspicious. It is left out, here and for good.
 HAM10000 = {
@@ -69,7 +71,8 @@ def read(data):
     records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
-    return Dataset(root, make_index(records.fillna("").reset_index(drop=True)), classes)
+    table = make_index(records.fillna("").reset_index(drop=True))
+    return Dataset(root, masks.attach(root, table, data), classes)
 
 
 def checked(dataset, on_bad, where):
@@ -148,6 +151,8 @@ def labels(root, extra, skip_missing):
     below = below[files.present(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
     records = _drop_missing(records, there, file, skip_missing)
+    if MASK in records:
+        records[MASK] = masks.checked(root, records[MASK], file)
     records = tables.drop_doubled(records, "path", file)
     _warn_unlisted(set(files.scan(root, strict=False)) - set(records["path"]), file, extra)
     return records, file

@@ -14,13 +14,17 @@ class SparseFocalLoss(keras.losses.Loss):
     A label of -1 gives a loss of 0, so that a record with only a coarse label teaches
     the coarse head alone.
 
+    Where two records are mixed, a target is (label, share, other label, share), and the loss
+    is the sum of both labels' losses times their shares. That is the focal loss of the soft
+    label `sum of share * one_hot(label)`, which is linear in it.
+
     Args:
         gamma: float, 0 or more; 0 is cross-entropy. Defaults to `2.0`.
         alpha: sequence of float, one weight a class, or None for 1 each.
         name: str.
 
     Call arguments:
-        y_true: int (n,) or (n, 1), in [-1, classes).
+        y_true: int (n,) or (n, 1), in [-1, classes); or float (n, 4), two labels with shares.
         y_pred: float (n, classes), logits.
 
     Example:
@@ -36,6 +40,13 @@ class SparseFocalLoss(keras.losses.Loss):
         self.alpha = None if alpha is None else [float(weight) for weight in alpha]
 
     def call(self, y_true, y_pred):
+        y_true = ops.convert_to_tensor(y_true)
+        if not is_mixed(y_true):
+            return self._of_label(y_true, y_pred)
+        first, share, second, rest = ops.unstack(ops.cast(y_true, "float32"), 4, axis=-1)
+        return share * self._of_label(first, y_pred) + rest * self._of_label(second, y_pred)
+
+    def _of_label(self, y_true, y_pred):
         log_p = ops.log_softmax(ops.cast(y_pred, "float32"), axis=-1)
         label = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         known = ops.cast(label >= 0, "float32")
@@ -50,6 +61,17 @@ class SparseFocalLoss(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma, "alpha": self.alpha}
+
+
+def is_mixed(y_true):
+    """Whether targets are two labels with their shares, (n, 4), and not one."""
+    return len(y_true.shape) == 2 and y_true.shape[-1] == 4
+
+
+def first_label(y_true):
+    """int32 (n,): the label of each record; of a mixed one, that with the larger share."""
+    label = y_true[:, 0] if is_mixed(y_true) else ops.reshape(y_true, (-1,))
+    return ops.cast(label, "int32")
 
 
 def balanced_weights(labels, n_classes):

@@ -69,6 +69,12 @@ def check(grid):
         for name in names:
             if name not in valid:
                 raise unknown_name(option, name, valid)
+    mixed = [name for name in grid.augmentations if AUGMENTATIONS[name].mixes]
+    if mixed:
+        raise UserError(
+            f"--augmentations {mixed[0]}: a cell learns from one label a photo and can't mix two; "
+            "leave it out here, or use it with dermssl.finetune"
+        )
     for option in ("models", "depths", "augmentations", "seeds"):
         values = getattr(grid, option)
         if len(set(values)) < len(values):

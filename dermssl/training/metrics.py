@@ -1,7 +1,12 @@
-"""Keras metrics that leave out records without a label at their level (label -1)."""
+"""Keras metrics that leave out records without a label at their level (label -1).
+
+Of two mixed records the one with the larger share counts.
+"""
 
 import keras
 from keras import ops
+
+from dermssl.losses import focal
 
 
 @keras.saving.register_keras_serializable("dermssl")
@@ -14,7 +19,7 @@ class KnownAccuracy(keras.metrics.Metric):
         self.count = self.add_weight(name="count", initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        label = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        label = focal.first_label(y_true)
         known = ops.cast(label >= 0, "float32")
         hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), label), "float32")
         self.hits.assign_add(ops.sum(hit * known))
@@ -35,7 +40,7 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.count = self.add_weight(name="count", shape=(n_classes,), initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        label = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        label = focal.first_label(y_true)
         # one_hot of -1 is all zeros: an unknown label counts nowhere.
         classes = ops.one_hot(label, self.n_classes, dtype="float32")
         hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), label), "float32")

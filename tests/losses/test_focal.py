@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
-from dermssl.losses.focal import SparseFocalLoss, balanced_weights
+from dermssl.losses.focal import SparseFocalLoss, balanced_weights, first_label
 
 ALPHA = [0.5, 2.0, 1.0, 0.25]
 
@@ -127,3 +127,22 @@ def test_balanced_weights_are_scikit_learn_s():
 
 def test_balanced_weights_without_a_label():
     assert balanced_weights(np.array([-1, -1]), 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("alpha", [None, [0.5, 1.5, 2.0]])
+def test_two_labels_with_shares_are_the_loss_of_the_soft_label(gamma, alpha):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 3)).astype("float32")
+    first, second, share = rng.integers(0, 3, 6), rng.integers(0, 3, 6), rng.uniform(0.5, 1, 6)
+    mixed = np.stack([first, share, second, 1 - share], axis=1).astype("float32")
+    soft = share[:, None] * np.eye(3)[first] + (1 - share[:, None]) * np.eye(3)[second]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    want = (soft * (alpha or [1] * 3) * -((1 - p) ** gamma) * np.log(p)).sum(axis=1)
+    loss = SparseFocalLoss(gamma, alpha, reduction=None)
+    np.testing.assert_allclose(loss(mixed, logits), want, rtol=1e-5)
+    certain = np.stack([first, np.ones(6), second, np.zeros(6)], axis=1).astype("float32")
+    np.testing.assert_allclose(loss(certain, logits), loss(first, logits), rtol=1e-6)
+    mixed[:, 2] = -1  # of an unknown label nothing is learnt, of the other its share
+    np.testing.assert_allclose(loss(mixed, logits), share * loss(first, logits), rtol=1e-5)
+    np.testing.assert_array_equal(first_label(mixed), first)

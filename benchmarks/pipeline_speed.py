@@ -1,0 +1,467 @@
+"""JPEG files to batches of two augmented views: photos a second, ours and three others.
+
+    python benchmarks/pipeline_speed.py --data PHOTOS     # about 6 minutes on two cores
+    python benchmarks/pipeline_speed.py --quick           # 1 minute, generated photos
+    python benchmarks/pipeline_speed.py --check --json speed.json
+
+Same photos, same operations (random resized crop, rotation, both flips, shear; brightness,
+contrast, saturation and hue with p = .8; grey .2; blur .5; noise .5), same output: float32
+(2, batch, 224, 224, 3) in [0, 255]. Each is written as its own guide writes it:
+
+- ours: `dermssl.data.pipeline.two_views`, nothing cached, then from the cache of decoded photos;
+- albumentations: two processes that fill shared memory, OpenCV's decoder, one thread each;
+- keras-cv and Keras 3 layers: tf.data, decoded and resized to 448 px, layers on batches.
+
+The sides take turns within a round, so that a busy machine slows all of them; ratios are medians
+over the rounds. CPU is the time of all threads and processes, which other work disturbs less. The
+cost of a photo at 1,000, 10,000 and 100,000 records is that of ours on hard
+links to the same photos, in turns too. Memory is the peak of a fresh process that runs ours alone.
+The Python share is what is left of a photo's time when OpenCV's functions do nothing: about what
+holds the GIL, and so what no thread can share.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+SIZE, BATCH, PROCESSES = 224, 32, 2
+GOALS = {"albumentations": 2.0, "keras-cv": 8.0}
+GROWTH = 1.10  # cost a photo at the most records over that at the fewest
+RECORDS = (1_000, 10_000, 100_000)
+SIMCLR = {"brightness": 0.2, "contrast": 0.25, "saturation": 0.3, "hue": 6, "shear": 8}
+
+
+def parser():
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    made.add_argument("--data", metavar="FOLDER", help="JPEG photos; without it they are drawn")
+    made.add_argument("--quick", action="store_true", help="fewer rounds, to 10,000 records")
+    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
+    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made.add_argument("--rounds", type=int, default=7)
+    made.add_argument("--seconds", type=float, default=4.0, help="of each side in each round")
+    made.add_argument("--memory-of", metavar="FOLDER", help=argparse.SUPPRESS)
+    return made
+
+
+def photos_in(folder, drawn_into):
+    """JPEG paths in a folder, or of 200 photos of 600 x 450 px that are drawn now."""
+    if folder:
+        found = sorted(str(p) for p in Path(folder).rglob("*.jpg"))
+        if not found:
+            sys.exit(f"--data {folder}: no .jpg file there")
+        return found
+    import cv2
+    from PIL import Image
+
+    rng, files = np.random.default_rng(0), []
+    y, x = np.mgrid[:450, :600]
+    for k in range(200):
+        a, b = rng.uniform(-60, 60, 2)
+        inside = np.hypot(x - 300 - a, y - 225 - b)[..., None] < rng.uniform(60, 160)
+        image = np.where(inside, [120, 70, 50], [205, 160, 140]).astype(np.float32)
+        image += cv2.GaussianBlur(rng.normal(0, 60, image.shape), (0, 0), 2)
+        files.append(str(Path(drawn_into) / f"{k}.jpg"))
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(files[-1], quality=90)
+    return files
+
+
+def endless(make):
+    """Batches from one pass after the other of `make()`."""
+    while True:
+        yield from make()
+
+
+def ours(files, cache_mb=0):
+    """Batches of the product's pipeline."""
+    from dermssl.data import augment, pipeline
+
+    photos = pipeline.Photos(files, SIZE, cache_mb)
+    if cache_mb:
+        for number in range(len(files)):
+            photos[number]
+    policy = augment.AUGMENTATIONS["simclr"]
+    return iter(pipeline.two_views(photos, policy, 0, BATCH, SIZE, steps=10**6))
+
+
+def _decoded(files):
+    """tf.data of float32 photos, 448 px, shuffled and batched: what both kinds of layers take."""
+    import tensorflow as tf
+
+    def load(file):
+        image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3)
+        side = tf.reduce_min(tf.shape(image)[:2])
+        square = tf.image.resize_with_crop_or_pad(image, side, side)
+        return tf.image.resize(square, (2 * SIZE, 2 * SIZE))
+
+    data = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat()
+    return data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True)
+
+
+def _twice(data, views):
+    """Two views of each batch."""
+    import tensorflow as tf
+
+    def both(images):
+        return tf.stack([views(images), views(images)])
+
+    return iter(data.map(both, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
+
+
+def keras_cv(files):
+    """keras-cv's preprocessing layers, on batches in tf.data."""
+    import keras_cv
+    import tensorflow as tf
+
+    layers = keras_cv.layers
+    turned = [
+        layers.RandomRotation(0.5, fill_mode="reflect"),
+        layers.RandomShear(x_factor=0.14, fill_mode="reflect"),
+        layers.RandomCropAndResize((SIZE, SIZE), (0.25, 1.0), (1.0, 1.0)),
+        layers.RandomFlip("horizontal_and_vertical"),
+    ]
+    jitter = layers.RandomApply(
+        layers.RandomColorJitter(
+            (0, 255), brightness_factor=0.2, contrast_factor=0.25,
+            saturation_factor=0.3, hue_factor=6 / 180,
+        ), rate=0.8,
+    )  # fmt: skip
+    rest = [
+        layers.RandomApply(layers.Grayscale(output_channels=3), rate=0.2),
+        layers.RandomApply(layers.RandomGaussianBlur(9, (0.1, 1.6)), rate=0.5),
+    ]
+
+    def views(images):
+        for layer in (*turned, jitter, *rest):
+            images = layer(images, training=True)
+        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
+        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
+        noise = tf.random.normal(tf.shape(images)) * sigma
+        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
+
+    return _twice(_decoded(files), views)
+
+
+def keras_layers(files):
+    """Keras 3's own preprocessing layers, on batches in tf.data."""
+    import tensorflow as tf
+    from keras import layers
+
+    turned = [
+        layers.RandomRotation(0.5, fill_mode="reflect"),
+        layers.RandomShear(x_factor=0.14, fill_mode="reflect"),
+        layers.RandomZoom((-0.5, 0.0), fill_mode="reflect"),
+        layers.CenterCrop(2 * SIZE, 2 * SIZE),
+        layers.Resizing(SIZE, SIZE),
+        layers.RandomFlip("horizontal_and_vertical"),
+        layers.RandomColorJitter((0, 255), 0.2, 0.25, 0.15, 6 / 180),
+        layers.RandomGrayscale(0.2),
+        layers.RandomGaussianBlur(0.5, kernel_size=9, sigma=1.0),
+    ]
+
+    def views(images):
+        for layer in turned:
+            images = layer(images, training=True)
+        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
+        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
+        noise = tf.random.normal(tf.shape(images)) * sigma
+        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
+
+    return _twice(_decoded(files), views)
+
+
+def _albumentations_worker(files, name, slots, tasks, done, seed):
+    """Fills slots of the shared memory with uint8 batches, until it is told None."""
+    from multiprocessing import shared_memory
+
+    import albumentations as A
+    import cv2
+
+    cv2.setNumThreads(1)
+    memory = shared_memory.SharedMemory(name=name)
+    room = np.ndarray((slots, 2, BATCH, SIZE, SIZE, 3), np.uint8, memory.buf)
+    policy = A.Compose([
+        A.RandomResizedCrop((SIZE, SIZE), scale=(0.25, 1.0), ratio=(1.0, 1.0)),
+        A.Affine(rotate=(-180, 180), shear=(-8, 8), border_mode=cv2.BORDER_REFLECT_101, p=1.0),
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.ColorJitter(0.2, 0.25, 0.3, 6 / 360, p=0.8),
+        A.ToGray(p=0.2),
+        A.GaussianBlur(blur_limit=(3, 9), sigma_limit=(0.1, 1.6), p=0.5),
+        A.GaussNoise(std_range=(0, 6 / 255), p=0.5),
+    ], seed=seed)  # fmt: skip
+    rng = np.random.default_rng(seed)
+    while (slot := tasks.get()) is not None:
+        for place in range(BATCH):
+            image = cv2.imread(files[rng.integers(len(files))], cv2.IMREAD_COLOR_RGB)
+            for view in (0, 1):
+                room[slot, view, place] = policy(image=image)["image"]
+        done.put(slot)
+    memory.close()
+
+
+class Albumentations:
+    """Batches from two processes."""
+
+    def __init__(self, files):
+        import multiprocessing
+        from multiprocessing import shared_memory
+
+        context = multiprocessing.get_context("spawn")
+        self.slots = 2 * PROCESSES
+        self.shape = (self.slots, 2, BATCH, SIZE, SIZE, 3)
+        self.memory = shared_memory.SharedMemory(create=True, size=int(np.prod(self.shape)))
+        self.room = np.ndarray(self.shape, np.uint8, self.memory.buf)
+        self.tasks, self.done = context.Queue(), context.Queue()
+        self.workers = [
+            context.Process(
+                target=_albumentations_worker,
+                args=(files, self.memory.name, self.slots, self.tasks, self.done, seed),
+                daemon=True,
+            )
+            for seed in range(PROCESSES)
+        ]
+        for worker in self.workers:
+            worker.start()
+        self.ahead = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.ahead:
+            for slot in range(self.slots):
+                self.tasks.put(slot)
+            self.ahead = True
+        slot = self.done.get()
+        batch = self.room[slot].astype(np.float32)
+        self.tasks.put(slot)
+        return batch
+
+    def rest(self):
+        """Let the work that is ahead end, so that it burdens no other side's turn."""
+        for _ in range(self.slots if self.ahead else 0):
+            self.done.get()
+        self.ahead = False
+
+    def cpu(self):
+        """Seconds of CPU that the workers have used."""
+        import psutil
+
+        times = [psutil.Process(worker.pid).cpu_times() for worker in self.workers]
+        return sum(each.user + each.system for each in times)
+
+    def close(self):
+        """End the processes and give the memory back."""
+        for _ in self.workers:
+            self.tasks.put(None)
+        for worker in self.workers:
+            worker.join(timeout=20)
+        del self.room
+        self.memory.close()
+        self.memory.unlink()
+
+
+def settled(limit_s=30.0):
+    """Wait until this process rests: other sides have filled the batches they keep ahead."""
+    end = time.perf_counter() + limit_s
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(0.25)
+        if time.process_time() - before < 0.03:
+            return
+
+
+def turn(batches, seconds, ahead=10):
+    """(photos a second, CPU ms a photo) of one side, once the batches it had ready are used up."""
+    settled()
+    for _ in range(ahead):
+        next(batches)
+    of_workers = getattr(batches, "cpu", lambda: 0.0)
+    count, began, cpu = 0, time.perf_counter(), time.process_time() + of_workers()
+    while time.perf_counter() - began < seconds or count < 3:
+        next(batches)
+        count += 1
+    took, cpu = time.perf_counter() - began, time.process_time() + of_workers() - cpu
+    getattr(batches, "rest", lambda: None)()
+    return count * BATCH / took, 1000 * cpu / (count * BATCH)
+
+
+def compared(sides, rounds, seconds):
+    """dict of name -> list of what `turn` gives, one a round; the order turns with the round."""
+    found = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            ahead = 2 if str(name).startswith("keras") else 10
+            found[name].append(turn(sides[name], seconds, ahead))
+        line = ", ".join(f"{k} {v[-1][0]:.0f} ({v[-1][1]:.2f} ms)" for k, v in found.items())
+        print(f"round {number + 1}: {line}", flush=True)
+    return found
+
+
+def grown(files, counts, rounds, seconds, folder):
+    """dict of records -> list of milliseconds a photo, in turns, on hard links."""
+    import shutil
+
+    here = [shutil.copy(file, Path(folder) / f"base{k}.jpg") for k, file in enumerate(files[:500])]
+    sides = {}
+    for count in counts:
+        (Path(folder) / str(count)).mkdir()
+        links = [str(Path(folder) / str(count) / f"{k}.jpg") for k in range(count)]
+        for k, link in enumerate(links):
+            os.link(here[k % len(here)], link)
+        sides[count] = ours(links)
+    found = compared(sides, rounds, seconds)
+    sides.clear()  # TensorFlow aborts at exit where iterators still run Python
+    return found
+
+
+def python_share(files, rounds=5):
+    """(ms of Python, ms) a photo: two views with OpenCV's functions doing nothing, and as it is."""
+    from unittest import mock
+
+    import cv2
+
+    from dermssl.data import augment, photos
+
+    policy, some = augment.AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
+    out, read = np.empty((SIZE, SIZE, 3), np.float32), some[0]
+    view = augment.plain(read, SIZE)
+
+    def seconds():
+        began = time.thread_time()
+        for number in range(len(some)):
+            photo = some[number]
+            for which in (0, 1):
+                made = augment.view(photo, policy, 0, 0, number, which, SIZE)
+                if made is not view:
+                    out[:] = made
+        return (time.thread_time() - began) / len(some)
+
+    idle = {name: lambda *_, **__: view for name in
+            ("warpAffine", "cvtColor", "transform", "GaussianBlur", "addWeighted")}  # fmt: skip
+    found = []
+    for _ in range(rounds):
+        whole = seconds()
+        with mock.patch.multiple(cv2, imdecode=lambda *_: read, **idle):
+            found.append((1000 * seconds(), 1000 * whole))
+    return tuple(min(column) for column in zip(*found))
+
+
+def memory(folder):
+    """MiB at the peak of a fresh process: imports and one batch, 40 batches, and a full cache."""
+    asked = [sys.executable, __file__, "--memory-of", folder]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def print_memory(folder):
+    """What `memory` reads; runs in its process."""
+    import resource
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    files = photos_in(folder, None)
+    found, batches = {}, ours(files)
+    next(batches)
+    found["first batch"] = peak()
+    for _ in range(40):
+        next(batches)
+    found["40 batches"] = peak()
+    del batches
+    batches = ours(files, cache_mb=256)
+    for _ in range(40):
+        next(batches)
+    found["with a cache of 256 MiB"] = peak()
+    print(json.dumps(found))
+
+
+def main(argv=None):
+    """Run it; returns the exit code."""
+    args = parser().parse_args(argv)
+    if args.memory_of:
+        print_memory(args.memory_of)
+        return 0
+    if args.quick:
+        args.rounds, args.seconds = 3, 2.0
+    counts = RECORDS[:2] if args.quick else RECORDS
+    with tempfile.TemporaryDirectory() as folder:
+        files = photos_in(args.data, folder)
+        print(f"{len(files)} photos, {SIZE} px, batches of {BATCH}, {os.cpu_count()} cores")
+        rival = Albumentations(files)
+        sides = {
+            "ours": ours(files),
+            "ours, cached": ours(files, cache_mb=2048),
+            "albumentations": rival,
+            "keras-cv": keras_cv(files),
+            "keras layers": keras_layers(files),
+        }
+        speeds = compared(sides, args.rounds, args.seconds)
+        rival.close()
+        sides.clear()
+        with tempfile.TemporaryDirectory() as links:
+            costs = grown(files, counts, args.rounds, args.seconds, links)
+        peaks, python = memory(args.data or folder), python_share(files)
+    return report(args, speeds, costs, peaks, python)
+
+
+def report(args, speeds, costs, peaks, python):
+    """Print the tables and the goals; returns the exit code."""
+    cpu = {name: float(np.median([each for _, each in found])) for name, found in speeds.items()}
+    speeds = {name: [each for each, _ in found] for name, found in speeds.items()}
+    medians = {name: float(np.median(found)) for name, found in speeds.items()}
+    print("\n| pipeline | photos/s, median | lowest | highest | CPU ms a photo "
+          "| ours is faster by | by CPU |")  # fmt: skip
+    print("| :-- | --: | --: | --: | --: | --: | --: |")
+    ratios = {}
+    for name, found in speeds.items():
+        ratios[name] = float(np.median(np.divide(speeds["ours"], found)))
+        by_cpu = cpu[name] / cpu["ours"]
+        print(f"| {name} | {medians[name]:.0f} | {min(found):.0f} | {max(found):.0f} | "
+              f"{cpu[name]:.2f} | {ratios[name]:.2f} | {by_cpu:.2f} |")  # fmt: skip
+    print("\n| records | ms a photo, median | CPU ms |\n| --: | --: | --: |")
+    walls = {count: [1000 / speed for speed, _ in found] for count, found in costs.items()}
+    for count, found in costs.items():
+        used = np.median([each for _, each in found])
+        print(f"| {count:,} | {np.median(walls[count]):.2f} | {used:.2f} |")
+    first, *_, last = costs
+    growth = float(np.median(np.divide(walls[last], walls[first])))
+    print(f"\ncost at {last:,} records over that at {first:,}: {growth:.3f}")
+    print(f"Python alone: {python[0]:.2f} of {python[1]:.2f} ms a photo, so that threads can fill "
+          f"{python[1] / python[0]:.0f} cores at most")  # fmt: skip
+    print("peak memory: " + ", ".join(f"{name} {mib:.0f} MiB" for name, mib in peaks.items()))
+    missed = [
+        f"{name}: {ratios[name]:.2f} times, under {goal:.0f}"
+        for name, goal in GOALS.items()
+        if ratios[name] < goal
+    ]
+    if growth > GROWTH:
+        missed.append(f"cost grows by {100 * (growth - 1):.0f}%, over {100 * (GROWTH - 1):.0f}%")
+    for line in missed:
+        print(f"missed: {line}")
+    if args.json:
+        found = {
+            "settings": vars(args), "cores": os.cpu_count(), "photos_per_second": speeds,
+            "cpu_ms": cpu, "ratios": ratios, "records": costs, "growth": growth,
+            "peak_mib": peaks, "python_ms": python,
+        }  # fmt: skip
+        Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"\nours: {medians['ours']:.0f} photos/s from JPEG, {ratios['albumentations']:.2f} times "
+          f"albumentations, {ratios['keras-cv']:.1f} times keras-cv")  # fmt: skip
+    return 1 if args.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Every augmentation, artefact and preprocessing step on real photos, on one sheet to look at."""
+
+import cv2
+import numpy as np
+
+from dermssl.data import artefacts, augment, contact_sheet, mixing, preprocess
+from dermssl.data.photos import Photos
+from dermssl.errors import UserError
+
+SIDE = 160  # pixels a picture
+COLUMNS = 6  # photos at most; a wider sheet fits no screen
+MARGIN = 150  # pixels for the names
+
+
+def write(path, files, seed=0):
+    """A contact sheet: a row an operation, a column a photo, names at the left.
+
+    Args:
+        path: str or Path, ends with .png.
+        files: list of str, photos; the first `COLUMNS` are shown.
+        seed: int, of what is random.
+
+    Raises:
+        UserError: there is no photo, or one can't be read (`decode.BadImage`).
+    """
+    if not files:
+        raise UserError(f"{path}: no photo to show; give some")
+    photos = Photos(files[:COLUMNS], SIDE)
+    shown = [photos[number] for number in range(len(photos))]
+    names, pictures = zip(*rows(shown, seed))
+    labels = [_label(name) for name in names]
+    contact_sheet.write(path, [list(row) for row in pictures], SIDE, labels)
+
+
+def rows(photos, seed=0):
+    """(name, pictures) of each row, uint8 (SIDE, SIDE, 3); the photos themselves come first."""
+    plain = [augment.plain(photo, SIDE) for photo in photos]
+    yield "photo", plain
+    for name, policy in augment.AUGMENTATIONS.items():
+        if name == "none":
+            continue
+        for number in range(2 if name == "simclr" else 1):
+            views = [
+                augment.view(photo, policy, seed, 0, record, number, SIDE)
+                for record, photo in enumerate(photos)
+            ]
+            if policy.mixes:
+                parts = [mixing.share(policy, seed, 0, record) for record in range(len(views))]
+                others = views[1:] + views[:1]
+                views = [mixing.mix(*pair, *part)[0] for *pair, part in zip(views, others, parts)]
+            yield f"{name}, view {number + 1}" if name == "simclr" else name, views
+    for name in artefacts.ARTEFACTS:
+        # On the square that a network sees: on the whole photo a ruler may lie beside it.
+        squares = [augment.plain(photo, 2 * SIDE) for photo in photos]
+        yield name, [artefacts.apply(name, photo, seed, k) for k, photo in enumerate(squares)]
+    for name in preprocess.STEPS:
+        if name != preprocess.CROP:  # needs masks
+            done = [preprocess.apply(photo, [name]) for photo in photos]
+            yield name, [augment.plain(photo, SIDE) for photo in done]
+
+
+def _label(name):
+    """uint8 (SIDE, MARGIN, 3): the name, black on white."""
+    cell = np.full((SIDE, MARGIN, 3), 255, np.uint8)
+    face = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(cell, name, (4, SIDE // 2), face, 0.48, (0, 0, 0), 1, cv2.LINE_AA)
+    return cell
