@@ -1,8 +1,9 @@
-"""Score a fine-tuned run: metrics with intervals, pictures, a short report.
+"""Score a fine-tuned run: metrics with intervals, calibration, subgroups, pictures, a report.
 
     python -m dermssl.evaluate outputs/ssl_finetuned --split test
 
-Reads the run's predictions.csv, never the model, and writes into RUN/evaluation_SPLIT/.
+Reads the run's predictions.csv (raw probabilities) and temperature.json, never the model, and
+writes into RUN/evaluation_SPLIT/.
 """
 
 import shlex

@@ -373,6 +373,19 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     assert "It raises the ECE" in text
 
 
+def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quick):
+    table = fake_runs.records(n=200)
+    p = fake_runs.simulate(table, 2.0)
+    table.loc[table["split"] == "test", "fine"] = ""
+    out = evaluate.run(fake_runs.make(tmp_path / "run", table, p), n_resamples=20)
+    found = values(out)["metrics"]
+    assert found["coarse_accuracy"]["estimate"] > 0.6
+    assert found["balanced_accuracy"]["estimate"] is None
+    text = (out / "report.md").read_text()
+    assert "- melanoma: no such test photo, so there is no curve." in text
+    assert "| calibration error (ECE) | n/a | n/a | n/a |" in text
+
+
 def test_a_temperature_of_few_labels_is_not_used(tmp_path, quick):
     table = fake_runs.records(n=120)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
