@@ -106,7 +106,7 @@ def test_it_comes_back_from_the_run_as_it_was(tmp_path):
     assert stored["fitted_on"] == "validation split of predictions.csv"
     assert stored["temperature"] == stored["optimum"]
     assert temperature.read(tmp_path / "elsewhere") is None
-    for broken in ({**stored, "temperature": 0}, {**stored, "temperature": None}, {"n": 3}, []):
+    for broken in ({**stored, "temperature": 0}, {**stored, "temperature": None}, {"n": 3}):
         runs.write_json(tmp_path / "temperature.json", broken)
         with pytest.raises(UserError, match="no temperature of dermssl"):
             temperature.read(tmp_path)
