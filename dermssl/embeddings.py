@@ -213,7 +213,7 @@ def _write(folder, made, pictures):
         enough=sentences.ENOUGH_RECORDS,
         notes=embeddings_report.notes(status, index),
         source=made["source"],
-        tensorboard=f"python -m tensorboard.main --logdir {made['log'].parent}",
+        tensorboard=f"python -m tensorboard.main --host localhost --logdir {made['log'].parent}",
         status=status,
         versions=report.versions(status),
         command=made["command"],

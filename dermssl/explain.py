@@ -219,7 +219,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
         n=sentences.count(len(found), "photo"),
         sanity=f"mean {mean} over {sentences.count(len(known), 'photo')}",
         source=source,
-        tensorboard=f"python -m tensorboard.main --logdir {log.parent}",
+        tensorboard=f"python -m tensorboard.main --host localhost --logdir {log.parent}",
         versions=report.versions(status),
         command=command,
     )

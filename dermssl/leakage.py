@@ -5,7 +5,7 @@
 
 The same test lesions are scored twice, with and without their other photos in training; the
 training sets are equally large. Frozen features of the backbone and a logistic regression keep it
-affordable; a fine-tuned network has more room to memorise, so take the result as a lower bound.
+affordable; what a fine-tuned network would memorise is not measured, it has more room to.
 """
 
 import shlex
@@ -122,6 +122,7 @@ def _run(args):
     words += ["--backbone", backbone.name, "--image-size", str(backbone.image_size)]
     words += ["--backbone-weights", backbone.weights, "--folds", str(args.folds)]
     words += ["--n-seeds", str(args.n_seeds), "--seed", str(config["seed"])]
+    words += ["--n-resamples", str(args.n_resamples)] if args.n_resamples != 1000 else []
     folder = run(config, args.folds, args.n_seeds, args.n_resamples, shlex.join(words))
     for sentence in runs.read_json(folder / "leakage.json")["findings"]:
         print(f"- {sentence}")

@@ -136,7 +136,7 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     assert rows["subset"].tolist() == ["all"] * 3 + ["with twins"] * 3
     assert (rows["inflation"] - (rows["leaky"] - rows["clean"])).abs().max() < 1e-9
     assert found["findings"][0] in capfd.readouterr().out
-    assert "lower bound" in (output / "report.md").read_text()
+    assert "is not measured here" in (output / "report.md").read_text()
 
 
 def test_what_leakage_refuses(photos, tmp_path, capfd):

@@ -3,7 +3,7 @@
 The same photos are predicted twice, by two classifiers that differ in one thing: whether other
 photos of the tested lesions ("twins") were in training. Both train on equally many photos of
 each class, as far as there are: for each twin that comes in, another photo of its class goes.
-A leaky split would gain by more lesions, too; here only the twins' effect is left.
+So what is left is the twins' own effect.
 """
 
 import warnings
