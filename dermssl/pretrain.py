@@ -36,7 +36,7 @@ def run(config, dataset=None, overwrite=False):
     """
     from dermssl.data import index, pipeline, splits
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, opening, pools
+    from dermssl.training import checkpoint, health, opening, pools
 
     settings, size = config["pretrain"], config["backbone"].image_size
     opened = opening.prepared("pretrain", config, OUTPUT, dataset, overwrite)
@@ -57,7 +57,8 @@ def run(config, dataset=None, overwrite=False):
             return made.path
         photos = pipeline.Photos(pool.files, size, config["data"].cache_mb)
         pools.write(made, pool)
-        history = _fit(made, model, photos, config)
+        panel = health.Panel(made, dataset, photos, config)
+        history = _fit(made, model, photos, config, panel)
         with runs.replacing(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
@@ -74,6 +75,7 @@ def run(config, dataset=None, overwrite=False):
                 "contrastive_accuracy": last["accuracy"],
                 "chance_accuracy": 1 / (2 * settings.batch_size - 1),
                 "entropy_nats": last["entropy"],
+                "health": panel.summary(),
                 "seconds": sum(row["seconds"] for row in history),
                 "photos_per_second": len(photos) * len(history)
                 / sum(row["seconds"] for row in history),
@@ -88,7 +90,7 @@ def run(config, dataset=None, overwrite=False):
     return made.path
 
 
-def _fit(made, model, photos, config):
+def _fit(made, model, photos, config, panel):
     """Compile and train; returns the rows of history.csv."""
     import keras
 
@@ -115,7 +117,7 @@ def _fit(made, model, photos, config):
     rows = []
     fitting.fit(
         made, model, data, steps, settings.epochs, "pretrain", rows, "SimCLR pretraining",
-        ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made),
+        ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made), also=[panel],
     )  # fmt: skip
     return rows
 
@@ -134,6 +136,8 @@ def _run(args):
     print(f"pretrained {stats['backbone']} on {stats['photos']} photos: {path}")
     print(f"  loss {stats['loss']:.3f} (without learning {stats['loss_without_learning']:.3f}), "
           f"contrastive accuracy {stats['contrastive_accuracy']:.3f}")  # fmt: skip
+    if stats.get("health"):
+        print(f"  health: {stats['health']['light']}, {stats['health']['reason']}")
     print(f"  next: python -m dermssl.finetune --backbone-weights {path} --data ...")
 
 

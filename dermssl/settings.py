@@ -73,6 +73,12 @@ class Pretrain:
     warmup: float = setting(0.1, "share of the steps that warm up linearly", low=0.0, high=1.0)
     weight_decay: float = setting(0.0, "decoupled weight decay on kernels", low=0.0, high=1.0)
     strength: float = setting(1.0, "strength of the view augmentation, 0 to 1", low=0.0, high=1.0)
+    probe_every: int = setting(
+        5, "epochs between two looks at the health panel, first and last included; 0: none", low=0
+    )
+    probe_photos: int = setting(
+        500, "validation photos of its probes, at most; half as many pairs of views", low=4
+    )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def test_help_is_quick_because_it_imports_no_tensorflow(command):
 
 def test_what_pretraining_leaves(pretrained):
     assert {path.name for path in pretrained.iterdir()} == {
-        ".lock", "backbone.weights.h5", "config.toml", "history.csv", "pool.csv",
+        ".lock", "backbone.weights.h5", "config.toml", "health.json", "history.csv", "pool.csv",
         "ssl_stats.json", "status.json", "tensorboard", "views.png",
     }  # fmt: skip
     stats = json.loads((pretrained / "ssl_stats.json").read_text())
@@ -44,6 +44,9 @@ def test_what_pretraining_leaves(pretrained):
     assert history["loss"].tolist()[-1] == pytest.approx(stats["loss"])
     assert stats["loss_without_learning"] == pytest.approx(np.log(2 * 16 - 1))
     assert history["learning_rate"].tolist()[-1] == pytest.approx(0, abs=1e-9)
+    assert stats["health"]["light"] in ("green", "yellow")
+    assert stats["health"]["last"]["epoch"] == 2
+    assert history["spread"].tolist()[-1] == pytest.approx(stats["health"]["last"]["spread"])
     width, height = Image.open(pretrained / "views.png").size
     assert width > height  # two rows of eight
     assert list((pretrained / "tensorboard").rglob("events*"))

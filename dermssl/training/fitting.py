@@ -19,6 +19,7 @@ from dermssl.training import callbacks, checkpoint
 def fit(
     run, model, data, steps, epochs, phase, rows, title, shown,
     every=None, saved=None, offset=0, number=0, validation=None, best=None,
+    also=(),
 ):  # fmt: skip
     """Train a compiled model for a phase, or for what is left of it.
 
@@ -38,6 +39,7 @@ def fit(
         number: int, of the phase.
         validation: `tf.data.Dataset` or None.
         best: `callbacks.Best` or None.
+        also: callbacks whose additions to an epoch's logs go into the history.
 
     Raises:
         RunFailed: the run diverged, or a file could not be written.
@@ -55,7 +57,8 @@ def fit(
             # Keras makes compiled metrics with the first batch it sees, too late to fill them.
             model.evaluate(data(saver.done, saver.done + 1), verbose=0)
     progress = callbacks.Progress(title, epochs, steps, shown, saver.done)
-    used = [callbacks.StopOnNaN(run), progress, history, callbacks.Scalars(run, phase, rows)]
+    used = [callbacks.StopOnNaN(run), *also, progress, history]
+    used.append(callbacks.Scalars(run, phase, rows))
     used += [best, saver] if best else [saver]
     with progress, run.stop.patiently():
         for first, last, count in stretches(saver.done, steps, epochs):

@@ -1,0 +1,245 @@
+"""A traffic light for self-supervised training: what is wrong, and the usual remedy.
+
+Red: the run is wasted as it stands. Yellow: look at it. Green: none of the rules below holds,
+which is no promise. Rules read numbers only; `RULES` is the list, the first red one speaks.
+"""
+
+import math
+from dataclasses import dataclass
+
+from dermssl.evaluation.embeddings import uniformity_on_sphere
+from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.view_checks import ViewCheck
+
+LIGHTS = GREEN, YELLOW, RED = ("green", "yellow", "red")
+
+# Where the rules draw their lines. Those without a source were set on small runs that were
+# healthy or broken on purpose; tests/evaluation/test_health_rules.py keeps both apart.
+COLLAPSED = 0.05  # of spread, whose healthy value is about 1
+FEW_RANKS = 0.05  # of the dimensions there are
+DEAD = 0.5  # share of dimensions that don't vary
+FLAT = 0.95  # of log(2n - 1), the loss of a perfect model: nothing is left to learn
+NEARLY_FLAT = 0.75  # temperature 1 at a batch of 64; SimCLR, table 5, has its best at 0.1
+NOT_LEARNING = 0.98  # of log(2n - 1)
+PEAKED = 0.01  # of log(2n - 1), the entropy of a softmax that is sure of all it says
+COLD = 0.02  # temperature; Wang & Liu (2021) find harm below 0.07 and worst at their lowest
+EASY = 0.5  # contrastive accuracy by colours alone
+SAME = 2.0  # grey levels of difference, less than the noise of a camera
+EARLY = 0.25  # share of the epochs in which a slow start is forgiven, and
+FEW_STEPS = 200  # in any case so many steps: a loss above a guess's is usual then
+
+
+@dataclass(frozen=True)
+class Light:
+    """One finding: "green", "yellow" or "red", the reason, the usual remedy."""
+
+    colour: str
+    reason: str
+    remedy: str = ""
+
+    def __str__(self):
+        remedy = f"; usual remedy: {self.remedy}" if self.remedy else ""
+        return f"{self.colour.upper()}, {self.reason}{remedy}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the rules may look at; None or NaN where it isn't known.
+
+    Attributes:
+        temperature: float. batch_size: int, photos a step.
+        progress: float in 0..1, share of the epochs done; 0 before training.
+        steps: int, steps done.
+        views: `ViewCheck` or None.
+        loss, entropy: float, means over the epoch; nats.
+        spread: float, mean of `embeddings.spread` of the projections.
+        dead: float, share of their dimensions with a spread under 0.1.
+        rank, most: float, effective rank of the projections, and the highest it can be.
+        pair_accuracy: float, contrastive accuracy on the pairs of `views`.
+        knn: `Interval` of the k-NN probe's balanced accuracy, or None.
+        knn_start: float, the same before training, or None.
+        chance: float, balanced accuracy of a guess.
+    """
+
+    temperature: float
+    batch_size: int
+    progress: float = 0.0
+    steps: int = 0
+    views: ViewCheck | None = None
+    loss: float = math.nan
+    entropy: float = math.nan
+    spread: float = math.nan
+    dead: float = math.nan
+    rank: float = math.nan
+    most: float = math.nan
+    pair_accuracy: float = math.nan
+    knn: Interval | None = None
+    knn_start: float | None = None
+    chance: float = math.nan
+
+    @property
+    def guess(self):
+        """The loss of a model that tells nothing apart, log(2n - 1)."""
+        return math.log(2 * self.batch_size - 1)
+
+
+def judge(seen):
+    """The worst finding of all rules; among equals the first rule's.
+
+    Args:
+        seen: `Seen`.
+
+    Returns:
+        `Light`.
+    """
+    found = [light for rule in RULES if (light := rule(seen)) is not None]
+    if not found:
+        return Light(GREEN, "no rule found anything wrong")
+    return max(found, key=lambda light: LIGHTS.index(light.colour))
+
+
+def collapsed(seen):
+    """All photos on (nearly) one point; fresh random weights may begin near it."""
+    if seen.progress == 0:
+        return None
+    if seen.spread <= COLLAPSED or (seen.rank < 1.01 and seen.most > 1):
+        return Light(
+            RED,
+            f"collapsed: all photos lie on nearly one point (spread {seen.spread:.2f}, 1 would be "
+            f"even; effective rank {seen.rank:.1f} of {seen.most:.0f})",
+            "a lower learning rate, more warm-up, other starting weights",
+        )
+    return None
+
+
+def temperature(seen):
+    """A temperature at which the softmax is flat or all peak, whatever the model."""
+    most = 2 * seen.batch_size - 2
+    # Partner at cosine 1, all others at 0, which is where most of a spread-out batch lies.
+    perfect = math.log1p(most * math.exp(-1 / seen.temperature)) / seen.guess if most else 0.0
+    if perfect > NEARLY_FLAT:
+        return Light(
+            RED if perfect > FLAT else YELLOW,
+            f"temperature {seen.temperature:g} is high: even a model that finds every pair would "
+            f"have {perfect:.0%} of the loss of a guess",
+            "--temperature 0.1",
+        )
+    if seen.temperature < COLD:
+        worse = seen.loss > seen.guess
+        sure = seen.entropy < PEAKED * seen.guess
+        said = (
+            f", and the loss {seen.loss:.2f} is above a guess's {seen.guess:.2f}" if worse else ""
+        )
+        said = said or (", and the softmax is all peak" if sure else "")
+        return Light(
+            RED if worse or sure else YELLOW,
+            f"temperature {seen.temperature:g} is low: only the single nearest photo counts{said}",
+            "--temperature 0.1",
+        )
+    return None
+
+
+def views(seen):
+    """Pairs that are the same, or that colours give away."""
+    found = seen.views
+    if found is None:
+        return None
+    if found.identical > 0.5 or found.mean_difference < SAME:
+        return Light(
+            RED,
+            f"the two views are nearly the same ({found.identical:.0%} of the pairs identical, "
+            f"mean difference {found.mean_difference:.1f} of 255)",
+            "--strength 1; look at views.png",
+        )
+    if found.shortcut >= EASY:
+        return Light(
+            YELLOW,
+            f"colours alone find {found.shortcut:.0%} of the pairs, so a model needs no more",
+            "a higher --strength; look at views.png",
+        )
+    return None
+
+
+def learning(seen):
+    """A loss that stays where a guess has it."""
+    if not seen.loss >= NOT_LEARNING * seen.guess:
+        return None
+    late = seen.progress > EARLY and seen.steps >= FEW_STEPS
+    return Light(
+        RED if late else YELLOW,
+        f"nothing learned {'' if late else 'yet '}in {seen.steps:,} steps: loss {seen.loss:.2f}, "
+        f"a guess has {seen.guess:.2f}",
+        "a higher learning rate if the loss is flat, a lower one if it jumps",
+    )
+
+
+def dimensions(seen):
+    """Only few dimensions in use."""
+    if seen.progress == 0:
+        return None
+    few = seen.rank < max(2.0, FEW_RANKS * seen.most)
+    if few or seen.dead > DEAD:
+        return Light(
+            YELLOW,
+            f"few dimensions are used: effective rank {seen.rank:.1f} of {seen.most:.0f}, "
+            f"{seen.dead:.0%} of the dimensions hardly vary",
+            "a larger --batch-size, more varied photos, a lower learning rate",
+        )
+    return None
+
+
+def probes(seen):
+    """The labelled photos say it is of no use, once half of the epochs are done."""
+    if seen.knn is None or not seen.knn.is_defined or seen.progress < 0.5:
+        return None
+    if seen.knn_start is not None and seen.knn.high < seen.knn_start:
+        return Light(
+            YELLOW,
+            f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start:.3f}",
+            "fewer epochs, a lower learning rate, a lower --strength",
+        )
+    if seen.knn.low <= seen.chance:
+        return Light(
+            YELLOW,
+            f"the k-NN probe, {seen.knn}, is not shown to be above chance, {seen.chance:.3f}",
+            "more epochs; or more labelled photos for the probe",
+        )
+    return None
+
+
+RULES = (collapsed, temperature, views, learning, dimensions, probes)
+
+
+def describe(measures, seen, n_labelled):
+    """The numbers of one look as one line.
+
+    Args:
+        measures: dict, from `dermssl.training.health`.
+        seen: `Seen`.
+        n_labelled: int, photos behind the probes.
+    """
+    parts = ["probes n/a (no labels)"]
+    if n_labelled:
+        knn, linear = (_bounded(measures, name) for name in ("knn", "linear"))
+        parts = [
+            f"balanced accuracy by k-NN {knn}, by linear probe {linear} "
+            f"(chance {seen.chance:.2f}, {n_labelled} photos)"
+        ]
+    aside = ""
+    if seen.views:
+        aside = f" (by colours alone {seen.views.shortcut:.2f}, chance {seen.views.chance:.3f})"
+    even = uniformity_on_sphere(measures["dimension"])
+    parts += [
+        f"pairs found {measures['pair_accuracy']:.2f}{aside}",
+        f"effective rank {measures['effective_rank']:.1f} of {seen.most:.0f}",
+        f"spread {measures['spread']:.2f}",
+        f"alignment {measures['alignment']:.2f}",
+        f"uniformity {measures['uniformity']:.2f} (even {even:.2f})",
+    ]
+    return ", ".join(parts)
+
+
+def _bounded(measures, name):
+    estimate, low, high = (measures[key] for key in (name, f"{name}_low", f"{name}_high"))
+    bounds = "n/a" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
+    return f"{estimate:.2f} [{bounds}]"
