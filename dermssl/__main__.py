@@ -13,6 +13,7 @@ COMMANDS = {
     "explain": "heat maps: where a run looks",
     "embeddings": "a run's embeddings in a plane and in TensorBoard's projector",
     "stress_test": "score a run under artefacts and without the lesion",
+    "label_efficiency": "how many labels until pretraining stops paying: arms x labels x seeds",
     "predict": "probabilities for new photos",
     "check_data": "duplicates, leaks and contradictions of a data set",
     "leakage": "how much a leaky split inflates the score",

@@ -39,7 +39,7 @@ __all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "bu
 __all__ += ["config_hash", "from_flags", "read_toml", "section"]
 
 
-# Sections of an experiment file that belong to dermssl.quickstart alone.
+# Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 # What changes where a run lies or how often it is saved, but none of its numbers.
 NO_IDENTITY = ("output", "checkpoint")

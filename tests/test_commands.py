@@ -14,7 +14,7 @@ from dermssl.evaluation import predictions, temperature
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage",
+    "leakage", "label_efficiency",
 )  # fmt: skip
 
 

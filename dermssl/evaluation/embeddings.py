@@ -195,9 +195,12 @@ def halves(labels, groups, seed=0):
 def knn_probe(vectors, labels, half):
     """Classes by a vote of the `NEIGHBOURS` nearest vectors (cosine) of the other half.
 
+    A vote weighs 1 / the size of its class there: a class with fewer members than half of the
+    neighbours could never win otherwise.
+
     Args:
         vectors: float [n, d].
-        labels: int [n].
+        labels: int [n], 0 and up.
         half: int [n], 0 or 1, as from `halves`.
 
     Returns:
@@ -205,10 +208,12 @@ def knn_probe(vectors, labels, half):
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    def fitted(x, y):
-        return KNeighborsClassifier(min(NEIGHBOURS, len(x)), metric="cosine").fit(x, y)
+    def predicted(known, y, asked):
+        model = KNeighborsClassifier(min(NEIGHBOURS, len(known)), metric="cosine").fit(known, y)
+        votes = model.predict_proba(asked) / np.unique(y, return_counts=True)[1]
+        return model.classes_[votes.argmax(axis=1)]
 
-    return _crossed(fitted, unit(vectors), labels, half)
+    return _crossed(predicted, unit(vectors), labels, half)
 
 
 def linear_probe(vectors, labels, half):
@@ -222,21 +227,21 @@ def linear_probe(vectors, labels, half):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def fitted(x, y):
+    def predicted(known, y, asked):
         model = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=ROUNDS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return make_pipeline(StandardScaler(), model).fit(x, y)
+            return make_pipeline(StandardScaler(), model).fit(known, y).predict(asked)
 
-    return _crossed(fitted, unit(vectors), labels, half)
+    return _crossed(predicted, unit(vectors), labels, half)
 
 
-def _crossed(fitted, vectors, labels, half):
-    """Each half predicted by a model of the other."""
+def _crossed(predicted, vectors, labels, half):
+    """Each half predicted from the other one."""
     labels, half = np.asarray(labels), np.asarray(half)
     checks.same_length(vectors=vectors, labels=labels, half=half)
     found = np.empty(len(labels), np.int64)
-    for shown in (0, 1):
-        model = fitted(vectors[half == shown], labels[half == shown])
-        found[half != shown] = model.predict(vectors[half != shown])
+    for side in (0, 1):
+        known, asked = half == side, half != side
+        found[asked] = predicted(vectors[known], labels[known], vectors[asked])
     return found

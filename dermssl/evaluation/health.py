@@ -57,7 +57,7 @@ class Seen:
         rank, most: float, effective rank of the projections, and the highest it can be.
         pair_accuracy: float, contrastive accuracy on the pairs of `views`.
         knn: `Interval` of the k-NN probe's balanced accuracy, or None.
-        knn_start: float, the same before training, or None.
+        knn_start: the same before training, or None.
         chance: float, balanced accuracy of a guess.
     """
 
@@ -74,7 +74,7 @@ class Seen:
     most: float = math.nan
     pair_accuracy: float = math.nan
     knn: Interval | None = None
-    knn_start: float | None = None
+    knn_start: Interval | None = None
     chance: float = math.nan
 
     @property
@@ -192,10 +192,10 @@ def probes(seen):
     """The labelled photos say it is of no use, once half of the epochs are done."""
     if seen.knn is None or not seen.knn.is_defined or seen.progress < 0.5:
         return None
-    if seen.knn_start is not None and seen.knn.high < seen.knn_start:
+    if seen.knn_start is not None and seen.knn.high < seen.knn_start.low:
         return Light(
             YELLOW,
-            f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start:.3f}",
+            f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start}",
             "fewer epochs, a lower learning rate, a lower --strength",
         )
     if seen.knn.low <= seen.chance:

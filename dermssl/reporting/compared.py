@@ -16,6 +16,7 @@ from dermssl.evaluation import predictions
 from dermssl.reporting import alike
 
 COMMAND = "finetune"
+COMMANDS = (COMMAND, "probe")  # both leave predictions.csv
 DEPTH = 3
 TITLES = {
     "random": "random init",
@@ -194,7 +195,7 @@ def _folders(path, depth):
 
 def _is_run(folder):
     file = folder / "status.json"
-    return file.is_file() and runs.read_json(file).get("command") == COMMAND
+    return file.is_file() and runs.read_json(file).get("command") in COMMANDS
 
 
 def _member(path, split):

@@ -174,7 +174,7 @@ class Panel(keras.callbacks.Callback):
 
     def _measure(self):
         """dict of every measure of the model as it is; None where it isn't defined."""
-        first, second = (self._embed(views)[1] for views in self._pairs)
+        (h, first), (_, second) = map(self._embed, self._pairs)
         both = np.concatenate([first, second])
         spread = embeddings.spread(both)
         found = dict.fromkeys(COLUMNS)
@@ -184,7 +184,7 @@ class Panel(keras.callbacks.Callback):
             "uniformity": embeddings.uniformity(both),
             # One view of each photo: two views of one are near by training.
             "effective_rank": embeddings.effective_rank(first),
-            "effective_rank_h": embeddings.effective_rank(self._embed(self._pairs[0])[0]),
+            "effective_rank_h": embeddings.effective_rank(h),
             "spread": float(spread.mean()),
             "dead": float((spread < DEAD).mean()),
             "dimension": first.shape[1],
@@ -201,7 +201,6 @@ class Panel(keras.callbacks.Callback):
 
     def _seen(self, measures, progress, logs=None):
         logs, known = logs or {}, self._labelled is not None
-        knn = [measures[name] for name in ("knn", "knn_low", "knn_high")]
         return health.Seen(
             temperature=self.settings.temperature,
             batch_size=self.settings.batch_size,
@@ -215,8 +214,8 @@ class Panel(keras.callbacks.Callback):
             rank=measures["effective_rank"],
             most=min(len(self._pairs[0]), measures["dimension"]),
             pair_accuracy=measures["pair_accuracy"],
-            knn=statistics.Interval(*knn) if known else None,
-            knn_start=self.start["knn"] if self.start else None,
+            knn=_interval(measures),
+            knn_start=_interval(self.start) if self.start else None,
             chance=self._labelled.chance if known else np.nan,
         )
 
@@ -265,6 +264,14 @@ def _probe(vectors, known):
             name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high
         }  # fmt: skip
     return found
+
+
+def _interval(measures):
+    """The k-NN probe's `Interval`; None without one. JSON has null for NaN."""
+    values = [measures[name] for name in ("knn", "knn_low", "knn_high")]
+    if values[0] is None:
+        return None
+    return statistics.Interval(*(np.nan if value is None else value for value in values))
 
 
 def _forward(model):

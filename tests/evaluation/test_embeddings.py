@@ -168,4 +168,14 @@ def test_knn_probe_equals_a_loop():
     for row in range(60):
         others = np.flatnonzero(half != half[row])
         nearest = others[np.argsort(-(z[others] @ z[row]), kind="stable")[:5]]
-        assert found[row] == np.bincount(labels[nearest]).argmax()
+        votes = np.bincount(labels[nearest], minlength=3) / np.bincount(labels[others])
+        assert found[row] == votes.argmax()
+
+
+def test_a_rare_class_can_win_the_vote_of_its_neighbours():
+    # Two of the rare class in each half: never three of five neighbours.
+    vectors, labels, groups = labelled(classes=2, separation=0.0)
+    labels[:], labels[:8] = 0, 1
+    vectors[:8] += 20
+    half = embeddings.halves(labels, groups)
+    assert (embeddings.knn_probe(vectors, labels, half)[:8] == 1).all()

@@ -1,0 +1,227 @@
+"""A score against the number of labels, for several arms, and where one stops paying.
+
+Two intervals are given for a difference: 95% of its own, and a wider one. The sentence over K
+label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold together with 95%.
+"""
+
+from dataclasses import dataclass
+
+from dermssl.evaluation import metrics, statistics
+from dermssl.reporting import label_sentences, scored, scores, sentences
+
+LEVEL = 0.95
+METRIC = scores.PRIMARY
+DIFFERENCES = (
+    "a", "b", "labels", "n_labels", "n_seeds", "metric", "difference", "low", "high", "level",
+    "joint_low", "joint_high", "joint_level", "verdict_for_a", "n_resamples", "n_dropped",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The difference of two arms at one number of labels.
+
+    Attributes:
+        a, b: `compared.Model`.
+        n_seeds: int, seeds that both have.
+        own: `Interval` of a - b at 95%; None where no seed is shared.
+        joint: the same at the level of the whole sentence.
+    """
+
+    a: object
+    b: object
+    n_seeds: int
+    own: statistics.Interval | None
+    joint: statistics.Interval | None
+
+    @property
+    def n_labels(self):
+        return self.a.members[0].status["n_labels"]
+
+    @property
+    def verdict(self):
+        """Of arm a, by the wider interval: better, worse, tie or undefined."""
+        return "undefined" if self.joint is None else scores.verdict(METRIC, self.joint)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Everything that the report shows.
+
+    Attributes:
+        compared: `compared.Compared`.
+        baseline: str, the arm the others are held against.
+        counts: dict, from `scores.counts`.
+        intervals: dict of (arm, labels) -> `Interval` at 95%.
+        by_seed: dict of (arm, labels) -> the score of each seed.
+        pairs: dict of (arm a, arm b) -> list of `Step`, fewest labels first.
+        chance: float, the score of a guess.
+        n_resamples: int.
+    """
+
+    compared: object
+    baseline: str
+    counts: dict
+    intervals: dict
+    by_seed: dict
+    pairs: dict
+    chance: float
+    n_resamples: int
+
+
+def score(found, n_resamples=2000):
+    """Score a `Compared` whose arms have several numbers of labels.
+
+    Args:
+        found: `compared.Compared`.
+        n_resamples: draws of the bootstrap.
+
+    Returns:
+        `Curve`.
+    """
+    baseline = "random" if "random" in found.arms else found.arms[0]
+    models = {(model.arm, model.labels): model for model in found.models}
+    pairs = {}
+    for a, b in sentences.verdict_pairs(found, baseline):
+        pairs.setdefault((a.arm, b.arm), []).append((a, b))
+    y = found.members[0].arrays.y
+    return Curve(
+        compared=found,
+        baseline=baseline,
+        counts=scores.counts(found.members[0].arrays),
+        intervals={
+            key: scores.intervals(model.arrays, found.taxonomy, n_resamples, (METRIC,))[METRIC]
+            for key, model in models.items()
+        },
+        by_seed={
+            key: scored.by_seed(model, METRIC, found.taxonomy) for key, model in models.items()
+        },
+        pairs={
+            arms: [_step(a, b, found.taxonomy, n_resamples, len(steps)) for a, b in steps]
+            for arms, steps in pairs.items()
+        },
+        chance=1 / max(1, len(set(y[y >= 0].tolist()))),
+        n_resamples=n_resamples,
+    )
+
+
+def _step(a, b, taxonomy, n_resamples, n_steps):
+    shared = sorted(set(a.seeds) & set(b.seeds))
+    if not shared:
+        return Step(a, b, 0, None, None)
+    both = [
+        [member.arrays for member in model.members if member.status["seed"] in shared]
+        for model in (a, b)
+    ]
+    plans = [[plan[METRIC] for plan in scores.plans(arrays, taxonomy)] for arrays in both]
+    metric, y, _, options = plans[0][0]
+    columns = [[p for _, _, p, _ in plan] for plan in plans]
+    own, joint = (
+        statistics.paired_difference(
+            metric, y, *columns, both[0][0].groups, n_resamples=n_resamples, level=level, **options
+        )
+        for level in (LEVEL, joint_level(n_steps))
+    )
+    return Step(a, b, len(shared), own, joint)
+
+
+def joint_level(n):
+    """The level of each of `n` intervals that hold together with `LEVEL` (Bonferroni)."""
+    return 1 - (1 - LEVEL) / n
+
+
+def verdicts(curve):
+    """One sentence a pair of arms, over all its numbers of labels."""
+    return [
+        label_sentences.verdict(steps, curve.counts, curve.compared.split, scores.NAMES[METRIC])
+        for steps in curve.pairs.values()
+    ]
+
+
+def rows(curve):
+    """Rows of label_efficiency.csv: one an arm and number of labels."""
+    return [
+        {
+            "arm": model.arm,
+            "labels": str(model.labels),
+            "n_labels": model.members[0].status["n_labels"],
+            "seeds": " ".join(map(str, model.seeds)),
+            "n_seeds": len(model.seeds),
+            "metric": METRIC,
+            "estimate": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "level": interval.level,
+            "split": curve.compared.split,
+            "n": curve.counts["n_fine"],
+            "n_groups": curve.counts["n_groups"],
+            "grouped_by": curve.counts["grouped_by"],
+            "n_resamples": curve.n_resamples,
+        }
+        for model in curve.compared.models
+        for interval in [curve.intervals[model.arm, model.labels]]
+    ]
+
+
+def difference_rows(curve):
+    """Rows of label_differences.csv: one a pair of arms and number of labels."""
+    return [
+        {
+            "a": step.a.arm,
+            "b": step.b.arm,
+            "labels": str(step.a.labels),
+            "n_labels": step.n_labels,
+            "n_seeds": step.n_seeds,
+            "metric": METRIC,
+            "difference": step.own.estimate,
+            "low": step.own.low,
+            "high": step.own.high,
+            "level": step.own.level,
+            "joint_low": step.joint.low,
+            "joint_high": step.joint.high,
+            "joint_level": step.joint.level,
+            "verdict_for_a": step.verdict,
+            "n_resamples": step.own.n_resamples,
+            "n_dropped": step.own.n_dropped,
+        }
+        for steps in curve.pairs.values()
+        for step in steps
+        if step.own is not None
+    ]
+
+
+def context(curve, left_out=()):
+    """The variables of `templates/label_efficiency.md`, but for the command.
+
+    Args:
+        curve: `Curve`.
+        left_out: sentences on arms that could not be had.
+    """
+    found = curve.compared
+    first = found.members[0]
+    classes = metrics.per_class_table(first.arrays.y, first.arrays.p_fine, found.taxonomy)
+    uneven = [
+        (step.a, step.b, step.n_seeds)
+        for steps in curve.pairs.values()
+        for step in steps
+        if step.a.seeds != step.b.seeds
+    ]
+    return {
+        "verdicts": verdicts(curve),
+        "gaps": [*left_out, *sentences.gaps(found, curve.baseline)],
+        "warnings": label_sentences.drawings(found)
+        + sentences.warnings(found, curve.counts, classes, uneven)
+        + sentences.dropped(list(curve.intervals.values())),
+        "models": [
+            {"model": model, "interval": curve.intervals[model.arm, model.labels]}
+            for model in found.models
+        ],
+        "steps": [step for steps in curve.pairs.values() for step in steps],
+        "name": scores.NAMES[METRIC],
+        "chance": curve.chance,
+        "basis": sentences.photos(curve.counts, found.split),
+        "unit": curve.counts["grouped_by"],
+        "n_resamples": curve.n_resamples,
+        "data_hash": first.status["data_hash"],
+        "probe": first.status.get("probe", False),
+    }

@@ -1,0 +1,119 @@
+"""Below how many labels is an arm worth it? A sentence that follows from the intervals by rule.
+
+"Worth it" needs an interval that excludes 0, at that very number of labels. Between two numbers
+that were tried nothing is known, so the turning point is given as a span.
+"""
+
+from dermssl.data.index import SYNTHETIC
+from dermssl.reporting import sentences
+
+SAID = {
+    "better": "better",
+    "worse": "worse",
+    "tie": "no difference found",
+    "undefined": "nothing can be said",
+}
+
+
+def verdict(steps, counts, split, name):
+    """The sentence on one pair of arms.
+
+    Args:
+        steps: list of `label_curve.Step` of one pair, fewest labels first.
+        counts: dict, from `scores.counts`.
+        split: str, the split that was scored.
+        name: str, what the score is called.
+
+    Returns:
+        str: the finding, the evidence at every number of labels, and what it rests on.
+    """
+    a, b = steps[0].a.title, steps[0].b.title
+    found = [step.verdict for step in steps]
+    evidence = "; ".join(map(_evidence, steps))
+    return f"{_finding(a, b, steps, found)}: {evidence}. {_basis(steps, counts, split, name)}"
+
+
+def _finding(a, b, steps, found):
+    known = [(step, said) for step, said in zip(steps, found) if said != "undefined"]
+    better = [k for k, (_, said) in enumerate(known) if said == "better"]
+    numbers = [_number(step) for step, _ in known]
+    if not known:
+        return f"Nothing can be said of {a} against {b}"
+    if not better:
+        worse = [_number(step) for step, said in known if said == "worse"]
+        if worse:
+            return f"{a} is not worth it against {b}, and worse with {_listed(worse)} labels"
+        return f"No difference found between {a} and {b} {_everywhere(numbers)}"
+    if len(better) == len(known):
+        return f"{a} is worth it against {b} {_everywhere(numbers)}"
+    if better == list(range(len(better))):
+        last, first = numbers[better[-1]], numbers[len(better)]
+        return (
+            f"{a} is worth it below N labels against {b}, where N lies between {last} "
+            f"({SAID['better']}) and {first} ({SAID[known[len(better)][1]]})"
+        )
+    return (
+        f"{a} beats {b} with {_listed([numbers[k] for k in better])} labels, but not with fewer "
+        f"({_listed(numbers[: better[-1]], better)}), so no number of labels can be named below "
+        "which it is worth it"
+    )
+
+
+def _everywhere(numbers):
+    if len(numbers) == 1:
+        return f"at the one number of labels tried, {numbers[0]}"
+    return f"at any of the numbers of labels tried, {numbers[0]} to {numbers[-1]}"
+
+
+def _listed(numbers, without=()):
+    numbers = [number for k, number in enumerate(numbers) if k not in without]
+    return " and ".join(filter(None, [", ".join(numbers[:-1]), numbers[-1]]))
+
+
+def _number(step):
+    return f"{step.n_labels:,}"
+
+
+def _evidence(step):
+    if step.joint is None:
+        return f"with {step.a.labels_text} they share no seed"
+    return f"with {step.a.labels_text} {difference(step.joint)}, {SAID[step.verdict]}"
+
+
+def difference(interval):
+    """ "+0.12 (0.05 to 0.19)"; "n/a" for None or where it isn't defined."""
+    if interval is None or not interval.is_defined:
+        return sentences.NOT_AVAILABLE
+    sign = "+" if interval.estimate > 0 else ""
+    return sign + sentences.estimate(interval, sentences.digits(interval))
+
+
+def _basis(steps, counts, split, name):
+    n_seeds = sorted({step.n_seeds for step in steps})
+    seeds = sentences.count(n_seeds[0], "seed")
+    if len(n_seeds) > 1:
+        seeds = f"{n_seeds[0]} to {n_seeds[-1]} seeds"
+    level = next((step.joint.level for step in steps if step.joint is not None), None)
+    text = f"Differences in {name} on {sentences.photos(counts, split)}, {seeds}, paired by seed, "
+    text += "split and labels"
+    if level is not None and len(steps) > 1:
+        text += (
+            f"; one interval a number of labels, each at {level:.1%}, so that all {len(steps)} "
+            "hold together with 95%"
+        )
+    elif level is not None:
+        text += f"; a {level:.0%} interval"
+    if n_seeds == [1]:
+        text += "; with one seed, the variation of training isn't covered"
+    return text + "."
+
+
+def drawings(compared):
+    """A warning where the photos are synthetic, else none."""
+    sources = set(compared.members[0].predictions.table["source"])
+    if sources != {SYNTHETIC}:
+        return []
+    return [
+        "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
+        "about what pretraining does for real lesions."
+    ]

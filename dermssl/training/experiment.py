@@ -1,0 +1,250 @@
+"""An experiment: arms x label counts x seeds, planned as runs and made one after the other.
+
+An arm says how the backbone starts. All runs share the data and its splits, and at one seed
+all arms see the same labels. A run that is finished is not made again, so the same call goes on
+where it was stopped.
+"""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dermssl import config as configs
+from dermssl import runs
+from dermssl.errors import UserError
+
+FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the experiment.
+
+    Attributes:
+        name: str, its folder.
+        title: str, for the progress line.
+        arm: str.
+        config: dict, as the command's `run` takes it.
+        work: float, photos through the network, in units of one forward pass.
+    """
+
+    name: str
+    title: str
+    arm: str
+    config: dict
+    work: float
+
+    @property
+    def pretrains(self):
+        return "pretrain" in self.config
+
+    @property
+    def is_finished(self):
+        status = Path(self.config["output"]) / "status.json"
+        return status.is_file() and runs.read_json(status).get("status") == runs.FINISHED
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of labels as an experiment file or the command line gives it.
+
+    Attributes:
+        per_class: int, labels a class; 0 where a share is meant.
+        fraction: float in (0, 1], share of each class; 1 with `per_class` 0 is all of them.
+    """
+
+    per_class: int = 0
+    fraction: float = 1.0
+
+    @property
+    def key(self):
+        """Its name in `[experiment.with_KEY]`."""
+        if self.per_class:
+            return str(self.per_class)
+        return "all" if self.fraction == 1 else f"{100 * self.fraction:g}%"
+
+    @property
+    def folder(self):
+        """Its part of a folder's name."""
+        if self.per_class:
+            return f"{self.per_class}_per_class"
+        return "all_labels" if self.fraction == 1 else f"{100 * self.fraction:g}_percent"
+
+
+def amount(given, where="labels"):
+    """An `Amount` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label)."""
+    text = str(given).strip()
+    wrong = f"{where}: {given!r} is no number of labels; give 10 (a class), 5% or all"
+    if text in ("0", "all"):
+        return Amount()
+    try:
+        if not text.endswith("%"):
+            found = Amount(per_class=int(text))
+        else:
+            found = Amount(fraction=float(text[:-1]) / 100)
+    except ValueError:
+        raise UserError(wrong) from None
+    if isinstance(given, bool) or found.per_class < 0 or not 0 < found.fraction <= 1:
+        raise UserError(wrong)
+    return found
+
+
+def arms(tables):
+    """dict of arm -> {"weights": str, "pretrain": bool}, from the sections [arms.NAME]."""
+    found = tables.get("arms", {})
+    if not found:
+        raise UserError('the config has no [arms.NAME] section; add one with weights = "none"')
+    for name, arm in found.items():
+        if not isinstance(arm, dict):
+            raise UserError(f"[arms]: {name} is {arm!r}; it must be a section [arms.{name}]")
+        refuse_unknown(f"[arms.{name}]", arm, ("weights", "pretrain"))
+    return {name: {"weights": "none", "pretrain": False, **arm} for name, arm in found.items()}
+
+
+def refuse_unknown(where, table, valid):
+    """A `UserError` that names the first key that is not valid, and those that are."""
+    for key in table:
+        if key not in valid:
+            raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(valid)}")
+
+
+def backbone(tables, weights):
+    """The `Backbone` settings of an arm."""
+    made = configs.build(configs.Backbone, tables.get("backbone", {}), "[backbone]")
+    return dataclasses.replace(made, weights=str(weights))
+
+
+def amounts(tables):
+    """list of `Amount`, without repeats, in the order of the file."""
+    base = configs.build(configs.Finetune, tables.get("finetune", {}), "[finetune]")
+    given = tables.get("experiment", {}).get("labels", [base.labels_per_class])
+    if not isinstance(given, list) or not given:
+        raise UserError(f"[experiment]: labels is {given!r}; give a list, e.g. [10, 0]")
+    return list(dict.fromkeys(amount(each, "[experiment]: labels") for each in given))
+
+
+def with_data(tables, output):
+    """The tables with a data path; synthetic photos are made where there is none."""
+    if tables.get("data", {}).get("path"):
+        return tables
+    if "synthetic" not in tables:
+        raise UserError("no photos: give --data FOLDER, or a [synthetic] section in the config")
+    from dermssl.data import synthetic
+
+    settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}
+    refuse_unknown("[synthetic]", settings, ("n", "size", "seed"))
+    say(f"making {settings['n']} synthetic photos of {settings['size']} px")
+    path = synthetic.write(output / "data", **settings)
+    return {**tables, "data": {**tables.get("data", {}), "path": str(path)}}
+
+
+def check_start(tables, arm):
+    """Build an arm's first backbone: weights that can't be had show now, not in an hour."""
+    from dermssl.models import backbones, weights
+
+    backbones.build(weights.resolve(backbone(tables, arm["weights"]))[0])
+
+
+def plan(tables, output, splits, n_labels=None):
+    """The jobs of an experiment, in order: pretraining first.
+
+    Args:
+        tables: dict, the sections of an experiment file.
+        output: Path.
+        splits: dict of split -> number of photos.
+        n_labels: dict of `Amount` -> labels it keeps; given, the batch and the steps of an epoch
+            are fitted to them (see `fitted`). None leaves the settings as they are.
+
+    Returns:
+        list of `Job`.
+    """
+    data = configs.build(configs.Data, tables.get("data", {}), "[data]")
+    pretraining = configs.build(configs.Pretrain, tables.get("pretrain", {}), "[pretrain]")
+    base = configs.build(configs.Finetune, tables.get("finetune", {}), "[finetune]")
+    saved = configs.build(configs.Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
+    experiment, every = tables.get("experiment", {}), amounts(tables)
+    budgets = [f"with_{each.key}" for each in every]
+    refuse_unknown("[experiment]", experiment, ("seeds", "labels", *budgets))
+    held_out = sum(count for split, count in splits.items() if split != "train")
+    jobs, starts = [], {}
+    for arm, entry in arms(tables).items():
+        starts[arm] = backbone(tables, entry["weights"])
+        if entry["pretrain"]:
+            folder = output / f"pretrain_{arm}"
+            config = {"data": data, "backbone": starts[arm], "pretrain": pretraining}
+            config |= {"checkpoint": saved, "seed": 0, "output": str(folder)}
+            starts[arm] = dataclasses.replace(starts[arm], weights=str(folder))
+            # Two views, each forward and backward (about three forward passes).
+            work = 6 * pretraining.epochs * splits.get("train", 0)
+            jobs.append(Job(folder.name, f"SimCLR pretraining ({arm})", arm, config, work))
+    for each, budget in zip(every, budgets):
+        changed = {**dataclasses.asdict(base), "labels_per_class": each.per_class}
+        # A share in [finetune] holds where the experiment doesn't say one itself.
+        changed |= {"label_fraction": each.fraction} if each.fraction < 1 else {}
+        changed |= experiment.get(budget, {})
+        settings = configs.build(configs.Finetune, changed, f"[experiment.{budget}]")
+        if n_labels:
+            settings = fitted(settings, n_labels[each])
+        photos = settings.steps_per_epoch * settings.batch_size or splits.get("train", 0)
+        work = photos * (settings.frozen_epochs + 3 * settings.unfrozen_epochs)
+        work += held_out * (settings.frozen_epochs + settings.unfrozen_epochs)
+        for seed in experiment.get("seeds", [0, 1, 2]):
+            for arm, start in starts.items():
+                name = f"finetune_{arm}_{each.folder}_seed{seed}"
+                config = {"data": data, "backbone": start, "finetune": settings}
+                config |= {"checkpoint": saved, "seed": seed, "output": str(output / name)}
+                title = f"fine-tuning {arm}, {each.folder.replace('_', ' ')}, seed {seed}"
+                jobs.append(Job(name, title, arm, config, work))
+    return jobs
+
+
+def fitted(settings, n_labels):
+    """`Finetune` settings for a number of labels: a batch no larger than that, enough steps.
+
+    With one pass an epoch, ten labels would get one step where a thousand get thirty: the arms
+    would then be compared before any has trained. All arms of one label count share the result.
+    """
+    batch = min(settings.batch_size, n_labels)
+    few = not settings.steps_per_epoch and math.ceil(n_labels / batch) < FEW_STEPS
+    steps = FEW_STEPS if few else settings.steps_per_epoch
+    return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
+
+
+def make(jobs, makers, dataset, overwrite=False):
+    """Make the runs that are missing, with the time left.
+
+    Args:
+        jobs: list of `Job`.
+        makers: the `run` functions of `dermssl.pretrain` and `dermssl.finetune`.
+        dataset: `Dataset` with splits.
+        overwrite: bool, replace runs with other settings.
+    """
+    import keras
+
+    pretrain, finetune = makers
+    # What an earlier call finished costs nothing, so it must not count as fast work.
+    left, done, spent = sum(job.work for job in jobs if not job.is_finished), 0.0, 0.0
+    for number, job in enumerate(jobs, start=1):
+        finished = job.is_finished
+        pace = f", about {minutes(spent / done * left)} left in all" if done else ""
+        say(f"[{number}/{len(jobs)}] {job.title}" + (" (finished before)" if finished else pace))
+        keras.backend.clear_session()
+        before = time.time()
+        if job.pretrains:
+            pretrain(job.config, dataset=dataset, overwrite=overwrite)
+        else:
+            finetune(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
+        if not finished:
+            left, done, spent = left - job.work, done + job.work, spent + time.time() - before
+
+
+def say(line):
+    """A line of progress, at once."""
+    print(line, flush=True)
+
+
+def minutes(seconds):
+    """ "7 min" or "42 s"."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

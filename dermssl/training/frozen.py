@@ -1,0 +1,149 @@
+"""The fast way to a label curve: a logistic regression on what a frozen backbone gives.
+
+The features of all photos are computed once a backbone; each number of labels and seed then
+takes a second. It says how much is linearly there, not what fine-tuning would reach.
+"""
+
+import dataclasses
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermssl import runs
+from dermssl.data import index, pipeline, splits
+from dermssl.data.index import label_arrays
+from dermssl.errors import UserError
+from dermssl.evaluation import predictions
+
+COMMAND = "probe"
+PENALTIES = (0.001, 0.01, 0.1, 1.0)  # inverse ones, of scikit-learn; the validation split chooses
+ROUNDS = 300  # of the solver
+BATCH = 64  # photos through the backbone at once
+
+
+def instead(jobs, n_photos):
+    """The jobs of an experiment with a probe of `n_photos` in the place of each fine-tuning."""
+    return [job if job.pretrains else _instead(job, float(n_photos)) for job in jobs]
+
+
+def _instead(job, work):
+    folder = Path(job.config["output"])
+    name = job.name.replace("finetune_", "probe_", 1)
+    config = {**job.config, "output": str(folder.with_name(name))}
+    title = job.title.replace("fine-tuning", "probing", 1)
+    return dataclasses.replace(job, name=name, title=title, config=config, work=work)
+
+
+class Prober:
+    """Makes probe runs, and keeps the features of the last backbones.
+
+    Args:
+        dataset: `Dataset` with splits, of all its runs.
+    """
+
+    def __init__(self, dataset):
+        self._dataset, self._features = dataset, {}
+
+    def run(self, config, arm, dataset=None, overwrite=False):
+        """Fit, predict, and leave a run folder like that of `dermssl.finetune`.
+
+        Args:
+            config: dict, as of `dermssl.finetune.run`; of the fine-tuning only the labels and
+                `predict` are read.
+            arm: str, the name in comparisons.
+            dataset: `Dataset`; None for that of this object.
+            overwrite: bool, replace a different run in the folder.
+
+        Returns:
+            Path of the folder: `predictions.csv`, `taxonomy.json`, `history.csv`,
+            `config.toml`, `status.json`.
+        """
+        from dermssl.models import backbones, weights
+        from dermssl.training import pools
+
+        dataset = dataset or self._dataset
+        settings, seed, output = config["finetune"], config["seed"], Path(config["output"])
+        start, pretrained = weights.resolve(config["backbone"])
+        backbones.check(start)
+        pools.check(pretrained, dataset)
+        few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
+        fine, _ = label_arrays(few.index, dataset.taxonomy)
+        split = few.index["split"].to_numpy()
+        train = (split == index.TRAIN) & (fine >= 0)
+        if len(np.unique(fine[train])) < 2:
+            raise UserError(
+                f"--probe: {train.sum()} labelled training photos of fewer than two classes; "
+                "use more labels"
+            )
+        identity, origin = index.data_hash(dataset), weights.fingerprint(start)
+        with runs.open_run(output, COMMAND, config, identity, overwrite, origin) as made:
+            if made.status["status"] == runs.FINISHED:
+                return made.path
+            began = time.time()
+            vectors = self._of(start, origin, seed)
+            penalty, p_fine = _fitted(vectors, fine, train, split == index.VALIDATION, few.taxonomy)
+            shown = split != index.TRAIN if settings.predict == "held_out" else split != ""
+            table = predictions.table(
+                dataset.index[shown], p_fine[shown], None, dataset.taxonomy
+            )  # fmt: skip
+            runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+            runs.write_csv(made / predictions.NAME, table)
+            row = {"phase": COMMAND, "epoch": 1, "inverse_penalty": penalty}
+            row["seconds"] = round(time.time() - began, 2)
+            runs.write_csv(made / "history.csv", pd.DataFrame([row]))
+            details = {"arm": arm, "seed": seed, "n_labels": int(train.sum()), "probe": True}
+            made.set_status(runs.FINISHED, n_records=len(table), **details)
+        return made.path
+
+    def _of(self, start, origin, seed):
+        """float32 [n, d]: the features of every photo under one backbone."""
+        import keras
+
+        from dermssl.models import backbones
+
+        # Random weights are the seed's; others are the same for all seeds.
+        key = (start, origin, seed if start.weights == "none" else None)
+        if key not in self._features:
+            self._features = {k: v for k, v in self._features.items() if k[0].weights != "none"}
+            keras.utils.set_random_seed(seed)
+            backbones.use_precision(start)
+            photos = pipeline.Photos(self._dataset.files, start.image_size, cache_mb=0)
+            data = pipeline.plain(photos, BATCH, start.image_size)
+            self._features[key] = backbones.build(start).predict(data, verbose=0)
+        return self._features[key]
+
+
+def _fitted(vectors, fine, train, validation, taxonomy):
+    """The penalty that is best on validation, and float [n, F] probabilities under it."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    validation = validation & (fine >= 0)
+    best, found = -1.0, None
+    for penalty in PENALTIES:
+        model = make_pipeline(
+            StandardScaler(),
+            LogisticRegression(C=penalty, class_weight="balanced", max_iter=ROUNDS),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(vectors[train], fine[train])
+        # Ties go to the stronger penalty, which comes first.
+        score = 0.0
+        if validation.any():
+            guess = model.predict(vectors[validation])
+            with warnings.catch_warnings():  # of classes that validation lacks
+                warnings.simplefilter("ignore", UserWarning)
+                score = balanced_accuracy_score(fine[validation], guess)
+        if score > best:
+            best, found = score, (penalty, model)
+    penalty, model = found
+    p_fine = np.zeros((len(vectors), len(taxonomy.fine)))
+    p_fine[:, model.classes_] = model.predict_proba(vectors)
+    return penalty, p_fine

@@ -1,0 +1,136 @@
+"""dermssl.label_efficiency: its flags, what it leaves, and that nothing is made twice."""
+
+import pandas as pd
+import pytest
+import tiny
+
+from dermssl import finetune, label_efficiency, pretrain, runs
+from dermssl.training import frozen
+
+CONFIG = """
+[pretrain]
+epochs = 1
+batch_size = 16
+projection = [16, 8]
+probe_every = 0
+[finetune]
+frozen_epochs = 1
+unfrozen_epochs = 1
+batch_size = 16
+steps_per_epoch = 2
+predict = "held_out"
+"""
+
+
+@pytest.fixture
+def argv(photos, tmp_path):
+    (tmp_path / "c.toml").write_text(CONFIG)
+    words = ["--config", tmp_path / "c.toml", "--data", photos, "--backbone", "mlp"]
+    words += ["--image-size", 32, "--labels", "1", "100%", "--seeds", 0]
+    return [*words, "--n-resamples", 50, "--output", tmp_path / "out"]
+
+
+def tables(*words):
+    return label_efficiency.with_flags(label_efficiency.parser().parse_args([*map(str, words)]))
+
+
+def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
+    found = tables()
+    assert list(found["arms"]) == ["random", "ssl"]
+    assert found["experiment"]["labels"] == ["1%", "10%", "100%"]
+    (tmp_path / "c.toml").write_text(
+        '[arms.mine]\nweights = "none"\n[experiment]\nlabels = [5]\n[data]\nformat = "labels"\n'
+    )
+    found = tables("--config", tmp_path / "c.toml", "--data", "PHOTOS", "--seeds", 7)
+    assert list(found["arms"]) == ["mine"]
+    assert found["data"] == {"format": "labels", "path": "PHOTOS"}
+    assert found["experiment"] == {"labels": [5], "seeds": [7]}
+    found = tables("--arms", "ssl=outputs/ssl_simclr", "imagenet", "--imagenet-weights", "w.h5")
+    assert found["arms"]["ssl"] == {"weights": "outputs/ssl_simclr"}
+    assert found["arms"]["imagenet"] == {"weights": "w.h5"}
+    assert label_efficiency.ARMS["imagenet"] == {"weights": "imagenet"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--arms", "ssll"], "--arms ssll: choose of random, ssl, imagenet, ssl_imagenet"),
+        (["--labels", "ten"], "'ten' is no number of labels"),
+        (["--labels", "500"], "--labels 500: class '"),
+        (["--labels", "1", "1%"], "--labels 1 and 1% both keep 7 labels"),
+        (["--arms", "random"], "nothing is left to compare"),
+        (["--arms", "random", "imagenet"], "1 of them can be had"),  # the MLP has no such weights
+        (["--n-resamples", "0"], "--n-resamples is 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_makes_no_run(words, said, argv, tmp_path, capfd):
+    assert tiny.call(label_efficiency, *argv, *words) == 2
+    shown = capfd.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+    assert not list(tmp_path.glob("out/*/status.json"))
+
+
+def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
+    words = [*argv, "--arms", "random", "ssl", "imagenet", "--probe"]
+    assert tiny.call(label_efficiency, *words) == 0
+    shown = capsys.readouterr().out
+    assert "without imagenet: --backbone-weights imagenet: mlp has none" in shown
+    assert "labels to train on: 1 = 7, all = 90" in shown
+    assert "SimCLR" in shown.split("done in")[1]
+    folder = tmp_path / "out"
+    table = pd.read_csv(folder / "label_efficiency.csv")
+    assert table["n_labels"].tolist() == [7, 7, 90, 90]
+    assert table["arm"].tolist() == ["random", "ssl"] * 2
+    assert len(pd.read_csv(folder / "label_differences.csv")) == 2
+    text = (folder / "label_efficiency.md").read_text()
+    assert "The arm 'imagenet' was left out" in text
+    assert "logistic regression on the frozen features" in text
+    assert "each at 97.5%, so that all 2 hold together with 95%" in text
+    assert str(tmp_path / "c.toml") in text  # the command
+    assert (folder / "label_efficiency.html").exists()
+    assert (folder / "label_efficiency.png").stat().st_size > 10_000
+
+    # The same command again: nothing is made, and the report is the same.
+    monkeypatch.setattr(frozen, "_fitted", lambda *args: pytest.fail("fitted"))
+    monkeypatch.setattr(pretrain, "_fit", lambda *args: pytest.fail("trained"))
+    assert tiny.call(label_efficiency, *words) == 0
+    assert "(finished before)" in capsys.readouterr().out
+    assert (folder / "label_efficiency.md").read_text() == text
+
+
+def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monkeypatch, tmp_path):
+    made, real = [], frozen.Prober.run
+
+    def stops_at_the_third(self, config, arm, **options):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(config["output"])
+        return real(self, config, arm, **options)
+
+    words = [*argv, "--arms", "random", "other=none", "--probe"]
+    monkeypatch.setattr(frozen.Prober, "run", stops_at_the_third)
+    assert tiny.call(label_efficiency, *words) == 130
+    fits, fitted = [], frozen._fitted
+    monkeypatch.setattr(frozen.Prober, "run", real)
+    monkeypatch.setattr(frozen, "_fitted", lambda *args: fits.append(1) or fitted(*args))
+    assert tiny.call(label_efficiency, *words) == 0
+    assert len(fits) == 4 - 2
+    states = {runs.read_json(file)["status"] for file in (tmp_path / "out").glob("*/status.json")}
+    assert states == {runs.FINISHED}
+    # Both arms start from the same random weights and see the same labels.
+    rows = pd.read_csv(tmp_path / "out" / "label_differences.csv")
+    assert rows["difference"].tolist() == [0, 0]
+
+
+@pytest.mark.slow
+def test_fine_tuning_from_end_to_end(argv, tmp_path, capsys, monkeypatch):
+    assert tiny.call(label_efficiency, *argv) == 0
+    assert "report: " in capsys.readouterr().out
+    done = sorted(path.parent.name for path in (tmp_path / "out").glob("finetune_*/status.json"))
+    assert len(done) == 4
+    one = runs.read_json(tmp_path / "out" / "finetune_ssl_1_per_class_seed0" / "status.json")
+    assert one["n_labels"] == 7
+    assert one["config"]["finetune"]["batch_size"] == 7
+    monkeypatch.setattr(finetune, "_predict", lambda *args: pytest.fail("trained"))
+    assert tiny.call(label_efficiency, *argv) == 0

@@ -1,0 +1,103 @@
+"""The plan of an experiment: amounts of labels, budgets, names, and which runs are made."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from dermssl import runs
+from dermssl.config import Finetune
+from dermssl.data.prepare import prepare
+from dermssl.data.splits import few_labels
+from dermssl.errors import UserError
+from dermssl.training import experiment, label_counts
+from dermssl.training.experiment import Amount
+
+TABLES = {
+    "data": {"path": "photos"},
+    "backbone": {"name": "cnn", "image_size": 32},
+    "arms": {"random": {}, "ssl": {"pretrain": True}},
+    "experiment": {"labels": [10, "5%", 0], "seeds": [3, 4], "with_5%": {"unfrozen_epochs": 7}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "key"),
+    [
+        (10, Amount(per_class=10), "10"),
+        ("10", Amount(per_class=10), "10"),
+        (0, Amount(), "all"),
+        ("all", Amount(), "all"),
+        ("100%", Amount(), "all"),
+        ("1%", Amount(fraction=0.01), "1%"),
+        ("2.5%", Amount(fraction=0.025), "2.5%"),
+    ],
+)
+def test_amounts(given, found, key):
+    assert experiment.amount(given) == found
+    assert found.key == key
+
+
+@pytest.mark.parametrize("given", ["-3", "0%", "101%", "nan%", "ten", "1.5", "", True, None])
+def test_bad_amounts_are_refused(given):
+    with pytest.raises(UserError, match=r"is no number of labels; give 10 \(a class\), 5% or all"):
+        experiment.amount(given)
+
+
+def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
+    jobs = experiment.plan(TABLES, Path("out"), {"train": 100, "test": 20})
+    assert jobs[0].name == "pretrain_ssl"
+    assert [job.name for job in jobs[1:]] == [
+        f"finetune_{arm}_{labels}_seed{seed}"
+        for labels in ("10_per_class", "5_percent", "all_labels")
+        for seed in (3, 4)
+        for arm in ("random", "ssl")
+    ]
+    by_name = {job.name: job.config for job in jobs}
+    share = by_name["finetune_ssl_5_percent_seed4"]
+    assert (share["finetune"].label_fraction, share["finetune"].labels_per_class) == (0.05, 0)
+    assert share["finetune"].unfrozen_epochs == 7
+    assert share["backbone"].weights == str(Path("out/pretrain_ssl"))
+    assert by_name["finetune_random_all_labels_seed3"]["finetune"] == Finetune()
+
+
+def test_settings_are_fitted_to_few_labels_and_left_alone_with_many():
+    base = Finetune(batch_size=32)
+    assert experiment.fitted(base, 5000) == base
+    few = experiment.fitted(base, 7)
+    assert (few.batch_size, few.steps_per_epoch) == (7, experiment.FEW_STEPS)
+    asked = experiment.fitted(Finetune(batch_size=4, steps_per_epoch=3), 7)
+    assert (asked.batch_size, asked.steps_per_epoch) == (4, 3)
+
+
+def test_counts_are_those_of_every_seed_and_nested(photos):
+    dataset = prepare(tiny.pretraining(photos, "unused")["data"])
+    every = [experiment.amount(text) for text in ("all", "1", "30%")]
+    counts = label_counts.count(dataset, every)
+    assert list(counts.values()) == sorted(counts.values())
+    assert counts[Amount()] == 90
+    kept = {}
+    for seed in (0, 5):
+        for amount, n in counts.items():
+            few = few_labels(dataset, amount.per_class, amount.fraction, seed).index
+            train = few[(few["split"] == "train") & (few["fine"] != "")]
+            assert len(train) == n
+            kept[seed, amount] = set(train["path"])
+        one, third, whole = (kept[seed, amount] for amount in counts)
+        assert one < third < whole
+    assert kept[0, every[2]] != kept[5, every[2]]
+
+
+def test_two_amounts_that_are_the_same_labels_are_refused(photos):
+    dataset = prepare(tiny.pretraining(photos, "unused")["data"])
+    with pytest.raises(UserError, match=r"--labels 1 and 0.5% both keep 7 labels"):
+        label_counts.count(dataset, [experiment.amount("1"), experiment.amount("0.5%")])
+
+
+def test_unfinished_runs_are_left_and_finished_ones_are_known(tmp_path):
+    job = experiment.plan(TABLES, tmp_path, {})[1]
+    assert not job.is_finished
+    Path(job.config["output"]).mkdir()
+    for status in (runs.RUNNING, runs.FAILED, runs.FINISHED):
+        runs.write_json(Path(job.config["output"]) / "status.json", {"status": status})
+        assert job.is_finished == (status == runs.FINISHED)
