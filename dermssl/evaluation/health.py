@@ -51,6 +51,7 @@ class Seen:
         progress: float in 0..1, share of the epochs done; 0 before training.
         steps: int, steps done.
         views: `ViewCheck` or None.
+        broken: bool, an embedding or a projection is no number.
         loss, entropy: float, means over the epoch; nats.
         spread: float, mean of `embeddings.spread` of the projections.
         dead: float, share of their dimensions with a spread under 0.1.
@@ -66,6 +67,7 @@ class Seen:
     progress: float = 0.0
     steps: int = 0
     views: ViewCheck | None = None
+    broken: bool = False
     loss: float = math.nan
     entropy: float = math.nan
     spread: float = math.nan
@@ -96,6 +98,15 @@ def judge(seen):
     if not found:
         return Light(GREEN, "no rule found anything wrong")
     return max(found, key=lambda light: LIGHTS.index(light.colour))
+
+
+def broken(seen):
+    """Overflow: no weight need be infinite for it."""
+    if seen.broken:
+        return Light(
+            RED, "an embedding is no number any more", "a lower learning rate; full precision"
+        )
+    return None
 
 
 def collapsed(seen):
@@ -207,7 +218,7 @@ def probes(seen):
     return None
 
 
-RULES = (collapsed, temperature, views, learning, dimensions, probes)
+RULES = (broken, collapsed, temperature, views, learning, dimensions, probes)
 
 
 def describe(measures, seen, n_labelled):
@@ -230,11 +241,11 @@ def describe(measures, seen, n_labelled):
         aside = f" (by colours alone {seen.views.shortcut:.2f}, chance {seen.views.chance:.3f})"
     even = uniformity_on_sphere(measures["dimension"])
     parts += [
-        f"pairs found {measures['pair_accuracy']:.2f}{aside}",
-        f"effective rank {measures['effective_rank']:.1f} of {seen.most:.0f}",
-        f"spread {measures['spread']:.2f}",
-        f"alignment {measures['alignment']:.2f}",
-        f"uniformity {measures['uniformity']:.2f} (even {even:.2f})",
+        f"pairs found {_text(measures['pair_accuracy'])}{aside}",
+        f"effective rank {_text(measures['effective_rank'], 1)} of {seen.most:.0f}",
+        f"spread {_text(measures['spread'])}",
+        f"alignment {_text(measures['alignment'])}",
+        f"uniformity {_text(measures['uniformity'])} (even {_text(even)})",
     ]
     return ", ".join(parts)
 
@@ -242,4 +253,8 @@ def describe(measures, seen, n_labelled):
 def _bounded(measures, name):
     estimate, low, high = (measures[key] for key in (name, f"{name}_low", f"{name}_high"))
     bounds = "n/a" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
-    return f"{estimate:.2f} [{bounds}]"
+    return f"{_text(estimate)} [{bounds}]"
+
+
+def _text(value, digits=2):
+    return "n/a" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from dermssl import runs
 from dermssl.data import index, pipeline, splits
@@ -84,7 +85,9 @@ class Prober:
                 return made.path
             began = time.time()
             vectors = self._of(start, origin, seed)
-            penalty, p_fine = _fitted(vectors, fine, train, split == index.VALIDATION, few.taxonomy)
+            validation = split == index.VALIDATION
+            with threadpool_limits(1):  # on small matrices BLAS threads wait for one another
+                penalty, p_fine = _fitted(vectors, fine, train, validation, few.taxonomy)
             shown = split != index.TRAIN if settings.predict == "held_out" else split != ""
             table = predictions.table(
                 dataset.index[shown], p_fine[shown], None, dataset.taxonomy

@@ -12,14 +12,14 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from threadpoolctl import threadpool_limits
 
 from dermssl import runs
-from dermssl.data import augment, index, pipeline
 from dermssl.evaluation import embeddings, health, statistics, view_checks
+from dermssl.training import probe_photos
 
 FILE = "health.json"
 BATCH = 64  # photos through the network at once
-VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
 DRAWS = 200  # of the probes' bootstrap
 DEAD = 0.1  # spread below which a dimension counts as dead
 # What history.csv and TensorBoard get; health is 0 green, 1 yellow, 2 red.
@@ -27,79 +27,6 @@ COLUMNS = (
     "knn", "knn_low", "knn_high", "linear", "linear_low", "linear_high", "pair_accuracy",
     "alignment", "uniformity", "effective_rank", "effective_rank_h", "spread", "dead", "health",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Labelled:
-    """The photos of the probes.
-
-    Attributes:
-        images: uint8 [n, size, size, 3].
-        labels: int64 [n], 0 and up. groups: object [n]. half: int64 [n], 0 or 1.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    half: np.ndarray
-
-    @property
-    def chance(self):
-        """Balanced accuracy of a guess."""
-        return 1 / len(np.unique(self.labels))
-
-
-def labelled(dataset, most, size):
-    """Labelled photos of the validation split, in halves that share no lesion or patient.
-
-    Photos of training are in the pool of SSL, and those of test are for the end. Rare classes
-    come first and one photo of each group before a second, until there are `most`.
-
-    Args:
-        dataset: `Dataset` with splits.
-        most: int, photos at most.
-        size: int, side of the images.
-
-    Returns:
-        `Labelled`, or None where fewer than two classes have two groups each.
-    """
-    part = dataset.subset(index.VALIDATION)
-    level = "fine" if (part.index["fine"] != "").any() else "coarse"
-    rows = part.index[part.index[level] != ""]
-    rows = rows.assign(group=index.group_ids(rows))
-    rows = rows[rows.groupby(level)["group"].transform("nunique") > 1]
-    if rows.empty:
-        return None
-    rng = np.random.Generator(np.random.Philox(key=0))
-    rows = rows.iloc[rng.permutation(len(rows))]
-    rows = rows.assign(photo=rows.groupby("group").cumcount()).sort_values("photo", kind="stable")
-    rows = rows.assign(rank=rows.groupby(level).cumcount()).sort_values("rank", kind="stable")
-    rows = rows.head(most).sort_index()
-    labels = rows[level].astype("category").cat.codes.to_numpy(np.int64)
-    groups = rows["group"].to_numpy(dtype=object)
-    half = embeddings.halves(labels, groups)
-    if half is None:
-        return None
-    kept = half >= 0
-    photos = pipeline.Photos(part.with_index(rows[kept]).files, size, cache_mb=0)
-    images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
-    labels = np.unique(labels[kept], return_inverse=True)[1]
-    return Labelled(images, labels, groups[kept], half[kept])
-
-
-def pairs(photos, most, settings, seed, size):
-    """Two views of some photos of the pool, never those of a training step.
-
-    Returns:
-        uint8 [2, n, size, size, 3].
-    """
-    rows = pipeline.order(len(photos), seed, VIEWS_EPOCH)[: max(2, most)]
-    policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
-    records = np.arange(len(photos))
-    return np.stack([
-        pipeline.views(photos, rows, records, policy, seed, VIEWS_EPOCH, view, size)
-        for view in (0, 1)
-    ])  # fmt: skip
 
 
 class Panel(keras.callbacks.Callback):
@@ -136,8 +63,9 @@ class Panel(keras.callbacks.Callback):
         """Fix the photos; look at the views, and at a model that has not been trained yet."""
         dataset, photos = self._sources
         size, most = self._config["backbone"].image_size, self.settings.probe_photos
-        self._labelled = labelled(dataset, most, size)
-        self._pairs = pairs(photos, most // 2, self.settings, self._config["seed"], size)
+        self._labelled = probe_photos.labelled(dataset, most, size)
+        seed = self._config["seed"]
+        self._pairs = probe_photos.pairs(photos, most // 2, self.settings, seed, size)
         self._forward = _forward(self.model)
         self._ready = True
         self.views = view_checks.check(*self._pairs)
@@ -175,9 +103,19 @@ class Panel(keras.callbacks.Callback):
     def _measure(self):
         """dict of every measure of the model as it is; None where it isn't defined."""
         (h, first), (_, second) = map(self._embed, self._pairs)
+        known = self._labelled
+        vectors = None if known is None else self._embed(known.images)[0]
+        # These matrices are small: several BLAS threads would only wait for one another.
+        with threadpool_limits(1):
+            return self._numbers(h, first, second, vectors)
+
+    def _numbers(self, h, first, second, vectors):
         both = np.concatenate([first, second])
+        found = dict.fromkeys(COLUMNS) | {"dimension": first.shape[1], "broken": False}
+        if not (np.isfinite(both).all() and np.isfinite(h).all()):
+            known = COLUMNS if vectors is not None else COLUMNS[COLUMNS.index("pair_accuracy") :]
+            return found | dict.fromkeys(known, np.nan) | {"broken": True}
         spread = embeddings.spread(both)
-        found = dict.fromkeys(COLUMNS)
         found |= {
             "pair_accuracy": embeddings.pair_accuracy(first, second),
             "alignment": embeddings.alignment(first, second),
@@ -187,10 +125,9 @@ class Panel(keras.callbacks.Callback):
             "effective_rank_h": embeddings.effective_rank(h),
             "spread": float(spread.mean()),
             "dead": float((spread < DEAD).mean()),
-            "dimension": first.shape[1],
         }
-        if self._labelled is not None:
-            found |= _probe(self._embed(self._labelled.images)[0], self._labelled)
+        if vectors is not None:
+            found |= _probe(vectors, self._labelled)
         return found
 
     def _embed(self, images):
@@ -207,6 +144,7 @@ class Panel(keras.callbacks.Callback):
             progress=progress,
             steps=int(self.model.optimizer.iterations),
             views=self.views,
+            broken=measures["broken"],
             loss=float(logs.get("loss", np.nan)),
             entropy=float(logs.get("entropy", np.nan)),
             spread=measures["spread"],

@@ -29,6 +29,7 @@ def test_a_healthy_run_is_green():
 @pytest.mark.parametrize(
     ("colour", "word", "changes"),
     [
+        ("red", "no number", {"broken": True, "spread": math.nan, "rank": math.nan}),
         ("red", "collapsed", {"spread": 0.01, "rank": 1.1}),
         ("red", "collapsed", {"rank": 1.0}),
         ("red", "temperature 100 is high", {"temperature": 100.0}),
