@@ -167,6 +167,11 @@ def with_flags(args):
         if values:
             tables[section] = {**tables.get(section, {}), **values}
     tables["experiment"] = {"labels": LABELS, **tables.get("experiment", {})}
+    if args.labels:  # budgets of numbers of labels that were not asked for
+        asked = {f"with_{amount.key}" for amount in experiment.amounts(tables)}
+        for key in [key for key in tables["experiment"] if key.startswith("with_")]:
+            if key not in asked:
+                del tables["experiment"][key]
     arms = experiment.arms(tables) if tables.get("arms") else {}
     tables["arms"] = _arms_of(args.arms or list(arms) or ["random", "ssl"], arms)
     for arm in tables["arms"].values():

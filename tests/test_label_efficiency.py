@@ -45,6 +45,12 @@ def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
     assert list(found["arms"]) == ["mine"]
     assert found["data"] == {"format": "labels", "path": "PHOTOS"}
     assert found["experiment"] == {"labels": [5], "seeds": [7]}
+    (tmp_path / "c.toml").write_text(
+        "[experiment]\nlabels = [5, 0]\n"
+        "[experiment.with_5]\nunfrozen_epochs = 3\n[experiment.with_all]\nunfrozen_epochs = 4\n"
+    )
+    found = tables("--config", tmp_path / "c.toml", "--labels", "3", "100%")["experiment"]
+    assert found == {"labels": ["3", "100%"], "with_all": {"unfrozen_epochs": 4}}
     found = tables("--arms", "ssl=outputs/ssl_simclr", "imagenet", "--imagenet-weights", "w.h5")
     assert found["arms"]["ssl"] == {"weights": "outputs/ssl_simclr"}
     assert found["arms"]["imagenet"] == {"weights": "w.h5"}
