@@ -18,6 +18,7 @@ from dermssl.data import index, pipeline, splits
 from dermssl.data.index import label_arrays
 from dermssl.errors import UserError
 from dermssl.evaluation import predictions
+from dermssl.training import opening
 
 COMMAND = "probe"
 PENALTIES = (0.001, 0.01, 0.1, 1.0)  # inverse ones, of scikit-learn; the validation split chooses
@@ -39,7 +40,7 @@ def _instead(job, work):
 
 
 class Prober:
-    """Makes probe runs, and keeps the features of the last backbones.
+    """Makes probe runs, and keeps the features of their backbones (10,000 photos: 50 MiB).
 
     Args:
         dataset: `Dataset` with splits, of all its runs.
@@ -62,14 +63,9 @@ class Prober:
             Path of the folder: `predictions.csv`, `taxonomy.json`, `history.csv`,
             `config.toml`, `status.json`.
         """
-        from dermssl.models import backbones, weights
-        from dermssl.training import pools
-
         dataset = dataset or self._dataset
-        settings, seed, output = config["finetune"], config["seed"], Path(config["output"])
-        start, pretrained = weights.resolve(config["backbone"])
-        backbones.check(start)
-        pools.check(pretrained, dataset)
+        settings, seed = config["finetune"], config["seed"]
+        opened = opening.prepared(COMMAND, config, config["output"], dataset, overwrite)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, dataset.taxonomy)
         split = few.index["split"].to_numpy()
@@ -79,12 +75,13 @@ class Prober:
                 f"--probe: {train.sum()} labelled training photos of fewer than two classes; "
                 "use more labels"
             )
-        identity, origin = index.data_hash(dataset), weights.fingerprint(start)
-        with runs.open_run(output, COMMAND, config, identity, overwrite, origin) as made:
+        if opened.is_finished():
+            return opened.output
+        with opened.run() as made:
             if made.status["status"] == runs.FINISHED:
                 return made.path
             began = time.time()
-            vectors = self._of(start, origin, seed)
+            vectors = self._of(opened)
             validation = split == index.VALIDATION
             with threadpool_limits(1):  # on small matrices BLAS threads wait for one another
                 penalty, p_fine = _fitted(vectors, fine, train, validation, few.taxonomy)
@@ -101,21 +98,15 @@ class Prober:
             made.set_status(runs.FINISHED, n_records=len(table), **details)
         return made.path
 
-    def _of(self, start, origin, seed):
+    def _of(self, opened):
         """float32 [n, d]: the features of every photo under one backbone."""
-        import keras
-
-        from dermssl.models import backbones
-
+        start, seed = opened.start, opened.config["seed"]
         # Random weights are the seed's; others are the same for all seeds.
-        key = (start, origin, seed if start.weights == "none" else None)
+        key = (start, opened.origin, seed if start.weights == "none" else None)
         if key not in self._features:
-            self._features = {k: v for k, v in self._features.items() if k[0].weights != "none"}
-            keras.utils.set_random_seed(seed)
-            backbones.use_precision(start)
             photos = pipeline.Photos(self._dataset.files, start.image_size, cache_mb=0)
             data = pipeline.plain(photos, BATCH, start.image_size)
-            self._features[key] = backbones.build(start).predict(data, verbose=0)
+            self._features[key] = opened.backbone().predict(data, verbose=0)
         return self._features[key]
 
 
