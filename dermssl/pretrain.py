@@ -28,7 +28,7 @@ def run(config, dataset=None, overwrite=False):
 
     Returns:
         Path of the run's folder: `backbone.weights.h5`, `ssl_stats.json`, `history.csv`,
-        `pool.csv`, `views.png`, `tensorboard/`, `config.toml`, `status.json`.
+        `health.json`, `pool.csv`, `views.png`, `tensorboard/`, `config.toml`, `status.json`.
 
     Raises:
         UserError: bad input, before any training.

@@ -48,7 +48,7 @@ class Panel(keras.callbacks.Callback):
         self._sources = dataset, photos
         self._ready = False
         self.views = self.start = None
-        self.probes = []
+        self.probes, self._seconds = [], []
 
     @property
     def _on(self):
@@ -71,15 +71,14 @@ class Panel(keras.callbacks.Callback):
         self.views = view_checks.check(*self._pairs)
         fresh = int(self.model.optimizer.iterations) == 0
         if fresh:
-            began = time.time()
             self.start = self._measure()
-            self.start["seconds"] = round(time.time() - began, 2)
             light = health.judge(self._seen(self.start, 0.0))
             self._say("before training", light, self.start)
         else:
             kept = runs.read_json(self.run / FILE) if (self.run / FILE).exists() else {}
             self.start = kept.get("start")
             self.probes = [probe for probe in kept.get("probes", []) if probe["epoch"] <= epoch]
+            self._seconds = kept.get("seconds", {}).get("probes", [])[: len(self.probes)]
         self._write()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -92,12 +91,13 @@ class Panel(keras.callbacks.Callback):
         measures["health"] = float(health.LIGHTS.index(light.colour))
         if logs is not None:
             logs |= {name: measures[name] for name in COLUMNS if measures[name] is not None}
-        seconds = {"seconds": time.time() - began, "epoch_seconds": began - self._began}
         self.probes.append({
             "epoch": done, "light": light.colour, "reason": light.reason, "remedy": light.remedy,
-            **measures, **{name: round(value, 3) for name, value in seconds.items()},
+            **measures,
         })  # fmt: skip
-        self._say(f"epoch {done}", light, measures)
+        spent, epoch_seconds = time.time() - began, began - self._began
+        self._seconds.append({"look": round(spent, 3), "epoch": round(epoch_seconds, 3)})
+        self._say(f"epoch {done}", light, measures, f"; looked for {spent:.1f} s")
         self._write()
 
     def _measure(self):
@@ -157,16 +157,15 @@ class Panel(keras.callbacks.Callback):
             chance=self._labelled.chance if known else np.nan,
         )
 
-    def _say(self, when, light, measures):
+    def _say(self, when, light, measures, more=""):
         n = 0 if self._labelled is None else len(self._labelled.labels)
         numbers = health.describe(measures, self._seen(measures, 0.0), n)
-        print(f"health {when}: {light}\n  {numbers}", file=sys.stderr, flush=True)
+        print(f"health {when}: {light}\n  {numbers}{more}", file=sys.stderr, flush=True)
 
     def _write(self):
         known, probes = self._labelled is not None, self.probes
         last = probes[-1] if probes else {}
-        spent = sum(probe["seconds"] for probe in probes)
-        trained = sum(probe["epoch_seconds"] for probe in probes)
+        looked, trained = (sum(e[name] for e in self._seconds) for name in ("look", "epoch"))
         lights = [probe["light"] for probe in probes]
         found = {
             **{name: last.get(name) for name in ("light", "reason", "remedy")},
@@ -174,19 +173,23 @@ class Panel(keras.callbacks.Callback):
             "views": dataclasses.asdict(self.views) | {"shortcut": self.views.shortcut},
             "n_labelled": len(self._labelled.labels) if known else 0,
             "chance": self._labelled.chance if known else None,
-            "seconds_a_probe": spent / len(probes) if probes else None,
-            "share_of_a_probed_epoch": spent / trained if trained else None,
             "start": self.start,
             "probes": probes,
+            # All that differs between two runs of the same.
+            "seconds": {
+                "probes": self._seconds,
+                "share_of_these_epochs": looked / trained if trained else None,
+            },
         }
         runs.write_json(self.run / FILE, found)
 
     def summary(self):
-        """What ssl_stats.json keeps: the content of health.json with the last probe only."""
+        """What ssl_stats.json keeps: health.json with the last probe alone and without times."""
         if not self._on:
             return None
         found = runs.read_json(self.run / FILE)  # also of a run whose epochs were all done before
         *_, found["last"] = found.pop("probes")
+        del found["seconds"]
         return found
 
 
