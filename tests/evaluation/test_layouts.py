@@ -35,6 +35,14 @@ def test_tsne_is_a_function_of_its_seed_and_keeps_groups_together(plane):
     assert layouts.trustworthiness(h, np.random.default_rng(0).normal(size=(60, 2))) < 0.65
 
 
+def test_trustworthiness_of_many_is_that_of_some(plane, monkeypatch):
+    h, points = plane
+    monkeypatch.setattr(layouts, "MOST", 30)
+    rows = np.random.Generator(np.random.Philox(key=0)).permutation(60)[:30]
+    expected = layouts.trustworthiness(h[rows], points[rows])
+    assert layouts.trustworthiness(h, points) == expected
+
+
 def test_lengths_do_not_matter():
     h = blobs(12, 4)
     np.testing.assert_allclose(layouts.unit(h), layouts.unit(h * np.arange(1, 13)[:, None]))
