@@ -5,8 +5,8 @@
 Every photo of the split is shown clean, with each artefact drawn on it (hair, ruler, ink, ...),
 with its lesion erased, and with nothing but its lesion. The drop against the clean photos is
 paired. A score clearly above chance without the lesion is reported as a shortcut. Lesions are
-erased by the masks in DATA/masks (NAME_segmentation.png or NAME.png) where there are any, else by
-a disc in the centre. Writes into RUN/stress_test/.
+erased by the masks found below DATA (masks/NAME.png, NAME_segmentation.png) where there are any,
+else by a disc in the centre. Writes into RUN/stress_test/.
 """
 
 import shlex
@@ -31,7 +31,7 @@ def run(
         data: the folder of its photos, if it has moved.
         split: "train", "validation" or "test".
         max_photos: score no more than these, spread evenly over the classes; 0 for all.
-        masks: folder of lesion masks; None for `masks` in the data folder.
+        masks: folder of lesion masks; None looks for them below the data folder.
         strength: of the artefacts, in (0, 1].
         n_resamples: draws of the bootstrap.
         batch_size: photos through the network at once.
@@ -66,7 +66,9 @@ def run(
     dataset = located.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
-    mask_files = erase.mask_files(masks or dataset.root / located.MASKS, dataset.index["path"])
+    mask_files = located.mask_files(dataset)
+    if masks:
+        mask_files = erase.mask_files(masks, dataset.index["path"])
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.folder_for(output or path / FOLDER)
@@ -212,7 +214,7 @@ def parser():
         "--max-photos", type=int, default=0, metavar="N",
         help="score no more than N, spread evenly over the classes (default: all)",
     )  # fmt: skip
-    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: DATA/masks)")
+    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: found below DATA)")
     made.add_argument(
         "--strength", type=float, default=1.0, metavar="X", help="of the artefacts (default: 1)"
     )

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dermssl.data import artefacts, augment, erase
+from dermssl.data import artefacts, augment, erase, masks, preprocess
 
 CLEAN = "clean"
 ERASED, BACKGROUND, LESION = "lesion_erased", "background_only", "lesion_only"
-CROP = "lesion_crop"  # the step of preprocessing that changes where a lesion is
 TITLES = {
     CLEAN: "clean",
     ERASED: "lesion erased",
@@ -41,7 +40,7 @@ def holes(files, photos):
         function of a photo's number and the photo: bool (side, side) of its central square, the
         mask's part of it, or a disc in the centre where there is no mask or an empty one.
     """
-    cropped = CROP in getattr(photos, "steps", ())
+    cropped = preprocess.CROP in photos.steps
 
     def hole(number, photo):
         file, shape = files[number], photo.shape[:2]
@@ -57,8 +56,6 @@ def holes(files, photos):
 
 def _crop(file):
     """What a run that crops its photos to the lesion cuts away, as a function of the mask."""
-    from dermssl.data import masks
-
     box = masks.box(str(file))
     return None if box is None else lambda mask: masks.cropped(mask, box)
 

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl.data import erase, files, pipeline
+from dermssl.data import files, masks, pipeline
 from dermssl.data.index import Dataset, make_index
 from dermssl.errors import UserError
-
-MASKS = "masks"  # folder of lesion masks in a data folder
 
 
 def dataset(table, taxonomy, config, moved=None):
@@ -77,9 +75,14 @@ def photos(dataset, config, size, cache_mb=0):
     steps = config.get("preprocess") or []
     if not steps:
         return pipeline.Photos(dataset.files, size, cache_mb)
-    found = erase.mask_files(dataset.root / MASKS, dataset.index["path"])
-    masks = [str(file) if file else "" for file in found]
-    return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=masks)
+    found = [str(file) if file else "" for file in mask_files(dataset)]
+    return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
+
+
+def mask_files(dataset):
+    """The mask of each photo, found by name below the data folder: list of Path, None for none."""
+    found = masks.find(dataset.root, dataset.index["path"])
+    return [dataset.root / path if path else None for path in found]
 
 
 def spread(labels, count, seed=0):
