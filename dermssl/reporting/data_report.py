@@ -121,7 +121,7 @@ def findings(numbers):
     for row in numbers["duplicates"]:
         if not row["pairs"]:
             continue
-        text = f"{count(row['pairs'], 'pair')} {NAMES[row['kind']]}"
+        text = f"{count(row['pairs'], 'pair')}, {NAMES[row['kind']]}"
         if numbers["lesions"]:
             text += (
                 f": {row['same_lesion']:,} of one lesion by its id, "
