@@ -236,3 +236,14 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
     text = (made / "report.md").read_text()
     assert "nan" not in text.lower().split()
     assert json.loads((made / "status.json").read_text())["cells"] == 8
+
+
+def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
+    from dermssl.evaluation.resampling import Interval
+    from dermssl.training import cells, grid_plan, hparams
+
+    cell = grid_plan.Cell("cnn", 1, "none", 0)
+    trained = cells.Trained([2.0, 1.0], np.ones((1, 1)), None, 1, 1)
+    for _ in range(2):
+        hparams.write(tmp_path / "cell", cell, trained, {"roc_auc": Interval(0.5, 0.4, 0.6)})
+    assert len(list((tmp_path / "cell").glob("events*"))) == 1

@@ -1,5 +1,7 @@
 """TensorBoard's HParams table: one line a cell of a grid."""
 
+import shutil
+
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api
@@ -8,7 +10,11 @@ SCORES = ("balanced_accuracy", "roc_auc", "log_loss")
 
 
 def write(folder, cell, trained, intervals):
-    """Log a cell's axes, its loss curve, and its scores on the test photos."""
+    """Log a cell's axes, its loss curve, and its scores on the test photos.
+
+    What a process killed before the cell's row was written had logged is replaced.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     axes = {"model": cell.model, "depth": cell.depth, "augmentation": cell.augmentation}
     with tf.summary.create_file_writer(str(folder)).as_default():
         api.hparams(axes | {"seed": cell.seed}, trial_id=cell.name)
