@@ -368,10 +368,10 @@ def memory(folder):
 
 def print_memory(folder):
     """What `memory` reads; runs in its process."""
-    import resource
 
-    def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    def peak():  # Linux; getrusage's peak may be that of the process this one was forked from
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
     files = photos_in(folder, None)
     found, batches = {}, ours(files)

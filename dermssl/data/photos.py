@@ -1,5 +1,6 @@
 """Decoded photos by number: read, prepared, and kept in memory or on disk up to a budget."""
 
+import functools
 import hashlib
 import os
 import stat
@@ -51,7 +52,7 @@ class Photos:
         self.mask_files = list(mask_files) if mask_files is not None else [""] * len(self.files)
         self._room = cache_mb * MIB
         self._cache, self._boxes, self._focus = {}, {}, {}
-        self._disk = _Disk(cache_dir, cache_disk_mb * MIB) if cache_dir else None
+        self._disk = _disk(cache_dir, cache_disk_mb * MIB) if cache_dir else None
 
     def __len__(self):
         return len(self.files)
@@ -127,8 +128,17 @@ def photos_of(dataset, data, image_size, share=1.0):
     )  # fmt: skip
 
 
+@functools.cache
+def _disk(folder, budget):
+    """The one `_Disk` of a folder: training and validation photos share its budget."""
+    return _Disk(folder, budget)
+
+
 class _Disk:
-    """Arrays by name in a folder, up to a number of bytes; several processes may share it."""
+    """Arrays by name in a folder, up to a number of bytes.
+
+    Several processes may share it; each counts what lay there when it began and its own.
+    """
 
     def __init__(self, folder, budget):
         self._folder = os.path.expanduser(folder)

@@ -6,7 +6,10 @@ dataset of a run is a range of step numbers and a function from a step to its ba
 The function works on the host in NumPy and OpenCV, which give the GIL back while they
 compute, so that a few tf.data threads fill all cores.
 
-TODO
+Python itself (the draws, small arrays) holds the GIL for 0.13 of the 1.7 ms that a 600 x 400 JPEG
+and its two 224 px views take (`benchmarks/pipeline_speed.py` measures it), so threads fill some 13
+cores and no more. On larger machines the way on is tf.data's service: a batch is a function of its
+step, so that workers in processes of their own need only share out the range of steps.
 """
 
 import functools
@@ -134,7 +137,7 @@ def labelled(
         [0, 255], and dicts of (b,) int64 and float32. Where the policy mixes records, targets
         are float32 (b, 4), see `mixing`; they hold the weights already, which are then 1.
     """
-    names = list(targets)
+    names, buffers = list(targets), Buffers()
 
     def batch(step):
         epoch, whole = batch_rows(step, len(photos), batch_size, seed)
@@ -143,29 +146,31 @@ def labelled(
             at = step % steps_per_epoch(len(photos), batch_size) * batch_size
             at += (worker + 1) * len(whole) // workers
             rows = np.append(rows, order(len(photos), seed, epoch)[at % len(photos)])
-            return _mixed(photos, rows, records, targets, weights, policy, seed, epoch, size)
-        pixels = views(photos, rows, records, policy, seed, epoch, 0, size)
+            mixed = buffers.take((len(rows) - 1, size, size, 3))
+            return _mixed(mixed, photos, rows, records, targets, weights, policy, seed, epoch)
+        pixels = buffers.take((1, len(rows), size, size, 3))
+        pixels = _fill(pixels, photos, rows, records, policy, seed, epoch, (0,))[0]
         labels = [targets[name][rows].astype(np.int64) for name in names]
         return pixels, *labels, *[weights[name][rows].astype(np.float32) for name in names]
 
     kind, shape = (tf.float32, (None, 4)) if policy.mixes else (tf.int64, (None,))
-    types = [tf.uint8] + [kind] * len(names) + [tf.float32] * len(names)
+    types = [tf.float32] + [kind] * len(names) + [tf.float32] * len(names)
 
     def load(step):
         pixels, *rest = tf.numpy_function(batch, [step], types, stateful=False)
         labels = [tf.ensure_shape(item, shape) for item in rest[: len(names)]]
         rest = [tf.ensure_shape(item, (None,)) for item in rest[len(names) :]]
-        images = tf.cast(tf.ensure_shape(pixels, (None, size, size, 3)), tf.float32)
+        images = tf.ensure_shape(pixels, (None, size, size, 3))
         return images, dict(zip(names, labels)), dict(zip(names, rest))
 
     return _mapped(tf.data.Dataset.range(start, steps), load)
 
 
-def _mixed(photos, rows, records, targets, weights, policy, seed, epoch, size):
+def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch):
     """One batch of `labelled`: of n + 1 rows, each of the first n mixed with the one after it."""
     n, own, other = len(rows) - 1, rows[:-1], rows[1:]
-    made = views(photos, rows, records, policy, seed, epoch, 0, size)
-    pixels, shares = np.empty((n, *made.shape[1:]), np.uint8), np.ones(n)
+    made = views(photos, rows, records, policy, seed, epoch, 0, pixels.shape[1])
+    shares = np.ones(n)
     for k in range(n):
         part = mixing.share(policy, seed, epoch, int(records[own[k]]))
         pixels[k], shares[k] = mixing.mix(made[k], made[k + 1], *part)

@@ -104,7 +104,9 @@ class Prober:
         # Random weights are the seed's; others are the same for all seeds.
         key = (start, opened.origin, seed if start.weights == "none" else None)
         if key not in self._features:
-            photos = pipeline.Photos(self._dataset.files, start.image_size, cache_mb=0)
+            photos = pipeline.photos_of(
+                self._dataset, opened.config["data"], start.image_size, share=0
+            )
             data = pipeline.plain(photos, BATCH, start.image_size)
             self._features[key] = opened.backbone().predict(data, verbose=0)
         return self._features[key]

@@ -63,7 +63,7 @@ class Panel(keras.callbacks.Callback):
         """Fix the photos; look at the views, and at a model that has not been trained yet."""
         dataset, photos = self._sources
         size, most = self._config["backbone"].image_size, self.settings.probe_photos
-        self._labelled = probe_photos.labelled(dataset, most, size)
+        self._labelled = probe_photos.labelled(dataset, most, size, self._config["data"])
         seed = self._config["seed"]
         self._pairs = probe_photos.pairs(photos, most // 2, self.settings, seed, size)
         self._forward = _forward(self.model)

@@ -6,6 +6,7 @@ import numpy as np
 
 from dermssl.data import augment, index, pipeline
 from dermssl.evaluation import embeddings
+from dermssl.settings import Data
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
 
@@ -30,7 +31,7 @@ class Labelled:
         return 1 / len(np.unique(self.labels))
 
 
-def labelled(dataset, most, size):
+def labelled(dataset, most, size, data=None):
     """Labelled photos of the validation split, in halves that share no lesion or patient.
 
     Photos of training are in the pool of SSL, and those of test are for the end. Rare classes
@@ -40,6 +41,7 @@ def labelled(dataset, most, size):
         dataset: `Dataset` with splits.
         most: int, photos at most.
         size: int, side of the images.
+        data: `settings.Data`: what it says under "preprocess" is done; None for its defaults.
 
     Returns:
         `Labelled`, or None where fewer than two classes have two groups each.
@@ -62,7 +64,7 @@ def labelled(dataset, most, size):
     if half is None:
         return None
     kept = half >= 0
-    photos = pipeline.Photos(part.with_index(rows[kept]).files, size, cache_mb=0)
+    photos = pipeline.photos_of(part.with_index(rows[kept]), data or Data(), size, share=0)
     images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
     labels = np.unique(labels[kept], return_inverse=True)[1]
     return Labelled(images, labels, groups[kept], half[kept])

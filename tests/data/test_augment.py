@@ -317,6 +317,24 @@ def test_plain_is_the_central_square(photo):
     assert plain(photo, 300).shape == (300, 300, 3)
 
 
+def test_short_cuts_give_the_same_pixels(photo):
+    """Four channels to the warp and equal types to the noise are faster, and change nothing."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for record in range(6):
+        affine = draw(SIMCLR, 0, 0, record, 0, ASPECT).affine
+        matrix, shrink = augment.pixel_affine(affine, 150, 200, 96)
+        assert shrink == 1
+        want = cv2.warpAffine(photo, matrix, (96, 96), flags=flags, borderMode=4)
+        assert np.array_equal(apply(photo, identity(affine=affine), 96), want)
+        top, left = augment.noise_place(9000 + record)
+        tile = augment.noise_tile(96 + augment.NOISE_SHIFTS)[top : top + 96, left : left + 96]
+        base = plain(photo, 96)
+        want = cv2.addWeighted(base, 1, tile, (1 + record) / augment.NOISE_UNIT, 0, dtype=0)
+        got = apply(photo, identity(noise=1.0 + record, noise_key=9000 + record), 96)
+        assert np.abs(got.astype(int) - want).max() <= 1  # where a sum ends on .5
+        assert (got == want).mean() > 0.999
+
+
 def test_noise_has_its_sigma(photo):
     flat = np.full((64, 64, 3), 128, np.uint8)
     noisy = apply(flat, identity(noise=5.0, noise_key=12345), 64).astype(float)
