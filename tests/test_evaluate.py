@@ -100,6 +100,7 @@ def test_page_is_self_contained(evaluated):
     assert set(re.findall(r'src="(.{10})', html)) == {"data:image"}
 
 
+@pytest.mark.slow
 def test_other_splits_say_that_they_flatter(tmp_path, quick):
     table = fake_runs.records(n=200)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))

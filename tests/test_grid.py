@@ -57,6 +57,7 @@ def test_a_row_and_a_file_a_cell(made):
     assert len(list((made / "tensorboard").glob("*/events*"))) == 8
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_numbers(made, photos, pretrained, tmp_path):
     plain = grid.run(config(photos, tmp_path / "plain", pretrained, shared_trunk=False, seeds=[1]))
     names = rows_of(plain)["cell"]
@@ -66,6 +67,7 @@ def test_both_ways_give_the_same_numbers(made, photos, pretrained, tmp_path):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_made_and_nothing_else(made, photos, pretrained, tmp_path, monkeypatch):
     """Killed after 3 rows: the same command adds the other 5, equal to those never stopped."""
     from dermssl.training import cells
@@ -144,6 +146,7 @@ def test_a_changed_data_set_is_refused(made, photos, pretrained, tmp_path):
         grid.run(config(copy, made, pretrained))
 
 
+@pytest.mark.slow
 def test_folds_test_every_photo_once(photos, tmp_path):
     settings = config(
         photos, tmp_path / "g", models=["mlp"], seeds=[0], augmentations=["none"], folds=2,

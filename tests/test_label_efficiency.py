@@ -77,6 +77,7 @@ def test_bad_input_is_one_line_and_makes_no_run(words, said, argv, tmp_path, cap
     assert not list(tmp_path.glob("out/*/status.json"))
 
 
+@pytest.mark.slow
 def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     words = [*argv, "--arms", "random", "ssl", "imagenet", "--probe"]
     assert tiny.call(label_efficiency, *words) == 0
@@ -105,6 +106,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     assert (folder / "label_efficiency.md").read_text() == text
 
 
+@pytest.mark.slow
 def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monkeypatch, tmp_path):
     made, real = [], frozen.Prober.run
 

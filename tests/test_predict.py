@@ -78,6 +78,7 @@ def temper(run, folder, temperature):
     return copy
 
 
+@pytest.mark.slow
 def test_a_fresh_process_uses_the_stored_temperature(photos, finetuned, tmp_path):
     run, raw, new = temper(finetuned, tmp_path / "run", 2.5), tmp_path / "raw", tmp_path / "new"
     process = tiny.python("-m", "dermssl.predict", run, photos, "--output", new)

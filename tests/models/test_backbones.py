@@ -193,6 +193,7 @@ def test_a_released_file_without_a_top(tmp_path):
     np.testing.assert_allclose(embed(again, photos()), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_files_that_are_refused(mobilenet, tmp_path, recwarn):
     whole = tmp_path / "whole.weights.h5"
     mobilenet.save_weights(whole)

@@ -39,6 +39,7 @@ def assert_equal_cells(shared, plain):
     assert shared.trainable_parameters == plain.trainable_parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("augmentation", "batchnorm"),
     [("none", "train"), ("flip_hv", "frozen"), ("flip_brightness", "frozen"), ("skin", "train")],

@@ -71,6 +71,7 @@ def test_a_model_that_maps_everything_to_one_point_is_red_within_an_epoch(fit, c
     assert "usual remedy: a lower learning rate" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.001, 50.0])
 def test_a_temperature_far_off_is_red_within_an_epoch(fit, temperature):
     panel, _ = fit(temperature=temperature)
