@@ -16,6 +16,7 @@ from dermssl.errors import RunFailed, UserError
 
 SECTIONS = ("data", "grid")
 OUTPUT = "outputs/grid"
+FROM_NOTHING = "starts from nothing, so that all its layers train: --depths are for other starts"
 
 
 def run(config, overwrite=False, dataset=None):
@@ -106,6 +107,8 @@ def _train_missing(made, config, plans, folds):
     sizes = [_n(fold) for fold in folds]
     clock = _Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
     for plan in plans:
+        if plan.from_nothing:
+            print(f"{plan.name} {FROM_NOTHING}", flush=True)
         cells.give_memory_back()
         trainer, materials = None, {}
         for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
@@ -256,6 +259,8 @@ def dry_run(config, dataset=None):
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
         print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {_minutes(seconds)}")
+        if plan.from_nothing:
+            print(f"  {FROM_NOTHING}")
         for depth, manifest in plan.manifests.items():
             name = "all" if depth == grid_plan.ALL else depth
             names = ", ".join(manifest.kernels[:4]) + (" ..." if len(manifest.kernels) > 4 else "")
@@ -281,9 +286,10 @@ def _run(args):
     if args.dry_run:
         dry_run(config)
         return
+    from dermssl.reporting import grid_report
+
     path = run(config, overwrite=args.overwrite)
-    text = (path / "report.md").read_text(encoding="utf-8")
-    print(text.split("## Findings")[1].split("\n## ")[0].strip())
+    print(grid_report.findings(path))
     print(f"report: {path / 'report.md'}")
 
 

@@ -121,6 +121,8 @@ def test_out_of_memory_is_a_row_and_the_rest_goes_on(photos, tmp_path, monkeypat
     assert rows["status"].to_dict() == {"none": "FAILED", "skin": "FINISHED"}
     assert "out of memory" in rows["reason"]["none"]
     assert np.isnan(rows["fine_accuracy"]["none"])
+    assert np.isnan(rows["coarse_accuracy"]["skin"])  # two classes under no coarse ones
+    assert "mlp starts from nothing" in capsys.readouterr().out
     report = (tmp_path / "g" / "report.md").read_text()
     assert "mlp-depth_all-none-seed0: FAILED, out of memory" in report
     monkeypatch.undo()
@@ -214,6 +216,14 @@ def test_dry_run_prints_the_plan_and_trains_nothing(photos, pretrained, tmp_path
     assert "depth 1: 0 backbone parameters train; NO KERNEL" in said
     assert "8 cells, about" in said
     assert not out.exists()
+
+
+def test_findings_are_told_in_plain_words(made, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "run", lambda *args, **kwargs: made)
+    assert grid.main(["--data", "photos"]) == 0
+    said = capsys.readouterr().out
+    assert "the highest cell is" in said
+    assert not any(sign in said for sign in ("\\", "![", "**"))
 
 
 def test_errors_are_one_line_with_exit_code_2(photos, capsys):

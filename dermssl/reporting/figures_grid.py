@@ -7,6 +7,7 @@ from dermssl.reporting import figures
 from dermssl.reporting.figures import INK, PALETTE, STYLES
 
 SHOWN = 8  # pictures a row
+TITLE_INCHES = 0.11  # width of a letter of a title: a grid of one column is narrower than it
 
 
 def heat_map(path, models, title):
@@ -23,7 +24,8 @@ def heat_map(path, models, title):
     columns = [len(depths) for _, _, depths, _ in models]
     rows = max(len(augmentations) for _, augmentations, _, _ in models)
     figure, panels = figures.new(
-        2.0 * len(models) + 0.62 * sum(columns), 1.6 + 0.5 * rows, 1, len(models),
+        max(2.0 * len(models) + 0.62 * sum(columns), TITLE_INCHES * len(title)),
+        1.6 + 0.5 * rows, 1, len(models),
         width_ratios=columns,
     )  # fmt: skip
     for axes, (name, augmentations, depths, values) in zip(panels, models):

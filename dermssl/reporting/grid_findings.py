@@ -140,6 +140,8 @@ def sentences(grid, model, top):
     """What can be said of one model, as a list of sentences."""
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
     said = [f"{model}: the highest cell is {name} (95% interval {span(top.interval)})."]
+    if (sentence := _against_one_answer(grid, top)) is not None:
+        said.append(sentence)
     if top.is_clear:
         said.append(f"It is better than each of {count(len(top.against), 'other cell')}.")
     elif top.against:
@@ -155,6 +157,16 @@ def sentences(grid, model, top):
         if effects:
             said.append(_effect_sentence(axis, reference, effects))
     return said
+
+
+def _against_one_answer(grid, top):
+    """What always giving the commonest class would score, where the best isn't clearly above."""
+    counts = np.bincount(grid.y, minlength=len(grid.taxonomy.fine))
+    share = counts.max() / counts.sum()
+    if top.interval.is_defined and top.interval.low > share:
+        return None
+    title = grid.taxonomy.titles[counts.argmax()]
+    return f"Always answering {title} scores {share:.3f}: no cell is shown to do better than that."
 
 
 def _effect_sentence(axis, reference, effects):

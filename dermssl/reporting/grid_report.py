@@ -1,5 +1,6 @@
 """report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def write(folder):
         n_cells=len(grid.rows),
         command=shlex.join(["python", "-m", "dermssl.grid", "--config", "config.toml"]),
     )
+
+
+def findings(folder):
+    """The findings of a grid's report as plain lines: no pictures, no signs of Markdown."""
+    text = (Path(folder) / "report.md").read_text(encoding="utf-8")
+    section = text.split("## Findings")[1].split("\n## ")[0]
+    lines = [line.replace("> **Note.**", "note:") for line in section.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("![")]
+    return "\n".join(re.sub(r"\\(\W)", r"\1", line) for line in lines)
 
 
 def pivot(grid, model, cells):

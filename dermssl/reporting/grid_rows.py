@@ -62,10 +62,14 @@ def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=Non
 
 
 def intervals(labels, probabilities, taxonomy, groups, n_resamples):
-    """Every metric of a cell, with its bootstrap interval over lesions."""
-    return statistics.summary_intervals(
+    """Every metric of a cell, with its bootstrap interval over lesions.
+
+    A grid's classes stand under no coarse ones: coarse figures would repeat the fine ones.
+    """
+    found = statistics.summary_intervals(
         labels, None, probabilities, taxonomy, groups, n_resamples=n_resamples
     )
+    return {name: value for name, value in found.items() if not name.startswith("coarse_")}
 
 
 def write_cell(folder, cell, trained):

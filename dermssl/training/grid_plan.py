@@ -59,6 +59,11 @@ class ModelPlan:
         """The backbone's name."""
         return self.start.name
 
+    @property
+    def from_nothing(self):
+        """Whether it is trained whole, whatever the depths: there is nothing worth freezing."""
+        return self.depths == (ALL,) and self.start.weights == "none"
+
 
 def check(grid):
     """Refuse unknown names, repeated values and sizes, before anything is built."""

@@ -86,6 +86,18 @@ def test_a_clear_winner_is_bold_and_said_to_be_one(tmp_path):
     assert "Fewer than 3 seeds" not in text
 
 
+def test_a_grid_no_better_than_one_answer_says_so(tmp_path):
+    text = grid_report.write(write_grid(tmp_path / "g", {(2, "none"): range(104)})).read_text()
+    assert "Always answering mel scores 0.500: no cell is shown to do better than that." in text
+    better = grid_report.write(write_grid(tmp_path / "b", CLEAR)).read_text()
+    assert "Always answering" not in better
+
+
+def test_a_model_trained_whole_has_no_depths(tmp_path):
+    text = grid_report.write(write_grid(tmp_path / "g", {(-1, "none"): range(20)})).read_text()
+    assert "mobilenet was trained whole" in text
+
+
 def test_a_tie_is_not_bold_and_is_named(tmp_path):
     text = grid_report.write(write_grid(tmp_path / "g", TIED, seeds=(0, 1))).read_text()
     assert "**0" not in text
