@@ -107,8 +107,7 @@ def _train_missing(made, config, plans, folds):
     sizes = [_n(fold) for fold in folds]
     clock = _Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
     for plan in plans:
-        if plan.from_nothing:
-            print(f"{plan.name} {FROM_NOTHING}", flush=True)
+        print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         cells.give_memory_back()
         trainer, materials = None, {}
         for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
@@ -259,8 +258,7 @@ def dry_run(config, dataset=None):
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
         print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {_minutes(seconds)}")
-        if plan.from_nothing:
-            print(f"  {FROM_NOTHING}")
+        print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
         for depth, manifest in plan.manifests.items():
             name = "all" if depth == grid_plan.ALL else depth
             names = ", ".join(manifest.kernels[:4]) + (" ..." if len(manifest.kernels) > 4 else "")
