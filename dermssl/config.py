@@ -36,7 +36,7 @@ from dermssl.settings import (
 
 __all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
 __all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
-__all__ += ["config_hash", "from_flags", "read_toml", "section"]
+__all__ += ["comparable", "config_hash", "from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
@@ -190,7 +190,29 @@ def as_tables(config):
     }
 
 
+def comparable(tables):
+    """The tables of a run, as `as_tables` made them then or now, fit to be held against others.
+
+    Settings without a part in the numbers stand at their defaults (which keeps the hash of all
+    who never set them), and so do those that the run's version did not have yet, or at the value
+    that does what it did.
+    """
+    compared = {}
+    for name, table in tables.items():
+        if name in SECTIONS and isinstance(table, dict):
+            fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
+            added = {item.name: item.metadata["before"] for item in fields}
+            fixed = {
+                item.name: getattr(default, item.name)
+                for item in fields
+                if not item.metadata["identity"]
+            }
+            table = added | table | fixed
+        compared[name] = table
+    return compared
+
+
 def config_hash(config):
     """12 hex digits that change when any setting does that has a part in the numbers."""
-    text = json.dumps(as_tables(config), sort_keys=True)
+    text = json.dumps(comparable(as_tables(config)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -172,6 +172,9 @@ def _end(run, state, reason):
 def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
+    if old["data"] == new["data"] and "masks" not in before.get("config", {}).get("data", {}):
+        # From before there were masks. The data hash holds their names: equal ones have none.
+        old |= {key: new[key] for key in ("data.masks",) if key in new}
     new = {key: new[key] for key in new if key in old or key != "starting weights"}
     keys = [key for key in new if old.get(key) != new[key]]
     if keys:
@@ -187,7 +190,7 @@ def _flat(identity):
     flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
     if "start" in identity:  # older runs don't say
         flat["starting weights"] = identity["start"]
-    for section, value in identity.get("config", {}).items():
+    for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
             flat |= {f"{section}.{key}": item for key, item in value.items()}
         else:

@@ -193,7 +193,13 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
         for item in dataclasses.fields(cls):
             value = changed(item, getattr(found[section], item.name))
             other = dataclasses.replace(found[section], **{item.name: value})
-            hashes.add(configs.config_hash({**found, section: other}))
+            other = configs.config_hash({**found, section: other})
+            if f"{section}.{item.name}" in (
+                "data.cache_mb", "data.cache_dir", "data.cache_disk_mb", "pretrain.probe_every",
+            ):  # fmt: skip
+                assert other == configs.config_hash(found)
+                continue
+            hashes.add(other)
             count += 1
     hashes.add(configs.config_hash({**found, "seed": 1}))
     assert len(hashes) == count + 1
