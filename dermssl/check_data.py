@@ -19,7 +19,6 @@ SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
 NEAR = 28  # bits of 255; where it comes from stands in dermssl.data.fingerprint
 SIMILARITY = 0.95  # cosine of centred embeddings
-GALLERY = 8  # photos shown by --show-augmentations
 
 
 def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
@@ -106,19 +105,17 @@ def _backbone(pretrained):
 
 def show_augmentations(config, path):
     """Write a picture of what each augmentation does to some photos of the data set."""
-    from dermssl.data import decode
+    from dermssl.data import decode, gallery
 
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"--show-augmentations {path}: give the name of a .png file")
     dataset, _ = _read(config["data"])
     good, files = [], iter(dataset.files)
-    while len(good) < GALLERY and (file := next(files, None)):
+    while len(good) < gallery.COLUMNS and (file := next(files, None)):
         if not decode.verify_all([file]):
             good.append(file)
     if not good:
         raise UserError(f"--data {config['data'].path}: no readable photo to show")
-    from dermssl.data import gallery
-
     gallery.write(path, good, seed=config["seed"])
 
 

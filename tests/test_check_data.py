@@ -105,9 +105,28 @@ def test_what_check_data_refuses(photos, tmp_path, capfd, argv, said):
     assert not (tmp_path / "o").exists()
 
 
+def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
+    table = pd.read_csv(photos / "labels.csv", dtype=str, keep_default_na=False).head(4)
+    (tmp_path / "images").mkdir()
+    for name in table["filename"]:
+        shutil.copy(photos / name, tmp_path / name)
+    shutil.copy(photos / table["filename"][0], tmp_path / "images/again.jpg")
+    again = table.head(1).assign(filename="images/again.jpg")
+    same = {"patient_id": "P1", "lesion_id": "L1", "label": "nv", "coarse": "x"}
+    table = pd.concat([table, again]).assign(**same)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 0
+    said = capfd.readouterr().out
+    assert "No unreadable photo, no contradicting labels found." in said
+    assert "Leaks between splits were not looked for; splits: none: " in said
+    assert "leak between" not in said
+    assert "across splits" not in said
+
+
 def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capfd):
     asked = []
     gallery = types.ModuleType("dermssl.data.gallery")
+    gallery.COLUMNS = 5
     gallery.write = lambda path, files, seed=0: asked.append((path, files, seed))
     monkeypatch.setitem(sys.modules, "dermssl.data.gallery", gallery)
     monkeypatch.setattr("dermssl.data.gallery", gallery, raising=False)
@@ -115,7 +134,7 @@ def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capf
     assert call(check_data, tmp_path / "o", *argv) == 0
     ((path, files, seed),) = asked
     assert (path, seed) == (str(tmp_path / "a.png"), 3)
-    assert len(files) == check_data.GALLERY
+    assert len(files) == 5
     assert not any("SYN_000009" in file for file in files)
     assert not (tmp_path / "o").exists()
 
