@@ -17,6 +17,8 @@ from dermssl.errors import RunFailed, UserError
 
 SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
+# Photos are looked at as they are, once; an experiment file may still hold these.
+UNUSED = ("preprocess", "cache_mb", "cache_dir", "cache_disk_mb")
 NEAR = 28  # bits of 255; where it comes from stands in dermssl.data.fingerprint
 SIMILARITY = 0.95  # cosine of centred embeddings
 
@@ -122,7 +124,7 @@ def show_augmentations(config, path):
 def parser():
     """The command line."""
     made = cli.parser("check_data", __doc__)
-    configs.add_flags(made, *SECTIONS)
+    configs.add_flags(made, *SECTIONS, without=UNUSED)
     made.add_argument("--run", metavar="RUN", help="pretraining run whose embeddings are compared")
     made.add_argument(
         "--near", type=int, default=NEAR, metavar="N",
@@ -154,9 +156,10 @@ def _run(args):
         raise UserError(f"--similarity {args.similarity}; give a cosine over 0 and up to 1")
     if args.run:
         cli.quiet_tensorflow()
-    words = ["python", "-m", "dermssl.check_data", "--data", config["data"].path]
+    words = ["python", "-m", "dermssl.check_data", *configs.as_flags(config["data"], UNUSED)]
     words += ["--near", str(args.near)] if args.near != NEAR else []
     words += ["--run", args.run, "--similarity", str(args.similarity)] if args.run else []
+    words += ["--output", config["output"]] if config["output"] else []
     folder = run(config, args.run, args.near, args.similarity, shlex.join(words))
     found = runs.read_json(folder / "check_data.json")
     for finding in found["findings"]:

@@ -108,22 +108,30 @@ def read_toml(path):
     return tables
 
 
-def add_flags(parser, *sections):
-    """One flag a setting, grouped by section; only flags that were typed are kept."""
+def add_flags(parser, *sections, without=()):
+    """One flag a setting, grouped by section; only flags that were typed are kept.
+
+    Args:
+        parser: an `argparse.ArgumentParser`.
+        sections: names of the sections.
+        without: names of settings that the command has no use for.
+    """
     parser.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--output", metavar="FOLDER", help="the run's folder")
     parser.add_argument("--overwrite", action="store_true", help="replace a different run there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for section in sections:
-        add_section(parser, section)
+        add_section(parser, section, without)
 
 
-def add_section(parser, section):
-    """The flags of one section."""
+def add_section(parser, section, without=()):
+    """The flags of one section, but for the settings `without`."""
     cls = SECTIONS[section]
     group = parser.add_argument_group(section, cls.__doc__)
     for item in dataclasses.fields(cls):
+        if item.name in without:
+            continue
         kind, many = _element_type(item.type)
         default = getattr(cls(), item.name)
         options = {
@@ -170,12 +178,21 @@ def section(args, name, tables):
     return cls(**values)
 
 
-def as_flags(section):
-    """The flags, as words, that give a section its values; defaults are left out."""
+def as_flags(section, without=()):
+    """The flags, as words, that give a section its values; defaults are left out.
+
+    Args:
+        section: a section's dataclass.
+        without: names of settings to leave out, too.
+    """
     words = []
     for item in dataclasses.fields(section):
         value = getattr(section, item.name)
-        if value != getattr(type(section)(), item.name):
+        if item.name in without or value == getattr(type(section)(), item.name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{_flag(item)}" if value else f"--no-{_flag(item)}")
+        else:
             several = value if isinstance(value, list) else [value]
             words += [f"--{_flag(item)}", *map(str, several)]
     return words
