@@ -34,6 +34,12 @@ __all__ += ["replacing", "versions", "write_csv", "write_json", "write_text"]
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
+# What later commands say of a run lies in its folder, and is not true of the next one there.
+LATER = (
+    "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
+    "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
+    "tensorboard/embeddings", "health.json",
+)  # fmt: skip
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 
@@ -113,7 +119,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         config: dict as from `dermssl.config.from_flags`.
         data_hash: str, from `dermssl.data.index.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
-        overwrite: replace what is there.
+        overwrite: replace what is there, and remove what later commands said of it (`LATER`).
 
     Yields:
         `Run`. `run.status["status"] == "FINISHED"` means there is nothing left to do.
@@ -134,6 +140,8 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
                 f"--output {path}: another process is writing there; wait or stop it"
             ) from error
         identity = _identity(command, config, data_hash, start)
+        if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
+            _forget(run)
         before = {} if overwrite else run.status
         if before:
             _refuse_difference(path, before, identity)
@@ -160,6 +168,15 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         except BaseException as error:
             _end(run, FAILED, f"{type(error).__name__}: {error}")
             raise
+
+
+def _forget(run):
+    """Remove what is said of a run that another one takes the place of."""
+    for name in LATER:
+        if (run / name).is_dir() and not (run / name).is_symlink():
+            shutil.rmtree(run / name, ignore_errors=True)
+        else:
+            (run / name).unlink(missing_ok=True)
 
 
 def _end(run, state, reason):

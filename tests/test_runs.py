@@ -11,7 +11,8 @@ import pytest
 import tiny
 
 from dermssl import config as configs
-from dermssl import runs
+from dermssl import embeddings, explain, runs, stress_test
+from dermssl.data import index
 from dermssl.errors import RunFailed, UserError
 
 CONFIG = {
@@ -278,6 +279,29 @@ def test_overwrite(tmp_path):
         assert run.status["status"] == runs.RUNNING
         assert run.status["config"]["seed"] == 7
         assert tomllib.loads((run / "config.toml").read_text())["seed"] == 7
+
+
+def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
+    finish(tmp_path / "run")
+    for folder in (tmp_path / "run", tmp_path / "none"):
+        for name in (*runs.LATER[:-1], "mine"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "report.md").touch()
+        (folder / runs.LATER[-1]).touch()
+    with opened(tmp_path / "run"):  # the same one again
+        assert (tmp_path / "run" / "stress_test" / "report.md").exists()
+    for folder in (tmp_path / "run", tmp_path / "none"):
+        with opened(folder, overwrite=True):
+            left = {name for name in runs.LATER if (folder / name).exists()}
+        assert left == (set() if folder.name == "run" else set(runs.LATER))  # no run, not ours
+        assert (folder / "mine" / "report.md").exists()
+
+
+def test_the_list_of_later_files_names_those_of_every_command():
+    names = {f"evaluation_{split}" for split in index.SPLITS}
+    names |= {stress_test.FOLDER, embeddings.FOLDER, *explain.FOLDERS.values(), "health.json"}
+    names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
+    assert set(runs.LATER) == names
 
 
 def test_overwrite_also_mends_a_damaged_status(tmp_path):
