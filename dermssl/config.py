@@ -36,7 +36,7 @@ from dermssl.settings import (
 
 __all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
 __all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
-__all__ += ["comparable", "config_hash", "from_flags", "read_toml", "section"]
+__all__ += ["check_seed", "comparable", "config_hash", "from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
@@ -159,12 +159,17 @@ def from_flags(args, *sections):
     tables = read_toml(args.config) if args.config else {}
     built = {name: section(args, name, tables) for name in sections}
     seed = args.seed if args.seed is not None else tables.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed < 2**31:
-        raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 2147483647")
+    check_seed(seed, "seed is")
     output = args.output or tables.get("output")
     if not isinstance(output, str | None):
         raise UserError(f"{args.config}: output is {output!r}; it must be the name of a folder")
     return built | {"seed": seed, "output": output}
+
+
+def check_seed(seed, name="--seed"):
+    """Refuse what is no seed."""
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise UserError(f"{name} {seed!r}; it must be a whole number from 0 to 2147483647")
 
 
 def section(args, name, tables):

@@ -5,6 +5,8 @@ One frozen dataclass a section; `dermssl.config` fills them from TOML files and 
 
 from dataclasses import dataclass, field
 
+SPLITS = ("train", "validation", "test")
+
 
 def setting(
     default, help, flag=None, choices=None, low=None, high=None, identity=True, before=None
