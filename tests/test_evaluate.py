@@ -248,6 +248,19 @@ def test_an_experiment_file_may_hold_the_parameters(tmp_path, quick):
     assert (found["parameters"]["one_class"], found["parameters"]["specificity"]) == ("nv", 0.6)
 
 
+def test_groups_without_a_threshold_are_n_a_and_say_why(tmp_path, quick):
+    table = fake_runs.records(n=200, shares=(0, 1, 0, 0, 0, 0, 0))
+    table["sex"] = np.where(np.arange(200) // 8 % 2, "male", "female")
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
+    assert evaluate.main([str(folder), "--n-resamples", "20"]) == 0
+    out = folder / "evaluation_test"
+    rows = pd.read_csv(out / "subgroups.csv", dtype=str, keep_default_na=False)
+    assert set(rows["specificity"]) | set(rows["specificity_low"]) == {"n/a"}
+    text = (out / "report.md").read_text()
+    assert "Sensitivity and specificity (malignant) are n/a in every group: the records" in text
+    assert "in specificity (malignant)" not in text.lower()
+
+
 def test_a_class_named_like_the_malignancy_axis_takes_no_place_from_it(tmp_path, quick):
     fine = ("malignant", "nv", "bcc")
     kinds = ("malignant", "benign", "malignant")
