@@ -17,9 +17,10 @@ from dermssl.errors import RunFailed, UserError
 
 SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
+# Photos are looked at as they are, once; an experiment file may still hold these.
+UNUSED = ("preprocess", "cache_mb", "cache_dir", "cache_disk_mb")
 NEAR = 28  # bits of 255; where it comes from stands in dermssl.data.fingerprint
 SIMILARITY = 0.95  # cosine of centred embeddings
-GALLERY = 8  # photos shown by --show-augmentations
 
 
 def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
@@ -106,26 +107,24 @@ def _backbone(pretrained):
 
 def show_augmentations(config, path):
     """Write a picture of what each augmentation does to some photos of the data set."""
-    from dermssl.data import decode
+    from dermssl.data import decode, gallery
 
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"--show-augmentations {path}: give the name of a .png file")
     dataset, _ = _read(config["data"])
     good, files = [], iter(dataset.files)
-    while len(good) < GALLERY and (file := next(files, None)):
+    while len(good) < gallery.COLUMNS and (file := next(files, None)):
         if not decode.verify_all([file]):
             good.append(file)
     if not good:
         raise UserError(f"--data {config['data'].path}: no readable photo to show")
-    from dermssl.data import gallery
-
     gallery.write(path, good, seed=config["seed"])
 
 
 def parser():
     """The command line."""
     made = cli.parser("check_data", __doc__)
-    configs.add_flags(made, *SECTIONS)
+    configs.add_flags(made, *SECTIONS, without=UNUSED)
     made.add_argument("--run", metavar="RUN", help="pretraining run whose embeddings are compared")
     made.add_argument(
         "--near", type=int, default=NEAR, metavar="N",
@@ -157,9 +156,10 @@ def _run(args):
         raise UserError(f"--similarity {args.similarity}; give a cosine over 0 and up to 1")
     if args.run:
         cli.quiet_tensorflow()
-    words = ["python", "-m", "dermssl.check_data", "--data", config["data"].path]
+    words = ["python", "-m", "dermssl.check_data", *configs.as_flags(config["data"], UNUSED)]
     words += ["--near", str(args.near)] if args.near != NEAR else []
     words += ["--run", args.run, "--similarity", str(args.similarity)] if args.run else []
+    words += ["--output", config["output"]] if config["output"] else []
     folder = run(config, args.run, args.near, args.similarity, shlex.join(words))
     found = runs.read_json(folder / "check_data.json")
     for finding in found["findings"]:

@@ -36,7 +36,7 @@ from dermssl.settings import (
 
 __all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
 __all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
-__all__ += ["config_hash", "from_flags", "read_toml", "section"]
+__all__ += ["check_seed", "comparable", "config_hash", "from_flags", "read_toml", "section"]
 
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
@@ -108,22 +108,30 @@ def read_toml(path):
     return tables
 
 
-def add_flags(parser, *sections):
-    """One flag a setting, grouped by section; only flags that were typed are kept."""
+def add_flags(parser, *sections, without=()):
+    """One flag a setting, grouped by section; only flags that were typed are kept.
+
+    Args:
+        parser: an `argparse.ArgumentParser`.
+        sections: names of the sections.
+        without: names of settings that the command has no use for.
+    """
     parser.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--output", metavar="FOLDER", help="the run's folder")
     parser.add_argument("--overwrite", action="store_true", help="replace a different run there")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for section in sections:
-        add_section(parser, section)
+        add_section(parser, section, without)
 
 
-def add_section(parser, section):
-    """The flags of one section."""
+def add_section(parser, section, without=()):
+    """The flags of one section, but for the settings `without`."""
     cls = SECTIONS[section]
     group = parser.add_argument_group(section, cls.__doc__)
     for item in dataclasses.fields(cls):
+        if item.name in without:
+            continue
         kind, many = _element_type(item.type)
         default = getattr(cls(), item.name)
         options = {
@@ -151,12 +159,17 @@ def from_flags(args, *sections):
     tables = read_toml(args.config) if args.config else {}
     built = {name: section(args, name, tables) for name in sections}
     seed = args.seed if args.seed is not None else tables.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed < 2**31:
-        raise UserError(f"seed is {seed!r}; it must be a whole number from 0 to 2147483647")
+    check_seed(seed, "seed is")
     output = args.output or tables.get("output")
     if not isinstance(output, str | None):
         raise UserError(f"{args.config}: output is {output!r}; it must be the name of a folder")
     return built | {"seed": seed, "output": output}
+
+
+def check_seed(seed, name="--seed"):
+    """Refuse what is no seed."""
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise UserError(f"{name} {seed!r}; it must be a whole number from 0 to 2147483647")
 
 
 def section(args, name, tables):
@@ -170,12 +183,21 @@ def section(args, name, tables):
     return cls(**values)
 
 
-def as_flags(section):
-    """The flags, as words, that give a section its values; defaults are left out."""
+def as_flags(section, without=()):
+    """The flags, as words, that give a section its values; defaults are left out.
+
+    Args:
+        section: a section's dataclass.
+        without: names of settings to leave out, too.
+    """
     words = []
     for item in dataclasses.fields(section):
         value = getattr(section, item.name)
-        if value != getattr(type(section)(), item.name):
+        if item.name in without or value == getattr(type(section)(), item.name):
+            continue
+        if isinstance(value, bool):
+            words.append(f"--{_flag(item)}" if value else f"--no-{_flag(item)}")
+        else:
             several = value if isinstance(value, list) else [value]
             words += [f"--{_flag(item)}", *map(str, several)]
     return words
@@ -190,7 +212,29 @@ def as_tables(config):
     }
 
 
+def comparable(tables):
+    """The tables of a run, as `as_tables` made them then or now, fit to be held against others.
+
+    Settings without a part in the numbers stand at their defaults (which keeps the hash of all
+    who never set them), and so do those that the run's version did not have yet, or at the value
+    that does what it did.
+    """
+    compared = {}
+    for name, table in tables.items():
+        if name in SECTIONS and isinstance(table, dict):
+            fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
+            added = {item.name: item.metadata["before"] for item in fields}
+            fixed = {
+                item.name: getattr(default, item.name)
+                for item in fields
+                if not item.metadata["identity"]
+            }
+            table = added | table | fixed
+        compared[name] = table
+    return compared
+
+
 def config_hash(config):
     """12 hex digits that change when any setting does that has a part in the numbers."""
-    text = json.dumps(as_tables(config), sort_keys=True)
+    text = json.dumps(comparable(as_tables(config)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

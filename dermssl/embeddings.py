@@ -12,9 +12,10 @@ import shlex
 from pathlib import Path
 
 from dermssl import cli, runs
+from dermssl import config as configs
 from dermssl.errors import UserError
+from dermssl.settings import SPLITS
 
-SPLITS = ("train", "validation", "test")
 FOLDER = "embeddings"
 MAX_PHOTOS = 5000  # beyond, t-SNE takes many minutes and its picture is a cloud
 COLUMNS = ("fine", "coarse", "split")
@@ -250,8 +251,7 @@ def parser():
 
 
 def _run(args):
-    if not 0 <= args.seed < 2**31:
-        raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
+    configs.check_seed(args.seed)
     cli.quiet_tensorflow()
     folder = run(
         args.run, args.data, args.split, args.max_photos, args.perplexity, args.umap,

@@ -12,8 +12,7 @@ from pathlib import Path
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
-
-SPLITS = ("train", "validation", "test")
+from dermssl.settings import SPLITS
 
 
 def run(path, split="test", n_resamples=1000, output=None, settings=None):

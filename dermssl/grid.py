@@ -47,6 +47,8 @@ def run(config, overwrite=False, dataset=None):
     for plan in plans:
         for fold in folds:
             pools.check(plan.pretrained, fold)
+    for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
+        pools.warn(pretrained, config["data"].preprocess)
     identity = index.data_hash(folds[0].with_index(joined(folds)))
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT

@@ -205,7 +205,9 @@ def _run(args):
     text = (folder / REPORT).read_text(encoding="utf-8")
     print(text.split("## What was found")[1].split("![")[0].strip())
     print(f"report: {folder / REPORT}")
-    print(f"next:   python -m dermssl.model_comparison {folder}")
+    # Probes and fine-tuning may lie in one folder; they are no runs of one model.
+    made = "probe" if args.probe else "finetune"
+    print(f"next:   python -m dermssl.model_comparison {shlex.quote(str(folder))}/{made}_*")
 
 
 def main(argv=None):

@@ -117,12 +117,12 @@ def parser():
 def _run(args):
     cli.quiet_tensorflow()
     config = configs.from_flags(args, *SECTIONS)
-    backbone = config["backbone"]
-    words = ["python", "-m", "dermssl.leakage", "--data", config["data"].path]
-    words += ["--backbone", backbone.name, "--image-size", str(backbone.image_size)]
-    words += ["--backbone-weights", backbone.weights, "--folds", str(args.folds)]
-    words += ["--n-seeds", str(args.n_seeds), "--seed", str(config["seed"])]
+    words = ["python", "-m", "dermssl.leakage"]
+    words += [word for name in SECTIONS for word in configs.as_flags(config[name])]
+    words += ["--folds", str(args.folds), "--n-seeds", str(args.n_seeds)]
+    words += ["--seed", str(config["seed"])]
     words += ["--n-resamples", str(args.n_resamples)] if args.n_resamples != 1000 else []
+    words += ["--output", config["output"]] if config["output"] else []
     folder = run(config, args.folds, args.n_seeds, args.n_resamples, shlex.join(words))
     for sentence in runs.read_json(folder / "leakage.json")["findings"]:
         print(f"- {sentence}")

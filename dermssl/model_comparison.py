@@ -13,10 +13,10 @@ from pathlib import Path
 from dermssl import cli
 from dermssl import config as configs
 from dermssl.errors import UserError
+from dermssl.settings import SPLITS
 
 OUTPUT = "outputs/model_comparison"
 REPORT = "ssl_analysis_report.md"
-SPLITS = ("train", "validation", "test")
 
 
 def run(

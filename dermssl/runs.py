@@ -34,6 +34,12 @@ __all__ += ["replacing", "versions", "write_csv", "write_json", "write_text"]
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
+# What later commands say of a run lies in its folder, and is not true of the next one there.
+LATER = (
+    "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
+    "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
+    "tensorboard/embeddings", "health.json",
+)  # fmt: skip
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 
@@ -113,7 +119,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         config: dict as from `dermssl.config.from_flags`.
         data_hash: str, from `dermssl.data.index.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
-        overwrite: replace what is there.
+        overwrite: replace what is there, and remove what later commands said of it (`LATER`).
 
     Yields:
         `Run`. `run.status["status"] == "FINISHED"` means there is nothing left to do.
@@ -134,6 +140,8 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
                 f"--output {path}: another process is writing there; wait or stop it"
             ) from error
         identity = _identity(command, config, data_hash, start)
+        if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
+            _forget(run)
         before = {} if overwrite else run.status
         if before:
             _refuse_difference(path, before, identity)
@@ -162,6 +170,15 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
             raise
 
 
+def _forget(run):
+    """Remove what is said of a run that another one takes the place of."""
+    for name in LATER:
+        if (run / name).is_dir() and not (run / name).is_symlink():
+            shutil.rmtree(run / name, ignore_errors=True)
+        else:
+            (run / name).unlink(missing_ok=True)
+
+
 def _end(run, state, reason):
     """Say in status.json why a run ended early, unless it had ended in its own way before."""
     with contextlib.suppress(RunFailed):  # a full disk must not hide the error itself
@@ -172,6 +189,9 @@ def _end(run, state, reason):
 def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
+    if old["data"] == new["data"] and "masks" not in before.get("config", {}).get("data", {}):
+        # From before there were masks. The data hash holds their names: equal ones have none.
+        old |= {key: new[key] for key in ("data.masks",) if key in new}
     new = {key: new[key] for key in new if key in old or key != "starting weights"}
     keys = [key for key in new if old.get(key) != new[key]]
     if keys:
@@ -187,7 +207,7 @@ def _flat(identity):
     flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
     if "start" in identity:  # older runs don't say
         flat["starting weights"] = identity["start"]
-    for section, value in identity.get("config", {}).items():
+    for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
             flat |= {f"{section}.{key}": item for key, item in value.items()}
         else:

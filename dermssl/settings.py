@@ -5,10 +5,27 @@ One frozen dataclass a section; `dermssl.config` fills them from TOML files and 
 
 from dataclasses import dataclass, field
 
+SPLITS = ("train", "validation", "test")
 
-def setting(default, help, flag=None, choices=None, low=None, high=None):
-    """A dataclass field with what the command line and the checks need to know."""
-    metadata = {"help": help, "flag": flag, "choices": choices, "low": low, "high": high}
+
+def setting(
+    default, help, flag=None, choices=None, low=None, high=None, identity=True, before=None
+):
+    """A dataclass field with what the command line and the checks need to know.
+
+    Args:
+        default: the value where nobody says another.
+        help: str, for `--help`.
+        flag: str, the flag without dashes; None: by the field's name.
+        choices, low, high: what is valid.
+        identity: bool, whether runs with different values are different runs. False for what
+            changes neither weights nor predictions.
+        before: the value that does what versions without this setting did; None: the default.
+    """
+    metadata = {
+        "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
+        "identity": identity, "before": default if before is None else before,
+    }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -37,14 +54,17 @@ class Data:
     split_seed: int = setting(0, "seed of the split; keep it equal between compared runs", low=0)
     on_bad: str = setting("error", "what a bad image does", choices=("error", "skip"))
     cache_mb: int = setting(
-        2048, "memory for decoded photos, MiB; beyond it they are re-read", low=0
+        2048, "memory for decoded photos, MiB; beyond it they are re-read", low=0, identity=False
     )
-    cache_dir: str = setting("", "folder that keeps decoded photos between runs; empty: none")
-    cache_disk_mb: int = setting(10_000, "what --cache-dir may hold, MiB", low=0)
+    cache_dir: str = setting(
+        "", "folder that keeps decoded photos between runs; empty: none", identity=False
+    )
+    cache_disk_mb: int = setting(10_000, "what --cache-dir may hold, MiB", low=0, identity=False)
     masks: str = setting(
         "auto",
         "lesion masks: auto aims crops at the lesion where a photo has one",
         choices=("auto", "ignore"),
+        before="ignore",
     )
     preprocess: list[str] = setting(
         [],
@@ -86,8 +106,9 @@ class Pretrain:
     weight_decay: float = setting(0.0, "decoupled weight decay on kernels", low=0.0, high=1.0)
     strength: float = setting(1.0, "strength of the view augmentation, 0 to 1", low=0.0, high=1.0)
     probe_every: int = setting(
-        5, "epochs between two looks at the health panel, first and last included; 0: none", low=0
-    )
+        5, "epochs between two looks at the health panel, first and last included; 0: none", low=0,
+        identity=False,
+    )  # fmt: skip
     probe_photos: int = setting(
         500, "validation photos of its probes, at most; half as many pairs of views", low=4
     )

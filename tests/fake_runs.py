@@ -46,7 +46,7 @@ def simulate(table, skill, seed=0, taxonomy=HAM):
 
 def make(
     folder, table, p_fine, *, arm="random", seed=0, n_labels=70, taxonomy=HAM, p_coarse=None,
-    weights="none", data_hash="d4d4d4d4d4d4", finetune=None, status=None,
+    weights="none", data_hash="d4d4d4d4d4d4", finetune=None, status=None, preprocess=(),
 ):  # fmt: skip
     """Write a run folder as `dermssl.finetune` leaves it; returns its Path."""
     folder = Path(folder)
@@ -55,7 +55,7 @@ def make(
     if n_labels not in (70, "all"):
         settings["label_fraction"] = 0.5
     config = {
-        "data": configs.Data(path="photos"),
+        "data": configs.Data(path="photos", preprocess=list(preprocess)),
         "backbone": configs.Backbone(name="mobilenet", image_size=64, weights=weights),
         "finetune": configs.Finetune(**settings),
         "seed": seed,

@@ -1,7 +1,11 @@
 """The house rules, read from the source: who imports whom, module sizes, docstrings."""
 
 import ast
+import configparser
+import re
+import sys
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -164,6 +168,23 @@ def test_light_modules_import_no_tensorflow_in_earnest():
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     process = tiny.python("-c", code)
     assert process.stdout.strip() == "[]", process.stderr
+
+
+def test_what_is_imported_is_asked_for_at_installation():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT.parent / "setup.cfg")
+    asked = setup["options"]["install_requires"] + setup["options.extras_require"]["umap"]
+    asked = {re.split(r"[ <>=!~]", line)[0].lower() for line in asked.split("\n") if line}
+    found = {name.split(".")[0] for module in MODULES for name in imports(module)}
+    found -= {*sys.stdlib_module_names, "dermssl"}
+    sources = metadata.packages_distributions()
+    sources |= {"umap": ["umap-learn"], "google": ["tensorboard"]}  # maybe absent; protobuf is its
+    missing = {
+        name
+        for name in found
+        if not asked & {source.lower().replace("_", "-") for source in sources[name]}
+    }
+    assert not missing
 
 
 @pytest.mark.parametrize("name", MODULES)

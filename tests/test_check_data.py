@@ -1,5 +1,7 @@
 """`check_data` and `leakage` as a user types them, and what they leave."""
 
+import dataclasses
+import shlex
 import shutil
 import sys
 import types
@@ -105,9 +107,28 @@ def test_what_check_data_refuses(photos, tmp_path, capfd, argv, said):
     assert not (tmp_path / "o").exists()
 
 
+def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
+    table = pd.read_csv(photos / "labels.csv", dtype=str, keep_default_na=False).head(4)
+    (tmp_path / "images").mkdir()
+    for name in table["filename"]:
+        shutil.copy(photos / name, tmp_path / name)
+    shutil.copy(photos / table["filename"][0], tmp_path / "images/again.jpg")
+    again = table.head(1).assign(filename="images/again.jpg")
+    same = {"patient_id": "P1", "lesion_id": "L1", "label": "nv", "coarse": "x"}
+    table = pd.concat([table, again]).assign(**same)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 0
+    said = capfd.readouterr().out
+    assert "No unreadable photo, no contradicting labels found." in said
+    assert "Leaks between splits were not looked for; splits: none: " in said
+    assert "leak between" not in said
+    assert "across splits" not in said
+
+
 def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capfd):
     asked = []
     gallery = types.ModuleType("dermssl.data.gallery")
+    gallery.COLUMNS = 5
     gallery.write = lambda path, files, seed=0: asked.append((path, files, seed))
     monkeypatch.setitem(sys.modules, "dermssl.data.gallery", gallery)
     monkeypatch.setattr("dermssl.data.gallery", gallery, raising=False)
@@ -115,9 +136,36 @@ def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capf
     assert call(check_data, tmp_path / "o", *argv) == 0
     ((path, files, seed),) = asked
     assert (path, seed) == (str(tmp_path / "a.png"), 3)
-    assert len(files) == check_data.GALLERY
+    assert len(files) == 5
     assert not any("SYN_000009" in file for file in files)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", [check_data, leakage])
+def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "run", lambda *words: asked.append(words) or tmp_path)
+    runs.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
+    runs.write_json(tmp_path / "leakage.json", {"findings": []})
+    (tmp_path / "e.toml").write_text('[data]\npath = "a b"\npreprocess = ["sharpen"]\n')
+    argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
+    argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
+    if command is leakage:
+        argv += ["--mixed-precision", "--image-size", 64, "--seed", 3, "--folds", 4]
+    assert call(command, tmp_path / "a folder", *argv) == 0
+    words = shlex.split(asked[0][-1])
+    assert words[:3] == ["python", "-m", f"dermssl.{command.__name__.split('.')[1]}"]
+    assert tiny.call(command, *words[3:]) == 0
+    first, again = ([{**words[0]}, *words[1:]] for words in asked)
+    if command is check_data:  # which has no use for it
+        first[0]["data"] = dataclasses.replace(first[0]["data"], preprocess=[])
+    assert again == first
+
+
+def test_check_data_has_no_flags_that_it_ignores(tmp_path, capfd):
+    for words in (["--preprocess", "sharpen"], ["--cache-dir", tmp_path], ["--cache-mb", 1]):
+        assert tiny.call(check_data, "--data", tmp_path, *words) == 2
+        assert "unrecognized arguments" in capfd.readouterr().err
 
 
 def test_leakage_leaves_a_report(photos, tmp_path, capfd):

@@ -248,6 +248,37 @@ def test_an_experiment_file_may_hold_the_parameters(tmp_path, quick):
     assert (found["parameters"]["one_class"], found["parameters"]["specificity"]) == ("nv", 0.6)
 
 
+def test_groups_without_a_threshold_are_n_a_and_say_why(tmp_path, quick):
+    table = fake_runs.records(n=200, shares=(0, 1, 0, 0, 0, 0, 0))
+    table["sex"] = np.where(np.arange(200) // 8 % 2, "male", "female")
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
+    assert evaluate.main([str(folder), "--n-resamples", "20"]) == 0
+    out = folder / "evaluation_test"
+    rows = pd.read_csv(out / "subgroups.csv", dtype=str, keep_default_na=False)
+    assert set(rows["specificity"]) | set(rows["specificity_low"]) == {"n/a"}
+    text = (out / "report.md").read_text()
+    assert "Sensitivity and specificity (malignant) are n/a in every group: the records" in text
+    assert "in specificity (malignant)" not in text.lower()
+
+
+def test_a_class_named_like_the_malignancy_axis_takes_no_place_from_it(tmp_path, quick):
+    fine = ("malignant", "nv", "bcc")
+    kinds = ("malignant", "benign", "malignant")
+    taxonomy = taxonomies.Taxonomy("t", fine, ("x", "y", "x"), kinds, fine)
+    table = fake_runs.records(n=200, taxonomy=taxonomy, shares=(0.3, 0.4, 0.3))
+    p = fake_runs.simulate(table, 1.5, taxonomy=taxonomy)
+    folder = fake_runs.make(tmp_path / "run", table, p, taxonomy=taxonomy)
+    argv = [str(folder), "--class", "malignant", "--n-resamples", "20"]
+    assert evaluate.main(argv) == 0
+    found = values(folder / "evaluation_test")["against_rest"]
+    assert {key: entry["kind"] for key, entry in found.items()} == {
+        "malignant (axis)": "axis", "malignant": "class",
+    }  # fmt: skip
+    assert found["malignant (axis)"]["n_positive"] > found["malignant"]["n_positive"] > 0
+    benefit = pd.read_csv(folder / "evaluation_test" / "decision_curve.csv")
+    assert benefit.groupby(["against_rest", "kind"])["n_positive"].nunique().tolist() == [1, 1]
+
+
 def test_the_malignancy_axis_and_the_chosen_class_equal_sklearn(evaluated):
     folder, y, _, p = evaluated
     p = p / p.sum(1, keepdims=True)

@@ -1,10 +1,14 @@
 """dermssl.label_efficiency: its flags, what it leaves, and that nothing is made twice."""
 
+import subprocess
+
+import fake_runs
 import pandas as pd
 import pytest
 import tiny
 
 from dermssl import finetune, label_efficiency, pretrain, runs
+from dermssl.reporting import compared
 from dermssl.training import frozen
 
 CONFIG = """
@@ -75,6 +79,24 @@ def test_bad_input_is_one_line_and_makes_no_run(words, said, argv, tmp_path, cap
     assert said in shown
     assert shown.count("\n") == 1
     assert not list(tmp_path.glob("out/*/status.json"))
+
+
+def test_probes_and_fine_tuning_in_one_folder_are_compared_apart(
+    argv, tmp_path, monkeypatch, capsys
+):
+    folder, table = tmp_path / "a folder", fake_runs.records(n=40)
+    for name in ("probe", "finetune"):
+        p = fake_runs.simulate(table, 1.0)
+        made = fake_runs.make(folder / f"{name}_random_1_per_class_seed0", table, p)
+        fake_runs.change_status(made, command=name)
+    (folder / label_efficiency.REPORT).write_text("## What was found\n![")
+    monkeypatch.setattr(label_efficiency, "run", lambda *args: folder)
+    for words, name in (([], "finetune"), (["--probe"], "probe")):
+        assert tiny.call(label_efficiency, *argv, *words) == 0
+        command = capsys.readouterr().out.split("dermssl.model_comparison ")[1].strip()
+        listed = subprocess.run(["bash", "-c", f"ls -d {command}"], capture_output=True, text=True)
+        (member,) = compared.gather(listed.stdout.splitlines()).members
+        assert member.status["command"] == name
 
 
 @pytest.mark.slow

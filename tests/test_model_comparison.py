@@ -300,6 +300,27 @@ def test_another_budget_is_refused_or_told(pair):
     assert any(shown in said for said in page.warnings(scored.score(found, n_resamples=20)))
 
 
+def test_photos_prepared_in_another_way_are_another_budget(pair):
+    folder, table = pair
+    p = fake_runs.simulate(table, 0.7)
+    fake_runs.make(folder / "ssl", table, p, arm="ssl", preprocess=["shades_of_grey"])
+    shown = r"data.preprocess is \[\] there and \['shades_of_grey'\] here"
+    with pytest.raises(UserError, match=shown):
+        compared.gather([folder])
+    assert any(
+        re.search(shown, said)
+        for said in compared.gather([folder], allow_different_budget=True).notes
+    )
+
+
+def test_a_run_from_before_preprocessing_had_none(pair):
+    folder, _ = pair
+    config = runs.read_json(folder / "ssl" / "status.json")["config"]
+    del config["data"]["preprocess"]
+    fake_runs.change_status(folder / "ssl", config=config)
+    assert compared.gather([folder]).notes == ()
+
+
 def test_budgets_may_differ_between_label_counts_but_are_told(pair):
     folder, table = pair
     for arm in ("random", "ssl"):

@@ -11,7 +11,8 @@ import pytest
 import tiny
 
 from dermssl import config as configs
-from dermssl import runs
+from dermssl import embeddings, explain, runs, stress_test
+from dermssl.data import index
 from dermssl.errors import RunFailed, UserError
 
 CONFIG = {
@@ -224,12 +225,83 @@ def test_the_output_is_no_difference(tmp_path):
     assert runs.is_finished(tmp_path, "pretrain", {**CONFIG, "output": "elsewhere"}, "d1")
 
 
+def without(path, section, *keys):
+    """Make a run's status.json look as a version wrote it that did not have some settings."""
+    found = status(path)
+    for key in keys:
+        del found["config"][section][key]
+    runs.write_json(path / "status.json", found)
+
+
+def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
+    finish(tmp_path)
+    data = configs.Data(path="photos", cache_mb=0, cache_dir="c", cache_disk_mb=1)
+    config = {**CONFIG, "data": data, "pretrain": configs.Pretrain(probe_every=0)}
+    assert configs.config_hash(config) == configs.config_hash(CONFIG)
+    assert runs.is_finished(tmp_path, "pretrain", config, "d1")
+    config = {**config, "data": dataclasses.replace(data, on_bad="skip")}
+    with pytest.raises(UserError, match=r"run \(data.on_bad: 'error' there, 'skip' now\)"):
+        runs.is_finished(tmp_path, "pretrain", config, "d1")
+
+
+def test_the_run_of_a_version_without_some_settings_is_known_again(tmp_path):
+    finish(tmp_path)
+    added = ("cache_dir", "cache_disk_mb", "masks", "preprocess")
+    without(tmp_path, "data", *added)
+    without(tmp_path, "pretrain", "probe_every", "probe_photos")
+    assert runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")  # the data has no masks
+    ignored = {**CONFIG, "data": configs.Data(path="photos", masks="ignore")}
+    assert runs.is_finished(tmp_path, "pretrain", ignored, "d1")
+    with opened(tmp_path) as run:
+        assert run.status["status"] == runs.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("data", "data_hash", "shown"),
+    [
+        # Masks were there, and were not looked at: the column makes another data hash.
+        ({}, "d2", "data: 'd1' there, 'd2' now; data.masks: 'ignore' there, 'auto' now"),
+        ({"preprocess": ["sharpen"]}, "d1", r"data.preprocess: \[\] there, \['sharpen'\] now"),
+        ({"masks": "ignore"}, "d2", r"run \(data: 'd1' there, 'd2' now\)"),
+    ],
+)
+def test_a_setting_that_an_older_version_did_not_have_can_differ(tmp_path, data, data_hash, shown):
+    finish(tmp_path)
+    without(tmp_path, "data", "cache_dir", "cache_disk_mb", "masks", "preprocess")
+    config = {**CONFIG, "data": configs.Data(path="photos", **data)}
+    with pytest.raises(UserError, match=shown):
+        runs.is_finished(tmp_path, "pretrain", config, data_hash)
+
+
 def test_overwrite(tmp_path):
     finish(tmp_path)
     with opened(tmp_path, config=other_seed(CONFIG), overwrite=True) as run:
         assert run.status["status"] == runs.RUNNING
         assert run.status["config"]["seed"] == 7
         assert tomllib.loads((run / "config.toml").read_text())["seed"] == 7
+
+
+def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
+    finish(tmp_path / "run")
+    for folder in (tmp_path / "run", tmp_path / "none"):
+        for name in (*runs.LATER[:-1], "mine"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "report.md").touch()
+        (folder / runs.LATER[-1]).touch()
+    with opened(tmp_path / "run"):  # the same one again
+        assert (tmp_path / "run" / "stress_test" / "report.md").exists()
+    for folder in (tmp_path / "run", tmp_path / "none"):
+        with opened(folder, overwrite=True):
+            left = {name for name in runs.LATER if (folder / name).exists()}
+        assert left == (set() if folder.name == "run" else set(runs.LATER))  # no run, not ours
+        assert (folder / "mine" / "report.md").exists()
+
+
+def test_the_list_of_later_files_names_those_of_every_command():
+    names = {f"evaluation_{split}" for split in index.SPLITS}
+    names |= {stress_test.FOLDER, embeddings.FOLDER, *explain.FOLDERS.values(), "health.json"}
+    names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
+    assert set(runs.LATER) == names
 
 
 def test_overwrite_also_mends_a_damaged_status(tmp_path):

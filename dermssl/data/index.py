@@ -13,6 +13,7 @@ import pandas as pd
 
 from dermssl import runs
 from dermssl.errors import UserError
+from dermssl.settings import SPLITS
 from dermssl.taxonomy import Taxonomy
 
 COLUMNS = (
@@ -20,9 +21,8 @@ COLUMNS = (
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
 MASK = "mask"  # one more column, only where some photo has a lesion mask: its path, or ""
-SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
-TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = SPLITS
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import logging
 import os
 import stat
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -12,7 +14,9 @@ import numpy as np
 from dermssl import runs
 from dermssl.data import jpeg, masks, preprocess
 from dermssl.data.decode import MAX_BYTES, decode, read_header
-from dermssl.errors import UserError
+from dermssl.errors import RunFailed, UserError
+
+log = logging.getLogger(__name__)
 
 # Photos are kept at this multiple of the input side: a crop of a quarter of the area
 # still has a pixel for each pixel of the view.
@@ -21,6 +25,7 @@ OVERSAMPLING = 2
 # decoding, to save 1% of the memory.
 NEAR = 1.1
 MIB = 2**20  # bytes
+ABANDONED = 3600  # seconds; what is written takes milliseconds, and its writer was killed
 CACHE_FORMAT = 1  # raise it when the pixels of a photo change: older files are then passed over
 
 
@@ -145,7 +150,7 @@ class _Disk:
         try:
             os.makedirs(self._folder, exist_ok=True)
             with os.scandir(self._folder) as entries:
-                self._room = budget - sum(entry.stat().st_size for entry in entries)
+                self._room = budget - sum(map(_kept, entries))
         except OSError as error:
             raise UserError(
                 f"--cache-dir {folder}: can't be used ({error.strerror}); name another folder"
@@ -165,14 +170,30 @@ class _Disk:
             return None
 
     def put(self, key, array):
-        """Keep an array, if there is room."""
+        """Keep an array, if there is room. Where it can't be written, say so and keep no more."""
         size = array.nbytes + 128  # the header of a .npy file
         with self._lock:
             if size > self._room:
                 return
             self._room -= size
-            with runs.replacing(f"{self._folder}/{key}.npy") as path, open(path, "wb") as file:
-                np.save(file, array)
+            try:
+                with runs.replacing(f"{self._folder}/{key}.npy") as path, open(path, "wb") as file:
+                    np.save(file, array)
+            except RunFailed as error:  # slower from here on, and no reason to end a run
+                self._room = 0
+                log.warning("--cache-dir: %s; no more photos are kept there", error)
+
+
+def _kept(entry):
+    """Bytes of a file of the cache; 0 once gone, as are those that a killed process left half."""
+    try:
+        info = entry.stat()
+        if entry.name.startswith(".tmp") and info.st_mtime < time.time() - ABANDONED:
+            os.unlink(entry)
+            return 0
+        return info.st_size
+    except FileNotFoundError:  # another process renamed or removed it
+        return 0
 
 
 def _bytes(file):

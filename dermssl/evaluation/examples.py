@@ -5,8 +5,6 @@ import pandas as pd
 
 from dermssl.evaluation import checks
 
-GROUPS = ("hits", "misses", "classes")
-
 
 def choose(y, p, count=6, groups=None):
     """Rows worth a look, the same for the same predictions.

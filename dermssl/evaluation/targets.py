@@ -36,6 +36,11 @@ class Target:
     score: np.ndarray = field(repr=False)
 
     @property
+    def kind(self):
+        """ "class", or "axis" for malignancy: a fine class may have the axis's name."""
+        return "class" if self.is_class else "axis"
+
+    @property
     def n(self):
         """Records with a known answer."""
         return int((self.y >= 0).sum())
@@ -89,13 +94,21 @@ def of(y, p_fine, taxonomy, name=AUTO):
 
 
 def hits(target, threshold):
-    """float [n]: 1 or 0 for a yes called yes or no, NaN for the others; its mean: sensitivity."""
-    return np.where(target.y == 1, (target.score >= threshold).astype(float), np.nan)
+    """float [n]: 1 or 0 for a yes called yes or no, NaN for the others; its mean: sensitivity.
+
+    All NaN where the threshold is: nobody chose one, so nothing was called.
+    """
+    asked = (target.y == 1) & ~np.isnan(threshold)
+    return np.where(asked, (target.score >= threshold).astype(float), np.nan)
 
 
 def passes(target, threshold):
-    """float [n]: 1 or 0 for a no called no or yes, NaN for the others; its mean: specificity."""
-    return np.where(target.y == 0, (target.score < threshold).astype(float), np.nan)
+    """float [n]: 1 or 0 for a no called no or yes, NaN for the others; its mean: specificity.
+
+    All NaN where the threshold is, as in `hits`.
+    """
+    asked = (target.y == 0) & ~np.isnan(threshold)
+    return np.where(asked, (target.score < threshold).astype(float), np.nan)
 
 
 def plan(target, specificity=0.9, min_sensitivity=0.8):

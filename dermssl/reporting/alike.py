@@ -93,9 +93,11 @@ def _budget_difference(first, other):
 
 
 def _budget(member):
-    return {
+    config = member.status["config"]
+    # What was done to the photos is no part of the data hash; older runs had nothing of it.
+    return {"data.preprocess": config.get("data", {}).get("preprocess", [])} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
-        for key, value in member.status["config"].get(section, {}).items()
+        for key, value in config.get(section, {}).items()
         if f"{section}.{key}" not in FREE
     }

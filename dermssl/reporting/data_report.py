@@ -4,6 +4,7 @@ import numpy as np
 
 from dermssl import runs
 from dermssl.data import audit, contact_sheet, decode
+from dermssl.data.index import SPLITS
 from dermssl.reporting import figures_data, report
 from dermssl.reporting.sentences import count
 
@@ -116,8 +117,12 @@ def findings(numbers):
     faulty = faults(numbers)
     if faulty:
         said.append(f"To put right: {'; '.join(faulty)}.")
-    else:
-        said.append("No unreadable photo, no leak between splits, no contradicting labels found.")
+    split = bool(set(SPLITS) & set(numbers["split_sizes"]))
+    if not faulty:
+        leak = "no leak between splits, " if split else ""
+        said.append(f"No unreadable photo, {leak}no contradicting labels found.")
+    if not split:
+        said.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
     for row in numbers["duplicates"]:
         if not row["pairs"]:
             continue
@@ -127,7 +132,7 @@ def findings(numbers):
                 f": {row['same_lesion']:,} of one lesion by its id, "
                 f"{row['of_different_lesions']:,} of different ones"
             )
-        said.append(f"{text}; {row['across_splits']:,} across splits.")
+        said.append(f"{text}; {row['across_splits']:,} across splits." if split else f"{text}.")
     if numbers["without_structure"]:
         said.append(
             f"{count(numbers['without_structure'], 'photo')} without any structure (one colour): "

@@ -246,8 +246,9 @@ def summary(made):
         "parameters": vars(made.settings),
         "metrics": {name: _value(made, counts, name) for name in _names()},
         "against_rest": {
-            question.target.name: {
+            _key(question.target, made.found.taxonomy): {
                 "title": question.target.title,
+                "kind": question.target.kind,
                 "n": question.target.n,
                 "n_positive": question.target.n_positive,
                 "threshold": question.threshold,
@@ -261,6 +262,12 @@ def summary(made):
         "ece_after_temperature": after.estimate if after else None,
         "versions": runs.versions(),
     }
+
+
+def _key(target, taxonomy):
+    """The target's name; the malignancy axis is told from a fine class of the same name."""
+    alike = not target.is_class and target.name in taxonomy.fine
+    return f"{target.name} (axis)" if alike else target.name
 
 
 def _names():

@@ -33,14 +33,14 @@ def write(folder, made):
     _write(folder / "reliability.csv", _keyed("probabilities", made.reliability))
     benefits = [
         table.assign(
-            against_rest=question.target.name, probabilities=name, n=question.target.n,
-            n_positive=question.target.n_positive,
+            against_rest=question.target.name, kind=question.target.kind, probabilities=name,
+            n=question.target.n, n_positive=question.target.n_positive,
         )
         for question in made.questions
         for name, table in question.benefit.items()
     ]  # fmt: skip
     if benefits:
-        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 4))
+        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 5))
     if made.groups:
         results.write_rows(folder / "subgroups.csv", group_rows(made))
         results.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)

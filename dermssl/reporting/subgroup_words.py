@@ -1,5 +1,7 @@
 """What the subgroups of an evaluation say, in words that follow from the intervals alone."""
 
+import math
+
 from dermssl.evaluation import subgroups
 from dermssl.evaluation.gaps import largest
 from dermssl.evaluation.subgroups import BALANCED, FEW, FEW_OF_A_CLASS, METRICS, SENSITIVITY
@@ -18,11 +20,17 @@ def findings(made):
     """
     asked = made.question
     said = []
-    for metric in METRICS if asked else METRICS[:1]:
+    called = asked is not None and not math.isnan(asked.threshold)
+    for metric in METRICS if called else METRICS[:1]:
         name = _metric(metric, asked)
         gap = largest(made.gaps, metric)
         every = [each for each in made.gaps if each.metric == metric and each.interval.is_defined]
         said.append(_sentence(name, gap, len(every)))
+    if asked and not called:
+        said.append(
+            f"Sensitivity and specificity ({asked.target.title}) are n/a in every group: the "
+            "records are all of one answer, so no threshold could be chosen."
+        )
     return said
 
 

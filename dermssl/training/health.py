@@ -185,7 +185,7 @@ class Panel(keras.callbacks.Callback):
 
     def summary(self):
         """What ssl_stats.json keeps: health.json with the last probe alone and without times."""
-        if not self._on:
+        if not self._on or not (self.run / FILE).exists():  # none was asked for, till all was done
             return None
         found = runs.read_json(self.run / FILE)  # also of a run whose epochs were all done before
         *_, found["last"] = found.pop("probes")

@@ -80,6 +80,7 @@ def prepared(command, config, output, dataset=None, overwrite=False):
     backbones.check(start)
     dataset = dataset or prepare(config["data"])
     pools.check(pretrained, dataset)
+    pools.warn(pretrained, config["data"].preprocess)
     return Opening(
         command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
         index.data_hash(dataset), weights.fingerprint(start),

@@ -1,5 +1,6 @@
 """The photos a backbone was pretrained on, which no validation or test split may share."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from dermssl import runs
 from dermssl.data import index, splits
 
 NAME = "pool.csv"
+log = logging.getLogger("dermssl")
 
 
 def write(run, pool):
@@ -34,6 +36,23 @@ def check(pretrained, dataset):
         root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
         splits.check_overlap(pool.assign(path=_real(root, pool["path"])), lying)
         pretrained = config["backbone"]["weights"]
+
+
+def warn(pretrained, preprocess):
+    """Say so where a backbone learnt from photos that were prepared in another way.
+
+    Args:
+        pretrained: folder of a pretraining run, or None.
+        preprocess: list of str, of the [data] section of the run that starts from it.
+    """
+    if pretrained is None:
+        return
+    before = runs.finished(pretrained, "pretrain", ("data",))["config"]["data"]
+    before = before.get("preprocess") or []
+    if before != list(preprocess):
+        there, here = (" ".join(steps) or "nothing" for steps in (before, preprocess))
+        log.warning("--preprocess: %s in %s, %s here: the backbone learnt from other photos",
+                    there, pretrained, here)  # fmt: skip
 
 
 def _real(root, paths):

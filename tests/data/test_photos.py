@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 
 import cv2
 import numpy as np
@@ -152,6 +153,33 @@ def test_a_changed_photo_and_a_cut_cache_file_are_read_anew(tmp_path):
     file.write_bytes(encoded(picture((40, 40), 2)))
     os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))  # the clock does not tell
     assert not np.array_equal(read(), first)
+
+
+def test_a_disk_that_can_t_be_written_ends_no_run(folder, tmp_path, monkeypatch, caplog):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    photos._disk.cache_clear()
+    monkeypatch.setattr(np, "save", full)
+    files = dataset_of(folder).files
+    plain = photos.Photos(files, 16, 0)
+    some = photos.Photos(files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=100)
+    for number in (0, 1, 2):
+        np.testing.assert_array_equal(some[number], plain[number])
+    (said,) = caplog.messages
+    assert "No space left" in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_killed_processes_left_takes_no_room(folder, tmp_path):
+    photos._disk.cache_clear()
+    for name, age in (("old", 2), ("new", 0)):
+        file = tmp_path / f".tmp123.{name}.npy"
+        file.write_bytes(bytes(2**20 - 5000))
+        os.utime(file, (time.time() - age * photos.ABANDONED,) * 2)
+    some = photos.Photos(dataset_of(folder).files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=1)
+    assert [file.name for file in tmp_path.iterdir()] == [".tmp123.new.npy"]
+    assert 0 < some._disk._room <= 5000
 
 
 def test_the_disk_keeps_to_its_budget(folder, tmp_path, monkeypatch):

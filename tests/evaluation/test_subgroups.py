@@ -134,6 +134,24 @@ def test_none_found_has_wilson_s_interval_and_is_no_sure_gap():
     assert gap.interval.low < 0.05  # the draws alone would say 0.5, surely
 
 
+def test_without_a_threshold_nothing_was_called():
+    table = fake_runs.records(n=400)
+    table["sex"] = np.where(np.arange(400) // 8 % 2, "female", "male")
+    full = predictions.table(table, fake_runs.simulate(table, 1.0), None, HAM)
+    arrays = predictions.arrays_of(full, HAM)
+    target = targets.malignancy(arrays.y, arrays.p_fine, HAM)
+    assert np.isnan(targets.hits(target, np.nan)).all()
+    assert np.isnan(targets.passes(target, np.nan)).all()
+    rows = full[full["split"] == "test"]
+    groups = subgroups.score(rows, arrays, HAM, target, np.nan, n_resamples=50)
+    for metric in ("sensitivity", "specificity"):
+        for group in groups:
+            found = group.found[metric]
+            assert np.isnan([found.estimate, found.low, found.high]).all()
+        assert gaps.largest(gaps.between(groups, HAM), metric) is None
+    assert len(groups) == 2
+
+
 def test_age_bands():
     found = subgroups.age_bands([0, 29, 29.9, 30, 49, 50, 69.5, 70, 99, np.nan])
     assert found.tolist() == [

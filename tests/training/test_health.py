@@ -154,6 +154,12 @@ def test_a_resumed_run_keeps_its_start_and_has_the_same_rows(fit, tmp_path):
             assert logs[name] == pytest.approx(kept["probes"][1][name], rel=1e-6)
 
 
+def test_a_run_that_had_all_its_epochs_without_a_panel_has_no_summary(photos, tmp_path):
+    config = tiny.pretraining(photos, tmp_path, probe_every=1)
+    panel = health.Panel(runs.Run(tmp_path), None, None, config)
+    assert panel.summary() is None
+
+
 def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
     found = probe_photos.labelled(dataset, 500, 32)
     part = dataset.subset(index.VALIDATION)
