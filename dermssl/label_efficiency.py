@@ -72,6 +72,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
 
         jobs, train = frozen.instead(jobs, len(dataset.index)), frozen.Prober(dataset).run
     else:
+        label_counts.check(jobs, dataset, tables)
         train = finetune.run
     experiment.make(jobs, (pretrain.run, train), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]

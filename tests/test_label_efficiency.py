@@ -62,7 +62,7 @@ def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
     [
         (["--arms", "ssll"], "--arms ssll: choose of random, ssl, imagenet, ssl_imagenet"),
         (["--labels", "ten"], "'ten' is no number of labels"),
-        (["--labels", "500"], "--labels 500: class '"),
+        (["--labels", "500"], "--labels 500 ([experiment] labels): class '"),
         (["--labels", "1", "1%"], "--labels 1 and 1% both keep 7 labels"),
         (["--arms", "random"], "nothing is left to compare"),
         (["--arms", "random", "imagenet"], "1 of them can be had"),  # the MLP has no such weights
