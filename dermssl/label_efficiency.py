@@ -72,6 +72,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
 
         jobs, train = frozen.instead(jobs, len(dataset.index)), frozen.Prober(dataset).run
     else:
+        label_counts.check(jobs, dataset, tables)
         train = finetune.run
     experiment.make(jobs, (pretrain.run, train), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
@@ -122,7 +123,11 @@ def _report(folders, output, left_out, n_resamples, command):
 def parser():
     """The command line."""
     made = cli.parser("label_efficiency", __doc__)
-    made.add_argument("--config", metavar="F.toml", help="experiment file, as for quickstart")
+    made.add_argument(
+        "--config", metavar="F.toml",
+        help="experiment file, as for quickstart; the epochs and all other settings of pretraining "
+        "and fine-tuning come from its [pretrain] and [finetune], else they are the defaults",
+    )  # fmt: skip
     made.add_argument("--data", metavar="FOLDER", help="photos with labels")
     made.add_argument("--backbone", metavar="NAME", help="instead of the config's")
     made.add_argument("--image-size", type=int, metavar="N", help="instead of the config's")
@@ -142,7 +147,8 @@ def parser():
     )
     made.add_argument(
         "--probe", action="store_true",
-        help="fast: a logistic regression on frozen features instead of fine-tuning",
+        help="fast: a logistic regression on frozen features instead of fine-tuning; arms that "
+        "pretrain still do, with the config's [pretrain]",
     )  # fmt: skip
     made.add_argument(
         "--n-resamples", type=int, default=2000, metavar="N",
@@ -167,6 +173,11 @@ def with_flags(args):
         if values:
             tables[section] = {**tables.get(section, {}), **values}
     tables["experiment"] = {"labels": LABELS, **tables.get("experiment", {})}
+    for text in args.labels or ():
+        # In a file 0 stands for all labels; typed, it is more likely meant as none.
+        every = experiment.amount(text, "--labels") == experiment.Amount()
+        if every and "all" not in text and "%" not in text:
+            raise UserError(f"--labels {text}: give 10 (a class), 5%, or all for every label")
     if args.labels:  # budgets of numbers of labels that were not asked for
         asked = {f"with_{amount.key}" for amount in experiment.amounts(tables)}
         for key in [key for key in tables["experiment"] if key.startswith("with_")]:
@@ -203,7 +214,9 @@ def _run(args):
         "python -m dermssl.label_efficiency " + shlex.join(args.words),
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    print(text.split("## What was found")[1].split("![")[0].strip())
+    found = text.split("## What was found")[1].split("## The curve")[0]
+    shown = [line for line in found.splitlines() if line and not line.startswith("![")]
+    print("\n".join(shown))
     print(f"report: {folder / REPORT}")
     # Probes and fine-tuning may lie in one folder; they are no runs of one model.
     made = "probe" if args.probe else "finetune"

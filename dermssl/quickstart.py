@@ -33,6 +33,7 @@ def run(tables, output, overwrite=False):
     """
     from dermssl import finetune, model_comparison, pretrain
     from dermssl.data.prepare import prepare
+    from dermssl.training import label_counts
 
     output = Path(output)
     started = time.time()
@@ -47,6 +48,7 @@ def run(tables, output, overwrite=False):
     shares = ", ".join(f"{n} {split}" for split, n in splits.items())
     experiment.say(f"{len(dataset.index)} photos: {shares}")
     jobs = experiment.plan(tables, output, splits)
+    label_counts.check(jobs, dataset, tables)
     pretrainings = sum(job.pretrains for job in jobs)
     experiment.say(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"

@@ -175,6 +175,34 @@ def test_bad_input_leaves_a_finished_run_as_it_was(photos, finetuned, capfd, pre
     assert {path: path.read_bytes() for path in finetuned.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [
+        ("labels = [1, 500]\nwith_1.batch_size = 4",
+         "[experiment] labels = 500, --labels-per-class 500: class '"),
+        ("labels = [0, 1]", "[experiment] labels = 1, --labels-per-class 1: batch_size 16 is "
+         "larger than the 7 labelled training photos; set a smaller batch_size in "
+         "[experiment.with_1]"),
+        ("labels = [0, 1]\nwith_1.augmentation = 'none of them'", "--augmentation 'none of them'"),
+    ],
+)  # fmt: skip
+def test_quickstart_checks_every_cell_before_the_first_run(
+    experiment, said, photos, tmp_path, capfd
+):
+    (tmp_path / "c.toml").write_text(
+        "[backbone]\nname = 'mlp'\nimage_size = 32\n[pretrain]\nbatch_size = 16\n"
+        "[finetune]\nbatch_size = 16\n[arms.random]\n[arms.ssl]\npretrain = true\n"
+        f"[experiment]\n{experiment}\n"
+    )
+    argv = ["--config", tmp_path / "c.toml", "--data", photos, "--output", tmp_path / "o"]
+    assert tiny.call(quickstart, *argv) == 2
+    shown = capfd.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert "[1/" not in shown.out
+    assert not list(tmp_path.glob("o/*/status.json"))
+
+
 def test_quickstart_finds_mistakes_in_its_file_first(tmp_path, capfd):
     for text, said in [
         ("[backbone]\nname='mlp'\n", "no [arms.NAME] section"),

@@ -66,7 +66,9 @@ def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
     [
         (["--arms", "ssll"], "--arms ssll: choose of random, ssl, imagenet, ssl_imagenet"),
         (["--labels", "ten"], "'ten' is no number of labels"),
-        (["--labels", "500"], "--labels 500: class '"),
+        (["--labels", "0"], "--labels 0: give 10 (a class), 5%, or all for every label"),
+        (["--labels", "1", "00"], "--labels 00: give 10"),
+        (["--labels", "500"], "--labels 500 ([experiment] labels): class '"),
         (["--labels", "1", "1%"], "--labels 1 and 1% both keep 7 labels"),
         (["--arms", "random"], "nothing is left to compare"),
         (["--arms", "random", "imagenet"], "1 of them can be had"),  # the MLP has no such weights
@@ -117,6 +119,8 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     assert "logistic regression on the frozen features" in text
     assert "each at 97.5%, so that all 2 hold together with 95%" in text
     assert str(tmp_path / "c.toml") in text  # the command
+    assert "| random init | 1 |" in text  # seeds are counted
+    assert "One seed only" in shown.split("done in")[1]
     assert (folder / "label_efficiency.html").exists()
     assert (folder / "label_efficiency.png").stat().st_size > 10_000
 

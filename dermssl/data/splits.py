@@ -171,8 +171,8 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
         count = per_class or max(1, round(fraction * len(rows)))
         if count > len(rows):
             raise UserError(
-                f"--labels-per-class {per_class}: class '{label}' has only {len(rows)} "
-                "labelled training photos; ask for at most that many"
+                f"--labels-per-class {per_class}: class '{label}' has only {len(rows)} labelled "
+                f"training {'photo' if len(rows) == 1 else 'photos'}; ask for at most that many"
             )
         keep.extend(rows.index[:count])
     hidden = (index["split"] == TRAIN) & ~index.index.isin(keep)

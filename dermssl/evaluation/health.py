@@ -27,6 +27,8 @@ EASY = 0.5  # contrastive accuracy by colours alone
 SAME = 2.0  # grey levels of difference, less than the noise of a camera
 EARLY = 0.25  # share of the epochs in which a slow start is forgiven, and
 FEW_STEPS = 200  # in any case so many steps: a loss above a guess's is usual then
+HALF = 0.5  # share of the epochs from which on all is judged, however few the steps are
+FEW_PHOTOS = 100  # fewer leave a probe an interval so wide that it tells little
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Seen:
         pair_accuracy: float, contrastive accuracy on the pairs of `views`.
         knn: `Interval` of the k-NN probe's balanced accuracy, or None.
         knn_start: the same before training, or None.
+        linear: `Interval` of the linear probe's balanced accuracy, or None.
+        n_labelled: int, photos behind the two probes.
         chance: float, balanced accuracy of a guess.
     """
 
@@ -77,12 +81,20 @@ class Seen:
     pair_accuracy: float = math.nan
     knn: Interval | None = None
     knn_start: Interval | None = None
+    linear: Interval | None = None
+    n_labelled: int = 0
     chance: float = math.nan
 
     @property
     def guess(self):
         """The loss of a model that tells nothing apart, log(2n - 1)."""
         return math.log(2 * self.batch_size - 1)
+
+    @property
+    def is_early(self):
+        """Too few epochs or steps are done to expect anything of the model."""
+        slow = self.progress <= EARLY or self.steps < FEW_STEPS
+        return self.progress < HALF and slow
 
 
 def judge(seen):
@@ -95,9 +107,11 @@ def judge(seen):
         `Light`.
     """
     found = [light for rule in RULES if (light := rule(seen)) is not None]
+    if not found and not seen.progress:
+        return Light(GREEN, "the views and the settings look right")
     if not found:
-        first = "the views and the settings look right"
-        return Light(GREEN, "no rule found anything wrong" if seen.progress else first)
+        early = f"too early to tell ({seen.steps:,} steps): " if seen.is_early else ""
+        return Light(GREEN, f"{early}no rule found anything wrong")
     return max(found, key=lambda light: LIGHTS.index(light.colour))
 
 
@@ -200,9 +214,25 @@ def dimensions(seen):
     return None
 
 
+def pairs(seen):
+    """The model finds no more pairs than colours alone would."""
+    if seen.views is None or seen.progress == 0 or seen.is_early:
+        return None
+    if not seen.pair_accuracy <= seen.views.shortcut:
+        return None
+    n = seen.views.n
+    few = f"; of only {n} pairs, which may be too few to tell" if n < FEW_PHOTOS else ""
+    return Light(
+        YELLOW,
+        f"pairs found {seen.pair_accuracy:.0%}, not above the {seen.views.shortcut:.0%} that "
+        f"colours alone find{few}",
+        "more epochs; more photos; a higher learning rate",
+    )
+
+
 def probes(seen):
-    """The labelled photos say it is of no use, once half of the epochs are done."""
-    if seen.knn is None or not seen.knn.is_defined or seen.progress < 0.5:
+    """The labelled photos say it is of no use, once there was time to learn."""
+    if seen.knn is None or not seen.knn.is_defined or seen.progress == 0 or seen.is_early:
         return None
     if seen.knn_start is not None and seen.knn.high < seen.knn_start.low:
         return Light(
@@ -210,16 +240,21 @@ def probes(seen):
             f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start}",
             "fewer epochs, a lower learning rate, a lower --strength",
         )
-    if seen.knn.low <= seen.chance:
-        return Light(
-            YELLOW,
-            f"the k-NN probe, {seen.knn}, is not shown to be above chance, {seen.chance:.3f}",
-            "more epochs; or more labelled photos for the probe",
-        )
-    return None
+    if seen.knn.low > seen.chance:
+        return None
+    who = f"the k-NN probe, {seen.knn}, is not"
+    if seen.linear is not None and seen.linear.low <= seen.chance:
+        who = f"neither the k-NN probe, {seen.knn}, nor the linear probe, {seen.linear}, is"
+    n = seen.n_labelled
+    few = f"; {n} photos may be too few for the probes" if 0 < n < FEW_PHOTOS else ""
+    return Light(
+        YELLOW,
+        f"{who} shown to be above chance, {seen.chance:.3f}{few}",
+        "more epochs; or more labelled photos for the probes",
+    )
 
 
-RULES = (broken, collapsed, temperature, views, learning, dimensions, probes)
+RULES = (broken, collapsed, temperature, views, learning, dimensions, pairs, probes)
 
 
 def describe(measures, seen, n_labelled):

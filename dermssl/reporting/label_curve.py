@@ -210,6 +210,11 @@ def context(curve, left_out=()):
         "verdicts": verdicts(curve),
         "gaps": [*left_out, *sentences.gaps(found, curve.baseline)],
         "warnings": label_sentences.drawings(found)
+        + [
+            warning
+            for steps in curve.pairs.values()
+            for warning in label_sentences.near_chance(steps, curve.intervals, curve.chance)
+        ]
         + sentences.warnings(found, curve.counts, classes, uneven)
         + sentences.dropped(list(curve.intervals.values())),
         "models": [

@@ -39,10 +39,11 @@ def _finding(a, b, steps, found):
     numbers = [_number(step) for step, _ in known]
     if not known:
         return f"Nothing can be said of {a} against {b}"
+    worse = [_number(step) for step, said in known if said == "worse"]
+    lost = f"worse with {_listed(worse)} labels" if worse else ""
     if not better:
-        worse = [_number(step) for step, said in known if said == "worse"]
         if worse:
-            return f"{a} is not worth it against {b}, and worse with {_listed(worse)} labels"
+            return f"{a} is not worth it against {b}, and {lost}"
         return f"No difference found between {a} and {b} {_everywhere(numbers)}"
     if len(better) == len(known):
         return f"{a} is worth it against {b} {_everywhere(numbers)}"
@@ -51,11 +52,16 @@ def _finding(a, b, steps, found):
         return (
             f"{a} is worth it below N labels against {b}, where N lies between {last} "
             f"({SAID['better']}) and {first} ({SAID[known[len(better)][1]]})"
+            + (f", and {lost}" if lost else "")
         )
+    ties = [_number(step) for step, said in known[: better[-1]] if said == "tie"]
+    fewer = f"with fewer ({_listed(ties)})" if ties else ""
+    but = f"but not {fewer}"
+    if lost:
+        but = f"but is {lost}" + (f", and not better {fewer}" if fewer else "")
     return (
-        f"{a} beats {b} with {_listed([numbers[k] for k in better])} labels, but not with fewer "
-        f"({_listed(numbers[: better[-1]], better)}), so no number of labels can be named below "
-        "which it is worth it"
+        f"{a} beats {b} with {_listed([numbers[k] for k in better])} labels, {but}, so no number "
+        "of labels can be named below which it is worth it"
     )
 
 
@@ -65,8 +71,7 @@ def _everywhere(numbers):
     return f"at any of the numbers of labels tried, {numbers[0]} to {numbers[-1]}"
 
 
-def _listed(numbers, without=()):
-    numbers = [number for k, number in enumerate(numbers) if k not in without]
+def _listed(numbers):
     return " and ".join(filter(None, [", ".join(numbers[:-1]), numbers[-1]]))
 
 
@@ -106,6 +111,40 @@ def _basis(steps, counts, split, name):
     if n_seeds == [1]:
         text += "; with one seed, the variation of training isn't covered"
     return text + "."
+
+
+def near_chance(steps, intervals, chance):
+    """Warnings where a difference lies between scores that a guess may have, too.
+
+    Args:
+        steps: list of `label_curve.Step` of one pair.
+        intervals: dict of (arm, labels) -> `Interval` at 95%.
+        chance: float, the score of a guess.
+    """
+    said = []
+    for step in steps:
+        both = [(each, intervals[each.arm, each.labels]) for each in (step.a, step.b)]
+        # An interval without bounds shows nothing to be above chance.
+        low = [pair for pair in both if not pair[1].low > chance]
+        ahead = {"better": step.a, "worse": step.b}.get(step.verdict)
+        guess = sentences.number(chance)
+        names = [f"{model.title}, {sentences.estimate(each)}," for model, each in low]
+        if len(low) == 2:
+            said.append(
+                f"With {step.a.labels_text}, neither {names[0]} nor {names[1]} is shown to be "
+                f"above a guess, {guess}: their difference tells little."
+            )
+        elif low and low[0][0] is ahead:
+            said.append(
+                f"With {step.a.labels_text}, {names[0]} is ahead, but not shown to be above a "
+                f"guess, {guess}."
+            )
+        elif low and ahead is not None and low[0][1].estimate <= chance:
+            said.append(
+                f"With {step.a.labels_text}, {ahead.title} is ahead of {names[0]} which is no "
+                f"better than a guess, {guess}."
+            )
+    return said
 
 
 def drawings(compared):

@@ -152,8 +152,10 @@ class Panel(keras.callbacks.Callback):
             rank=measures["effective_rank"],
             most=min(len(self._pairs[0]), measures["dimension"]),
             pair_accuracy=measures["pair_accuracy"],
-            knn=_interval(measures),
-            knn_start=_interval(self.start) if self.start else None,
+            knn=_interval(measures, "knn"),
+            knn_start=_interval(self.start, "knn") if self.start else None,
+            linear=_interval(measures, "linear"),
+            n_labelled=len(self._labelled.labels) if known else 0,
             chance=self._labelled.chance if known else np.nan,
         )
 
@@ -207,9 +209,9 @@ def _probe(vectors, known):
     return found
 
 
-def _interval(measures):
-    """The k-NN probe's `Interval`; None without one. JSON has null for NaN."""
-    values = [measures[name] for name in ("knn", "knn_low", "knn_high")]
+def _interval(measures, probe):
+    """A probe's `Interval`; None without one. JSON has null for NaN."""
+    values = [measures[name] for name in (probe, f"{probe}_low", f"{probe}_high")]
     if values[0] is None:
         return None
     return statistics.Interval(*(np.nan if value is None else value for value in values))

@@ -1,7 +1,8 @@
-"""How many labels an amount keeps, before anything is trained."""
+"""How many labels an amount keeps, and whether they will do, before anything is trained."""
 
 from dermssl.data import index, splits
 from dermssl.errors import UserError
+from dermssl.training import experiment
 
 
 def count(dataset, amounts):
@@ -24,7 +25,9 @@ def count(dataset, amounts):
         try:
             few = splits.few_labels(dataset, amount.per_class, amount.fraction)
         except UserError as error:
-            raise UserError(str(error).replace("--labels-per-class", "--labels")) from error
+            flag, key = f"--labels {amount.key}", "([experiment] labels)"
+            said = str(error).replace(f"--labels-per-class {amount.per_class}", f"{flag} {key}")
+            raise UserError(said) from error
         train = few.subset(index.TRAIN)
         n = int(index.is_labelled(train.index).sum())
         for other, same in found.items():
@@ -34,3 +37,49 @@ def count(dataset, amounts):
                 )
         found[amount] = n
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def check(jobs, dataset, tables):
+    """Refuse what fine-tuning would refuse, of all jobs, before the first one trains.
+
+    Args:
+        jobs: list of `experiment.Job`.
+        dataset: `Dataset` with splits.
+        tables: dict, the sections of the experiment file, which say where a number came from.
+
+    Raises:
+        UserError: a job asks for labels that aren't there or a batch larger than its labels.
+    """
+    from dermssl.training import phases
+
+    for settings in dict.fromkeys(job.config["finetune"] for job in jobs if not job.pretrains):
+        phases.check(settings)
+        _check(settings, dataset, tables)
+
+
+def _check(settings, dataset, tables):
+    per_class, asked = settings.labels_per_class, "labels" in tables.get("experiment", {})
+    key = "[experiment] labels" if asked else "[finetune] labels_per_class"
+    if dataset.taxonomy is None:
+        raise UserError(f"{dataset.root}: no photo has a label; fine-tuning needs some")
+    try:
+        few = splits.few_labels(dataset, per_class, settings.label_fraction)
+    except UserError as error:
+        raise UserError(f"{key} = {per_class}, {error}") from error
+    counts = {}
+    for split in (index.TRAIN, index.VALIDATION):
+        counts[split] = int(index.is_labelled(few.subset(split).index).sum())
+        if not counts[split]:
+            raise UserError(f"no labelled photo in the {split} split; fine-tuning needs some")
+    n, batch = counts[index.TRAIN], settings.batch_size
+    if batch > n:
+        share = settings.label_fraction
+        name = experiment.Amount(per_class, share).key
+        flag = f"--labels-per-class {per_class}" if share == 1 else f"--label-fraction {share:g}"
+        part = f"with_{name}" if share == 1 else f'"with_{name}"'  # TOML quotes a "%"
+        table = f"[experiment.{part}]" if asked else "[finetune]"
+        raise UserError(
+            f"{key} = {name}, {flag}: batch_size {batch} is larger than the {n} labelled "
+            f"training {'photo' if n == 1 else 'photos'}; set a smaller batch_size in {table}, or "
+            "ask for more labels"
+        )

@@ -270,3 +270,6 @@ def test_too_many_labels_are_refused():
     data = dataset(fine=["nv"] * 5 + ["mel"] * 2, split=["train"] * 7)
     with pytest.raises(UserError, match="--labels-per-class 3: class 'mel' has only 2 labelled"):
         few_labels(data, per_class=3)
+    data = dataset(fine=["nv"] * 5 + ["mel"], split=["train"] * 6)
+    with pytest.raises(UserError, match="has only 1 labelled training photo; ask"):
+        few_labels(data, per_class=3)

@@ -56,9 +56,16 @@ def test_golden_sentence_of_a_clear_win_below_n():
         ((BETTER,) * 4, "SimCLR is worth it against random init at any of the numbers of labels "
          "tried, 52 to 5,219: "),
         ((BETTER, TIE, WORSE, WORSE), "SimCLR is worth it below N labels against random init, "
-         "where N lies between 52 (better) and 260 (no difference found): "),
+         "where N lies between 52 (better) and 260 (no difference found), and worse with 520 "
+         "and 5,219 labels: "),
         ((BETTER, WORSE, WORSE, WORSE), "SimCLR is worth it below N labels against random init, "
-         "where N lies between 52 (better) and 260 (worse): "),
+         "where N lies between 52 (better) and 260 (worse), and worse with 260, 520 and 5,219 "
+         "labels: "),
+        ((TIE, BETTER, WORSE), "SimCLR beats random init with 260 labels, but is worse with 520 "
+         "labels, and not better with fewer (52), so no number of labels can be named below "
+         "which it is worth it: "),
+        ((WORSE, BETTER), "SimCLR beats random init with 260 labels, but is worse with 52 labels, "
+         "so no number"),
         ((WORSE,) * 4, "SimCLR is not worth it against random init, and worse with 52, 260, 520 "
          "and 5,219 labels: "),
         ((TIE, TIE, WORSE, TIE), "SimCLR is not worth it against random init, and worse with 520 "
@@ -98,6 +105,26 @@ def test_the_basis_is_told():
     said = label_sentences.verdict(lone, COUNTS, "test", "balanced accuracy")
     assert "with 99 labels they share no seed" in said
     assert "0 to 3 seeds" in said
+
+
+def test_a_difference_near_chance_is_warned_of():
+    low, high = Interval(0.05, 0.01, 0.2), Interval(0.4, 0.3, 0.5)
+    tried = steps(BETTER, BETTER, BETTER, TIE)
+    scores = zip((high, low, low, high), (low, high, low, low))
+    found = {
+        (arm, n): each
+        for n, both in zip(LABELS, scores)
+        for arm, each in zip(("ssl", "random"), both)
+    }
+    said = label_sentences.near_chance(tried, found, 0.143)
+    assert said == [
+        "With 52 labels, SimCLR is ahead of random init, 0.050 (0.010 to 0.200), which is no "
+        "better than a guess, 0.143.",
+        "With 260 labels, SimCLR, 0.050 (0.010 to 0.200), is ahead, but not shown to be above a "
+        "guess, 0.143.",
+        "With 520 labels, neither SimCLR, 0.050 (0.010 to 0.200), nor random init, 0.050 (0.010 "
+        "to 0.200), is shown to be above a guess, 0.143: their difference tells little.",
+    ]
 
 
 def test_the_level_of_several_intervals():
