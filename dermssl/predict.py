@@ -78,14 +78,15 @@ def calibration(folder, calibrated=True):
 
 def _files(source):
     """The photo, or all photos in a folder, sorted."""
-    from dermssl.data.files import SUFFIXES, scan
+    from dermssl.data.files import SUFFIXES
+    from dermssl.data.mask_files import photos_in
 
     if Path(source).is_file():
         return [str(source)]
     if not Path(source).exists():
         raise UserError(f"{source}: not found; give an image or a folder of images")
     root = Path(source).resolve()
-    files = [str(root / path) for path in scan(root)]
+    files = [str(root / path) for path in photos_in(root)]
     if not files:
         raise UserError(f"{source}: no image in this folder; accepted are {', '.join(SUFFIXES)}")
     return files
@@ -129,11 +130,11 @@ def _tables(folder, status, source, files, batch_size, scaling):
 
 def _masks(source, files, steps):
     """The mask of each photo, where the run learnt from photos cropped to theirs, else None."""
-    from dermssl.data import masks, preprocess
+    from dermssl.data import mask_files, preprocess
 
     if preprocess.CROP not in steps:
         return None
-    found = masks.of_files(source, files)
+    found = mask_files.of_files(source, files)
     if "" in found:
         line = f"{found.count('')} of {len(files)} photos have no mask and stay whole, where the "
         print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)

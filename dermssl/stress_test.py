@@ -47,7 +47,8 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import conditions, erase, located
+    from dermssl.data import conditions, located
+    from dermssl.data import mask_files as named
     from dermssl.data.index import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
     from dermssl.models import weights
@@ -66,9 +67,10 @@ def run(
     dataset = located.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
-    mask_files = located.mask_files(dataset)
     if masks:
-        mask_files = erase.mask_files(masks, dataset.index["path"])
+        mask_files = named.in_folder(masks, dataset.index["path"], found.table["path"])
+    else:
+        mask_files = located.masks_of(dataset)
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.folder_for(output or path / FOLDER)
@@ -95,7 +97,7 @@ def run(
         "n": len(y),
         "n_of": int((found.table["split"].eq(split) & found.table["fine"].ne("")).sum()),
         "n_groups": len(set(groups)),
-        "n_masks": sum(file is not None for file in mask_files),
+        "n_masks": sum(map(bool, mask_files)),
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,

@@ -4,8 +4,6 @@ A black hole would be a cue of its own. A hole is filled with the colours around
 continued (push-pull, Gortler et al. 1996), and with noise as strong as that of the skin.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -19,35 +17,13 @@ DISC = 0.4
 MARGIN = 0.06
 # Mean colour of 101 of HAM10000's photos (every 80th) outside their masks, RGB.
 SKIN = (202, 151, 157)
-SUFFIXES = ("_segmentation.png", ".png", "_mask.png")
-
-
-def mask_files(folder, paths):
-    """The mask of each photo: `NAME_segmentation.png`, `NAME.png` or `NAME_mask.png`.
-
-    Args:
-        folder: str or Path, or None.
-        paths: paths of photos; only their names count.
-
-    Returns:
-        list of Path, None where a photo has no mask.
-    """
-    if folder is None:
-        return [None] * len(paths)
-    there = {entry.name for entry in Path(folder).iterdir()} if Path(folder).is_dir() else set()
-    found = []
-    for path in paths:
-        names = [Path(path).stem + suffix for suffix in SUFFIXES]
-        name = next((name for name in names if name in there), None)
-        found.append(None if name is None else Path(folder) / name)
-    return found
 
 
 def read_mask(file, shape, crop=None):
     """A lesion's mask at the size of its photo.
 
     Args:
-        file: Path of a picture that is bright on the lesion.
+        file: path of a picture that is bright on the lesion.
         shape: (height, width) of the photo, which must be as wide for its height as the mask.
         crop: function from the mask to the part of it that the photo shows; None for all.
 

@@ -19,7 +19,7 @@ COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
-MASK = "mask"  # one more column, only where some photo has a lesion mask: its path, or ""
+MASK = "mask"  # one more column, where masks are known: the path of the photo's, or ""
 SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
@@ -61,13 +61,17 @@ class Dataset:
 
 
 def make_index(columns):
-    """A record table from a dict of columns; missing ones are filled, order is by path."""
+    """A record table from a dict of columns; missing ones are filled, order is by path.
+
+    `MASK` stays where it is given, also with nothing in it: then no photo has a mask, and none is
+    looked for.
+    """
     table = pd.DataFrame(columns)
     for name in COLUMNS:
         if name not in table:
             table[name] = ""
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
-    known = [*COLUMNS, MASK] if MASK in table and (table[MASK] != "").any() else list(COLUMNS)
+    known = [*COLUMNS, MASK] if MASK in table else list(COLUMNS)
     text = [name for name in known if name != "age"]
     table[text] = table[text].astype(str)
     return table[known].sort_values("path", ignore_index=True)

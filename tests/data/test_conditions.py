@@ -63,7 +63,7 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
     Image.fromarray(mask).save(tmp_path / "empty.png")
     mask[:40] = 255
     Image.fromarray(mask).save(tmp_path / "half.png")
-    hole = conditions.holes([tmp_path / "half.png", tmp_path / "empty.png", None], Photos())
+    hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Photos())
     np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
     np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
     np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
@@ -75,7 +75,7 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
-        list(conditions.batches(bad, conditions.holes([None], bad), [0], 32, 5))
+        list(conditions.batches(bad, conditions.holes([""], bad), [0], 32, 5))
 
 
 def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):

@@ -1,0 +1,83 @@
+"""Which mask is whose: by a table, by name, and the same whatever part of a folder is asked for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dermssl.data import located, mask_files, readers
+from dermssl.data.index import make_index
+from dermssl.errors import UserError
+from dermssl.settings import Data
+
+
+def write(root, *names, shape=(40, 60)):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture = np.zeros(shape, np.uint8)
+        picture[10:20, 20:30] = 255
+        Image.fromarray(picture).save(root / name)
+
+
+def test_one_rule_for_names(tmp_path):
+    write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "e_mask.jpg")
+    write(tmp_path, "masks/a.png", "masks/a_mask.png", "masks/b_Segmentation.png")
+    write(tmp_path, "masks/c_mask.png", "masks/e_mask.png", "masks/e.png")
+    photos = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e_mask.jpg"]
+    want = ["a.png", "b_Segmentation.png", "c_mask.png", "", "e_mask.png"]
+    assert mask_files.find(tmp_path, photos) == [name and f"masks/{name}" for name in want]
+    folder = tmp_path / "masks"
+    assert mask_files.in_folder(folder, photos) == [name and str(folder / name) for name in want]
+    assert mask_files.in_folder(folder, ["x/a.jpg"]) == [str(folder / "a.png")]
+    assert mask_files.in_folder(folder, ["x/a.jpg"], ["x/a.jpg", "y/a.jpg"]) == [""]
+
+
+def test_a_part_of_a_folder_finds_what_all_of_it_does(tmp_path):
+    write(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.jpg", "masks/1.png", "masks/2.png")
+    assert readers.read(Data(path=str(tmp_path))).index["mask"].tolist() == ["", "", "masks/2.png"]
+    assert mask_files.of_folder(tmp_path, ["b/1.jpg"]) == [""]
+    assert mask_files.of_files(tmp_path, [str(tmp_path / "b/1.jpg")]) == [""]
+    assert mask_files.of_folder(tmp_path, ["b/2.jpg"]) == ["masks/2.png"]
+
+
+def test_a_folder_s_table_goes_before_names(tmp_path, monkeypatch):
+    write(tmp_path, "images/a.jpg", "images/b.jpg", "c.jpg", "d.jpg", "lesions/m.png")
+    write(tmp_path, "masks/a.png", "masks/b.png", "masks/c.png", "masks/d.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("filename,label,mask\na.jpg,nv,lesions/m.png\nb.jpg,nv,\nc.jpg,nv,NA\n")
+    photos = ["images/a.jpg", "images/b.jpg", "c.jpg", "d.jpg"]
+    want = ["lesions/m.png", "", "", "masks/d.png"]  # d has no row
+    assert mask_files.of_folder(tmp_path, photos) == want
+    found = readers.read(Data(path=str(tmp_path))).index.set_index("path")["mask"]
+    assert [found[path] for path in photos[:3]] == sorted(want[:3], reverse=True)
+    monkeypatch.chdir(tmp_path)
+    assert mask_files.of_files("c.jpg", ["c.jpg"]) == [""]
+    assert mask_files.of_files("d.jpg", ["d.jpg"]) == [str(tmp_path / "masks/d.png")]
+    table.write_text("filename,label,mask\na.jpg,nv,lesions/x.png\n")
+    with pytest.raises(UserError, match=r"labels.csv: line 2: mask 'lesions/x.png' not found"):
+        mask_files.of_folder(tmp_path, photos)
+
+
+def test_a_table_without_any_mask_says_that_there_is_none(tmp_path):
+    write(tmp_path, "a.jpg", "masks/a.png")
+    (tmp_path / "labels.csv").write_text("filename,label,mask\na.jpg,nv,\n")
+    assert readers.read(Data(path=str(tmp_path))).index["mask"].tolist() == [""]
+    with pytest.raises(UserError, match=r"lesion_crop: no photo has a mask; add"):
+        readers.read(Data(path=str(tmp_path), preprocess=["lesion_crop"]))
+
+
+def test_a_run_s_masks_are_those_of_its_table(tmp_path):
+    write(tmp_path, "data/a.jpg", "data/b.jpg", "data/m.png", "data/masks/b.png", "out.png")
+    config = {"path": str(tmp_path / "data"), "preprocess": ["lesion_crop"]}
+
+    def masks(config=config, **columns):
+        rows = make_index({"path": ["a.jpg", "b.jpg"], **columns})
+        found = located.dataset(rows, None, config)
+        return [mask.removeprefix(f"{tmp_path}/data/") for mask in located.masks_of(found)]
+
+    assert masks(mask=["m.png", ""]) == ["m.png", ""]
+    assert masks(mask=["", ""]) == ["", ""]
+    assert masks() == ["", "masks/b.png"]  # an older run
+    for gone in ("n.png", "../out.png"):
+        with pytest.raises(UserError, match=rf"1 masks of the run aren't there, such as '{gone}'"):
+            masks(mask=[gone, ""])
+        assert masks({"path": config["path"]}, mask=[gone, "m.png"]) == ["", "m.png"]
