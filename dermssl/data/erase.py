@@ -7,6 +7,7 @@ continued (push-pull, Gortler et al. 1996), and with noise as strong as that of 
 import cv2
 import numpy as np
 
+from dermssl.data import masks
 from dermssl.data.decode import decode
 from dermssl.errors import UserError
 
@@ -32,12 +33,9 @@ def read_mask(file, shape, crop=None):
     """
     mask = decode(str(file))
     mask = crop(mask) if crop else mask
-    wide, wanted = mask.shape[1] / mask.shape[0], shape[1] / shape[0]
-    if abs(wide / wanted - 1) > 0.03:
-        raise UserError(
-            f"{file}: a mask of {mask.shape[1]} x {mask.shape[0]} px doesn't fit its photo of "
-            f"{shape[1]} x {shape[0]}; correct it or take it away"
-        )
+    wrong = masks.misfit(file, mask.shape[:2], shape)
+    if wrong:
+        raise UserError(wrong)
     size = (shape[1], shape[0])
     return cv2.resize(mask[..., 0], size, interpolation=cv2.INTER_AREA) > 127
 

@@ -137,12 +137,17 @@ def _join_lesions(groups, lesions):
 def data_hash(dataset):
     """12 hex digits over what the records are and say: names, file sizes and every column.
 
-    File sizes stand for the pixels: reading 100,000 photos only to hash them would take
-    as long as an epoch. A photo edited to the very same number of bytes goes unnoticed.
+    File sizes, of photos and their masks, stand for the pixels: reading 100,000 photos only to
+    hash them would take as long as an epoch. A file edited to the very same number of bytes goes
+    unnoticed.
     """
-    digest = hashlib.sha256()
-    for file, row in zip(dataset.files, dataset.index.itertuples(index=False)):
-        digest.update(repr((Path(file).stat().st_size, *map(str, row))).encode())
+    digest, table = hashlib.sha256(), dataset.index
+    masks = dataset.mask_files or [""] * len(table)
+    if not any(masks):  # then the column says nothing
+        table = table.drop(columns=MASK, errors="ignore")
+    for file, mask, row in zip(dataset.files, masks, table.itertuples(index=False)):
+        sizes = [Path(each).stat().st_size for each in (file, mask) if each]
+        digest.update(repr((*sizes, *map(str, row))).encode())
     return digest.hexdigest()[:12]
 
 

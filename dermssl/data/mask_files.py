@@ -5,36 +5,48 @@ For a photo `NAME.jpg` that is `NAME.png`, `NAME_segmentation.png` (ISIC writes 
 share a name, only a mask beside its photo is taken. A photo without a mask has "".
 """
 
+import logging
 import os
 import posixpath
 import re
+import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from dermssl.data import files, preprocess, tables
+from dermssl.data import decode, files, masks, preprocess, tables
 from dermssl.data.index import MASK
 from dermssl.errors import UserError
 
 ENDING = re.compile("_segmentation.*|_mask$", re.IGNORECASE)
 
+log = logging.getLogger(__name__)
 
-def attach(root, table, data):
+
+def attach(root, table, data, extra=None):
     """A record table with the column `mask`: paths below `root`, "" where there is none.
 
     With `data.masks` "ignore" no table has it. Else a table that has the column keeps it, and for
-    others masks are looked for by name. Without any mask the table stays as it is.
+    others masks are looked for by name: for photos outside of the root, which are those of the
+    folder `extra`, below `extra`. Without any mask the table stays as it is.
 
     Raises:
         UserError: photos are to be cropped to their masks, and there are none.
     """
     if data.masks == "ignore":
         table = table.drop(columns=MASK, errors="ignore")
-    elif MASK not in table:
-        column = find(root, table["path"])
-        table = table.assign(**{MASK: column}) if any(column) else table
+    else:
+        there, paths = MASK in table, table["path"]
+        inside = [path for path in paths if not path.startswith("../")]
+        column = list(table[MASK]) if there else find(root, paths, inside)
+        if len(inside) < len(table):
+            column = _with_extra(root, paths, column, extra)
+        table = table.assign(**{MASK: column}) if there or any(column) else table
     if preprocess.CROP in data.preprocess and not (MASK in table and table[MASK].any()):
         hint = "leave out --masks ignore" if data.masks == "ignore" else "add masks/NAME.png"
         raise UserError(f"--preprocess {preprocess.CROP}: no photo has a mask; {hint}")
+    if preprocess.CROP in data.preprocess and not table[MASK].all():
+        count = table[MASK].eq("").sum()
+        log.warning("%d of %d photos have no mask and stay whole", count, len(table))
     return table
 
 
@@ -75,8 +87,8 @@ def photos_in(root, strict=True):
     """`files.scan` without the masks that labels.csv names, which may lie in any folder."""
     table = _table(root)
     named = () if table is None else table[MASK].str.replace("\\", "/").map(posixpath.normpath)
-    masks = set(named)
-    return [path for path in files.scan(root, strict=strict) if path not in masks]
+    named = set(named)
+    return [path for path in files.scan(root, strict=strict) if path not in named]
 
 
 def of_files(source, paths):
@@ -106,6 +118,95 @@ def checked(root, column, file):
                 "add the file, or leave the cell blank"
             )
     return plain.reindex(column.index, fill_value="")
+
+
+def _with_extra(root, paths, column, extra):
+    """The masks of photos, those outside of the root with the ones found in the second folder."""
+    away = [path for path in paths if path.startswith("../")]
+    there = [_below(extra, root, path) for path in paths]
+    found = find(
+        extra,
+        [name for name, path in zip(there, paths) if path.startswith("../")],
+        [name for name in there if not name.startswith("../")],
+    )
+    found = {path: mask and _below(root, extra, mask) for path, mask in zip(away, found)}
+    return [found.get(path, mask) for path, mask in zip(paths, column)]
+
+
+def _below(root, folder, path):
+    """A path relative to `folder` as one relative to `root`."""
+    return os.path.relpath(os.path.join(folder, path), root).replace(os.sep, "/")
+
+
+def bad(photos, masks_of):
+    """list of (number, message): the masks that can't be read, or have another shape than theirs.
+
+    Args:
+        photos: full paths of readable photos.
+        masks_of: list of full paths, the mask of each photo, "" for none.
+    """
+    faulty = dict(decode.verify_all(dict.fromkeys(mask for mask in masks_of if mask)))
+    found = []
+    for number, (photo, mask) in enumerate(zip(photos, masks_of)):
+        message = faulty.get(mask)
+        if mask and not message:
+            shapes = [(each.height, each.width) for each in map(decode.read_header, (mask, photo))]
+            message = masks.misfit(mask, *shapes)
+        if message:
+            found.append((number, message))
+    return found
+
+
+def usable(photos, masks_of, on_bad, where):
+    """The masks without the `bad` ones, and what was wrong with those: (list, messages).
+
+    `on_bad` "error" refuses them with a `UserError` that begins with `where`.
+    """
+    found = bad(photos, masks_of)
+    if found and on_bad == "error":
+        more = f" (and {len(found) - 1} more bad masks)" if len(found) > 1 else ""
+        raise UserError(f"{where}: {found[0][1]}{more}; or go without bad masks: --on-bad skip")
+    drop = {number for number, _ in found}
+    kept = ["" if number in drop else mask for number, mask in enumerate(masks_of)]
+    return kept, [message for _, message in found]
+
+
+def verified(dataset, on_bad, where):
+    """A data set of readable photos, its masks checked as well: without bad ones, or refused."""
+    if MASK not in dataset.index:
+        return dataset
+    kept, messages = usable(dataset.files, dataset.mask_files, on_bad, where)
+    for message in messages:
+        log.warning("skipped, while its photo stays: %s", message)
+    if not messages:
+        return dataset
+    there = [bool(mask) for mask in kept]
+    column = dataset.index[MASK].where(there, "")
+    return dataset.with_index(dataset.index.assign(**{MASK: column}))
+
+
+def of_model(given, steps, on_bad):
+    """The masks of new photos for a model; says on standard error how many have none.
+
+    Args:
+        given: list of (source, files): a file or folder and its readable photos.
+        steps: what the run does to photos, keys of `preprocess.STEPS`.
+        on_bad: "error" or "skip".
+
+    Returns:
+        list of full paths, "" for none; None where the run doesn't crop by masks.
+    """
+    if preprocess.CROP not in steps:
+        return None
+    photos = [photo for _, paths in given for photo in paths]
+    found = [mask for source, paths in given for mask in of_files(source, paths)]
+    found, messages = usable(photos, found, on_bad, "masks")
+    for message in messages:
+        print(f"skipped, while its photo stays: {message}", file=sys.stderr)
+    if "" in found:
+        line = f"{found.count('')} of {len(found)} photos have no mask and stay whole, where the "
+        print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)
+    return found
 
 
 def _matched(found, paths, among):

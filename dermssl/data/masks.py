@@ -10,7 +10,23 @@ from dermssl.data.decode import decode
 
 CROP_MARGIN = 1.3  # side of a crop over the lesion's: the border and some skin must be seen
 MIN_CROP = 0.2  # of the photo's shorter side; below it a mask is more likely a speck
+SHAPE = 0.03  # share by which a mask may be wider for its height than its photo, or narrower
 MIN_SHARE = 0.0005  # of the mask; smaller is dirt, and no lesion
+
+
+def misfit(file, mask, photo):
+    """What is wrong with a mask whose shape isn't its photo's; "" where nothing is.
+
+    Args:
+        file: of the mask, for the message.
+        mask, photo: (height, width), px.
+    """
+    if abs(mask[1] / mask[0] * photo[0] / photo[1] - 1) <= SHAPE:
+        return ""
+    return (
+        f"{file}: a mask of {mask[1]} x {mask[0]} px doesn't fit its photo of "
+        f"{photo[1]} x {photo[0]}; correct it or take it away"
+    )
 
 
 def box(file):

@@ -69,15 +69,16 @@ def read(data):
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
     table = make_index(records.fillna("").reset_index(drop=True))
-    return Dataset(root, mask_files.attach(root, table, data), classes)
+    return Dataset(root, mask_files.attach(root, table, data, extra), classes)
 
 
 def checked(dataset, on_bad, where):
-    """Decode every photo once, before hours of work rest on them.
+    """Decode every photo and mask once, before hours of work rest on them.
 
     Args:
         dataset: `Dataset`.
-        on_bad: "error" refuses the data set at a bad photo, "skip" drops its record.
+        on_bad: "error" refuses the data set at a bad file, "skip" drops a bad photo's record, and
+            a bad mask alone.
         where: the option or folder to name in errors, such as "--data ham10000".
 
     Returns:
@@ -96,7 +97,7 @@ def checked(dataset, on_bad, where):
         dataset = dataset.with_index(dataset.index[keep])
     if dataset.index.empty:
         raise UserError(f"{where}: none of {len(paths)} images is readable; check the folder")
-    return dataset, bad
+    return mask_files.verified(dataset, on_bad, where), bad
 
 
 def image_files(source):

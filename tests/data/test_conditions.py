@@ -90,3 +90,21 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     dark = erase.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
     assert (hole == dark).mean() > 0.95
+
+
+def test_a_hole_is_cropped_as_its_photo_was_whatever_mask_it_is(tmp_path):
+    photo = np.full((120, 180, 3), 200, np.uint8)
+    photo[20:60, 110:150] = 40
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    for name, rows, columns in (("own", (0, 80), (90, 170)), ("given", (20, 60), (110, 150))):
+        mask = np.zeros((120, 180), np.uint8)
+        mask[slice(*rows), slice(*columns)] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    given = str(tmp_path / "given.png")
+    for own in (str(tmp_path / "own.png"), ""):
+        options = {"steps": ["lesion_crop"], "mask_files": [own]}
+        photos = pipeline.Photos([str(tmp_path / "a.png")], 60, 0, **options)
+        hole = conditions.holes([given], photos)(0, photos[0])
+        dark = erase.square(photos[0])[..., 0] < 120
+        assert dark.mean() > 0.08
+        assert (hole == dark).mean() > 0.97

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dermssl.data import located, mask_files, readers
-from dermssl.data.index import make_index
+from dermssl.data.index import data_hash, make_index
 from dermssl.errors import UserError
 from dermssl.settings import Data
 
@@ -81,3 +81,71 @@ def test_a_run_s_masks_are_those_of_its_table(tmp_path):
         with pytest.raises(UserError, match=rf"1 masks of the run aren't there, such as '{gone}'"):
             masks(mask=[gone, ""])
         assert masks({"path": config["path"]}, mask=[gone, "m.png"]) == ["", "m.png"]
+
+
+def data_of(root, **settings):
+    return readers.read(Data(path=str(root), **settings))
+
+
+def test_bad_masks_are_refused_or_left_out_before_training(tmp_path, caplog):
+    write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "masks/a.png", "masks/b.png")
+    write(tmp_path, "masks/c.png", shape=(60, 40))
+    (tmp_path / "masks/a.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"--data x: .*a\.png: 0 bytes.*1 more bad mask.*on-bad sk"):
+        readers.checked(data_of(tmp_path), "error", "--data x")
+    found, bad = readers.checked(data_of(tmp_path), "skip", "--data x")
+    assert found.index["mask"].tolist() == ["", "masks/b.png", ""]
+    assert bad == []
+    assert "c.png: a mask of 40 x 60 px doesn't fit its photo of 60 x 40" in caplog.text
+    write(tmp_path, "masks/a.png", "masks/c.png")
+    same = data_of(tmp_path)
+    assert readers.checked(same, "error", "x")[0] is same
+
+
+def test_new_photos_masks_are_checked_too(tmp_path, capsys):
+    write(tmp_path, "a.jpg", "b.jpg", "masks/a.png")
+    (tmp_path / "masks/b.png").write_bytes(b"no image")
+    given = [(str(tmp_path), [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])]
+    assert mask_files.of_model(given, ["sharpen"], "error") is None
+    with pytest.raises(UserError, match=r"masks: .*b\.png"):
+        mask_files.of_model(given, ["lesion_crop"], "error")
+    want = [str(tmp_path / "masks/a.png"), ""]
+    assert mask_files.of_model(given, ["lesion_crop"], "skip") == want
+    said = capsys.readouterr().err
+    assert "skipped, while its photo stays: " in said
+    assert "1 of 2 photos have no mask and stay whole" in said
+
+
+def test_the_second_folder_has_its_own_masks(tmp_path, caplog):
+    write(tmp_path, "data/a.jpg", "data/masks/a.png", "more/a.jpg", "more/b.jpg", "more/c.jpg")
+    write(tmp_path, "more/masks/b.png", "more/masks/a.png")
+    settings = {"unlabelled": str(tmp_path / "more"), "preprocess": ["lesion_crop"]}
+    want = {
+        "../more/a.jpg": "../more/masks/a.png", "../more/b.jpg": "../more/masks/b.png",
+        "../more/c.jpg": "", "a.jpg": "masks/a.png",
+    }  # fmt: skip
+    found = data_of(tmp_path / "data", **settings).index.set_index("path")["mask"]
+    assert found.to_dict() == want
+    assert "1 of 4 photos have no mask and stay whole" in caplog.text
+    (tmp_path / "data/labels.csv").write_text("filename,label,mask\na.jpg,nv,\n")
+    found = data_of(tmp_path / "data", **settings).index.set_index("path")["mask"]
+    assert found.to_dict() == want | {"a.jpg": ""}
+    located_again = located.dataset(
+        data_of(tmp_path / "data", **settings).index, None,
+        {"path": str(tmp_path / "data"), **settings},
+    )  # fmt: skip
+    assert located_again.mask_files[0] == f"{tmp_path}/data/../more/masks/a.png"
+
+
+def test_redrawn_masks_are_other_data_and_blank_ones_none(tmp_path):
+    write(tmp_path, "a.jpg")
+    bare = data_hash(data_of(tmp_path))
+    (tmp_path / "labels.csv").write_text("filename,mask,label\na.jpg,,\n")
+    assert data_hash(data_of(tmp_path)) == bare
+    (tmp_path / "labels.csv").unlink()
+    write(tmp_path, "masks/a.png")
+    first = data_hash(data_of(tmp_path))
+    assert data_hash(data_of(tmp_path, masks="ignore")) == bare != first
+    with open(tmp_path / "masks/a.png", "ab") as file:
+        file.write(b"more")
+    assert data_hash(data_of(tmp_path)) not in (first, bare)
