@@ -5,8 +5,8 @@
 Every photo of the split is shown clean, with each artefact drawn on it (hair, ruler, ink, ...),
 with its lesion erased, and with nothing but its lesion. The drop against the clean photos is
 paired. A score clearly above chance without the lesion is reported as a shortcut. Lesions are
-erased by the masks found below DATA (masks/NAME.png, NAME_segmentation.png) where there are any,
-else by a disc in the centre. Writes into RUN/stress_test/.
+erased by the run's masks, or those found below DATA (masks/NAME.png, NAME_segmentation.png), where
+there are any, else by a disc in the centre. Writes into RUN/stress_test/.
 """
 
 import shlex
@@ -31,7 +31,7 @@ def run(
         data: the folder of its photos, if it has moved.
         split: "train", "validation" or "test".
         max_photos: score no more than these, spread evenly over the classes; 0 for all.
-        masks: folder of lesion masks; None looks for them below the data folder.
+        masks: folder of lesion masks; None for the run's own, or those below its data.
         strength: of the artefacts, in (0, 1].
         n_resamples: draws of the bootstrap.
         batch_size: photos through the network at once.
@@ -216,7 +216,7 @@ def parser():
         "--max-photos", type=int, default=0, metavar="N",
         help="score no more than N, spread evenly over the classes (default: all)",
     )  # fmt: skip
-    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: found below DATA)")
+    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: the run's)")
     made.add_argument(
         "--strength", type=float, default=1.0, metavar="X", help="of the artefacts (default: 1)"
     )
