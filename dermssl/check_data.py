@@ -41,14 +41,16 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     Raises:
         UserError: no data set there, or no readable photo in it.
     """
+    import dataclasses
+
     import numpy as np
 
-    from dermssl.data import audit, fingerprint
+    from dermssl.data import audit, fingerprint, mask_files, preprocess
     from dermssl.reporting import data_report, report
 
     data = config["data"]
     dataset, notes = _read(data)
-    backbone = _backbone(pretrained) if pretrained else None
+    backbone, steps = _backbone(pretrained) if pretrained else (None, ())
     folder = report.folder_for(config["output"] or OUTPUT)
     seen = fingerprint.survey(dataset.files)
     readable = (seen.table["error"] == "").to_numpy()
@@ -64,8 +66,10 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     if backbone:
         from dermssl.training import frozen_features
 
-        files = [file for file, good in zip(dataset.files, readable) if good]
-        found = frozen_features.embed(backbone, files)
+        good = dataset.with_index(dataset.index[readable])
+        if preprocess.CROP in steps:  # nothing else here looks at masks
+            good = mask_files.verified(good, "skip", "")
+        found = frozen_features.embed(backbone, good, dataclasses.replace(data, preprocess=steps))
         features = np.zeros((len(readable), found.shape[1]), np.float32)
         features[readable] = found
     found = audit.audit(dataset.index, seen, near, features, similarity)
@@ -97,12 +101,13 @@ def _read(data):
 
 
 def _backbone(pretrained):
-    """The backbone settings of a pretraining run, pointing at its weights."""
+    """The backbone settings of a pretraining run, pointing at its weights, and its steps."""
     import dataclasses
 
-    made = runs.finished(pretrained, "pretrain", ("backbone",))["config"]["backbone"]
-    made = configs.build(configs.Backbone, made, pretrained)
-    return dataclasses.replace(made, weights=str(pretrained))
+    config = runs.finished(pretrained, "pretrain", ("backbone",))["config"]
+    made = configs.build(configs.Backbone, config["backbone"], pretrained)
+    steps = config.get("data", {}).get("preprocess") or []
+    return dataclasses.replace(made, weights=str(pretrained)), steps
 
 
 def show_augmentations(config, path):

@@ -69,7 +69,10 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
             raise UserError(f"--{name} is {value}; it must be at least 1")
     path = Path(path)
     config = runs.finished(path, command="finetune")["config"]
-    groups, dataset, kept = _given(photos) if photos else _chosen(path, config, data, split, count)
+    if photos:
+        groups, dataset, kept = _given(photos, config["data"].get("preprocess", ()))
+    else:
+        groups, dataset, kept = _chosen(path, config, data, split, count)
     model, taxonomy = weights.load_classifier(path)
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.folder_for(output or path / FOLDERS[bool(photos)])
@@ -93,22 +96,29 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     return folder
 
 
-def _given(photos):
+def _given(photos, steps):
     """Groups, a `Dataset` without labels, and no kept probabilities."""
     import pandas as pd
 
-    from dermssl.data import decode, readers
-    from dermssl.data.index import COLUMNS, Dataset
+    from dermssl.data import decode, mask_files, readers
+    from dermssl.data.index import COLUMNS, MASK, Dataset
 
-    files = list(dict.fromkeys(file for one in photos for file in readers.image_files(one)))
+    files, given = [], []
+    for one in photos:
+        new = [file for file in readers.image_files(one) if file not in files]
+        given.append((one, new))
+        files += new
     if len(files) > MOST:
         raise UserError(f"{len(files)} photos given; explain at most {MOST} at once")
     bad = decode.verify_all(files)
     if bad:
         raise UserError(bad[0][1])
-    index = pd.DataFrame("", index=range(len(files)), columns=list(COLUMNS)).assign(path=files)
-    # Their own paths win over the root; masks are looked for beside the first.
-    return {"photos": range(len(files))}, Dataset(Path(files[0]).parent, index, None), None
+    columns = [*COLUMNS, MASK]
+    index = pd.DataFrame("", index=range(len(files)), columns=columns).assign(path=files)
+    found = mask_files.of_model([each for each in given if each[1]], steps, "skip")
+    if found:
+        index[MASK] = found
+    return {"photos": range(len(files))}, Dataset(Path.cwd(), index, None), None
 
 
 def _chosen(path, config, data, split, count):

@@ -66,7 +66,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
             f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
         )
     folder = report.folder_for(config["output"] or OUTPUT)
-    features = frozen_features.embed(config["backbone"], dataset.files, BATCH)
+    features = frozen_features.embed(config["backbone"], dataset, data, BATCH)
     seeds = range(config["seed"], config["seed"] + n_seeds)
     predicted = leakage.predict(features, labels, groups, n_folds, seeds)
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]

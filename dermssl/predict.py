@@ -30,7 +30,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     Returns:
         int, the number of photos predicted.
     """
-    from dermssl.data import decode
+    from dermssl.data import decode, mask_files
 
     status = runs.finished(folder, command="finetune")
     scaling = _scaling(folder, calibrated)
@@ -48,7 +48,9 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     files = [file for file in files if file not in refused]
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
-    tables = _tables(folder, status, source, files, batch_size, scaling)
+    steps = status["config"]["data"].get("preprocess", ())
+    masks = mask_files.of_model([(source, files)], steps, on_bad)
+    tables = _tables(folder, status, files, masks, batch_size, scaling)
     if output is None:
         _write(tables, sys.stdout)
     else:
@@ -78,20 +80,21 @@ def calibration(folder, calibrated=True):
 
 def _files(source):
     """The photo, or all photos in a folder, sorted."""
-    from dermssl.data.files import SUFFIXES, scan
+    from dermssl.data.files import SUFFIXES
+    from dermssl.data.mask_files import photos_in
 
     if Path(source).is_file():
         return [str(source)]
     if not Path(source).exists():
         raise UserError(f"{source}: not found; give an image or a folder of images")
     root = Path(source).resolve()
-    files = [str(root / path) for path in scan(root)]
+    files = [str(root / path) for path in photos_in(root)]
     if not files:
         raise UserError(f"{source}: no image in this folder; accepted are {', '.join(SUFFIXES)}")
     return files
 
 
-def _tables(folder, status, source, files, batch_size, scaling):
+def _tables(folder, status, files, masks, batch_size, scaling):
     """A table for each batch: path, the likeliest classes, every probability."""
     import numpy as np
     import pandas as pd
@@ -103,7 +106,7 @@ def _tables(folder, status, source, files, batch_size, scaling):
     size = status["config"]["backbone"]["image_size"]
     head = status["config"]["finetune"]["head"]
     steps = status["config"]["data"].get("preprocess", ())
-    photos = pipeline.Photos(files, size, 0, steps, _masks(source, files, steps))
+    photos = pipeline.Photos(files, size, 0, steps, masks)
     images = pipeline.plain(photos, batch_size, size)
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
@@ -125,19 +128,6 @@ def _tables(folder, status, source, files, batch_size, scaling):
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
         yield pd.DataFrame(columns)
-
-
-def _masks(source, files, steps):
-    """The mask of each photo, where the run learnt from photos cropped to theirs, else None."""
-    from dermssl.data import masks, preprocess
-
-    if preprocess.CROP not in steps:
-        return None
-    found = masks.of_files(source, files)
-    if "" in found:
-        line = f"{found.count('')} of {len(files)} photos have no mask and stay whole, where the "
-        print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)
-    return found
 
 
 def _write(tables, file):

@@ -5,8 +5,8 @@
 Every photo of the split is shown clean, with each artefact drawn on it (hair, ruler, ink, ...),
 with its lesion erased, and with nothing but its lesion. The drop against the clean photos is
 paired. A score clearly above chance without the lesion is reported as a shortcut. Lesions are
-erased by the masks found below DATA (masks/NAME.png, NAME_segmentation.png) where there are any,
-else by a disc in the centre. Writes into RUN/stress_test/.
+erased by the run's masks, or those found below DATA (masks/NAME.png, NAME_segmentation.png), where
+there are any, else by a disc in the centre. Writes into RUN/stress_test/.
 """
 
 import shlex
@@ -31,7 +31,7 @@ def run(
         data: the folder of its photos, if it has moved.
         split: "train", "validation" or "test".
         max_photos: score no more than these, spread evenly over the classes; 0 for all.
-        masks: folder of lesion masks; None looks for them below the data folder.
+        masks: folder of lesion masks; None for the run's own, or those below its data.
         strength: of the artefacts, in (0, 1].
         n_resamples: draws of the bootstrap.
         batch_size: photos through the network at once.
@@ -47,7 +47,8 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import conditions, erase, located
+    from dermssl.data import conditions, located
+    from dermssl.data import mask_files as named
     from dermssl.data.index import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
     from dermssl.models import weights
@@ -66,9 +67,10 @@ def run(
     dataset = located.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
-    mask_files = located.mask_files(dataset)
     if masks:
-        mask_files = erase.mask_files(masks, dataset.index["path"])
+        mask_files = named.in_folder(masks, dataset.index["path"], found.table["path"])
+    else:
+        mask_files = located.masks_of(dataset)
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.folder_for(output or path / FOLDER)
@@ -95,7 +97,7 @@ def run(
         "n": len(y),
         "n_of": int((found.table["split"].eq(split) & found.table["fine"].ne("")).sum()),
         "n_groups": len(set(groups)),
-        "n_masks": sum(file is not None for file in mask_files),
+        "n_masks": sum(map(bool, mask_files)),
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,
@@ -214,7 +216,7 @@ def parser():
         "--max-photos", type=int, default=0, metavar="N",
         help="score no more than N, spread evenly over the classes (default: all)",
     )  # fmt: skip
-    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: found below DATA)")
+    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: the run's)")
     made.add_argument(
         "--strength", type=float, default=1.0, metavar="X", help="of the artefacts (default: 1)"
     )

@@ -6,12 +6,16 @@ import shutil
 import sys
 import types
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
 from PIL import Image, ImageOps
 
 from dermssl import check_data, leakage, runs
+from dermssl.data import readers
+from dermssl.settings import Backbone, Data
+from dermssl.training import frozen_features
 
 FILES = {
     "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
@@ -198,3 +202,31 @@ def test_what_leakage_refuses(photos, tmp_path, capfd):
         assert call(leakage, tmp_path / "o", *argv) == 2
         assert said in capfd.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeypatch):
+    dataset, backbone = readers.read(Data(path=str(photos))), Backbone(name="mlp", image_size=32)
+    dataset = dataset.with_index(dataset.index[:3])
+    plain, prepared = (
+        frozen_features.embed(backbone, dataset, Data(path=str(photos), preprocess=steps))
+        for steps in ([], ["shades_of_grey"])
+    )
+    assert np.abs(plain - prepared).max() > 1e-4
+
+    class Seen(Exception):
+        pass
+
+    def spied(backbone, dataset, data, *batch_size):
+        raise Seen(data.preprocess)
+
+    monkeypatch.setattr(frozen_features, "embed", spied)
+    run = shutil.copytree(pretrained, tmp_path / "run")
+    status = runs.read_json(run / "status.json")
+    status["config"]["data"]["preprocess"] = ["sharpen"]
+    runs.write_json(run / "status.json", status)
+    config = {"data": Data(path=str(photos)), "output": str(tmp_path / "o")}
+    with pytest.raises(Seen, match="sharpen"):
+        check_data.run(config, run)
+    data = Data(path=str(photos), preprocess=["shades_of_grey"])
+    with pytest.raises(Seen, match="shades_of_grey"):
+        leakage.run(config | {"data": data, "backbone": backbone, "seed": 0})

@@ -1,5 +1,6 @@
 """Heat maps of a run: pictures, table, TensorBoard, and what is refused."""
 
+import os
 import shutil
 
 import numpy as np
@@ -124,3 +125,18 @@ def test_bad_input_is_one_line(own_run, pretrained, photos, tmp_path, capsys, ar
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_given_photos_are_where_their_names_say_with_masks_of_their_own(tmp_path, monkeypatch):
+    for name in ("p/a.jpg", "q/a.jpg", "q/b.jpg", "p/masks/a.png", "q/masks/b.png", "q/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), "white").save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    _, found, _ = explain._given(["p/a.jpg", "q", "q/b.jpg"], ["lesion_crop"])
+    files = [tmp_path / "p/a.jpg", *(tmp_path / f"q/{name}.jpg" for name in "abc")]
+    assert [*map(os.path.realpath, found.files[:4])] == [*map(os.path.realpath, files)]
+    assert all(map(os.path.isfile, found.files))
+    assert found.index["path"].iloc[0] == "p/a.jpg"
+    masks = [os.path.relpath(mask, tmp_path) if mask else "" for mask in found.mask_files]
+    assert masks == ["p/masks/a.png", "", "q/masks/b.png", "", "q/masks/b.png"]
+    assert set(explain._given(["q"], ["sharpen"])[1].mask_files) == {""}

@@ -33,8 +33,8 @@ def holes(files, photos):
     """Where the lesion is in each photo, as a function of its number.
 
     Args:
-        files: list of Path or None, one a photo, from `erase.mask_files`.
-        photos: `pipeline.Photos`.
+        files: list of str, the mask of each photo, "" for none.
+        photos: `pipeline.Photos`; what it cuts away by its own masks is cut from these, too.
 
     Returns:
         function of a photo's number and the photo: bool (side, side) of its central square, the
@@ -44,8 +44,9 @@ def holes(files, photos):
 
     def hole(number, photo):
         file, shape = files[number], photo.shape[:2]
-        if file is not None:
-            mask = erase.read_mask(file, shape, _crop(file) if cropped else None)
+        if file:
+            crop = _crop(photos.mask_files[number]) if cropped else None
+            mask = erase.read_mask(file, shape, crop)
             mask = erase.square(mask)
             if mask.any():
                 return mask
@@ -55,8 +56,8 @@ def holes(files, photos):
 
 
 def _crop(file):
-    """What a run that crops its photos to the lesion cuts away, as a function of the mask."""
-    box = masks.box(str(file))
+    """What a run that crops its photos by a mask cuts away, as a function of a picture."""
+    box = masks.box(file) if file else None
     return None if box is None else lambda mask: masks.cropped(mask, box)
 
 

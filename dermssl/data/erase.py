@@ -4,11 +4,10 @@ A black hole would be a cue of its own. A hole is filled with the colours around
 continued (push-pull, Gortler et al. 1996), and with noise as strong as that of the skin.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
+from dermssl.data import masks
 from dermssl.data.decode import decode
 from dermssl.errors import UserError
 
@@ -19,35 +18,13 @@ DISC = 0.4
 MARGIN = 0.06
 # Mean colour of 101 of HAM10000's photos (every 80th) outside their masks, RGB.
 SKIN = (202, 151, 157)
-SUFFIXES = ("_segmentation.png", ".png", "_mask.png")
-
-
-def mask_files(folder, paths):
-    """The mask of each photo: `NAME_segmentation.png`, `NAME.png` or `NAME_mask.png`.
-
-    Args:
-        folder: str or Path, or None.
-        paths: paths of photos; only their names count.
-
-    Returns:
-        list of Path, None where a photo has no mask.
-    """
-    if folder is None:
-        return [None] * len(paths)
-    there = {entry.name for entry in Path(folder).iterdir()} if Path(folder).is_dir() else set()
-    found = []
-    for path in paths:
-        names = [Path(path).stem + suffix for suffix in SUFFIXES]
-        name = next((name for name in names if name in there), None)
-        found.append(None if name is None else Path(folder) / name)
-    return found
 
 
 def read_mask(file, shape, crop=None):
     """A lesion's mask at the size of its photo.
 
     Args:
-        file: Path of a picture that is bright on the lesion.
+        file: path of a picture that is bright on the lesion.
         shape: (height, width) of the photo, which must be as wide for its height as the mask.
         crop: function from the mask to the part of it that the photo shows; None for all.
 
@@ -56,12 +33,9 @@ def read_mask(file, shape, crop=None):
     """
     mask = decode(str(file))
     mask = crop(mask) if crop else mask
-    wide, wanted = mask.shape[1] / mask.shape[0], shape[1] / shape[0]
-    if abs(wide / wanted - 1) > 0.03:
-        raise UserError(
-            f"{file}: a mask of {mask.shape[1]} x {mask.shape[0]} px doesn't fit its photo of "
-            f"{shape[1]} x {shape[0]}; correct it or take it away"
-        )
+    wrong = masks.misfit(file, mask.shape[:2], shape)
+    if wrong:
+        raise UserError(wrong)
     size = (shape[1], shape[0])
     return cv2.resize(mask[..., 0], size, interpolation=cv2.INTER_AREA) > 127
 

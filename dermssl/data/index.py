@@ -20,7 +20,12 @@ COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
+<<<<<<< HEAD
 MASK = "mask"  # one more column, only where some photo has a lesion mask: its path, or ""
+=======
+MASK = "mask"  # one more column, where masks are known: the path of the photo's, or ""
+SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
+>>>>>>> fixa
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS
 
@@ -61,13 +66,17 @@ class Dataset:
 
 
 def make_index(columns):
-    """A record table from a dict of columns; missing ones are filled, order is by path."""
+    """A record table from a dict of columns; missing ones are filled, order is by path.
+
+    `MASK` stays where it is given, also with nothing in it: then no photo has a mask, and none is
+    looked for.
+    """
     table = pd.DataFrame(columns)
     for name in COLUMNS:
         if name not in table:
             table[name] = ""
     table["age"] = pd.to_numeric(table["age"], errors="coerce")
-    known = [*COLUMNS, MASK] if MASK in table and (table[MASK] != "").any() else list(COLUMNS)
+    known = [*COLUMNS, MASK] if MASK in table else list(COLUMNS)
     text = [name for name in known if name != "age"]
     table[text] = table[text].astype(str)
     return table[known].sort_values("path", ignore_index=True)
@@ -133,12 +142,17 @@ def _join_lesions(groups, lesions):
 def data_hash(dataset):
     """12 hex digits over what the records are and say: names, file sizes and every column.
 
-    File sizes stand for the pixels: reading 100,000 photos only to hash them would take
-    as long as an epoch. A photo edited to the very same number of bytes goes unnoticed.
+    File sizes, of photos and their masks, stand for the pixels: reading 100,000 photos only to
+    hash them would take as long as an epoch. A file edited to the very same number of bytes goes
+    unnoticed.
     """
-    digest = hashlib.sha256()
-    for file, row in zip(dataset.files, dataset.index.itertuples(index=False)):
-        digest.update(repr((Path(file).stat().st_size, *map(str, row))).encode())
+    digest, table = hashlib.sha256(), dataset.index
+    masks = dataset.mask_files or [""] * len(table)
+    if not any(masks):  # then the column says nothing
+        table = table.drop(columns=MASK, errors="ignore")
+    for file, mask, row in zip(dataset.files, masks, table.itertuples(index=False)):
+        sizes = [Path(each).stat().st_size for each in (file, mask) if each]
+        digest.update(repr((*sizes, *map(str, row))).encode())
     return digest.hexdigest()[:12]
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl.data import files, masks, pipeline
-from dermssl.data.index import Dataset, make_index
+from dermssl.data import files, mask_files, pipeline, preprocess
+from dermssl.data.index import COLUMNS, MASK, Dataset
 from dermssl.errors import UserError
 
 
@@ -33,8 +33,7 @@ def dataset(table, taxonomy, config, moved=None):
         raise UserError(
             f"{path}: the run's photos aren't there any more; say where with --data"
         ) from error
-    index = table[[name for name in make_index({"path": []}) if name in table]]
-    index = index.reset_index(drop=True)
+    index = table[[name for name in (*COLUMNS, MASK) if name in table]].reset_index(drop=True)
     second = _second(config)
     there = np.array([_is_there(root, name, second) for name in index["path"]], dtype=bool)
     if not there.all():
@@ -43,7 +42,21 @@ def dataset(table, taxonomy, config, moved=None):
             f"--data {root}: {len(gone)} of {len(index)} photos of the run aren't there, "
             f"such as '{gone.iloc[0]}'; give the folder the run was made with"
         )
+    if MASK in index:
+        index[MASK] = _masks(root, index[MASK], second, config)
     return Dataset(root, index, taxonomy)
+
+
+def _masks(root, column, second, config):
+    """The column `mask` without files that aren't there; a run that crops must have them."""
+    there = [not name or _is_there(root, name, second) for name in column]
+    if not all(there) and preprocess.CROP in (config.get("preprocess") or ()):
+        gone = column[~np.array(there, dtype=bool)]
+        raise UserError(
+            f"--data {root}: {len(gone)} masks of the run aren't there, such as "
+            f"'{gone.iloc[0]}'; it learnt from photos cropped to them, so put them back"
+        )
+    return column.where(there, "")
 
 
 def _second(config):
@@ -73,16 +86,20 @@ def photos(dataset, config, size, cache_mb=0):
         `pipeline.Photos`.
     """
     steps = config.get("preprocess") or []
-    if not steps:
-        return pipeline.Photos(dataset.files, size, cache_mb)
-    found = [str(file) if file else "" for file in mask_files(dataset)]
+    found = masks_of(dataset) if preprocess.CROP in steps else None
     return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
 
 
-def mask_files(dataset):
-    """The mask of each photo, found by name below the data folder: list of Path, None for none."""
-    found = masks.find(dataset.root, dataset.index["path"])
-    return [dataset.root / path if path else None for path in found]
+def masks_of(dataset):
+    """The mask of each photo: list of full paths, "" for none.
+
+    Those that the run used. Where its tables have no masks (older runs, and those without any),
+    what the data folder says now.
+    """
+    if MASK in dataset.index:
+        return dataset.mask_files
+    found = mask_files.of_folder(dataset.root, dataset.index["path"])
+    return [str(dataset.root / path) if path else "" for path in found]
 
 
 def spread(labels, count, seed=0):

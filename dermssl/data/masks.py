@@ -1,95 +1,32 @@
-"""Lesion masks: which file belongs to which photo, the lesion's box, the crop around it.
+"""Lesion masks: the lesion's box, the crop around it. `mask_files` says which mask is whose.
 
 A mask is an image of the photo's shape, light where the lesion is, as HAM10000's and ISIC's are.
 Boxes are `(left, top, right, bottom)` in [0, 1] of the photo.
 """
 
-import os
-from collections import Counter
-from pathlib import PurePosixPath
-
 import numpy as np
 
-from dermssl.data import files, preprocess
 from dermssl.data.decode import decode
-from dermssl.data.index import MASK
-from dermssl.data.tables import quoted
-from dermssl.errors import UserError
 
 CROP_MARGIN = 1.3  # side of a crop over the lesion's: the border and some skin must be seen
 MIN_CROP = 0.2  # of the photo's shorter side; below it a mask is more likely a speck
+SHAPE = 0.03  # share by which a mask may be wider for its height than its photo, or narrower
 MIN_SHARE = 0.0005  # of the mask; smaller is dirt, and no lesion
 
 
-def attach(root, table, data):
-    """A record table with the column `mask`: paths below `root`, "" where there is none.
-
-    With `data.masks` "ignore" no table has it. Else a table that has the column keeps it, and for
-    others masks are looked for by name: for a photo `NAME.jpg` a `NAME.png` or
-    `NAME_segmentation.png` in a folder `masks`, or a `NAME_segmentation.png` anywhere (ISIC writes
-    `_Segmentation`). Where several photos share a name, only a mask beside its photo is taken.
-    Without any mask the table stays as it is.
-
-    Raises:
-        UserError: photos are to be cropped to their masks, and there are none.
-    """
-    if data.masks == "ignore":
-        table = table.drop(columns=MASK, errors="ignore")
-    elif MASK not in table:
-        column = find(root, table["path"])
-        table = table.assign(**{MASK: column}) if any(column) else table
-    if MASK not in table and preprocess.CROP in data.preprocess:
-        hint = "leave out --masks ignore" if data.masks == "ignore" else "add masks/NAME.png"
-        raise UserError(f"--preprocess {preprocess.CROP}: no photo has a mask; {hint}")
-    return table
-
-
-def find(root, paths):
-    """list of str: the mask of each photo, a path below `root`, or ""."""
-    beside, anywhere = {}, {}
-    for path in files.scan_masks(root):
-        beside.setdefault((PurePosixPath(path).parent, name_of(path)), path)
-        anywhere.setdefault(name_of(path), path)
-    names = [name_of(path) for path in paths]
-    photos = Counter(names)
-    return [
-        beside.get((PurePosixPath(path).parent, name))
-        or (anywhere.get(name, "") if photos[name] == 1 else "")
-        for path, name in zip(paths, names)
-    ]
-
-
-def of_files(source, paths):
-    """list of str: full paths of the masks of photos in a folder, or of the one photo `source`."""
-    root = os.path.realpath(source if os.path.isdir(source) else os.path.dirname(source) or ".")
-    inside = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
-    return [os.path.join(root, mask) if mask else "" for mask in find(root, inside)]
-
-
-def checked(root, column, file):
-    """The column `mask` of a table, as plain relative paths; a file that is not there is refused.
+def misfit(file, mask, photo):
+    """What is wrong with a mask whose shape isn't its photo's; "" where nothing is.
 
     Args:
-        root: real path of the data folder.
-        column: pandas text column, indexed by line.
-        file: the table, for errors.
+        file: of the mask, for the message.
+        mask, photo: (height, width), px.
     """
-    given = column[column.fillna("") != ""]
-    plain = given.copy()
-    for line, name in given.items():
-        plain[line] = files.relative(name, f"{file}: line {line}")
-    for line, there in zip(plain.index, files.present(root, plain)):
-        if not there:
-            raise UserError(
-                f"{file}: line {line}: mask {quoted(plain[line])} not found; "
-                "add the file, or leave the cell blank"
-            )
-    return plain.reindex(column.index, fill_value="")
-
-
-def name_of(path):
-    """The name a photo and its mask share: no folders, no suffix, no `_segmentation`."""
-    return files.MASK_NAME.split(PurePosixPath(path).stem)[0]
+    if abs(mask[1] / mask[0] * photo[0] / photo[1] - 1) <= SHAPE:
+        return ""
+    return (
+        f"{file}: a mask of {mask[1]} x {mask[0]} px doesn't fit its photo of "
+        f"{photo[1]} x {photo[0]}; correct it or take it away"
+    )
 
 
 def box(file):

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from dermssl.data import decode, files, labelling, masks, tables
+from dermssl.data import decode, files, labelling, mask_files, tables
 from dermssl.data.index import MASK, Dataset, check_files, make_index
 from dermssl.errors import UserError, unknown_name
 
@@ -35,9 +35,6 @@ HAM10000 = {
     "localization": "site", "sex": "sex", "age": "age",
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
-# As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.
-# Labels are exempt: there "NA" and "None" are text like any other.
-UNKNOWN = ("unknown", "na", "n/a", "nan", "none", "null", "?")
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
 MAX_AGE = 120  # years
 
@@ -72,15 +69,16 @@ def read(data):
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
     table = make_index(records.fillna("").reset_index(drop=True))
-    return Dataset(root, masks.attach(root, table, data), classes)
+    return Dataset(root, mask_files.attach(root, table, data, extra), classes)
 
 
 def checked(dataset, on_bad, where):
-    """Decode every photo once, before hours of work rest on them.
+    """Decode every photo and mask once, before hours of work rest on them.
 
     Args:
         dataset: `Dataset`.
-        on_bad: "error" refuses the data set at a bad photo, "skip" drops its record.
+        on_bad: "error" refuses the data set at a bad file, "skip" drops a bad photo's record, and
+            a bad mask alone.
         where: the option or folder to name in errors, such as "--data ham10000".
 
     Returns:
@@ -99,7 +97,7 @@ def checked(dataset, on_bad, where):
         dataset = dataset.with_index(dataset.index[keep])
     if dataset.index.empty:
         raise UserError(f"{where}: none of {len(paths)} images is readable; check the folder")
-    return dataset, bad
+    return mask_files.verified(dataset, on_bad, where), bad
 
 
 def image_files(source):
@@ -107,7 +105,7 @@ def image_files(source):
     if os.path.isfile(source):
         return [str(source)]
     folder = files.existing_folder(source, "photos")
-    found = files.scan(folder)
+    found = mask_files.photos_in(folder)
     if not found:
         raise UserError(f"{source}: no images found; {_accepted()}")
     return [str(folder / name) for name in found]
@@ -152,9 +150,10 @@ def labels(root, extra, skip_missing):
     records.loc[below.index, "path"], there[below.index] = below, True
     records = _drop_missing(records, there, file, skip_missing)
     if MASK in records:
-        records[MASK] = masks.checked(root, records[MASK], file)
+        records[MASK] = mask_files.checked(root, records[MASK], file)
     records = tables.drop_doubled(records, "path", file)
-    _warn_unlisted(set(files.scan(root, strict=False)) - set(records["path"]), file, extra)
+    unlisted = set(mask_files.photos_in(root, strict=False)) - set(records["path"])
+    _warn_unlisted(unlisted, file, extra)
     return records, file
 
 
@@ -242,7 +241,7 @@ def _rename(table, columns, file):
     """The known columns under the index's names, without words for "unknown", ages checked."""
     records = table[[name for name in columns if name in table]].rename(columns=columns)
     for name in records.columns.difference(["path", "fine", "coarse"]):
-        records[name] = records[name].mask(records[name].str.lower().isin(UNKNOWN), "")
+        records[name] = records[name].mask(records[name].str.lower().isin(tables.UNKNOWN), "")
     if "split" in records:
         records["split"] = records["split"].str.lower()
     if "age" in records:

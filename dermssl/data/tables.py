@@ -12,6 +12,9 @@ import pandas as pd
 from dermssl.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
+# As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.
+# Labels are exempt: there "NA" and "None" are text like any other.
+UNKNOWN = ("unknown", "na", "n/a", "nan", "none", "null", "?")
 MAX_BYTES = 2**28  # 100,000 rows of every column take some 20 MB
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dermssl import runs
 from dermssl import taxonomy as taxonomies
-from dermssl.data.index import SPLITS, TEST, group_ids, label_arrays
+from dermssl.data.index import MASK, SPLITS, TEST, group_ids, label_arrays
 from dermssl.errors import UserError
 from dermssl.evaluation import checks
 
@@ -74,8 +74,8 @@ def table(index, p_fine, p_coarse, taxonomy):
         taxonomy: a `Taxonomy`.
 
     Returns:
-        DataFrame: the record's description, then p_fine_NAME and p_coarse_NAME columns with
-        9 significant digits.
+        DataFrame: the record's description (with its mask, where masks are known), then
+        p_fine_NAME and p_coarse_NAME columns with 9 significant digits.
     """
     p_fine = checks.probabilities(p_fine, "p_fine", len(taxonomy.fine))
     if p_coarse is None:
@@ -88,7 +88,8 @@ def table(index, p_fine, p_coarse, taxonomy):
         for level, p in levels.items()
         for k, name in enumerate(_columns(level, taxonomy))
     }
-    described = index[list(DESCRIPTION)].reset_index(drop=True)
+    kept = [*DESCRIPTION, MASK] if MASK in index else list(DESCRIPTION)
+    described = index[kept].reset_index(drop=True)
     return pd.concat([described, pd.DataFrame(columns)], axis=1)
 
 

@@ -63,7 +63,7 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
     Image.fromarray(mask).save(tmp_path / "empty.png")
     mask[:40] = 255
     Image.fromarray(mask).save(tmp_path / "half.png")
-    hole = conditions.holes([tmp_path / "half.png", tmp_path / "empty.png", None], Photos())
+    hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Photos())
     np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
     np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
     np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
@@ -75,7 +75,7 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
-        list(conditions.batches(bad, conditions.holes([None], bad), [0], 32, 5))
+        list(conditions.batches(bad, conditions.holes([""], bad), [0], 32, 5))
 
 
 def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
@@ -90,3 +90,21 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     dark = erase.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
     assert (hole == dark).mean() > 0.95
+
+
+def test_a_hole_is_cropped_as_its_photo_was_whatever_mask_it_is(tmp_path):
+    photo = np.full((120, 180, 3), 200, np.uint8)
+    photo[20:60, 110:150] = 40
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    for name, rows, columns in (("own", (0, 80), (90, 170)), ("given", (20, 60), (110, 150))):
+        mask = np.zeros((120, 180), np.uint8)
+        mask[slice(*rows), slice(*columns)] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    given = str(tmp_path / "given.png")
+    for own in (str(tmp_path / "own.png"), ""):
+        options = {"steps": ["lesion_crop"], "mask_files": [own]}
+        photos = pipeline.Photos([str(tmp_path / "a.png")], 60, 0, **options)
+        hole = conditions.holes([given], photos)(0, photos[0])
+        dark = erase.square(photos[0])[..., 0] < 120
+        assert dark.mean() > 0.08
+        assert (hole == dark).mean() > 0.97
