@@ -13,6 +13,7 @@ from dermssl.errors import RunFailed, UserError
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,6 +30,19 @@ def parser(command, doc):
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def check_resamples(n):
+    """Refuse a --n-resamples that is too small for the intervals that the report promises.
+
+    Args:
+        n: int, as typed. `run(..., n_resamples=20)` from Python stays allowed.
+    """
+    if n < FEWEST_DRAWS:
+        raise UserError(
+            f"--n-resamples is {n}; it must be at least {FEWEST_DRAWS}, as fewer draws give no "
+            "95% interval; leave it out for the default"
+        )
 
 
 def quiet_tensorflow():

@@ -83,6 +83,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     tables = configs.read_toml(args.config) if args.config else {}
     settings = configs.section(args, "evaluate", tables)
     folder = run(args.run, args.split, args.n_resamples, args.output, settings)

@@ -146,6 +146,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     folder = run(
         args.runs, args.baseline, args.output, args.split, args.n_resamples,
         args.skip_unfinished, args.allow_different_budget, args.config,

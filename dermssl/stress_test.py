@@ -230,6 +230,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     if not 0 <= args.seed < 2**31:
         raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
     cli.quiet_tensorflow()

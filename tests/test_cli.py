@@ -160,3 +160,16 @@ def test_unknown_names_list_the_valid_ones():
     assert str(unknown_name("--backbone", "x", ["a", "b"])) == (
         "unknown --backbone 'x'; choose one of: a, b"
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["embeddings", "evaluate", "label_efficiency", "leakage", "model_comparison", "stress_test"],
+)
+def test_too_few_draws_for_an_interval_are_refused(command, tmp_path, capsys):
+    argv = ["--data", str(tmp_path)] if command == "leakage" else [str(tmp_path)]
+    argv = ["--data", str(tmp_path)] if command == "label_efficiency" else argv
+    assert entry.main([command, *argv, "--n-resamples", "99"]) == 2
+    shown = capsys.readouterr().err
+    assert "--n-resamples is 99; it must be at least 100" in shown
+    assert shown.count("\n") == 1

@@ -347,7 +347,7 @@ def test_unfinished_runs_are_refused_or_listed(pair, capsys, quick):
     folder, table = pair
     broken = fake_runs.make(folder / "broken", table, fake_runs.simulate(table, 0.7), arm="ssl")
     fake_runs.change_status(broken, status=runs.DIVERGED, reason="the loss became nan")
-    arguments = [str(folder), "--output", str(folder / "out"), "--n-resamples", "20"]
+    arguments = [str(folder), "--output", str(folder / "out"), "--n-resamples", "100"]
     assert model_comparison.main(arguments) == 2
     assert "this run is DIVERGED" in capsys.readouterr().err
     assert model_comparison.main([*arguments, "--skip-unfinished"]) == 0
