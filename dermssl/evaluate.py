@@ -91,6 +91,8 @@ def _run(args):
     folder = run(args.run, args.split, args.n_resamples, args.output, settings)
     found = runs.read_json(folder / "metrics.json")
     print(f"{args.run}: {found['n']} {args.split} records, {found['n_groups']} independent")
+    for sentence in found["findings"]:
+        print(f"- {sentence}")
     for name, value in found["metrics"].items():
         if value:
             options = [f"{key} {value[key]:g}" for key in value.keys() & found["parameters"].keys()]
