@@ -59,7 +59,7 @@ def quiet_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # the search for a GPU prints, too
-        except BaseException:
+        except Exception:  # not Ctrl-C or SIGTERM, which end with one line
             said.seek(0)
             os.write(stderr, said.read())
             raise
@@ -85,11 +85,13 @@ def run(parser, function, argv=None):
     """
     args = parser.parse_args(argv)
     try:
-        function(args)
-        sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
+        with stopping.ending():
+            function(args)
+            sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
     except stopping.Stopped as stopped:
         command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
-        return _say(f"{stopped}; go on with: {command}", 128 + stopped.number)
+        onward = "run it again" if isinstance(stopped, stopping.Ended) else "go on"
+        return _say(f"{stopped}; {onward} with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
