@@ -13,6 +13,7 @@ from dermssl.errors import RunFailed, UserError
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,6 +32,19 @@ def parser(command, doc):
     )
 
 
+def check_resamples(n):
+    """Refuse a --n-resamples that is too small for the intervals that the report promises.
+
+    Args:
+        n: int, as typed. `run(..., n_resamples=20)` from Python stays allowed.
+    """
+    if n < FEWEST_DRAWS:
+        raise UserError(
+            f"--n-resamples is {n}; it must be at least {FEWEST_DRAWS}, as fewer draws give no "
+            "95% interval; leave it out for the default"
+        )
+
+
 def quiet_tensorflow():
     """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
 
@@ -45,7 +59,7 @@ def quiet_tensorflow():
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # the search for a GPU prints, too
-        except BaseException:
+        except Exception:  # not Ctrl-C or SIGTERM, which end with one line
             said.seek(0)
             os.write(stderr, said.read())
             raise
@@ -71,11 +85,13 @@ def run(parser, function, argv=None):
     """
     args = parser.parse_args(argv)
     try:
-        function(args)
-        sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
+        with stopping.ending():
+            function(args)
+            sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
     except stopping.Stopped as stopped:
         command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
-        return _say(f"{stopped}; go on with: {command}", 128 + stopped.number)
+        onward = "run it again" if isinstance(stopped, stopping.Ended) else "go on"
+        return _say(f"{stopped}; {onward} with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:

@@ -251,6 +251,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     configs.check_seed(args.seed)
     cli.quiet_tensorflow()
     folder = run(

@@ -83,26 +83,25 @@ def parser():
 
 
 def _run(args):
+    from dermssl.reporting.sentences import of_json
+
+    cli.check_resamples(args.n_resamples)
     tables = configs.read_toml(args.config) if args.config else {}
     settings = configs.section(args, "evaluate", tables)
     folder = run(args.run, args.split, args.n_resamples, args.output, settings)
     found = runs.read_json(folder / "metrics.json")
     print(f"{args.run}: {found['n']} {args.split} records, {found['n_groups']} independent")
+    for sentence in found["findings"]:
+        print(f"- {sentence}")
     for name, value in found["metrics"].items():
         if value:
             options = [f"{key} {value[key]:g}" for key in value.keys() & found["parameters"].keys()]
-            print(f"  {name:<36} {_text(value)}  {', '.join(options)}".rstrip())
+            print(f"  {name:<36} {of_json(value)}  {', '.join(options)}".rstrip())
     for name, entry in found["against_rest"].items():
         value = entry["metrics"]["sensitivity_at_specificity"]
         at = f"specificity {found['parameters']['specificity']:g}"
-        print(f"  {name} against the rest: sensitivity {_text(value)} at {at}")
+        print(f"  {name} against the rest: sensitivity {of_json(value)} at {at}")
     print(f"report: {folder / 'report.md'}")
-
-
-def _text(value):
-    shown = [value[key] for key in ("estimate", "low", "high")]
-    estimate, low, high = ("n/a" if v is None else f"{v:.3f}" for v in shown)
-    return f"{estimate:>6}  ({low} to {high})"
 
 
 def main(argv=None):

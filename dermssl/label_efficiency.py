@@ -205,8 +205,7 @@ def _arms_of(names, arms):
 
 
 def _run(args):
-    if args.n_resamples < 1:
-        raise UserError(f"--n-resamples is {args.n_resamples}; it must be at least 1")
+    cli.check_resamples(args.n_resamples)
     tables = with_flags(args)
     cli.quiet_tensorflow()
     folder = run(

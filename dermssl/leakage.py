@@ -115,6 +115,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     cli.quiet_tensorflow()
     config = configs.from_flags(args, *SECTIONS)
     words = ["python", "-m", "dermssl.leakage"]

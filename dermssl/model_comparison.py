@@ -28,6 +28,7 @@ def run(
     skip_unfinished=False,
     allow_different_budget=False,
     config=None,
+    one_is_enough=False,
 ):
     """Compare finished fine-tuning runs and write the report.
 
@@ -43,6 +44,7 @@ def run(
         skip_unfinished: list runs that didn't finish instead of refusing.
         allow_different_budget: warn of different fine-tuning settings instead of refusing.
         config: path of the experiment file, or None.
+        one_is_enough: report a run that is alone, too, instead of refusing it.
 
     Returns:
         Path of the folder, with `ssl_analysis_report.md`.
@@ -58,7 +60,13 @@ def run(
         raise UserError("no run given; name a run's folder, or --config F.toml with an 'output'")
     paths = paths or [Path(place)]
     output = Path(output or (Path(place) / "model_comparison" if place else OUTPUT))
+    _check_named(paths)
     found = compared.gather(paths, split, skip_unfinished, allow_different_budget)
+    if len(found.members) == 1 and not one_is_enough:
+        raise UserError(
+            f"{found.members[0].path}: one run alone, nothing to compare it with; name another "
+            "arm's run too, or score this one with python -m dermssl.evaluate"
+        )
     numbers = scored.score(found, baseline, n_resamples)
     folder = report.folder_for(output)
     results.write_rows(folder / "performance_comparison.csv", scored.performance_rows(numbers))
@@ -81,6 +89,15 @@ def run(
         config=config,
     )
     return folder
+
+
+def _check_named(paths):
+    """Refuse a folder that is named twice: it was meant to be another one."""
+    seen = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UserError(f"{path}: named twice; a run isn't compared with itself")
+        seen.add(path.resolve())
 
 
 def _draw(folder, numbers):
@@ -146,6 +163,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     folder = run(
         args.runs, args.baseline, args.output, args.split, args.n_resamples,
         args.skip_unfinished, args.allow_different_budget, args.config,

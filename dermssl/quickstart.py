@@ -55,7 +55,7 @@ def run(tables, output, overwrite=False):
     )
     experiment.make(jobs, (pretrain.run, finetune.run), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
-    report = model_comparison.run(folders, output=output / "model_comparison")
+    report = model_comparison.run(folders, output=output / "model_comparison", one_is_enough=True)
     experiment.say(f"done in {experiment.minutes(time.time() - started)}")
     return report
 

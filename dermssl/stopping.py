@@ -20,6 +20,10 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class Ended(Stopped):
+    """A command was told to end where no run was listening: nothing to go on from is promised."""
+
+
 class Watch:
     """Whether a signal to stop has come. `listening` makes one.
 
@@ -70,3 +74,20 @@ def listening():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ending():
+    """In this block SIGTERM raises `Ended`; a run's own `listening` wins while it lasts."""
+
+    def heard(number, frame):
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -232,6 +232,7 @@ def parser():
 
 
 def _run(args):
+    cli.check_resamples(args.n_resamples)
     if not 0 <= args.seed < 2**31:
         raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
     cli.quiet_tensorflow()
@@ -240,15 +241,23 @@ def _run(args):
         args.n_resamples, args.batch_size, args.seed, args.output,
     )  # fmt: skip
     found = runs.read_json(folder / "stress.json")
+    _tell(args, found)
+    print(f"report: {folder / 'report.md'}")
+
+
+def _tell(args, found):
+    from dermssl.data.conditions import title
+    from dermssl.reporting import sentences
+
     print(f"{args.run}: {found['n']} {args.split} photos, chance {found['chance']:.3f}")
     for name, entry in found["conditions"].items():
-        value = entry["balanced_accuracy"]
-        shown = [value[key] for key in ("estimate", "low", "high")]
-        estimate, low, high = ("n/a" if v is None else f"{v:.3f}" for v in shown)
-        print(f"  {name:<16} balanced accuracy {estimate}  ({low} to {high})")
+        print(
+            f"  {title(name):<20} balanced accuracy {sentences.of_json(entry['balanced_accuracy'])}"
+        )
+    for sentence in found["findings"]:
+        print(f"- {sentence}")
     for warning in found["warnings"]:
         print(f"warning: {warning}")
-    print(f"report: {folder / 'report.md'}")
 
 
 def main(argv=None):

@@ -157,13 +157,12 @@ def test_skip_counts_lists_and_goes_on(formula_run):
 
 def test_no_csv_of_ours_holds_a_formula(formula_run, tmp_path):
     folder, output, _ = formula_run
-    assert tiny.call(evaluate, output, "--n-resamples", 20) == 0
+    assert tiny.call(evaluate, output, "--n-resamples", 100) == 0
     assert (
         tiny.call(predict, output, folder / "images/p00.jpg", "--output", tmp_path / "n.csv") == 0
     )
     compared = tmp_path / "compared"
-    argv = [output, "--output", compared, "--n-resamples", 20]
-    assert tiny.call(model_comparison, *argv) == 0
+    model_comparison.run([output], output=compared, n_resamples=20, one_is_enough=True)
     files = [*output.rglob("*.csv"), *compared.rglob("*.csv"), tmp_path / "n.csv"]
     assert len(files) >= 6
     escaped = 0

@@ -175,7 +175,7 @@ def test_check_data_has_no_flags_that_it_ignores(tmp_path, capfd):
 def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     output = tmp_path / "o"
     argv = ["--data", photos, "--backbone", "mlp", "--image-size", 32]
-    argv += ["--folds", 2, "--n-seeds", 1, "--n-resamples", 30]
+    argv += ["--folds", 2, "--n-seeds", 1, "--n-resamples", 100]
     assert call(leakage, output, *argv) == 0
     assert {path.name for path in output.iterdir()} == {
         "leakage.json", "leakage.csv", "leakage.png", "report.md", "report.html",

@@ -118,6 +118,31 @@ sys.exit(cli.run(cli.parser("test", ""), function, []))
     process.stderr.close()
 
 
+@pytest.mark.parametrize("run_listens", [False, True])
+def test_sigterm_is_one_line_for_every_command(run_listens):
+    code = f"""
+import contextlib, sys, time
+from dermssl import cli, stopping
+def function(args):
+    with stopping.listening() if {run_listens} else contextlib.nullcontext():
+        print("there", flush=True)
+        time.sleep(50)
+sys.exit(cli.run(cli.parser("test", ""), function, []))
+"""
+    import subprocess
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tiny.ROOT,
+    )  # fmt: skip
+    process.stdout.readline()
+    process.terminate()
+    error = process.communicate(timeout=30)[1]
+    onward = "go on" if run_listens else "run it again"
+    assert error == f"dermssl: stopped by SIGTERM; {onward} with: python -m dermssl.test\n"
+    assert process.returncode == 143
+
+
 def test_quiet_tensorflow_shows_why_an_import_failed(capfd, monkeypatch):
     import os
 
@@ -160,3 +185,16 @@ def test_unknown_names_list_the_valid_ones():
     assert str(unknown_name("--backbone", "x", ["a", "b"])) == (
         "unknown --backbone 'x'; choose one of: a, b"
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["embeddings", "evaluate", "label_efficiency", "leakage", "model_comparison", "stress_test"],
+)
+def test_too_few_draws_for_an_interval_are_refused(command, tmp_path, capsys):
+    argv = ["--data", str(tmp_path)] if command == "leakage" else [str(tmp_path)]
+    argv = ["--data", str(tmp_path)] if command == "label_efficiency" else argv
+    assert entry.main([command, *argv, "--n-resamples", "99"]) == 2
+    shown = capsys.readouterr().err
+    assert "--n-resamples is 99; it must be at least 100" in shown
+    assert shown.count("\n") == 1

@@ -15,7 +15,7 @@ from dermssl.training import tensorboard
 
 @pytest.fixture(scope="module")
 def laid_out(own_run):
-    flags = ["--max-photos", 60, "--n-resamples", 50, "--colour-by", "site", "age"]
+    flags = ["--max-photos", 60, "--n-resamples", 100, "--colour-by", "site", "age"]
     assert tiny.call(embeddings, own_run, *flags) == 0
     return own_run / "embeddings"
 
@@ -64,7 +64,7 @@ def test_the_projector_s_files_fit_together(laid_out, own_run):
 
 def test_a_pretraining_run_too(pretrained, tmp_path):
     output = tmp_path / "out"
-    flags = ["--max-photos", 30, "--n-resamples", 20, "--output", output]
+    flags = ["--max-photos", 30, "--n-resamples", 100, "--output", output]
     assert tiny.call(embeddings, pretrained, *flags) == 0
     table = pd.read_csv(output / "coordinates.csv")
     assert set(table["split"]) == {"train"}

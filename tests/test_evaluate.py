@@ -112,13 +112,13 @@ def test_other_splits_say_that_they_flatter(tmp_path, quick):
 def test_undefined_metrics_are_not_available_and_never_a_number(tmp_path, capsys, quick):
     table = fake_runs.records(n=80).assign(fine="nv", coarse="melanocytic")
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
-    assert evaluate.main([str(folder), "--n-resamples", "20"]) == 0
+    assert evaluate.main([str(folder), "--n-resamples", "100"]) == 0
     out = folder / "evaluation_test"
     found = values(out)["metrics"]
     for name in ("balanced_accuracy", "roc_auc", "macro_f1", "malignant_auc"):
         assert found[name]["estimate"] is None
     assert "| balanced accuracy | n/a |" in (out / "report.md").read_text()
-    assert re.search(r"balanced_accuracy +n/a +\(n/a to n/a\)", capsys.readouterr().out)
+    assert re.search(r"balanced_accuracy +n/a\n", capsys.readouterr().out)
     cells = pd.read_csv(out / "per_class.csv", dtype=str, keep_default_na=False)
     assert cells.loc[cells["fine"] == "mel", "sensitivity"].item() == "n/a"
 
@@ -214,7 +214,7 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     table = fake_runs.records(n=400)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
     argv = ["--class", "bcc", "--specificity", "0.8", "--min-sensitivity", "0.88", "--top-k", "3"]
-    argv = [str(folder), *argv, "--age-bands", "40", "60", "--n-resamples", "30"]
+    argv = [str(folder), *argv, "--age-bands", "40", "60", "--n-resamples", "100"]
     assert evaluate.main(argv) == 0
     shown = capsys.readouterr().out
     assert re.search(r"top_k_accuracy +0\.\d+ .*  top_k 3\n", shown)
@@ -242,7 +242,7 @@ def test_an_experiment_file_may_hold_the_parameters(tmp_path, quick):
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
     file = tmp_path / "e.toml"
     file.write_text('[evaluate]\none_class = "nv"\nspecificity = 0.7\n')
-    argv = [str(folder), "--config", str(file), "--specificity", "0.6", "--n-resamples", "20"]
+    argv = [str(folder), "--config", str(file), "--specificity", "0.6", "--n-resamples", "100"]
     assert evaluate.main(argv) == 0
     found = values(folder / "evaluation_test")
     assert (found["parameters"]["one_class"], found["parameters"]["specificity"]) == ("nv", 0.6)

@@ -31,7 +31,7 @@ def argv(photos, tmp_path):
     (tmp_path / "c.toml").write_text(CONFIG)
     words = ["--config", tmp_path / "c.toml", "--data", photos, "--backbone", "mlp"]
     words += ["--image-size", 32, "--labels", "1", "100%", "--seeds", 0]
-    return [*words, "--n-resamples", 50, "--output", tmp_path / "out"]
+    return [*words, "--n-resamples", 100, "--output", tmp_path / "out"]
 
 
 def tables(*words):

@@ -347,7 +347,7 @@ def test_unfinished_runs_are_refused_or_listed(pair, capsys, quick):
     folder, table = pair
     broken = fake_runs.make(folder / "broken", table, fake_runs.simulate(table, 0.7), arm="ssl")
     fake_runs.change_status(broken, status=runs.DIVERGED, reason="the loss became nan")
-    arguments = [str(folder), "--output", str(folder / "out"), "--n-resamples", "20"]
+    arguments = [str(folder), "--output", str(folder / "out"), "--n-resamples", "100"]
     assert model_comparison.main(arguments) == 2
     assert "this run is DIVERGED" in capsys.readouterr().err
     assert model_comparison.main([*arguments, "--skip-unfinished"]) == 0
@@ -405,3 +405,17 @@ def test_drawn_photos_are_called_drawings(pair, quick):
         fake_runs.make(folder / "drawn" / arm, drawn, fake_runs.simulate(drawn, skill), arm=arm)
     numbers = scored.score(compared.gather([folder / "drawn"]), n_resamples=QUICK)
     assert "drawings, not skin" in page.warnings(numbers)[0]
+
+
+def test_a_run_named_twice_or_alone_is_refused_before_a_report_is_lost(pair, capsys, quick):
+    run, out = pair[0] / "random", pair[0] / "out"
+    again = pair[0] / "ssl" / ".." / "random"
+    assert model_comparison.main([str(run), str(again), "--output", str(out)]) == 2
+    assert "random: named twice; a run isn't compared with itself" in capsys.readouterr().err
+    assert model_comparison.main([str(run), "--output", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert f"{run}: one run alone, nothing to compare it with" in shown
+    assert shown.count("\n") == 1
+    assert not out.exists()
+    model_comparison.run([run], output=out, n_resamples=20, one_is_enough=True)  # a quickstart's
+    assert "Only one arm is here" in (out / "ssl_analysis_report.md").read_text()

@@ -126,7 +126,7 @@ def test_without_masks_a_disc_is_erased_and_said(planted, tmp_path, monkeypatch)
 
 def test_a_real_run(own_run, capsys, monkeypatch):
     fake_runs.no_pictures(monkeypatch)
-    assert tiny.call(stress_test, own_run, "--n-resamples", 30, "--max-photos", 20) == 0
+    assert tiny.call(stress_test, own_run, "--n-resamples", 100, "--max-photos", 20) == 0
     out = own_run / "stress_test"
     shown = capsys.readouterr().out
     assert "20 test photos, chance" in shown

@@ -4,7 +4,7 @@ The tests here (McNemar, DeLong, Wilson) take records as independent. Where a le
 patient has several, trust the clustered bootstrap of `resampling`, re-exported here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -30,6 +30,8 @@ __all__ = [
     "McNemar",
     "Replicates",
     "bootstrap_metric",
+    "bounded",
+    "bounded_metric",
     "cluster_codes",
     "cluster_weights",
     "delong",
@@ -177,6 +179,32 @@ def wilson(k, n, level=0.95):
         return Interval(np.nan, np.nan, np.nan, level)
     bounds = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
     return Interval(k / n, float(bounds.low), float(bounds.high), level)
+
+
+def bounded(interval, n):
+    """Wilson's interval of n clusters where all or none of them count: the draws then all agree.
+
+    Args:
+        interval: `Interval` of a share, from the bootstrap.
+        n: int, clusters that the share is of.
+    """
+    if interval.is_defined or interval.estimate not in (0, 1) or not n:
+        return interval
+    found = wilson(int(interval.estimate) * n, n, interval.level)
+    return replace(found, n_clusters=n)
+
+
+def bounded_metric(metric, y, predicted, groups=None, **options):
+    """`bootstrap_metric`, and `bounded` where the metric is a share ("accuracy", "mean").
+
+    Arguments are those of `bootstrap_metric`; the values of a "mean" must be 0, 1 or NaN.
+    """
+    interval = bootstrap_metric(metric, y, predicted, groups, **options)
+    if metric not in ("accuracy", "mean"):
+        return interval
+    first = predicted[0] if isinstance(predicted, list | tuple) else predicted
+    known = ~np.isnan(first) if metric == "mean" else np.asarray(y) >= 0
+    return bounded(interval, len(set(cluster_codes(groups, len(first))[known])))
 
 
 def summary_intervals(

@@ -15,7 +15,7 @@ import pandas as pd
 from dermssl.errors import UserError
 from dermssl.evaluation import checks, targets
 from dermssl.evaluation.resampling import Replicates, cluster_codes, replicates
-from dermssl.evaluation.statistics import wilson
+from dermssl.evaluation.statistics import bounded
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -149,7 +149,7 @@ def _group(axis, value, inside, y, lesions, taxonomy, target, part):
         for metric, answer in ((SENSITIVITY, 1), (SPECIFICITY, 0)):
             behind[metric] = len(set(lesions[inside & (target.y == answer)]))
             one = part.at([row_of(metric, taxonomy)]).intervals()[0]
-            found[metric] = _bounded(one, behind[metric])
+            found[metric] = bounded(one, behind[metric])
     return Group(
         axis, value,
         n=int(inside.sum()),
@@ -179,10 +179,3 @@ def mean_recall(part, classes):
     return some._replace(
         sample=some.sample.mean(keepdims=True), draws=some.draws.mean(axis=0, keepdims=True)
     )
-
-
-def _bounded(interval, n):
-    """Wilson's interval of n lesions where all or none are found: the draws then all agree."""
-    if interval.is_defined or interval.estimate not in (0, 1) or not n:
-        return interval
-    return wilson(int(interval.estimate) * n, n)

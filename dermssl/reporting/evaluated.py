@@ -20,7 +20,7 @@ from dermssl.evaluation import (
     targets,
     temperature,
 )
-from dermssl.reporting import scores
+from dermssl.reporting import chance_words, scores
 from dermssl.settings import Evaluate
 
 CALIBRATION = ("ece", "brier", "log_loss")
@@ -178,7 +178,7 @@ def _questions(found, split, seed, tempered, n_resamples, settings):
                 after[number], seed.groups, n_resamples=n_resamples
             )
         intervals = {
-            name: statistics.bootstrap_metric(
+            name: statistics.bounded_metric(
                 metric, y, score, seed.groups, n_resamples=n_resamples, **extra
             )
             for name, (metric, y, score, extra) in entries.items()
@@ -243,6 +243,7 @@ def summary(made):
         "split": made.split,
         **counts,
         "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
+        "findings": findings(made),
         "parameters": vars(made.settings),
         "metrics": {name: _value(made, counts, name) for name in _names()},
         "against_rest": {
@@ -268,6 +269,11 @@ def _key(target, taxonomy):
     """The target's name; the malignancy axis is told from a fine class of the same name."""
     alike = not target.is_class and target.name in taxonomy.fine
     return f"{target.name} (axis)" if alike else target.name
+
+
+def findings(made):
+    """What the report opens with."""
+    return chance_words.findings(made.seed, made.found.taxonomy, made.intervals, made.n_resamples)
 
 
 def _names():

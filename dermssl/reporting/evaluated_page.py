@@ -1,7 +1,7 @@
 """What stands in the report of an evaluation: from its numbers to the template's words."""
 
 from dermssl.evaluation import curves
-from dermssl.reporting import report, scores, sentences, subgroup_words
+from dermssl.reporting import evaluated, report, scores, sentences, subgroup_words
 from dermssl.reporting.compared import TITLES
 from dermssl.reporting.evaluated import CALIBRATION
 from dermssl.reporting.evaluated_files import PROBABILITIES
@@ -27,6 +27,7 @@ def context(made):
         "made": made,
         "status": status,
         "basis": sentences.photos(counts, made.split),
+        "findings": evaluated.findings(made),
         "warnings": sentences.data_warnings(counts, made.classes, made.split)
         + sentences.dropped([made.intervals["balanced_accuracy"]]),
         "metrics": [

@@ -85,9 +85,12 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
     """An `Interval` for every metric that the taxonomy defines, over records and seeds."""
     planned = plans(seeds, taxonomy, settings)
     return {
-        name: statistics.bootstrap_metric(
-            metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options
-        )
+        # Shares are the better the higher; a tree distance is a mean, too, but no share.
+        name: (
+            statistics.bootstrap_metric
+            if name in statistics.LOWER_IS_BETTER
+            else statistics.bounded_metric
+        )(metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options)
         for name, (metric, y, _, options) in planned[0].items()
         if names is None or name in names
     }
@@ -157,7 +160,7 @@ def per_class(seeds, taxonomy, n_resamples=1000, bounded=CLASS_FIGURES[:2]):
             entries = [_class_plan(seed, k)[figure] for seed in seeds]
             metric, y, _, options = entries[0]
             bounds.append(
-                statistics.bootstrap_metric(
+                statistics.bounded_metric(
                     metric, y, [entry[2] for entry in entries], seeds[0].groups,
                     n_resamples=n_resamples, **options,
                 )

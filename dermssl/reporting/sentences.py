@@ -7,6 +7,7 @@ the interval doesn't cover (one seed, few records) is said beside it.
 import math
 
 from dermssl.data.index import TEST
+from dermssl.evaluation.resampling import Interval
 from dermssl.reporting.compared import SSL, TITLES
 from dermssl.reporting.scores import NAMES, verdict
 
@@ -33,6 +34,12 @@ def estimate(interval, digits=3):
         return f"{number(interval.estimate, digits)} (n/a)"
     low, high = number(interval.low, digits), number(interval.high, digits)
     return f"{number(interval.estimate, digits)} ({low} to {high})"
+
+
+def of_json(value):
+    """`estimate` of an interval that a JSON file holds, where undefined is None."""
+    known = [math.nan if value[key] is None else value[key] for key in ("estimate", "low", "high")]
+    return estimate(Interval(*known))
 
 
 def p_value(p, holm):

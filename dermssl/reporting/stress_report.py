@@ -50,8 +50,21 @@ def warnings(scores, y, p, n_discs=0):
 
 
 def findings(scores, y, p):
-    """A sentence for every artefact that costs or gains, then one for the lesion, and the ties."""
+    """A sentence for every artefact that costs or gains, then one for the lesion, and the ties.
+
+    A model that isn't above chance on the clean photos has nothing to lose: that comes first, and
+    neither a tie nor a score at chance is told to its credit.
+    """
+    chance, clean = shortcuts.chance(y), scores[0]
+    low = shortcuts.lower_bound(clean.balanced_accuracy, y, p[clean.name])
+    nothing_to_lose = not low > chance
     said, ties, undefined = [], [], []
+    if nothing_to_lose:
+        said.append(
+            "The clean score isn't above chance (balanced accuracy "
+            f"{sentences.estimate(clean.balanced_accuracy)}, chance {sentences.number(chance)}), "
+            "so this test can say nothing about what the model relies on."
+        )
     for score in scores:
         if score.drop is None or score.name in WARNED:
             continue
@@ -61,9 +74,9 @@ def findings(scores, y, p):
             ties.append(title(score.name))
         else:
             said.append(_cost(score))
-    if ties:
+    if ties and not nothing_to_lose:
         said.append(f"No drop found (the interval holds 0, a tie) under: {', '.join(ties)}.")
-    if undefined:
+    if undefined and not nothing_to_lose:
         said.append(f"Drops that have no interval: {', '.join(undefined)}.")
     lost = [
         f"{title(score.name)} by {sentences.estimate(score.sensitivity_drop)}"
@@ -73,11 +86,12 @@ def findings(scores, y, p):
         and score.name not in WARNED
     ]
     if lost:
-        said.append(f"Malignant sensitivity falls under: {'; '.join(lost)}.")
-    chance = shortcuts.chance(y)
+        said.append(f"Malignant sensitivity (likeliest class) falls under: {'; '.join(lost)}.")
     for score in scores:
+        if score.name not in WARNED or nothing_to_lose:
+            continue
         low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name])
-        if score.name in WARNED and not low > chance:
+        if not low > chance:
             said.append(
                 f"{_capital(title(score.name))}: {sentences.estimate(score.balanced_accuracy)} "
                 f"balanced accuracy, not clearly above chance ({sentences.number(chance)}); "

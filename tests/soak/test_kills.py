@@ -41,7 +41,7 @@ def grid(photos):
         return ["--data", photos, "--models", "cnn", "--image-size", 32, "--depths", 1, 4,
                 "--augmentations", "none", "skin", "--seeds", 0, 1, "--epochs", 2,
                 "--batch-size", 16, "--classes", "mel", "nv", "--dropout", 0.2,
-                "--n-resamples", 20, "--output", output]  # fmt: skip
+                "--n-resamples", 100, "--output", output]  # fmt: skip
 
     return argv
 

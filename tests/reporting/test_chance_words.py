@@ -1,0 +1,82 @@
+"""What an evaluation opens with: against chance, and against naming the commonest class."""
+
+import fake_runs
+import numpy as np
+import pytest
+
+from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.statistics import wilson
+from dermssl.reporting import chance_words, scores
+
+HAM = fake_runs.HAM
+
+
+def arrays(p=None, skill=0.0, y=None):
+    table = fake_runs.records(n=300)
+    y = np.array([HAM.fine.index(name) for name in table["fine"]]) if y is None else y
+    p = fake_runs.simulate(table, skill).astype(float) if p is None else p
+    p = p / p.sum(1, keepdims=True)
+    groups = table["lesion_id"].to_numpy()
+    return Arrays(
+        y=y, y_coarse=np.array([HAM.coarse.index(HAM.parents[k]) for k in y]), p_fine=p,
+        p_coarse=p @ HAM.matrix, groups=groups,
+    )  # fmt: skip
+
+
+def said(seed):
+    names = ("balanced_accuracy", "fine_accuracy")
+    return chance_words.findings(seed, HAM, scores.intervals([seed], HAM, 100, names), 100)
+
+
+@pytest.mark.parametrize(
+    ("skill", "balanced", "accuracy"),
+    [
+        (3.0, " is above chance (0.143).", " is above that of always naming"),
+        (0.0, " isn't above chance (0.143), which its interval holds: ", " is below that of"),
+        (-1.0, " is below chance (0.143): ", " is below that of always naming"),
+    ],
+)
+def test_a_sentence_follows_from_its_interval(skill, balanced, accuracy):
+    found = said(arrays(skill=skill))
+    assert balanced in found[0]
+    assert accuracy in found[1]
+    assert "commonest class, melanocytic nevus (0.393)" in found[1]
+
+
+def test_always_naming_the_commonest_class_is_a_tie_with_itself():
+    p = np.full((300, 7), 0.01)
+    p[:, HAM.fine.index("nv")] = 1
+    found = said(arrays(p))
+    assert "Balanced accuracy 0.143 (n/a) isn't shown to be above chance (0.143)." in found[0]
+    assert "isn't shown to be above that of always naming" in found[1]
+    assert found[1].endswith("the difference is 0.000 (0.000 to 0.000).")
+
+
+def test_one_class_alone_shows_nothing():
+    found = said(arrays(y=np.zeros(300, int)))
+    assert found == [
+        "All photos are melanoma: they can't show whether the model tells classes apart."
+    ]
+
+
+def test_none_found_has_wilsons_interval_of_as_many_lesions():
+    p = np.full((300, 7), 0.01)
+    p[:, HAM.fine.index("nv")] = 1
+    seed = arrays(p)
+    n = len(set(seed.groups[seed.y == 0]))
+    assert 0 < n < (seed.y == 0).sum()
+    row = scores.per_class([seed], HAM, 100).iloc[0]
+    expected = wilson(0, n)
+    assert (row["sensitivity_low"], row["sensitivity_high"]) == (expected.low, expected.high)
+    assert row["sensitivity"] == 0
+    found = scores.intervals([seed], HAM, 100, ("malignant_sensitivity", "balanced_accuracy"))
+    ill = len(set(seed.groups[np.isin(seed.y, [0, 2])]))
+    assert found["malignant_sensitivity"].high == wilson(0, ill).high
+    assert not found["balanced_accuracy"].is_defined  # no share: still without one
+
+
+def test_a_tree_distance_of_0_is_no_share():
+    perfect = np.eye(7)[arrays().y]
+    found = scores.intervals([arrays(perfect)], HAM, 100, ("tree_distance", "fine_accuracy"))
+    assert not found["tree_distance"].is_defined
+    assert found["fine_accuracy"].low == wilson(150, 150).low

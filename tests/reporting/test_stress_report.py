@@ -1,0 +1,35 @@
+"""What the stress test says: a model with nothing to lose gets no praise for losing nothing."""
+
+import fake_runs
+import numpy as np
+import pytest
+
+from dermssl.evaluation import shortcuts
+from dermssl.reporting import stress_report
+
+
+def said(skill):
+    table = fake_runs.records(n=300)
+    y = np.array([fake_runs.HAM.fine.index(name) for name in table["fine"]])
+    clean = fake_runs.simulate(table, skill).astype(float)
+    blind = fake_runs.simulate(table, 0.0, seed=3).astype(float)
+    p = {"clean": clean, "hair": clean, "lesion_erased": blind}
+    groups = table["lesion_id"].to_numpy()
+    scores = shortcuts.score(y, p, groups, fake_runs.HAM, "clean", 100)
+    return stress_report.findings(scores, y, p), scores[0].balanced_accuracy.estimate
+
+
+@pytest.mark.parametrize("skill", [0.0, -0.7])  # at chance, and below it
+def test_at_chance_the_test_can_say_nothing(skill):
+    found, estimate = said(skill)
+    assert found[0].startswith("The clean score isn't above chance (balanced accuracy ")
+    assert f" {estimate:.3f} (0." in found[0]
+    assert "chance 0.143), so this test can say nothing about what the model relies on" in found[0]
+    assert not [text for text in found if "No drop" in text or "no shortcut" in text]
+
+
+def test_above_chance_ties_are_told():
+    found, _ = said(3.0)
+    assert found[0] == "No drop found (the interval holds 0, a tie) under: hair."
+    assert "no shortcut was shown" in found[-1]
+    assert not [text for text in found if "can say nothing" in text]
