@@ -101,13 +101,13 @@ def _done(made):
 
 def _train_missing(made, config, plans, folds):
     """Train cell by cell, or all depths of an augmentation and seed at once."""
-    from dermssl.training import cells, grid_plan
+    from dermssl.training import cells, grid_clock, grid_plan
 
     grid, done = config["grid"], _done(made)
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
     todo = [cell for cell in every if cell.name not in done]
     sizes = [_n(fold) for fold in folds]
-    clock = _Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
+    clock = grid_clock.Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         cells.give_memory_back()
@@ -212,40 +212,9 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
     results.append_row(made / grid_rows.RESULTS, row)
 
 
-class _Clock:
-    """Progress lines with the time left."""
-
-    def __init__(self, todo, n_cells, work):
-        self._work, self._n = work, n_cells
-        self._done_cells = n_cells - len(todo)
-        self._left, self._did = sum(map(work, todo)), 0.0
-        self._began = time.time()
-
-    def start(self, group):
-        left = ""
-        if self._did:
-            seconds = (time.time() - self._began) / self._did * self._left
-            left = f", about {_minutes(seconds)} left"
-        first = group[0]
-        depths = "/".join("all" if cell.depth < 0 else str(cell.depth) for cell in group)
-        fold = "" if first.fold is None else f", fold {first.fold}"
-        print(f"[{self._done_cells + 1}-{self._done_cells + len(group)}/{self._n}] {first.model}, "
-              f"{first.augmentation}, seed {first.seed}{fold}, depths {depths}{left}",
-              flush=True)  # fmt: skip
-
-    def end(self, group):
-        work = sum(map(self._work, group))
-        self._did, self._left = self._did + work, self._left - work
-        self._done_cells += len(group)
-
-
-def _minutes(seconds):
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-
-
 def dry_run(config, dataset=None):
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
-    from dermssl.training import grid_plan
+    from dermssl.training import grid_clock, grid_plan
 
     grid = config["grid"]
     plans = grid_plan.plan_models(grid, timed=True)
@@ -259,7 +228,8 @@ def dry_run(config, dataset=None):
         cells = grid_plan.cells_of(plan, grid)
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
-        print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {_minutes(seconds)}")
+        cost = grid_clock.minutes(seconds)
+        print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {cost}")
         print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
         for depth, manifest in plan.manifests.items():
             name = "all" if depth == grid_plan.ALL else depth
@@ -267,7 +237,7 @@ def dry_run(config, dataset=None):
             kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
             print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
         total, n_cells = total + seconds, n_cells + len(cells)
-    print(f"{n_cells} cells, about {_minutes(total)} on this machine")
+    print(f"{n_cells} cells, about {grid_clock.minutes(total)} on this machine")
 
 
 def parser():

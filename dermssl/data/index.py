@@ -20,12 +20,7 @@ COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
-<<<<<<< HEAD
-MASK = "mask"  # one more column, only where some photo has a lesion mask: its path, or ""
-=======
 MASK = "mask"  # one more column, where masks are known: the path of the photo's, or ""
-SUBGROUPS = ("site", "sex", "age", "skin_tone", "source")
->>>>>>> fixa
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS
 
