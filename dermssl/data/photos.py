@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import stat
 import threading
 import time
@@ -26,6 +27,7 @@ OVERSAMPLING = 2
 NEAR = 1.1
 MIB = 2**20  # bytes
 ABANDONED = 3600  # seconds; what is written takes milliseconds, and its writer was killed
+HALF = re.compile(r"\.tmp\d+\..+\.npy")  # of `runs.replacing`; other files there are not ours
 CACHE_FORMAT = 1  # raise it when the pixels of a photo change: older files are then passed over
 
 
@@ -188,12 +190,15 @@ def _kept(entry):
     """Bytes of a file of the cache; 0 once gone, as are those that a killed process left half."""
     try:
         info = entry.stat()
-        if entry.name.startswith(".tmp") and info.st_mtime < time.time() - ABANDONED:
-            os.unlink(entry)
-            return 0
-        return info.st_size
     except FileNotFoundError:  # another process renamed or removed it
         return 0
+    if HALF.fullmatch(entry.name) and info.st_mtime < time.time() - ABANDONED:
+        try:
+            os.unlink(entry)
+        except OSError:  # read-only: what is there can still be read
+            return info.st_size
+        return 0
+    return info.st_size
 
 
 def _bytes(file):

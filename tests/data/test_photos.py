@@ -171,15 +171,28 @@ def test_a_disk_that_can_t_be_written_ends_no_run(folder, tmp_path, monkeypatch,
     assert os.listdir(tmp_path) == []
 
 
+def test_a_read_only_folder_with_a_half_file_can_still_be_read(folder, tmp_path, monkeypatch):
+    def refused(*args):
+        raise PermissionError
+
+    photos._disk.cache_clear()
+    file = tmp_path / ".tmp123.old.npy"
+    file.touch()
+    os.utime(file, (0, 0))
+    monkeypatch.setattr(os, "unlink", refused)
+    photos.Photos(dataset_of(folder).files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=1)
+
+
 def test_what_killed_processes_left_takes_no_room(folder, tmp_path):
     photos._disk.cache_clear()
-    for name, age in (("old", 2), ("new", 0)):
-        file = tmp_path / f".tmp123.{name}.npy"
-        file.write_bytes(bytes(2**20 - 5000))
+    sizes = {".tmp123.old.npy": 2**20, ".tmp123.new.npy": 2**20 - 5000, ".tmpl.npy": 10}
+    for (name, size), age in zip(sizes.items(), (2, 0, 2)):
+        file = tmp_path / name
+        file.write_bytes(bytes(size))
         os.utime(file, (time.time() - age * photos.ABANDONED,) * 2)
     some = photos.Photos(dataset_of(folder).files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=1)
-    assert [file.name for file in tmp_path.iterdir()] == [".tmp123.new.npy"]
-    assert 0 < some._disk._room <= 5000
+    assert {file.name for file in tmp_path.iterdir()} == {".tmp123.new.npy", ".tmpl.npy"}
+    assert some._disk._room == 4990
 
 
 def test_the_disk_keeps_to_its_budget(folder, tmp_path, monkeypatch):
