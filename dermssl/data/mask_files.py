@@ -76,10 +76,12 @@ def of_folder(root, paths):
     """list of str: the mask of each photo in a folder, as training on that folder would find it.
 
     That is what labels.csv says, where it has the column `mask` and the photo; for other photos a
-    name must be the only one in the whole folder. Arguments and result are those of `find`.
+    name must be the only one in the whole folder. Photos outside of it have none.
+    Arguments and result are those of `find`.
     """
     listed = _listed(root)
     named = find(root, paths, photos_in(root, strict=False))
+    named = ["" if path.startswith("../") else mask for path, mask in zip(paths, named)]
     return [listed.get(path, mask) for path, mask in zip(paths, named)]
 
 

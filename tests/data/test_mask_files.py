@@ -37,6 +37,7 @@ def test_a_part_of_a_folder_finds_what_all_of_it_does(tmp_path):
     assert mask_files.of_folder(tmp_path, ["b/1.jpg"]) == [""]
     assert mask_files.of_files(tmp_path, [str(tmp_path / "b/1.jpg")]) == [""]
     assert mask_files.of_folder(tmp_path, ["b/2.jpg"]) == ["masks/2.png"]
+    assert mask_files.of_folder(tmp_path, ["../more/2.jpg"]) == [""]
 
 
 def test_a_folder_s_table_goes_before_names(tmp_path, monkeypatch):
