@@ -214,22 +214,6 @@ def dimensions(seen):
     return None
 
 
-def pairs(seen):
-    """The model finds no more pairs than colours alone would."""
-    if seen.views is None or seen.progress == 0 or seen.is_early:
-        return None
-    if not seen.pair_accuracy <= seen.views.shortcut:
-        return None
-    n = seen.views.n
-    few = f"; of only {n} pairs, which may be too few to tell" if n < FEW_PHOTOS else ""
-    return Light(
-        YELLOW,
-        f"pairs found {seen.pair_accuracy:.0%}, not above the {seen.views.shortcut:.0%} that "
-        f"colours alone find{few}",
-        "more epochs; more photos; a higher learning rate",
-    )
-
-
 def probes(seen):
     """The labelled photos say it is of no use, once there was time to learn."""
     if seen.knn is None or not seen.knn.is_defined or seen.progress == 0 or seen.is_early:
@@ -254,7 +238,23 @@ def probes(seen):
     )
 
 
-RULES = (broken, collapsed, temperature, views, learning, dimensions, pairs, probes)
+def pairs(seen):
+    """The model finds no more pairs than colours alone would."""
+    if seen.views is None or seen.progress == 0 or seen.is_early:
+        return None
+    if not seen.pair_accuracy <= seen.views.shortcut:
+        return None
+    n = seen.views.n
+    few = f"; of only {n} pairs, which may be too few to tell" if n < FEW_PHOTOS else ""
+    return Light(
+        YELLOW,
+        f"pairs found {seen.pair_accuracy:.0%}, not above the {seen.views.shortcut:.0%} that "
+        f"colours alone find{few}",
+        "more epochs; more photos; a higher learning rate",
+    )
+
+
+RULES = (broken, collapsed, temperature, views, learning, dimensions, probes, pairs)
 
 
 def describe(measures, seen, n_labelled):

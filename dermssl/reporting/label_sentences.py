@@ -123,6 +123,8 @@ def near_chance(steps, intervals, chance):
     """
     said = []
     for step in steps:
+        if step.verdict == "undefined":
+            continue
         both = [(each, intervals[each.arm, each.labels]) for each in (step.a, step.b)]
         # An interval without bounds shows nothing to be above chance.
         low = [pair for pair in both if not pair[1].low > chance]

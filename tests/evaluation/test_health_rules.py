@@ -52,6 +52,7 @@ def test_a_healthy_run_is_green():
         ("yellow", "the k-NN probe, 0.200 [0.100, 0.300], is not shown", {"knn": GUESSES}),
         ("yellow", "neither the k-NN probe, 0.2", {"knn": GUESSES, "linear": GUESSES}),
         ("yellow", "; 30 photos may be too few", {"knn": GUESSES, "n_labelled": 30}),
+        ("yellow", "; 30 photos", {"knn": GUESSES, "n_labelled": 30, "pair_accuracy": 0.01}),
         ("yellow", "not shown", {"knn": GUESSES, "progress": 0.4}),
         ("yellow", "not shown", {"knn": GUESSES, "steps": 150}),
         ("green", "too early", {"knn": GUESSES, "progress": 0.2}),

@@ -109,8 +109,8 @@ def test_the_basis_is_told():
 
 def test_a_difference_near_chance_is_warned_of():
     low, high = Interval(0.05, 0.01, 0.2), Interval(0.4, 0.3, 0.5)
-    tried = steps(BETTER, BETTER, BETTER, TIE)
-    scores = zip((high, low, low, high), (low, high, low, low))
+    tried = steps(BETTER, BETTER, TIE, UNDEFINED)
+    scores = zip((high, low, low, low), (low, high, low, low))
     found = {
         (arm, n): each
         for n, both in zip(LABELS, scores)
