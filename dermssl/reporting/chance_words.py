@@ -37,7 +37,7 @@ def _chance(seed, intervals):
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."
     if interval.high < chance:
-        return f"{shown} is below {guess}: the model does worse than a guess."
+        return f"{shown} is below {guess}: a guess does better."
     return (
         f"{shown} isn't above {guess}, which its interval holds: these photos don't show that "
         "the model has learnt anything."
