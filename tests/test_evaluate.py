@@ -252,7 +252,7 @@ def test_groups_without_a_threshold_are_n_a_and_say_why(tmp_path, quick):
     table = fake_runs.records(n=200, shares=(0, 1, 0, 0, 0, 0, 0))
     table["sex"] = np.where(np.arange(200) // 8 % 2, "male", "female")
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
-    assert evaluate.main([str(folder), "--n-resamples", "20"]) == 0
+    assert evaluate.main([str(folder), "--n-resamples", "100"]) == 0
     out = folder / "evaluation_test"
     rows = pd.read_csv(out / "subgroups.csv", dtype=str, keep_default_na=False)
     assert set(rows["specificity"]) | set(rows["specificity_low"]) == {"n/a"}
@@ -268,7 +268,7 @@ def test_a_class_named_like_the_malignancy_axis_takes_no_place_from_it(tmp_path,
     table = fake_runs.records(n=200, taxonomy=taxonomy, shares=(0.3, 0.4, 0.3))
     p = fake_runs.simulate(table, 1.5, taxonomy=taxonomy)
     folder = fake_runs.make(tmp_path / "run", table, p, taxonomy=taxonomy)
-    argv = [str(folder), "--class", "malignant", "--n-resamples", "20"]
+    argv = [str(folder), "--class", "malignant", "--n-resamples", "100"]
     assert evaluate.main(argv) == 0
     found = values(folder / "evaluation_test")["against_rest"]
     assert {key: entry["kind"] for key, entry in found.items()} == {
