@@ -59,7 +59,7 @@ def run(
 
     _check(max_photos, n_resamples, batch_size, colour_by)
     path = Path(path)
-    status = runs.finished(path)
+    status = runs.finished(path, sections=("backbone", "data"))
     table, taxonomy, source = _records(path, status, split)
     rows = located.spread(table["fine"], max_photos, seed)
     perplexity = layouts.perplexity_for(len(rows), perplexity)

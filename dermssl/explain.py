@@ -68,7 +68,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
         if value < 1:
             raise UserError(f"--{name} is {value}; it must be at least 1")
     path = Path(path)
-    config = runs.finished(path, command="finetune")["config"]
+    config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
     if photos:
         groups, dataset, kept = _given(photos, config["data"].get("preprocess", ()))
     else:

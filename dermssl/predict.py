@@ -32,7 +32,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     """
     from dermssl.data import decode, mask_files
 
-    status = runs.finished(folder, command="finetune")
+    status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
     scaling = _scaling(folder, calibrated)
     files = _files(source)
     bad = decode.verify_all(files)

@@ -57,7 +57,7 @@ def run(
 
     _check(max_photos, strength, n_resamples, batch_size)
     path = Path(path)
-    config = runs.finished(path, command="finetune")["config"]
+    config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
     found = predictions.read(path)
     rows = found.table["split"].eq(split) & found.table["fine"].ne("")
     rows = np.flatnonzero(rows)
