@@ -150,7 +150,8 @@ class Scalars(keras.callbacks.Callback):
         if row["phase"] != self.phase:
             return
         for name, value in row.items():
-            if name in ("phase", "epoch", "seconds"):
+            # A probe's bound may be undefined: no point is drawn for it.
+            if name in ("phase", "epoch", "seconds") or value is None or math.isnan(value):
                 continue
             side = "validation" if name.startswith("val_") else "train"
             if side not in self.writers:

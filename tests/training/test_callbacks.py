@@ -105,6 +105,16 @@ def test_each_epoch_is_once_in_tensorboard_also_after_a_kill(run):
             assert found == [(row["epoch"], float(np.float32(row[name]))) for row in wanted]
 
 
+def test_an_undefined_number_is_no_point(run):
+    rows = [{"phase": "pretrain", "epoch": 1, "loss": 1.0, "linear_low": float("nan")}]
+    scalars = callbacks.Scalars(run, "pretrain", rows)
+    scalars.on_train_begin()
+    scalars.on_train_end()
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard" / "pretrain" / "train"))
+    events.Reload()
+    assert events.Tags()["tensors"] == ["epoch_loss"]
+
+
 def test_plain_progress_is_one_line_at_the_end(capsys):
     made = callbacks.Progress("a title that is longer than half of a line, " * 3, 2, 2)
     made.console = Console(stderr=True, force_terminal=False, width=60)
