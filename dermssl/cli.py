@@ -45,6 +45,23 @@ def check_resamples(n):
         )
 
 
+def changed(options):
+    """The flags to type for options that aren't at their defaults: for "the same again".
+
+    Args:
+        options: dict of flag without its dashes -> (value, default).
+
+    Returns:
+        list of str.
+    """
+    return [
+        word
+        for name, (value, default) in options.items()
+        if value != default
+        for word in (f"--{name}", str(value))
+    ]
+
+
 def quiet_tensorflow():
     """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
 

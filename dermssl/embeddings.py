@@ -140,9 +140,7 @@ def _command(path, data, split, max_photos, perplexity, umap, colour_by, seed, o
         "data": (data, None), "split": (split, "all"), "max-photos": (max_photos, MAX_PHOTOS),
         "perplexity": (f"{perplexity:g}", "30"), "seed": (seed, 0), "output": (output, None),
     }  # fmt: skip
-    for name, (value, default) in options.items():
-        if value != default:
-            words += [f"--{name}", str(value)]
+    words += cli.changed(options)
     words += ["--umap"] if umap else []
     words += ["--colour-by", *colour_by] if colour_by else []
     return shlex.join(words)

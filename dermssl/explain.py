@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dermssl import cli, runs
 from dermssl.errors import UserError
+from dermssl.settings import SPLITS
 
-SPLITS = ("train", "validation", "test")
 FOLDERS = {True: "explained_photos", False: "explanations"}
 FEW_CELLS = 4  # a side
 MOST = 60  # photos at once; a sheet of more can't be read
@@ -168,10 +168,7 @@ def _command(path, photos, data, split, count, seed, output):
         "data": (data, None), "split": (split, "test"), "count": (count, 6),
         "seed": (seed, 0), "output": (output, None),
     }  # fmt: skip
-    for name, (value, default) in options.items():
-        if value != default:
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
+    return shlex.join(words + cli.changed(options))
 
 
 def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, source, log):

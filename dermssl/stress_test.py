@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dermssl import cli, runs
 from dermssl.errors import UserError
+from dermssl.settings import SPLITS
 
-SPLITS = ("train", "validation", "test")
 FOLDER = "stress_test"
 SHOWN = 7  # photos on the contact sheet, one a class
 
@@ -127,10 +127,7 @@ def _command(path, data, split, max_photos, masks, strength, n_resamples, seed, 
         "masks": (masks, None), "strength": (strength, 1.0), "n-resamples": (n_resamples, 1000),
         "seed": (seed, 0), "output": (output, None),
     }  # fmt: skip
-    for name, (value, default) in options.items():
-        if value != default:
-            words += [f"--{name}", str(value)]
-    return shlex.join(words)
+    return shlex.join(words + cli.changed(options))
 
 
 def _write(folder, made, found, scores, y, p, groups):

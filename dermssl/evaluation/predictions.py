@@ -24,7 +24,6 @@ DESCRIPTION = (
     "site", "sex", "age", "skin_tone", "source",
 )  # fmt: skip
 DIGITS = 9  # significant ones: enough to give every float32 back exactly
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Arrays(NamedTuple):
@@ -147,13 +146,6 @@ def read_history(run_path):
     return found
 
 
-def plain(cell):
-    """Text as it was before `runs.write_csv` made it harmless for spreadsheets."""
-    if isinstance(cell, str) and cell.startswith("'") and cell[1:].startswith(FORMULA):
-        return cell[1:]
-    return cell
-
-
 def _columns(level, classes):
     return [f"p_{level}_{name}" for name in getattr(classes, level)]
 
@@ -168,7 +160,7 @@ def _read_csv(file):
         ) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(plain).rename(columns=plain)
+    return found.map(runs.as_written).rename(columns=runs.as_written)
 
 
 def _check_labels(file, column, names, level):

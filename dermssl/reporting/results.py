@@ -10,7 +10,6 @@ import pandas as pd
 from dermssl import runs
 from dermssl.errors import RunFailed, UserError
 from dermssl.evaluation.metrics import SUMMARY
-from dermssl.evaluation.predictions import plain
 
 NOT_AVAILABLE = "n/a"
 # Read back as text whatever they look like: a hash such as 12e456789012 isn't a number.
@@ -103,7 +102,7 @@ def _cells(path):
         raise UserError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: not a whole CSV file ({error}); remove it") from error
-    found = found.map(plain).rename(columns=plain).astype(object)
+    found = found.map(runs.as_written).rename(columns=runs.as_written).astype(object)
     for column in found.columns.difference(TEXT):
         found[column] = pd.Series(map(_value, found[column]), dtype=object)
     return found
