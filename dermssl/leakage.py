@@ -8,6 +8,7 @@ training sets are equally large. Frozen features of the backbone and a logistic 
 affordable; what a fine-tuned network would memorise is not measured, it has more room to.
 """
 
+import itertools
 import shlex
 
 from dermssl import cli, runs
@@ -42,7 +43,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     from dermssl.evaluation import leakage
     from dermssl.models import backbones, weights
     from dermssl.reporting import leakage_report, report
-    from dermssl.training import frozen_features
+    from dermssl.training import frozen_features, progress
 
     for flag, value, least in (
         ("--folds", n_folds, 2), ("--n-seeds", n_seeds, 1), ("--n-resamples", n_resamples, 1)
@@ -66,9 +67,12 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
             f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
         )
     folder = report.folder_for(config["output"] or OUTPUT)
+    n_fits = 2 * n_folds * n_seeds
+    print(f"{len(index)} photos through the backbone, then {n_fits} regressions", flush=True)
     features = frozen_features.embed(config["backbone"], dataset, data, BATCH)
     seeds = range(config["seed"], config["seed"] + n_seeds)
-    predicted = leakage.predict(features, labels, groups, n_folds, seeds)
+    with progress.counted("Regressions", n_fits) as done:
+        predicted = leakage.predict(features, labels, groups, n_folds, seeds, _told(done))
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
     rows = leakage.score(predicted, clusters, n_resamples)
     leakage_report.write(
@@ -82,6 +86,20 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
         },
     )  # fmt: skip
     return folder
+
+
+def _told(done):
+    """`leakage.logistic`, and after each call `done` hears how many there were."""
+    from dermssl.evaluation import leakage
+
+    count = itertools.count(1)
+
+    def fit(*args):
+        found = leakage.logistic(*args)
+        done(next(count))
+        return found
+
+    return fit
 
 
 def _unit(index, data):

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from dermssl import check_data, leakage, runs
 from dermssl.data import readers
+from dermssl.evaluation import leakage as inflation
 from dermssl.settings import Backbone, Data
 from dermssl.training import frozen_features
 
@@ -187,8 +188,24 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     rows = pd.read_csv(output / "leakage.csv")
     assert rows["subset"].tolist() == ["all"] * 3 + ["with twins"] * 3
     assert (rows["inflation"] - (rows["leaky"] - rows["clean"])).abs().max() < 1e-9
-    assert found["findings"][0] in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert f"{len(table)} photos through the backbone, then 4 regressions" in out
+    assert found["findings"][0] in out
     assert "is not measured here" in (output / "report.md").read_text()
+
+
+def test_leakage_tells_how_many_regressions_are_done():
+    told, rng = [], np.random.default_rng(0)
+    groups = np.repeat(np.arange(10), 2)
+    inflation.predict(
+        rng.normal(size=(20, 3)),
+        groups % 2,
+        groups,
+        n_folds=2,
+        seeds=[0],
+        fit=leakage._told(told.append),
+    )
+    assert told == [1, 2, 3, 4]
 
 
 def test_what_leakage_refuses(photos, tmp_path, capfd):

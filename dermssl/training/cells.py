@@ -107,7 +107,7 @@ def train_plain(start, depth, augmentation, seed, material, grid):
         jit_compile=False,
     )
     steps = pipeline.steps_per_epoch(len(material.train), grid.batch_size)
-    data = _pixels(material, augmentation, seed, grid, grid.epochs * steps)
+    data = _pixels(material, augmentation, seed, grid, grid.batch_size)
     history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     shown = pipeline.plain(material.test, grid.batch_size, material.size)
     logits = cell.predict(shown, verbose=0)
@@ -116,11 +116,13 @@ def train_plain(start, depth, augmentation, seed, material, grid):
     )
 
 
-def _pixels(material, augmentation, seed, grid, steps):
+def _pixels(material, augmentation, seed, grid, batch_size):
+    """Every epoch's photos in order, in batches that don't reach over an epoch's end."""
+    steps = grid.epochs * pipeline.steps_per_epoch(len(material.train), batch_size)
     data = pipeline.labelled(
         material.train, material.records, {"fine": material.labels},
         {"fine": np.ones(len(material.labels))}, augment.AUGMENTATIONS[augmentation], seed,
-        grid.batch_size, material.size, steps,
+        batch_size, material.size, steps,
     )  # fmt: skip
     return data.map(lambda images, labels, weights: (images, labels["fine"]))
 
@@ -185,13 +187,20 @@ class SharedCells:
                 self._epoch(self._kept(store, policy, seed, epoch, material), len(material.train))
                 for epoch in range(grid.epochs)
             ]
+        batches = iter(self._fresh(augmentation, seed, material))
         steps = pipeline.steps_per_epoch(len(material.train), grid.batch_size)
-        data = _pixels(material, augmentation, seed, grid, grid.epochs * steps)
-        # In the map, the trunk of the next batch runs while the tails learn from this one.
-        data = data.map(lambda x, y: (tuple(self._tails.features(x)), y)).prefetch(2)
-        batches = iter(data)
         epoch = lambda: (next(batches) for _ in range(steps))  # noqa: E731
         return [self._epoch(epoch(), len(material.train)) for _ in range(grid.epochs)]
+
+    def _fresh(self, augmentation, seed, material):
+        """All batches of features of all epochs, each view computed as it is drawn."""
+        grid = self._grid
+        several = features.at_once(material.size, grid.batch_size)
+        data = _pixels(material, augmentation, seed, grid, several)
+        # In the map, the trunk of the next batches runs while the tails learn from these.
+        data = data.map(lambda x, y: (tuple(self._tails.features(x)), y)).prefetch(1)
+        apart = lambda *item: tf.data.Dataset.from_tensor_slices(item).batch(grid.batch_size)  # noqa: E731
+        return data.flat_map(apart).prefetch(2)
 
     def _epoch(self, batches, n):
         """float (tails,): mean losses over the photos of one pass."""
@@ -221,8 +230,9 @@ class SharedCells:
         if store is None:
             store = features.NoStore(self._tails, material.test, material.size)
         found = []
-        for start in range(0, len(material.test), features.BATCH):
-            rows = np.arange(start, min(start + features.BATCH, len(material.test)))
+        several = features.at_once(material.size)
+        for start in range(0, len(material.test), several):
+            rows = np.arange(start, min(start + several, len(material.test)))
             read = store.get(rows, np.zeros(len(rows), int))
             found.append(self._tails.logits([tf.constant(item) for item in read]).numpy())
         return np.concatenate(found, axis=1)

@@ -8,7 +8,7 @@ from dermssl import config, taxonomy
 from dermssl.data import pipeline, synthetic
 from dermssl.errors import UserError
 from dermssl.models import backbones, freezing, shared_trunk
-from dermssl.training import cells
+from dermssl.training import cells, features
 
 CLASSES = taxonomy.flat(("nv", "other"))
 
@@ -81,6 +81,28 @@ def test_without_room_nothing_is_kept_and_nothing_changes(material):
     assert not_kept._stores["train"] is None
     np.testing.assert_allclose(a.losses, b.losses, rtol=0, atol=1e-6)
     np.testing.assert_allclose(a.probabilities, b.probabilities, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "photos"),
+    [(50, 32, 128), (75, 1, 128), (224, 32, 64), (224, 1, 64), (600, 32, 32), (50, 200, 200)],
+)
+def test_small_photos_pass_the_trunk_in_several_batches_at_once(size, batch_size, photos):
+    assert features.at_once(size, batch_size) == photos
+
+
+@pytest.mark.parametrize("augmentation", ["skin", "flip_hv"])
+def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypatch):
+    start, photos = config.Backbone(name="cnn", image_size=32), material(32)
+    found = []
+    for passes in (16, 32, 64):  # of 40 photos, in batches of 16
+        monkeypatch.setattr(features, "at_once", lambda *_, several=passes: several)
+        shared = cells.SharedCells(start, [2], grid(augmentations=[augmentation]), CLASSES)
+        found.append(shared.train(augmentation, 3, photos)[0])
+    for other in found[1:]:
+        np.testing.assert_allclose(other.losses, found[0].losses, rtol=0, atol=1e-6)
+        away = np.abs(other.probabilities - found[0].probabilities).max()
+        assert away <= 1e-6
 
 
 def test_half_precision_features_are_near_but_not_equal(material):
