@@ -195,16 +195,9 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
 
 
 def test_leakage_tells_how_many_regressions_are_done():
-    told, rng = [], np.random.default_rng(0)
-    groups = np.repeat(np.arange(10), 2)
-    inflation.predict(
-        rng.normal(size=(20, 3)),
-        groups % 2,
-        groups,
-        n_folds=2,
-        seeds=[0],
-        fit=leakage._told(told.append),
-    )
+    told, groups = [], np.repeat(np.arange(10), 2)
+    noise = np.random.default_rng(0).normal(size=(20, 3))
+    inflation.predict(noise, groups % 2, groups, 2, [0], leakage._told(told.append))
     assert told == [1, 2, 3, 4]
 
 

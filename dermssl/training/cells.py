@@ -211,9 +211,12 @@ class SharedCells:
         return np.sum([s.numpy() for s in sums], axis=0, dtype=np.float64) / n
 
     def _kept(self, store, policy, seed, epoch, material):
-        for rows in features.batches(len(material.train), self._grid.batch_size, seed, epoch):
-            chosen = features.variants(policy, seed, epoch, material.records[rows])
-            read = [tf.constant(item) for item in store.get(rows, chosen)]
+        order, size = pipeline.order(len(material.train), seed, epoch), self._grid.batch_size
+        chosen = features.variants(policy, seed, epoch, material.records[order])
+        store.fill(order, chosen)  # at once, as the trunk is faster on many
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            read = [tf.constant(item) for item in store.get(rows, chosen[start : start + size])]
             yield read, tf.constant(material.labels[rows])
 
     def _store(self, name, photos, count):

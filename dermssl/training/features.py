@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from dermssl.data import augment, pipeline
+from dermssl.data import augment
 
 
 def at_once(size, batch_size=1):
@@ -76,10 +76,11 @@ class FeatureStore:
 
     def get(self, rows, chosen):
         """list of float32 arrays (n, ...): the features of some photos, one variant each."""
-        self._fill(rows, chosen)
+        self.fill(rows, chosen)
         return [kept[rows, chosen].astype(np.float32, copy=False) for kept in self._kept]
 
-    def _fill(self, rows, chosen):
+    def fill(self, rows, chosen):
+        """Compute what is missing of some photos, one variant each."""
         missing = ~self._done[rows, chosen]
         rows, chosen = rows[missing], chosen[missing]
         n = at_once(self._size)
@@ -109,9 +110,3 @@ def store_for(tails, photos, size, count, budget, dtype):
     if FeatureStore.bytes_needed(tails, len(photos), count, dtype) > budget:
         return None
     return FeatureStore(tails, photos, size, count, dtype)
-
-
-def batches(n, batch_size, seed, epoch):
-    """The rows of each batch of an epoch, as `pipeline.labelled` has them."""
-    order = pipeline.order(n, seed, epoch)
-    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
