@@ -30,11 +30,11 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     Returns:
         int, the number of photos predicted.
     """
-    from dermssl.data import decode, mask_files
+    from dermssl.data import decode, mask_files, readers
 
     status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
     scaling = _scaling(folder, calibrated)
-    files = _files(source)
+    files = readers.image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
         print(f"skipped: {len(bad)} of {len(files)} photos", file=sys.stderr)
@@ -76,22 +76,6 @@ def calibration(folder, calibrated=True):
             "probabilities: raw, since the run has no temperature.json (made by an older version)"
         )
     return f"probabilities: {scaling.sentence()}"
-
-
-def _files(source):
-    """The photo, or all photos in a folder, sorted."""
-    from dermssl.data.files import SUFFIXES
-    from dermssl.data.mask_files import photos_in
-
-    if Path(source).is_file():
-        return [str(source)]
-    if not Path(source).exists():
-        raise UserError(f"{source}: not found; give an image or a folder of images")
-    root = Path(source).resolve()
-    files = [str(root / path) for path in photos_in(root)]
-    if not files:
-        raise UserError(f"{source}: no image in this folder; accepted are {', '.join(SUFFIXES)}")
-    return files
 
 
 def _tables(folder, status, files, masks, batch_size, scaling):

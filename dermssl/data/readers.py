@@ -104,6 +104,8 @@ def image_files(source):
     """Full paths of the photos to predict: one file, or all in a folder, in order."""
     if os.path.isfile(source):
         return [str(source)]
+    if not os.path.exists(source):
+        raise UserError(f"{source}: not found; give a photo or a folder of photos")
     folder = files.existing_folder(source, "photos")
     found = mask_files.photos_in(folder)
     if not found:
