@@ -1,0 +1,198 @@
+"""The four pipelines that `pipeline_speed.py` times: JPEG files to two augmented views.
+
+Each gives batches of float32 (2, BATCH, SIZE, SIZE, 3) in [0, 255] without an end.
+"""
+
+import numpy as np
+
+SIZE, BATCH, PROCESSES = 224, 32, 2
+
+
+def ours(files, cache_mb=0):
+    """Batches of the product's pipeline."""
+    from dermssl.data import augment, pipeline
+
+    photos = pipeline.Photos(files, SIZE, cache_mb)
+    if cache_mb:
+        for number in range(len(files)):
+            photos[number]
+    policy = augment.AUGMENTATIONS["simclr"]
+    return iter(pipeline.two_views(photos, policy, 0, BATCH, SIZE, steps=10**6))
+
+
+def _decoded(files):
+    """tf.data of float32 photos, 448 px, shuffled and batched: what both kinds of layers take."""
+    import tensorflow as tf
+
+    def load(file):
+        image = tf.io.decode_jpeg(tf.io.read_file(file), channels=3)
+        side = tf.reduce_min(tf.shape(image)[:2])
+        square = tf.image.resize_with_crop_or_pad(image, side, side)
+        return tf.image.resize(square, (2 * SIZE, 2 * SIZE))
+
+    data = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files)).repeat()
+    return data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True)
+
+
+def _twice(data, views):
+    """Two views of each batch."""
+    import tensorflow as tf
+
+    def both(images):
+        return tf.stack([views(images), views(images)])
+
+    return iter(data.map(both, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
+
+
+def keras_cv(files):
+    """keras-cv's preprocessing layers, on batches in tf.data."""
+    import keras_cv
+    import tensorflow as tf
+
+    layers = keras_cv.layers
+    turned = [
+        layers.RandomRotation(0.5, fill_mode="reflect"),
+        layers.RandomShear(x_factor=0.14, fill_mode="reflect"),
+        layers.RandomCropAndResize((SIZE, SIZE), (0.25, 1.0), (1.0, 1.0)),
+        layers.RandomFlip("horizontal_and_vertical"),
+    ]
+    jitter = layers.RandomApply(
+        layers.RandomColorJitter(
+            (0, 255), brightness_factor=0.2, contrast_factor=0.25,
+            saturation_factor=0.3, hue_factor=6 / 180,
+        ), rate=0.8,
+    )  # fmt: skip
+    rest = [
+        layers.RandomApply(layers.Grayscale(output_channels=3), rate=0.2),
+        layers.RandomApply(layers.RandomGaussianBlur(9, (0.1, 1.6)), rate=0.5),
+    ]
+
+    def views(images):
+        for layer in (*turned, jitter, *rest):
+            images = layer(images, training=True)
+        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
+        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
+        noise = tf.random.normal(tf.shape(images)) * sigma
+        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
+
+    return _twice(_decoded(files), views)
+
+
+def keras_layers(files):
+    """Keras 3's own preprocessing layers, on batches in tf.data."""
+    import tensorflow as tf
+    from keras import layers
+
+    turned = [
+        layers.RandomRotation(0.5, fill_mode="reflect"),
+        layers.RandomShear(x_factor=0.14, fill_mode="reflect"),
+        layers.RandomZoom((-0.5, 0.0), fill_mode="reflect"),
+        layers.CenterCrop(2 * SIZE, 2 * SIZE),
+        layers.Resizing(SIZE, SIZE),
+        layers.RandomFlip("horizontal_and_vertical"),
+        layers.RandomColorJitter((0, 255), 0.2, 0.25, 0.15, 6 / 180),
+        layers.RandomGrayscale(0.2),
+        layers.RandomGaussianBlur(0.5, kernel_size=9, sigma=1.0),
+    ]
+
+    def views(images):
+        for layer in turned:
+            images = layer(images, training=True)
+        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
+        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
+        noise = tf.random.normal(tf.shape(images)) * sigma
+        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
+
+    return _twice(_decoded(files), views)
+
+
+def _albumentations_worker(files, name, slots, tasks, done, seed):
+    """Fills slots of the shared memory with uint8 batches, until it is told None."""
+    from multiprocessing import shared_memory
+
+    import albumentations as A
+    import cv2
+
+    cv2.setNumThreads(1)
+    memory = shared_memory.SharedMemory(name=name)
+    room = np.ndarray((slots, 2, BATCH, SIZE, SIZE, 3), np.uint8, memory.buf)
+    policy = A.Compose([
+        A.RandomResizedCrop((SIZE, SIZE), scale=(0.25, 1.0), ratio=(1.0, 1.0)),
+        A.Affine(rotate=(-180, 180), shear=(-8, 8), border_mode=cv2.BORDER_REFLECT_101, p=1.0),
+        A.HorizontalFlip(p=0.5),
+        A.VerticalFlip(p=0.5),
+        A.ColorJitter(0.2, 0.25, 0.3, 6 / 360, p=0.8),
+        A.ToGray(p=0.2),
+        A.GaussianBlur(blur_limit=(3, 9), sigma_limit=(0.1, 1.6), p=0.5),
+        A.GaussNoise(std_range=(0, 6 / 255), p=0.5),
+    ], seed=seed)  # fmt: skip
+    rng = np.random.default_rng(seed)
+    while (slot := tasks.get()) is not None:
+        for place in range(BATCH):
+            image = cv2.imread(files[rng.integers(len(files))], cv2.IMREAD_COLOR_RGB)
+            for view in (0, 1):
+                room[slot, view, place] = policy(image=image)["image"]
+        done.put(slot)
+    memory.close()
+
+
+class Albumentations:
+    """Batches from two processes."""
+
+    def __init__(self, files):
+        import multiprocessing
+        from multiprocessing import shared_memory
+
+        context = multiprocessing.get_context("spawn")
+        self.slots = 2 * PROCESSES
+        self.shape = (self.slots, 2, BATCH, SIZE, SIZE, 3)
+        self.memory = shared_memory.SharedMemory(create=True, size=int(np.prod(self.shape)))
+        self.room = np.ndarray(self.shape, np.uint8, self.memory.buf)
+        self.tasks, self.done = context.Queue(), context.Queue()
+        self.workers = [
+            context.Process(
+                target=_albumentations_worker,
+                args=(files, self.memory.name, self.slots, self.tasks, self.done, seed),
+                daemon=True,
+            )
+            for seed in range(PROCESSES)
+        ]
+        for worker in self.workers:
+            worker.start()
+        self.ahead = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.ahead:
+            for slot in range(self.slots):
+                self.tasks.put(slot)
+            self.ahead = True
+        slot = self.done.get()
+        batch = self.room[slot].astype(np.float32)
+        self.tasks.put(slot)
+        return batch
+
+    def rest(self):
+        """Let the work that is ahead end, so that it burdens no other side's turn."""
+        for _ in range(self.slots if self.ahead else 0):
+            self.done.get()
+        self.ahead = False
+
+    def cpu(self):
+        """Seconds of CPU that the workers have used."""
+        import psutil
+
+        times = [psutil.Process(worker.pid).cpu_times() for worker in self.workers]
+        return sum(each.user + each.system for each in times)
+
+    def close(self):
+        """End the processes and give the memory back."""
+        for _ in self.workers:
+            self.tasks.put(None)
+        for worker in self.workers:
+            worker.join(timeout=20)
+        del self.room
+        self.memory.close()
+        self.memory.unlink()
