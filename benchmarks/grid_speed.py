@@ -12,6 +12,7 @@ machine slows both. Tracing, building and prediction count in both. Synthetic ph
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -21,8 +22,9 @@ from dermssl import cli
 from dermssl import config as configs
 
 MODELS = ["mobilenet", "resnet50", "inceptionv3", "densenet121"]
-AUGMENTATIONS = ["none", "flip_hv", "brightness", "flip_brightness"]
 RANDOM = "brightness"  # an augmentation that differs in every epoch
+# It comes first: building and tracing, which the shared way does once a model, count in its row.
+AUGMENTATIONS = [RANDOM, "none", "flip_hv", "flip_brightness"]
 GOAL_MODEL, GOAL_GRID, TOLERANCE = 5.0, 10.0, 1e-5
 
 
@@ -75,20 +77,19 @@ def one_model(plan, grid, photos):
         trainer = trainer or cells.SharedCells(plan.start, depths, grid, photos.taxonomy)
         shared = trainer.train(augmentation, 0, photos)
         middle = time.perf_counter()
-        losses = predictions = 0.0
+        losses, predictions = [], []
         for depth, cell in zip(depths, shared):
             keras.backend.clear_session()
             plain = cells.train_plain(plan.start, depth, augmentation, 0, photos, grid)
-            away = np.abs(np.subtract(cell.losses, plain.losses)).max()
-            losses = max(losses, float(away))
-            away = np.abs(cell.probabilities - plain.probabilities).max()
-            predictions = max(predictions, float(away))
+            losses.append(np.abs(np.subtract(cell.losses, plain.losses)).max())
+            predictions.append(np.abs(cell.probabilities - plain.probabilities).max())
         end = time.perf_counter()
         found.append({
             "model": plan.name, "augmentation": augmentation,
             "shared_s": middle - began, "plain_s": end - middle,
             "ratio": (end - middle) / (middle - began),
-            "loss_difference": losses, "prediction_difference": predictions,
+            "loss_difference": float(np.max(losses)),  # NaN if any is
+            "prediction_difference": float(np.max(predictions)),
         })  # fmt: skip
         print("| {model} | {augmentation} | {plain_s:.1f} | {shared_s:.1f} | {ratio:.1f} | "
               "{loss_difference:.1e} | {prediction_difference:.1e} |".format(**found[-1]),
@@ -107,7 +108,7 @@ def main(argv=None):
     if args.quick:
         args.photos, args.test_photos, args.epochs = 96, 32, 2
         args.models = ["mobilenet", "densenet121"] if args.models == MODELS else args.models
-        args.augmentations = ["none", RANDOM]
+        args.augmentations = [RANDOM, "none"]
     cli.quiet_tensorflow()
     import tensorflow as tf
 
@@ -146,15 +147,17 @@ def report(rows, args):
     for model in args.models:
         own = [row for row in rows if row["model"] == model]
         one = [row for row in own if row["augmentation"] == RANDOM]
-        if one and ratio_of(one) < GOAL_MODEL:
+        if not one:
+            print(f"{model}: {RANDOM} was left out, so its goal is not looked at")
+        elif ratio_of(one) < GOAL_MODEL:
             missed.append(f"{model}, {RANDOM}: {ratio_of(one):.1f} times, under {GOAL_MODEL:.0f}")
         print(f"{model}: {ratio_of(own):.1f} times over its grid")
-    whole = args.models == MODELS and args.augmentations == AUGMENTATIONS
+    whole = set(args.models) == set(MODELS) and set(args.augmentations) == set(AUGMENTATIONS)
     if whole and ratio_of(rows) < GOAL_GRID:
         missed.append(f"the seed grid: {ratio_of(rows):.1f} times, under {GOAL_GRID:.0f}")
     for row in rows:
         for name in ("loss_difference", "prediction_difference"):
-            if row[name] > TOLERANCE:
+            if math.isnan(row[name]) or row[name] > TOLERANCE:
                 missed.append(f"{row['model']}, {row['augmentation']}: {name} {row[name]:.1e}")
     for line in missed:
         print(f"missed: {line}")

@@ -8,6 +8,7 @@ give alone. A row is written as each cell ends; the same command goes on where i
 stopped, and tries failed cells again.
 """
 
+import shutil
 import time
 
 from dermssl import cli, runs
@@ -39,14 +40,9 @@ def run(config, overwrite=False, dataset=None):
     from dermssl.data.selection import joined
     from dermssl.models import weights
     from dermssl.reporting import grid_report, grid_rows
-    from dermssl.training import grid_plan, pools
+    from dermssl.training import pools
 
-    grid = config["grid"]
-    plans = grid_plan.plan_models(grid)
-    folds = _data(config, dataset)
-    for plan in plans:
-        for fold in folds:
-            pools.check(plan.pretrained, fold)
+    plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
         pools.warn(pretrained, config["data"].preprocess)
     identity = index.data_hash(folds[0].with_index(joined(folds)))
@@ -54,14 +50,14 @@ def run(config, overwrite=False, dataset=None):
     output = config["output"] or OUTPUT
     with runs.open_run(output, "grid", config, identity, overwrite, start=start) as made:
         if overwrite:
-            (made / grid_rows.RESULTS).unlink(missing_ok=True)
+            _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)
         runs.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
         runs.write_csv(made / grid_rows.RECORDS, joined(folds))
         runs.write_json(made / "root.json", {"root": str(folds[0].root)})
         if made.status["status"] != runs.FINISHED:
             _train_missing(made, config, plans, folds)
-        rows = grid_rows.latest(_rows(made))
+        rows = grid_rows.read(made / grid_rows.RESULTS, made.status)
         failed = int((rows["status"] == runs.FAILED).sum())
         grid_report.write(made.path)
         if failed:
@@ -74,6 +70,18 @@ def run(config, overwrite=False, dataset=None):
     return made.path
 
 
+def _planned(config, dataset, timed=False):
+    """The plan of each model and the data of each fold; refuses what can't be trained."""
+    from dermssl.training import grid_plan, pools
+
+    plans = grid_plan.plan_models(config["grid"], timed)
+    folds = _data(config, dataset)
+    for plan in plans:
+        for fold in folds:
+            pools.check(plan.pretrained, fold)
+    return plans, folds
+
+
 def _data(config, dataset):
     """One `Dataset` a fold, every photo of it checked."""
     from dermssl.data import readers, selection
@@ -81,22 +89,30 @@ def _data(config, dataset):
     return selection.select(dataset or readers.read(config["data"]), config["grid"], config["data"])
 
 
-def _rows(made):
-    from dermssl.reporting import grid_rows, results
+def _clear(made):
+    """Remove what another grid left in the folder."""
+    from dermssl.reporting import grid_rows
 
-    path = made / grid_rows.RESULTS
-    return results.read_rows(path) if path.exists() else None
+    (made / grid_rows.RESULTS).unlink(missing_ok=True)  # first: no row without its cell's file
+    for name in (grid_rows.CELLS, "tensorboard"):
+        shutil.rmtree(made / name, ignore_errors=True)
+    for pattern in ("pivot_*.csv", "*.png", "report.*"):
+        for file in made.path.glob(pattern):
+            file.unlink()
 
 
 def _done(made):
-    """Names of the cells that need no more training."""
-    from dermssl.reporting import grid_rows
+    """Names of the cells that need no more training. Rows of failed ones give way to new ones."""
+    from dermssl.reporting import grid_rows, results
 
-    rows = _rows(made)
-    if rows is None:
+    def counts(row):
+        return row["status"] != runs.FAILED and grid_rows.belongs(row, made.status)
+
+    path = made / grid_rows.RESULTS
+    if not path.exists():
         return set()
-    rows = grid_rows.latest(rows)
-    return set(rows["cell"][rows["status"] != runs.FAILED])
+    results.keep_rows(path, counts)
+    return set(results.read_rows(path)["cell"])
 
 
 def _train_missing(made, config, plans, folds):
@@ -110,8 +126,8 @@ def _train_missing(made, config, plans, folds):
     clock = grid_clock.Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
+        trainer, materials = None, {}  # the last model's go before memory is given back
         cells.give_memory_back()
-        trainer, materials = None, {}
         for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
             first = group[0]
             fold = folds[first.fold or 0]
@@ -119,7 +135,7 @@ def _train_missing(made, config, plans, folds):
                 materials = {first.fold: _material(fold, plan, config)}
             clock.start(group)
             began = time.time()
-            trained, reason = [None] * len(group), None
+            trained, reason, share = [None] * len(group), None, len(group)
             try:
                 if grid.shared_trunk and first.depth != grid_plan.ALL:
                     trunk_depths = [d for d in plan.depths if d != grid_plan.ALL]
@@ -128,8 +144,9 @@ def _train_missing(made, config, plans, folds):
                     )
                     found = trainer.train(first.augmentation, first.seed, materials[first.fold])
                     by_depth = dict(zip(trunk_depths, found))
-                    trained = [by_depth[cell.depth] for cell in group]
+                    trained, share = [by_depth[cell.depth] for cell in group], len(found)
                 else:
+                    trainer = None
                     cells.give_memory_back()
                     trained = [
                         cells.train_plain(
@@ -139,7 +156,9 @@ def _train_missing(made, config, plans, folds):
                     ]  # fmt: skip
             except cells.FAILURES as error:
                 reason, trainer = cells.reason_of(error), None
-            seconds = round((time.time() - began) / len(group), 2)
+            if reason:  # here the error is gone, and with it what it held on to
+                cells.give_memory_back()
+            seconds = round((time.time() - began) / share, 2)
             for cell, result in zip(group, trained):
                 _append(made, cell, plan, config, fold, result, reason, seconds)
             clock.end(group)
@@ -205,9 +224,11 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
             intervals = grid_rows.intervals(
                 labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
             )
-            hparams.write(made / "tensorboard" / cell.name, cell, trained, intervals)
-    status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash", "versions")}
-    status |= {"status": state, "reason": reason, "seconds": seconds, "n_labels": _n(fold)[0]}
+    losses = trained.losses if trained else []
+    hparams.write(made / "tensorboard" / cell.name, cell, losses, intervals or {})
+    status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
+    status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
+    status |= {"status": state, "reason": reason, "seconds": seconds}
     row = grid_rows.row(made.path, status, cell, plan, grid, trained, intervals, n_test)
     results.append_row(made / grid_rows.RESULTS, row)
 
@@ -217,8 +238,7 @@ def dry_run(config, dataset=None):
     from dermssl.training import grid_clock, grid_plan
 
     grid = config["grid"]
-    plans = grid_plan.plan_models(grid, timed=True)
-    folds = _data(config, dataset)
+    plans, folds = _planned(config, dataset, timed=True)
     sizes = _n(folds[0])
     print(f"{sizes[0]} training and {sizes[1]} test photos"
           f"{f', {len(folds)} folds' if len(folds) > 1 else ''}; "

@@ -208,8 +208,12 @@ class Grid:
     balance: bool = setting(False, "train on equally many photos a class")
     test_per_class: int = setting(0, "test photos a class; 0: by --test", low=0)
     shared_trunk: bool = setting(True, "compute the frozen trunk once for all depths")
-    feature_cache_mb: int = setting(1024, "memory for the trunk's features, MiB", low=0)
-    feature_dtype: str = setting("float32", "how they are kept", choices=("float32", "float16"))
+    feature_cache_mb: int = setting(
+        1024, "memory for the trunk's features, MiB", low=0, identity=False
+    )
+    feature_dtype: str = setting(
+        "float32", "to what they are rounded, kept or not", choices=("float32", "float16")
+    )
     n_resamples: int = setting(500, "draws of each bootstrap interval", low=1)
 
 

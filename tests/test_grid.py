@@ -127,8 +127,43 @@ def test_out_of_memory_is_a_row_and_the_rest_goes_on(photos, tmp_path, monkeypat
     assert "mlp-depth_all-none-seed0: FAILED, out of memory" in report
     monkeypatch.undo()
     grid.run(settings)  # memory is back
-    rows = grid_rows.latest(rows_of(tmp_path / "g"))
+    rows = rows_of(tmp_path / "g")
+    assert rows["cell"].is_unique
     assert set(rows["status"]) == {"FINISHED"}
+    assert set(rows["shared_trunk"]) == {0}  # nothing is frozen, so nothing is shared
+
+
+def test_overwrite_leaves_nothing_of_the_other_grid(photos, tmp_path):
+    output = tmp_path / "g"
+    small = {"epochs": 1, "seeds": [0]}
+    grid.run(config(photos, output, models=["mlp"], augmentations=["none", "skin"], **small))
+    before = {str(path.relative_to(output)) for path in output.rglob("*")}
+    settings = config(photos, output, models=["mlp"], augmentations=["none"], **small)
+    grid.run(settings, overwrite=True)
+    after = {str(path.relative_to(output)) for path in output.rglob("*")}
+    assert any("skin" in name for name in before)
+    assert not [name for name in after if "skin" in name]
+
+
+def test_rows_of_another_config_are_not_done(photos, tmp_path):
+    """What a kill between a new status and the removal of old rows leaves."""
+    output = tmp_path / "g"
+    settings = config(photos, output, models=["mlp"], augmentations=["none"], seeds=[0], epochs=1)
+    grid.run(settings)
+    text = (output / "results.csv").read_text()
+    status = runs.read_json(output / "status.json")
+    (output / "results.csv").write_text(text.replace(status["config_hash"], "0" * 12))
+    runs.write_json(output / "status.json", status | {"status": "RUNNING"})
+    grid.run(settings)
+    rows = rows_of(output)
+    assert rows["config_hash"].tolist() == [status["config_hash"]]
+
+
+def test_a_smaller_cache_is_the_same_grid(photos, tmp_path):
+    """The advice of a cell that ran out of memory can be followed."""
+    small = {"models": ["mlp"], "augmentations": ["none"], "seeds": [0], "epochs": 1}
+    grid.run(config(photos, tmp_path / "g", **small))
+    grid.run(config(photos, tmp_path / "g", feature_cache_mb=1, **small))
 
 
 def test_a_changed_setting_is_refused_with_the_difference(made, photos, pretrained):
@@ -253,10 +288,9 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
 
 def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
     from dermssl.evaluation.resampling import Interval
-    from dermssl.training import cells, grid_plan, hparams
+    from dermssl.training import grid_plan, hparams
 
-    cell = grid_plan.Cell("cnn", 1, "none", 0)
-    trained = cells.Trained([2.0, 1.0], np.ones((1, 1)), None, 1, 1)
+    cell = grid_plan.Cell("cnn", 1, "none", 0, fold=2)
     for _ in range(2):
-        hparams.write(tmp_path / "cell", cell, trained, {"roc_auc": Interval(0.5, 0.4, 0.6)})
+        hparams.write(tmp_path / "cell", cell, [2.0, 1.0], {"roc_auc": Interval(0.5, 0.4, 0.6)})
     assert len(list((tmp_path / "cell").glob("events*"))) == 1

@@ -45,16 +45,17 @@ def heat_map(path, models, title):
     return figures.save(figure, path)
 
 
-def curves(path, models, title):
-    """Training loss by epoch, a line a depth, one panel a model.
+def curves(path, rows, title):
+    """Training loss by epoch, a line a depth, one panel a cell's model and augmentation.
 
     Args:
         path: of the PNG.
-        models: list of (name, list of (label, float array (epochs,))).
+        rows: list of rows, equally long lists of (name, list of (label, float array (epochs,))).
         title: str.
     """
-    figure, panels = figures.new(3.6 * len(models) + 0.6, 3.6, 1, len(models))
-    for axes, (name, lines) in zip(panels, models):
+    columns = len(rows[0])
+    figure, panels = figures.new(3.6 * columns + 0.6, 3.1 * len(rows) + 0.5, len(rows), columns)
+    for axes, (name, lines) in zip(panels, [panel for row in rows for panel in row]):
         for k, (label, losses) in enumerate(lines):
             axes.plot(
                 np.arange(1, len(losses) + 1), losses, label=label, linewidth=1.8,
@@ -62,7 +63,8 @@ def curves(path, models, title):
                 marker="o" if len(losses) < 2 else None,
             )  # fmt: skip
         figures.titled(axes, name, "epoch", "training loss")
-        axes.legend(fontsize=8.5, frameon=False, labelcolor=INK)
+        if lines:
+            axes.legend(fontsize=8.5, frameon=False, labelcolor=INK)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     return figures.save(figure, path)
 

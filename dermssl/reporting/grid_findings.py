@@ -2,7 +2,8 @@
 
 Every sentence follows from an interval by a rule, so that nobody can hope into it. A best
 cell is picked after the fact, so it is held against all others; an axis is held against a
-reference fixed beforehand (the shallowest depth, the first augmentation).
+reference fixed beforehand (the shallowest depth, the first augmentation, the first model).
+Only whole cells take part: one that lost a seed is shown, and compared with none.
 """
 
 from dataclasses import dataclass
@@ -11,20 +12,21 @@ import numpy as np
 
 from dermssl.evaluation import statistics
 from dermssl.evaluation.resampling import Interval
+from dermssl.reporting import paired_tests
 from dermssl.reporting.sentences import count
 
 LEVEL = 0.95
-N_RESAMPLES = 2000
+N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask for
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry over its seeds: mean accuracy, spread, and the accuracies themselves."""
+    """One entry over its seeds: mean accuracy, spread, and of how many seeds."""
 
     key: tuple
     mean: float
     spread: float
-    by_seed: tuple[float, ...]
+    n_seeds: int
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Best:
 
     @property
     def ties(self):
-        """Keys of the cells whose difference from the best holds 0."""
-        return [a.other for a in self.against if not a.difference.excludes_zero]
+        """Keys of the cells that it isn't shown to beat."""
+        return [a.other for a in self.against if statistics.verdict(a.difference) != "better"]
 
     @property
     def is_clear(self):
@@ -56,57 +58,75 @@ class Best:
         return bool(self.against) and not self.ties
 
 
-def accuracy(y, p):
-    """Share of photos whose most probable class is the true one."""
-    return float((p.argmax(axis=1) == y).mean())
-
-
 def cells(grid, model):
-    """dict of key -> `Cell` of one model."""
+    """dict of key -> `Cell` of one model, those that lost a seed too."""
     found = {}
-    for key, seeds in grid.p.items():
+    for key, by_seed in grid.p.items():
         if key[0] == model:
-            each = tuple(accuracy(grid.y, p) for p in seeds)
+            each = [float(np.mean(p.argmax(axis=1) == grid.y)) for p in by_seed.values()]
             spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
-            found[key] = Cell(key, float(np.mean(each)), spread, each)
+            found[key] = Cell(key, float(np.mean(each)), spread, len(each))
     return found
 
 
-def best(grid, model):
-    """`Best` of a model: the highest mean over seeds, against every other cell.
+def bests(grid):
+    """The `Best` of each model that has a whole cell: the highest mean over seeds.
 
-    Differences are paired by photo and seed, bootstrapped over lesions and seeds. McNemar
-    compares the mean probabilities over seeds; Holm corrects it over all cells.
+    Differences to its other cells are paired by photo and seed, bootstrapped over lesions and
+    seeds, and their intervals hold together (Bonferroni). McNemar compares the mean
+    probabilities over seeds on one photo of each group; Holm corrects it over the tests of all
+    models.
+
+    Returns:
+        dict of model -> `Best`.
     """
-    found = cells(grid, model)
-    top = max(found.values(), key=lambda cell: cell.mean)
-    interval = statistics.bootstrap_metric(
-        "accuracy", grid.y, grid.p[top.key], grid.groups, n_resamples=N_RESAMPLES, level=LEVEL
-    )
-    others = [key for key in found if key != top.key]
-    right = _right(grid, top.key)
-    p_values = [statistics.mcnemar(right, _right(grid, key)).p for key in others]
-    against = [
-        Against(key, _difference(grid, [top.key], [key], LEVEL), p, float(holm))
-        for key, p, holm in zip(others, p_values, statistics.holm(p_values))
-    ]
-    return Best(top, interval, tuple(against))
+    alone = paired_tests.independent(grid)
+    tops, pairs = {}, []
+    for model in grid.models:
+        found = cells(grid, model)
+        whole = grid.whole(model)
+        if whole:
+            top = max(whole, key=lambda key: found[key].mean)
+            tops[model] = found[top]
+            pairs += [(top, key) for key in whole if key != top]
+    p = [statistics.mcnemar(*(_right(grid, key)[alone] for key in pair)).p for pair in pairs]
+    tested = dict(zip(pairs, zip(p, statistics.holm(p).tolist())))
+    made = {}
+    for model, cell in tops.items():
+        own = [pair for pair in pairs if pair[0] == cell.key]
+        interval = statistics.bounded_metric(
+            "accuracy", grid.y, grid.by_seed(cell.key), grid.groups,
+            n_resamples=N_RESAMPLES, level=LEVEL,
+        )  # fmt: skip
+        made[model] = Best(cell, interval, tuple(
+            Against(other, _difference(grid, [top], [other], len(own)), *tested[top, other])
+            for top, other in own
+        ))  # fmt: skip
+    return made
 
 
 def _right(grid, key):
-    return np.mean(grid.p[key], axis=0).argmax(axis=1) == grid.y
+    return np.mean(grid.by_seed(key), axis=0).argmax(axis=1) == grid.y
 
 
-def _difference(grid, keys_a, keys_b, level):
-    """Accuracy of some cells less that of others, pair by pair, seeds and lesions redrawn."""
-    a, b = [], []
-    for key_a, key_b in zip(keys_a, keys_b):
-        shared = min(len(grid.p[key_a]), len(grid.p[key_b]))
-        a += grid.p[key_a][:shared]
-        b += grid.p[key_b][:shared]
-    return statistics.paired_difference(
-        "accuracy", grid.y, a, b, grid.groups, n_resamples=N_RESAMPLES, level=level
+def _difference(grid, keys_a, keys_b, n_comparisons):
+    """Mean accuracy of some cells less that of others; lesions and seeds are redrawn.
+
+    Several cells of one seed are one draw of a seed's luck: their hits are averaged first.
+    """
+    first, second = (
+        [np.mean(each, axis=0) for each in zip(*(_hits(grid, key) for key in keys))]
+        for keys in (keys_a, keys_b)
     )
+    return statistics.paired_difference(
+        "mean", None, first, second, grid.groups,
+        n_resamples=N_RESAMPLES, level=1 - (1 - LEVEL) / max(1, n_comparisons),
+    )  # fmt: skip
+
+
+def _hits(grid, key):
+    """list of float (n,), one a seed: 1 where a cell is right."""
+    return [(p.argmax(axis=1) == grid.y).astype(float) for p in grid.by_seed(key)]
 
 
 def axis_effects(grid, model, axis):
@@ -118,28 +138,56 @@ def axis_effects(grid, model, axis):
         axis: "depth" (reference: the shallowest) or "augmentation" (the first).
 
     Returns:
-        reference, list of (value, `Interval` of the difference, corrected for the number of
-        values by Bonferroni).
+        reference, list of (value, `Interval` of the difference); the intervals hold together
+        (Bonferroni). None of a value without a whole cell to compare.
     """
     place = {"augmentation": 1, "depth": 2}[axis]
-    values = grid.depths(model) if axis == "depth" else grid.augmentations(model)
-    found = []
-    level = 1 - (1 - LEVEL) / max(1, len(values) - 1)
+    values = grid.planned(model, axis)
+    whole, found = set(grid.whole(model)), []
     for value in values[1:]:
         pairs = []
-        for key in grid.p:
+        for key in sorted(whole):
             other = tuple(values[0] if k == place else part for k, part in enumerate(key))
-            if key[0] == model and key[place] == value and other in grid.p:
+            if key[place] == value and other in whole:
                 pairs.append((key, other))
         if pairs:
-            found.append((value, _difference(grid, *zip(*pairs), level)))
+            found.append((value, _difference(grid, *zip(*pairs), len(values) - 1)))
     return values[0], found
 
 
+def model_effects(grid):
+    """Each model against the first, by the means over all cells of the augmentations they share.
+
+    A mean of all cells, since the highest one was picked by the test photos.
+
+    Returns:
+        reference, list of (model, `Interval` of the difference), as `axis_effects` gives them.
+    """
+    reference, *others = grid.status["config"]["grid"]["models"]
+    found = []
+    for model in others:
+        sides = [grid.whole(model), grid.whole(reference)]
+        shared = set.intersection(*({key[1] for key in keys} for keys in sides))
+        sides = [[key for key in keys if key[1] in shared] for keys in sides]
+        if shared:
+            found.append((model, _difference(grid, *sides, len(others))))
+    return reference, found
+
+
 def sentences(grid, model, top):
-    """What can be said of one model, as a list of sentences."""
+    """What can be said of one model, as a list of sentences.
+
+    Args:
+        grid: `grid_read.Grid`.
+        model: str.
+        top: `Best`, or None where no cell has all its seeds.
+    """
+    if top is None:
+        return [f"{model}: no cell has all its seeds, so that none is compared."]
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
     said = [f"{model}: the highest cell is {name} (95% interval {span(top.interval)})."]
+    if lost := [describe(key) for key in grid.p if key[0] == model and not grid.is_whole(key)]:
+        said.append(f"Not compared, as a seed has no result: {'; '.join(lost)}.")
     if (sentence := _against_one_answer(grid, top)) is not None:
         said.append(sentence)
     if top.is_clear:
@@ -155,7 +203,14 @@ def sentences(grid, model, top):
     for axis in ("depth", "augmentation"):
         reference, effects = axis_effects(grid, model, axis)
         if effects:
-            said.append(_effect_sentence(axis, reference, effects))
+            said.append(effect_sentence(axis, label(axis, reference), [
+                (label(axis, value), difference) for value, difference in effects
+            ]))  # fmt: skip
+        elif len(grid.planned(model, axis)) > 1:
+            said.append(
+                f"Of {axis} nothing is said: {label(axis, reference)}, which the others would be "
+                "held against, or all the others, lack whole cells."
+            )
     return said
 
 
@@ -166,25 +221,36 @@ def _against_one_answer(grid, top):
     if top.interval.is_defined and top.interval.low > share:
         return None
     title = grid.taxonomy.titles[counts.argmax()]
-    return f"Always answering {title} scores {share:.3f}: no cell is shown to do better than that."
+    return f"Always answering {title} scores {share:.3f}: it is not shown to do better than that."
 
 
-def _effect_sentence(axis, reference, effects):
-    clear = [(value, d) for value, d in effects if d.is_defined and d.excludes_zero]
-    base = label(axis, reference)
-    if not clear:
-        widest = max(abs(end) for _, d in effects for end in (d.low, d.high))
-        bound = "" if np.isnan(widest) else f"; differences up to {widest:.3f} can't be ruled out"
-        bound = bound if widest else ", with equal predictions"
-        return f"No effect of {axis} is shown: every {axis} ties with {base}{bound}."
-    listed = "; ".join(
-        f"{label(axis, value)} is {abs(d.estimate):.3f} {'above' if d.estimate > 0 else 'below'} "
-        f"(difference {span(d)})"
-        for value, d in clear
-    )
-    ties = [label(axis, value) for value, d in effects if not (d.is_defined and d.excludes_zero)]
-    rest = f"; {', '.join(ties)} {'ties' if len(ties) == 1 else 'tie'} with it" if ties else ""
-    return f"{axis.capitalize()} matters, against {base}: {listed}{rest}."
+def effect_sentence(axis, base, effects):
+    """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
+    named = {"better": [], "worse": [], "tie": [], "undefined": []}
+    for value, difference in effects:
+        named[statistics.verdict(difference)].append((value, difference))
+    ties = [value for value, _ in named["tie"]]
+    clear = [each for each in effects if each in named["better"] + named["worse"]]
+    said = []
+    if clear:
+        listed = "; ".join(
+            f"{value} is {abs(d.estimate):.3f} {'above' if d.estimate > 0 else 'below'} "
+            f"(difference {span(d)})"
+            for value, d in clear
+        )
+        rest = f"; {', '.join(ties)} {'ties' if len(ties) == 1 else 'tie'} with it" if ties else ""
+        said.append(f"{axis.capitalize()} matters, against {base}: {listed}{rest}")
+    elif ties:
+        who = f"every {axis} ties" if len(ties) == len(effects) else f"{', '.join(ties)}: a tie"
+        widest = max(abs(end) for _, d in named["tie"] for end in (d.low, d.high))
+        bound = f"differences up to {widest:.3f} can't be ruled out"
+        bound = bound if widest else "each lesion has equally many hits"
+        said.append(f"No effect of {axis} is shown: {who} with {base}; {bound}")
+    if named["undefined"]:
+        of = ", ".join(value for value, _ in named["undefined"])
+        said.append(f"of {of} against {base} nothing can be said: too few independent photos")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def label(axis, value):
@@ -203,4 +269,9 @@ def span(interval):
     """[low, high], or n/a."""
     if not interval.is_defined:
         return "n/a"
-    return f"[{interval.low:.3f}, {interval.high:.3f}]"
+    return f"[{_bound(interval.low)}, {_bound(interval.high)}]"
+
+
+def _bound(value):
+    # One that rounds to 0 would look as if the interval held it.
+    return f"{value:.1g}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"

@@ -10,7 +10,7 @@ from dermssl import runs
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.errors import UserError
-from dermssl.reporting import grid_rows, results
+from dermssl.reporting import grid_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Grid:
         root: Path that `records["path"]` starts at.
         y: int (n,), true classes.
         groups: object (n,), what isn't independent.
-        p: dict of (model, augmentation, depth) -> list of float (n, classes), one a seed.
+        p: dict of (model, augmentation, depth) -> dict of seed -> float (n, classes).
         losses: dict of the same keys -> list of float (epochs,), one a seed and fold.
         status: dict, of the run.
     """
@@ -52,8 +52,38 @@ class Grid:
 
     def depths(self, model):
         """Ascending, "all" (-1) last."""
-        found = {key[2] for key in self.p if key[0] == model}
-        return sorted(found, key=lambda depth: (depth < 0, depth))
+        return _ascending({key[2] for key in self.p if key[0] == model})
+
+    def planned(self, model, axis):
+        """The values of "depth" or "augmentation", of cells without a result too."""
+        if axis == "augmentation":
+            return self.status["config"]["grid"]["augmentations"]
+        return _ascending(set(self.rows["depth"][self.rows["model"] == model]))
+
+    @property
+    def seeds(self):
+        """In the order of the config."""
+        return self.status["config"]["grid"]["seeds"]
+
+    def whole(self, model):
+        """Keys of one model's cells that have all their seeds, in the order of the tables."""
+        keys = [
+            (model, name, depth) for name in self.augmentations(model)
+            for depth in self.depths(model)
+        ]  # fmt: skip
+        return [key for key in keys if self.is_whole(key)]
+
+    def is_whole(self, key):
+        """Whether a cell has all its seeds."""
+        return set(self.seeds) <= set(self.p.get(key, ()))
+
+    def by_seed(self, key):
+        """list of float (n, classes), one a seed, of a whole cell."""
+        return [self.p[key][seed] for seed in self.seeds]
+
+
+def _ascending(depths):
+    return sorted(map(int, depths), key=lambda depth: (depth < 0, depth))
 
 
 def read(folder):
@@ -61,8 +91,8 @@ def read(folder):
     folder = Path(folder)
     if not (folder / grid_rows.RESULTS).exists():
         raise UserError(f"{folder}: no {grid_rows.RESULTS}; is this the folder of a grid?")
-    rows = grid_rows.latest(results.read_rows(folder / grid_rows.RESULTS))
     status = runs.read_json(folder / "status.json")
+    rows = grid_rows.read(folder / grid_rows.RESULTS, status)
     names = taxonomies.from_dict(runs.read_json(folder / "taxonomy.json"), "taxonomy.json")
     table = pd.read_csv(folder / grid_rows.RECORDS, dtype=str, keep_default_na=False)
     table = table.map(runs.as_written)
@@ -80,12 +110,12 @@ def _cells(folder, rows, table):
     p, losses = {}, {}
     finished = rows[rows["status"] == runs.FINISHED]
     by = ["model", "augmentation", "depth", "seed"]
-    for (model, augmentation, depth, _), part in finished.groupby(by, sort=True):
+    for (model, augmentation, depth, seed), part in finished.groupby(by, sort=True):
         if len(part) < n_folds:
             continue
         part = part.sort_values("fold")
         read_cells = [grid_rows.read_cell(folder, name) for name in part["cell"]]
         key = (model, augmentation, int(depth))
-        p.setdefault(key, []).append(np.concatenate([each[0] for each in read_cells]))
+        p.setdefault(key, {})[int(seed)] = np.concatenate([each[0] for each in read_cells])
         losses.setdefault(key, []).extend(each[1] for each in read_cells)
     return p, losses

@@ -9,9 +9,10 @@ import pandas as pd
 
 from dermssl import runs
 from dermssl.evaluation import confusion
-from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report
+from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, sentences
 
 TEMPLATE = "grid_report.md"
+NO_BEST = {"best": "", "wins": False, "ties": [], "against": [], "hits": None, "misses": None}
 
 
 def write(folder):
@@ -26,7 +27,8 @@ def write(folder):
     folder = Path(folder)
     grid = grid_read.read(folder)
     failures = grid.rows[grid.rows["status"] != runs.FINISHED]
-    models = [_model(folder, grid, name) for name in grid.models]
+    bests = grid_findings.bests(grid)
+    models = [_model(folder, grid, name, bests.get(name)) for name in grid.models]
     if models:
         _pictures(folder, grid)
     settings = grid.status["config"]["grid"]
@@ -34,6 +36,7 @@ def write(folder):
         folder / "report.md",
         TEMPLATE,
         models=models,
+        between=_between(grid),
         failures=failures[["cell", "status", "reason"]].to_dict("records"),
         no_kernel=_without_kernel(grid),
         n_test=len(grid.y),
@@ -45,6 +48,7 @@ def write(folder):
         data_hash=grid.status["data_hash"],
         config_hash=grid.status["config_hash"],
         versions=report.versions(grid.status),
+        mixed_versions=_mixed_versions(grid.rows),
         seconds=float(grid.rows["seconds"].sum()),
         n_cells=len(grid.rows),
         command=shlex.join(["python", "-m", "dermssl.grid", "--config", "config.toml"]),
@@ -60,11 +64,12 @@ def findings(folder):
     return "\n".join(re.sub(r"\\(\W)", r"\1", line) for line in lines)
 
 
-def pivot(grid, model, cells):
-    """Mean accuracy by augmentation (rows) and depth (columns)."""
+def pivot(grid, model):
+    """Mean accuracy by augmentation (rows) and depth (columns); NaN where a seed is missing."""
+    cells, whole = grid_findings.cells(grid, model), set(grid.whole(model))
     table = {
         _depth(depth): [
-            cells[key].mean if (key := (model, name, depth)) in cells else np.nan
+            cells[key].mean if (key := (model, name, depth)) in whole else np.nan
             for name in grid.augmentations(model)
         ]
         for depth in grid.depths(model)
@@ -76,66 +81,92 @@ def _depth(depth):
     return "all" if depth < 0 else str(depth)
 
 
-def _model(folder, grid, model):
-    """What the template needs of one model."""
-    cells = grid_findings.cells(grid, model)
-    top = grid_findings.best(grid, model)
-    table = pivot(grid, model, cells)
+def _between(grid):
+    """What is said of the models against each other: a list of a sentence or none."""
+    reference, effects = grid_findings.model_effects(grid)
+    return [grid_findings.effect_sentence("model", reference, effects)] if effects else []
+
+
+def _mixed_versions(rows):
+    """The versions that cells were trained under, where these differ."""
+    found = rows["versions"].dropna().unique().tolist()
+    return found if len(found) > 1 else []
+
+
+def _model(folder, grid, model, top):
+    """What the template needs of one model; `top` is its `Best`, or None."""
+    cells, table = grid_findings.cells(grid, model), pivot(grid, model)
     runs.write_csv(folder / f"pivot_{model}.csv", table.reset_index())
+    rows = grid.rows[grid.rows["model"] == model]
+    planned = grid.status["config"]["grid"]["depths"]
+    n_seeds, whole = len(grid.seeds), grid.whole(model)
+    means = [cells[key].mean for key in whole]
+    return {
+        "name": model,
+        "weights": str(rows["arm"].iloc[0]),
+        "image_size": int(rows["image_size"].iloc[0]),
+        "depths": list(table.columns),
+        "trained_whole": (rows["depth"] < 0).all() and -1 not in planned,
+        "rows": [
+            (name, [_text(cells.get((model, name, d)), top, n_seeds) for d in grid.depths(model)])
+            for name in grid.augmentations(model)
+        ],
+        "mean": float(np.mean(means)) if means else np.nan,
+        "sentences": grid_findings.sentences(grid, model, top),
+        "layers": _layers(rows),
+        "seconds": float(rows["seconds"].sum()),
+        "n_cells": len(rows),
+        "n_whole": len(whole),
+        **(_best(folder, grid, model, top) if top else NO_BEST),
+    }
+
+
+def _best(folder, grid, model, top):
+    """What the template needs of a model's highest cell, and its pictures."""
+    p = grid.by_seed(top.cell.key)
     matrix = sum(
-        confusion.confusion(grid.y, p.argmax(axis=1), len(grid.taxonomy.fine))
-        for p in grid.p[top.cell.key]
+        confusion.confusion(grid.y, each.argmax(axis=1), len(grid.taxonomy.fine)) for each in p
     )
     picture = f"confusion_{model}.png"
     figures.confusion(
         folder / picture, matrix, grid.taxonomy.fine, grid.taxonomy.titles,
         f"{model}, {grid_findings.describe(top.cell.key)}, sum over seeds", normalised=False,
     )  # fmt: skip
-    p = np.mean(grid.p[top.cell.key], axis=0)
-    rows = grid.rows[grid.rows["model"] == model]
+    p = np.mean(p, axis=0)
     return {
-        "name": model,
-        "weights": str(rows["arm"].iloc[0]),
-        "image_size": int(rows["image_size"].iloc[0]),
-        "depths": list(table.columns),
-        "rows": [
-            (name, [_text(cells.get((model, name, d)), top) for d in grid.depths(model)])
-            for name in grid.augmentations(model)
-        ],
         "best": grid_findings.describe(top.cell.key),
+        "accuracy": top.interval,
         "wins": top.is_clear,
         "ties": [grid_findings.describe(key) for key in top.ties],
         "against": [
             {
                 "other": grid_findings.describe(each.other),
                 "difference": each.difference,
-                "p": each.p,
-                "holm": each.holm,
+                "p": sentences.p_value(each.p, each.holm),
             }
             for each in top.against
         ],
-        "sentences": grid_findings.sentences(grid, model, top),
-        "layers": _layers(rows),
         "confusion": picture,
         "hits": _photos(folder, grid, model, p, True),
         "misses": _photos(folder, grid, model, p, False),
-        "seconds": float(rows["seconds"].sum()),
-        "n_cells": len(rows),
     }
 
 
-def _text(cell, top):
+def _text(cell, top, n_seeds):
     """A table's cell: mean and spread; bold only for a best that clears all others."""
     if cell is None:
         return "n/a"
     spread = "" if np.isnan(cell.spread) else f" ± {cell.spread:.3f}"
     text = f"{cell.mean:.3f}{spread}"
-    return f"**{text}**" if top.is_clear and cell.key == top.cell.key else text
+    if cell.n_seeds < n_seeds:
+        return f"{text} ({cell.n_seeds} of {n_seeds} seeds)"
+    return f"**{text}**" if top and top.is_clear and cell.key == top.cell.key else text
 
 
 def _layers(rows):
     """What each depth trains: (depth, trainable parameters, kernels), one row a depth."""
-    first = rows.drop_duplicates("depth").sort_values("depth")
+    finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
+    first = finished_first.drop_duplicates("depth").sort_values("depth")
     return [
         (_depth(row.depth), row.trainable_parameters, str(row.unfrozen_layers or "").split())
         for row in first.itertuples()
@@ -167,14 +198,24 @@ def _photos(folder, grid, model, p, right):
 
 
 def _pictures(folder, grid):
-    panels, lines = [], []
+    panels = []
     for model in grid.models:
-        table = pivot(grid, model, grid_findings.cells(grid, model))
-        panels.append((model, list(table.index), list(table.columns), table.to_numpy()))
-        shown = grid.augmentations(model)[0]
-        lines.append((f"{model}, {shown}", [
-            (f"depth {_depth(depth)}", np.mean(grid.losses[key], axis=0))
-            for depth in grid.depths(model) if (key := (model, shown, depth)) in grid.losses
-        ]))  # fmt: skip
-    figures_grid.heat_map(folder / "heat_map.png", panels, "Mean accuracy on the test photos")
-    figures_grid.curves(folder / "curves.png", lines, "Training loss, mean over seeds")
+        table = pivot(grid, model)
+        if grid.whole(model):
+            panels.append((model, list(table.index), list(table.columns), table.to_numpy()))
+    if panels:
+        figures_grid.heat_map(folder / "heat_map.png", panels, "Mean accuracy on the test photos")
+    rows = [
+        [(f"{model}, {name}", _losses(grid, model, name)) for model in grid.models]
+        for name in grid.planned(grid.models[0], "augmentation")
+    ]
+    figures_grid.curves(folder / "curves.png", rows, "Training loss, mean over seeds")
+
+
+def _losses(grid, model, augmentation):
+    """(label, mean loss by epoch) of each depth."""
+    keys = [(model, augmentation, depth) for depth in grid.depths(model)]
+    return [
+        (grid_findings.label("depth", key[2]), np.mean(grid.losses[key], axis=0))
+        for key in keys if key in grid.losses
+    ]  # fmt: skip

@@ -52,7 +52,7 @@ def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=Non
         "batchnorm": grid.batchnorm,
         "epochs": grid.epochs,
         "learning_rate": grid.learning_rate,
-        "shared_trunk": int(grid.shared_trunk),
+        "shared_trunk": int(grid.shared_trunk and cell.depth >= 0),
         "unfrozen_kernels": len(manifest.kernels),
         "trains_no_kernel": int(not manifest.kernels),
         "first_loss": losses[0],
@@ -89,6 +89,21 @@ def read_cell(folder, name):
         return p / p.sum(axis=1, keepdims=True), found["losses"]
 
 
-def latest(rows):
-    """The last row of each cell: one that failed may have been run again."""
-    return rows.drop_duplicates("cell", keep="last")
+def belongs(row, status):
+    """Whether a row is of the config and data that the run's status.json has."""
+    return all(row[name] == status[name] for name in ("config_hash", "data_hash"))
+
+
+def read(path, status):
+    """The rows of a grid, the last of each cell.
+
+    Args:
+        path: of its results.csv.
+        status: dict, from its status.json; rows of another config or data are left out.
+
+    Returns:
+        DataFrame, as from `results.read_rows`.
+    """
+    rows = results.read_rows(path)
+    rows = rows[[belongs(row, status) for row in rows.to_dict("records")]]
+    return rows.drop_duplicates("cell", keep="last").reset_index(drop=True)

@@ -90,6 +90,14 @@ def append_row(path, row):
         write_rows(path, [*before, row])
 
 
+def keep_rows(path, keep):
+    """Leave those rows of a CSV for which the function `keep`, of a row as a dict, holds."""
+    with _alone(path):
+        found = _cells(path)
+        kept = [row for row in found.to_dict("records") if keep(row)]
+        write_rows(path, kept, list(found.columns))
+
+
 def read_rows(path):
     """The rows of a results file as a DataFrame; "n/a" is NaN, text columns are text."""
     return _cells(Path(path)).infer_objects()

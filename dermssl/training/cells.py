@@ -8,6 +8,7 @@ import gc
 import math
 from dataclasses import dataclass
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -18,13 +19,14 @@ from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.training import features
 from dermssl.training.tails import Tails
 
-# What a cell may die of while others live: TensorFlow's own errors, and memory.
-FAILURES = (tf.errors.OpError, MemoryError)
+# What a cell may die of while others live: TensorFlow's own errors, OpenCV's, and memory.
+FAILURES = (tf.errors.OpError, cv2.error, MemoryError)
 
 
 def reason_of(error):
     """One line for the cell's row."""
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+    no_room = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
+    if no_room or isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         return "out of memory; try a smaller --batch-size, --image-size or --feature-cache-mb"
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
@@ -142,7 +144,7 @@ class SharedCells:
         self._seed = grid.seeds[0]
         self._tails = Tails(
             first_backbone(start, self._seed), depths, grid.depth_unit, grid.batchnorm,
-            taxonomy, grid.dropout, self._seed, grid.learning_rate, grid.gamma,
+            taxonomy, grid.dropout, self._seed, grid.learning_rate, grid.gamma, grid.feature_dtype,
         )  # fmt: skip
         self._material, self._stores = None, {}
 
@@ -179,10 +181,7 @@ class SharedCells:
 
     def _fit(self, augmentation, seed, material):
         grid, policy = self._grid, augment.AUGMENTATIONS[augmentation]
-        count = features.n_variants(policy)
-        # One store serves both, as the plain view is the first of the flips.
-        store = self._store("train", material.train, max(map(_count, grid.augmentations)))
-        if count and store is not None:
+        if (store := self._store_of_views(policy, material)) is not None:
             return [
                 self._epoch(self._kept(store, policy, seed, epoch, material), len(material.train))
                 for epoch in range(grid.epochs)
@@ -219,14 +218,28 @@ class SharedCells:
             read = [tf.constant(item) for item in store.get(rows, chosen[start : start + size])]
             yield read, tf.constant(material.labels[rows])
 
+    def _store_of_views(self, policy, material):
+        """The features of all views of the training photos; None where they are too many."""
+        own = features.n_variants(policy)
+        if own is None:
+            return None
+        # One store may serve all augmentations, as the plain view is the first of the flips.
+        most = max(own, *(_count(name) for name in self._grid.augmentations))
+        for count in (most, own):
+            if (store := self._store("train", material.train, count)) is not None:
+                return store
+        return None
+
     def _store(self, name, photos, count):
         """The features of some photos, made once; None where they would not fit."""
-        if name not in self._stores and count:
-            budget = self._grid.feature_cache_mb * 2**20
-            self._stores[name] = features.store_for(
+        key = (name, count)
+        if key not in self._stores:
+            kept = sum(store.bytes for store in self._stores.values() if store is not None)
+            budget = self._grid.feature_cache_mb * 2**20 - kept
+            self._stores[key] = features.store_for(
                 self._tails, photos, self._material.size, count, budget, self._grid.feature_dtype
             )
-        return self._stores.get(name)
+        return self._stores[key]
 
     def _predict(self, material):
         store = self._store("test", material.test, 1)

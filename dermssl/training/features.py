@@ -67,6 +67,7 @@ class FeatureStore:
             np.empty((len(photos), count, *tensor.shape[1:]), dtype)
             for tensor in tails.trunk.outputs
         ]  # NumPy asks for memory here, the system gives it when it is written
+        self.bytes = sum(kept.nbytes for kept in self._kept)
 
     @staticmethod
     def bytes_needed(tails, n_photos, count, dtype="float32"):

@@ -19,13 +19,15 @@ class Tails:
         taxonomy, dropout, seed: as in `shared_trunk.own_cell`.
         learning_rate: float, of Adam; constant.
         gamma: float, of the focal loss; 0 is cross-entropy.
+        feature_dtype: "float32" or "float16", to what the trunk's features are rounded.
     """
 
     def __init__(
-        self, backbone, depths, unit, batchnorm, taxonomy, dropout, seed, learning_rate, gamma=0.0
-    ):
+        self, backbone, depths, unit, batchnorm, taxonomy, dropout, seed, learning_rate, gamma=0.0,
+        feature_dtype="float32",
+    ):  # fmt: skip
         self.backbone, self.taxonomy, self.dropout = backbone, taxonomy, dropout
-        self.learning_rate = learning_rate
+        self.learning_rate, self._dtype = learning_rate, feature_dtype
         self.trunk, self.tails = shared_trunk.cut(backbone, depths, unit, batchnorm)
         self.cells = self._new_cells(seed)
         self._loss = focal.SparseFocalLoss(gamma)
@@ -60,7 +62,9 @@ class Tails:
 
     def _features(self, images):
         """list of float32 (n, ...), what the trunk gives for images (n, size, size, 3)."""
-        return keras.tree.flatten(self.trunk(images, training=False))
+        found = keras.tree.flatten(self.trunk(images, training=False))
+        # Rounded here, so that whether a photo's features are kept changes no number.
+        return [tf.cast(tf.cast(item, self._dtype), tf.float32) for item in found]
 
     def _step(self, features, labels):
         """Train every tail on one batch; float32 (tails,), the losses before the update."""

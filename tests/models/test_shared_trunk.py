@@ -77,8 +77,8 @@ def test_without_room_nothing_is_kept_and_nothing_changes(material):
         cells.SharedCells(start, [2], grid(feature_cache_mb=mb), CLASSES) for mb in (64, 0)
     )
     a, b = (each.train("flip_hv", 3, photos)[0] for each in (kept, not_kept))
-    assert kept._stores["train"] is not None
-    assert not_kept._stores["train"] is None
+    assert kept._stores["train", 4] is not None
+    assert not_kept._stores["train", 4] is None
     np.testing.assert_allclose(a.losses, b.losses, rtol=0, atol=1e-6)
     np.testing.assert_allclose(a.probabilities, b.probabilities, rtol=0, atol=1e-6)
 
@@ -103,6 +103,31 @@ def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypat
         np.testing.assert_allclose(other.losses, found[0].losses, rtol=0, atol=1e-6)
         away = np.abs(other.probabilities - found[0].probabilities).max()
         assert away <= 1e-6
+
+
+def test_the_plain_views_are_kept_where_those_of_flips_do_not_fit(material):
+    start, photos = config.Backbone(name="cnn", image_size=32), material(32)
+    settings = grid(augmentations=["none", "flip_hv"], feature_cache_mb=1)
+    shared = cells.SharedCells(start, [2, 4, 10], settings, CLASSES)
+    one = features.FeatureStore.bytes_needed(shared._tails, 40, 1)
+    assert 4 * one > 2**20 > one, one  # one view of each photo fits, four don't
+    shared.train("none", 3, photos)
+    assert shared._stores["train", 4] is None
+    assert shared._stores["train", 1] is not None
+    kept = [store.bytes for store in shared._stores.values() if store is not None]
+    assert sum(kept) <= 2**20
+
+
+@pytest.mark.parametrize("augmentation", ["none", "skin"])
+def test_half_precision_is_the_same_kept_or_not(material, augmentation):
+    start, photos, found = config.Backbone(name="cnn", image_size=32), material(32), []
+    for mb in (64, 0):
+        settings = grid(augmentations=[augmentation], feature_dtype="float16", feature_cache_mb=mb)
+        found.append(
+            cells.SharedCells(start, [2], settings, CLASSES).train(augmentation, 3, photos)
+        )
+    away = np.abs(found[0][0].probabilities - found[1][0].probabilities).max()
+    assert away <= 1e-6
 
 
 def test_half_precision_features_are_near_but_not_equal(material):
