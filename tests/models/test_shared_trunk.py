@@ -219,3 +219,18 @@ def test_real_backbones(material, name, size, tolerance):
         plain = cells.train_plain(start, depth, "skin", 0, photos, settings)
         np.testing.assert_allclose(cell.losses, plain.losses, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(cell.probabilities, plain.probabilities, rtol=0, atol=tolerance)
+
+
+@pytest.mark.slow
+def test_where_branches_meet_rounding_is_that_of_the_whole_network(material):
+    """A bias before a BatchNorm has a gradient of rounding errors alone, and Adam follows it."""
+    start = config.Backbone(name="resnet50", image_size=50)
+    settings = grid(
+        augmentations=["skin"], seeds=[0], learning_rate=1e-3, batch_size=8, epochs=8, dropout=0.0
+    )
+    photos = material(50)
+    (found,) = cells.SharedCells(start, [4], settings, CLASSES).train("skin", 0, photos)
+    keras.backend.clear_session()
+    plain = cells.train_plain(start, 4, "skin", 0, photos, settings)
+    away = np.abs(found.probabilities - plain.probabilities).max()
+    assert away < 1e-6  # 3e-6 where the graph doesn't know that the branches are equally long
