@@ -59,9 +59,14 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
             f"--data {data.path}: none of {len(readable)} images is readable; "
             f"the first: {seen.table['error'].iloc[0]}"
         )
-    dataset, splits_from = audit.with_splits(
-        dataset, data.validation, data.test, data.split_seed, data.group_by
-    )
+    # As for training: without the photos that can't be read.
+    good, splits_from = audit.with_splits(
+        dataset.with_index(dataset.index[readable]),
+        data.validation, data.test, data.split_seed, data.group_by,
+    )  # fmt: skip
+    split = np.full(len(readable), "", dtype=object)
+    split[readable] = good.index["split"]
+    dataset = dataset.with_index(dataset.index.assign(split=split))
     features = None
     if backbone:
         from dermssl.training import frozen_features

@@ -106,7 +106,10 @@ def run(parser, function, argv=None):
             function(args)
             sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
     except stopping.Stopped as stopped:
-        command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)])
+        words = sys.argv[1:] if argv is None else argv
+        # With --overwrite it would begin anew.
+        words = [word for word in words if word != "--overwrite"]
+        command = shlex.join([*parser.prog.split(), *words])
         onward = "run it again" if isinstance(stopped, stopping.Ended) else "go on"
         return _say(f"{stopped}; {onward} with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:

@@ -100,12 +100,12 @@ def _given(photos, steps):
     """Groups, a `Dataset` without labels, and no kept probabilities."""
     import pandas as pd
 
-    from dermssl.data import decode, mask_files, readers
+    from dermssl.data import decode, mask_files
     from dermssl.data.index import COLUMNS, MASK, Dataset
 
     files, given = [], []
     for one in photos:
-        new = [file for file in readers.image_files(one) if file not in files]
+        new = [file for file in mask_files.image_files(one) if file not in files]
         given.append((one, new))
         files += new
     if len(files) > MOST:

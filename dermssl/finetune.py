@@ -46,6 +46,11 @@ def run(config, arm=None, dataset=None, overwrite=False):
         raise UserError(
             f"--data {config['data'].path}: no photo has a label; fine-tuning needs some"
         )
+    if len(dataset.taxonomy.fine) < 2:
+        raise UserError(
+            f"--data {config['data'].path}: one class only, {dataset.taxonomy.fine[0]}, so that "
+            "there is nothing to tell apart; give photos of two classes or more"
+        )
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
     train, validation = _rows(shown, index.TRAIN), _rows(shown, index.VALIDATION)
     if settings.batch_size > len(train):

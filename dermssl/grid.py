@@ -48,7 +48,8 @@ def run(config, overwrite=False, dataset=None):
     identity = index.data_hash(folds[0].with_index(joined(folds)))
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT
-    with runs.open_run(output, "grid", config, identity, overwrite, start=start) as made:
+    classes = folds[0].taxonomy.fingerprint
+    with runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made:
         if overwrite:
             _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)

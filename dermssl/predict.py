@@ -3,7 +3,7 @@
     python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
 
 Photos are read, predicted and written batch by batch, so a folder of any size fits in
-memory. Probabilities are calibrated with the temperature of the run (its temperature.json);
+memory. Probabilities are tempered with the temperature of the run (its temperature.json);
 --uncalibrated gives them raw, as in the run's own predictions.csv. The fine class is the same
 either way; a coarse one may differ. The column `temperature` says what was applied, 1 being
 raw. Not for diagnosis: the probabilities are those of a research model.
@@ -30,11 +30,11 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     Returns:
         int, the number of photos predicted.
     """
-    from dermssl.data import decode, mask_files, readers
+    from dermssl.data import decode, mask_files
 
     status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
     scaling = _scaling(folder, calibrated)
-    files = readers.image_files(source)
+    files = mask_files.image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
         print(f"skipped: {len(bad)} of {len(files)} photos", file=sys.stderr)
@@ -67,15 +67,18 @@ def _scaling(folder, calibrated):
 
 
 def calibration(folder, calibrated=True):
-    """What is done to the probabilities, in one line."""
-    if not calibrated:
-        return "probabilities: raw, as asked for by --uncalibrated"
+    """What is done to the probabilities, and how to read them, in one line."""
+    from dermssl.evaluation import temperature
+
+    balanced = temperature.is_balanced(runs.read_json(Path(folder) / "status.json"))
     scaling = _scaling(folder, calibrated)
-    if scaling is None:
-        return (
-            "probabilities: raw, since the run has no temperature.json (made by an older version)"
-        )
-    return f"probabilities: {scaling.sentence()}"
+    if not calibrated:
+        said = "raw, as asked for by --uncalibrated"
+    elif scaling is None:
+        said = "raw, since the run has no temperature.json (made by an older version)"
+    else:
+        said = scaling.sentence(balanced)
+    return f"probabilities: {said}{f'. Note: {temperature.BALANCED}' if balanced else ''}"
 
 
 def _tables(folder, status, files, masks, batch_size, scaling):

@@ -40,6 +40,7 @@ LATER = (
     "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
     "tensorboard/embeddings", "health.json",
 )  # fmt: skip
+SINCE = {"starting weights": "start", "taxonomy": "classes"}  # older runs don't say
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 
@@ -89,24 +90,25 @@ def read_json(path):
     return found
 
 
-def is_finished(path, command, config, data_hash, start="none"):
+def is_finished(path, command, config, data_hash, start="none", classes=""):
     """Whether `path` holds this very run, finished; a different run there is refused.
 
     For a look before anything is made; arguments as in `open_run`.
     """
     before = Run(path).status
     if before:
-        _refuse_difference(path, before, _identity(command, config, data_hash, start))
+        _refuse_difference(path, before, _identity(command, config, data_hash, start, classes))
     return before.get("status") == FINISHED
 
 
-def _identity(command, config, data_hash, start):
+def _identity(command, config, data_hash, start, classes):
     tables = configs.as_tables(config)
-    return {"command": command, "data_hash": data_hash, "start": start, "config": tables}
+    found = {"command": command, "data_hash": data_hash, "start": start, "config": tables}
+    return found | ({"classes": classes} if classes else {})
 
 
 @contextlib.contextmanager
-def open_run(path, command, config, data_hash, overwrite=False, start="none"):
+def open_run(path, command, config, data_hash, overwrite=False, start="none", classes=""):
     """Open a run's folder for writing, and hold its lock until the block ends.
 
     A folder that holds the same run is continued; one that holds another (a changed
@@ -119,6 +121,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
         config: dict as from `dermssl.config.from_flags`.
         data_hash: str, from `dermssl.data.index.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
+        classes: str, from `Taxonomy.fingerprint`; "" where a run has none.
         overwrite: replace what is there, and remove what later commands said of it (`LATER`).
 
     Yields:
@@ -139,7 +142,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none"):
             raise UserError(
                 f"--output {path}: another process is writing there; wait or stop it"
             ) from error
-        identity = _identity(command, config, data_hash, start)
+        identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
             _forget(run)
         before = {} if overwrite else run.status
@@ -192,7 +195,7 @@ def _refuse_difference(path, before, now):
     if old["data"] == new["data"] and "masks" not in before.get("config", {}).get("data", {}):
         # From before there were masks. The data hash holds their names: equal ones have none.
         old |= {key: new[key] for key in ("data.masks",) if key in new}
-    new = {key: new[key] for key in new if key in old or key != "starting weights"}
+    new = {key: new[key] for key in new if key in old or key not in SINCE}
     keys = [key for key in new if old.get(key) != new[key]]
     if keys:
         shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
@@ -205,8 +208,7 @@ def _refuse_difference(path, before, now):
 
 def _flat(identity):
     flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
-    if "start" in identity:  # older runs don't say
-        flat["starting weights"] = identity["start"]
+    flat |= {name: identity[key] for name, key in SINCE.items() if key in identity}
     for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
             flat |= {f"{section}.{key}": item for key, item in value.items()}

@@ -140,8 +140,8 @@ def _write(folder, made, found, scores, y, p, groups):
     from dermssl.reporting.compared import TITLES
 
     n_discs = made["n"] - made["n_masks"]
-    warned = stress_report.warnings(scores, y, p, n_discs)
-    said = stress_report.findings(scores, y, p)
+    warned = stress_report.warnings(scores, y, p, n_discs, groups)
+    said = stress_report.findings(scores, y, p, groups)
     results.write_rows(
         folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
     )

@@ -12,6 +12,8 @@ A taxonomy is a small TOML file, one table a fine class::
 The order in the file is the order of the probabilities in every output.
 """
 
+import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,11 @@ class Taxonomy:
     def has_hierarchy(self):
         """False where every coarse group is just its one fine class."""
         return self.fine != self.parents
+
+    @property
+    def fingerprint(self):
+        """12 hex digits that change with a class, its order, its group, malignancy or title."""
+        return hashlib.sha256(json.dumps(self.as_dict()).encode()).hexdigest()[:12]
 
     def as_dict(self):
         """The TOML form, for a run's folder."""

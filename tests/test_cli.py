@@ -60,6 +60,13 @@ def test_the_command_that_goes_on_can_be_pasted(capsys):
     assert capsys.readouterr().err.endswith("--data 'my photos; rm'\n")
 
 
+def test_going_on_does_not_begin_anew(capsys):
+    parser = cli.parser("test", "")
+    parser.add_argument("--overwrite", action="store_true")
+    assert cli.run(parser, raising(stopping.Stopped(2)), ["--overwrite"]) == 130
+    assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test\n")
+
+
 def test_a_traceback_only_with_debug(capsys):
     assert run(raising(UserError("no file")), "--debug") == 2
     assert "Traceback" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.errors import UserError
 from dermssl.evaluation import statistics
-from dermssl.reporting import compared, page, results, scored, scores
+from dermssl.reporting import compared, page, results, scored, scores, sentences
 
 HAM = fake_runs.HAM
 QUICK = 60  # resamples
@@ -280,6 +280,30 @@ def test_another_data_hash_is_refused(pair):
     fake_runs.change_status(pair[0] / "ssl", data_hash="other")
     with pytest.raises(UserError, match="data hash d4d4d4d4d4d4 there, other here"):
         compared.gather([pair[0]])
+
+
+def test_a_probe_is_not_compared_with_fine_tuning(pair):
+    fake_runs.change_status(pair[0] / "ssl", command="probe")
+    with pytest.raises(UserError, match="a run of finetune and one of probe"):
+        compared.gather([pair[0]])
+
+
+def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
+    table = fake_runs.records(n=120)
+    for arm, weights in (("random", "none"), ("t05", "outputs/t05"), ("in1k", "imagenet")):
+        p = fake_runs.simulate(table, 0.6, 0)
+        fake_runs.make(tmp_path / arm, table, p, arm=arm, weights=weights)
+    found = compared.gather([tmp_path])
+    pairs = [(a.arm, b.arm) for a, b in sentences.verdict_pairs(found, "random")]
+    assert pairs == [("t05", "random"), ("t05", "in1k"), ("in1k", "random")]
+    assert sentences.gaps(found, "random") == []
+    (ssl,) = [model for model in found.models if model.is_ssl]
+    assert ssl.arm == "t05"
+
+
+def test_two_arms_have_two_pictures():
+    models = [compared.Model(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
+    assert len({page.confusion_file(model) for model in models}) == 5
 
 
 def test_another_taxonomy_is_refused(pair):

@@ -197,12 +197,13 @@ def other_epochs(config):
         ({"config": other_epochs(CONFIG)}, "pretrain.epochs: 50 there, 9 now"),
         ({"data_hash": "d2"}, "data: 'd1' there, 'd2' now"),
         ({"start": "w2"}, "starting weights: 'none' there, 'w2' now"),
+        ({"classes": "c2"}, "taxonomy: 'c1' there, 'c2' now"),
     ],
 )
 def test_a_different_run_is_refused_with_the_difference(tmp_path, options, shown):
-    finish(tmp_path)
+    finish(tmp_path, classes="c1")
     before = (tmp_path / "status.json").read_bytes()
-    arguments = {"config": CONFIG, "data_hash": "d1"} | options
+    arguments = {"config": CONFIG, "data_hash": "d1", "classes": "c1"} | options
     with pytest.raises(UserError, match=shown), opened(tmp_path, **arguments):
         pytest.fail("opened")
     with pytest.raises(UserError, match=shown):

@@ -37,7 +37,10 @@ def read_mask(file, shape, crop=None):
     if wrong:
         raise UserError(wrong)
     size = (shape[1], shape[0])
-    return cv2.resize(mask[..., 0], size, interpolation=cv2.INTER_AREA) > 127
+    # Lesions are 255 in most data sets' masks, 1 in some.
+    middle = 127 if mask.max() > 127 else mask.max() / 2
+    shown = cv2.resize(mask[..., 0].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return shown > middle
 
 
 def square(photo):

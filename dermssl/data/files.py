@@ -16,6 +16,7 @@ from dermssl.data.tables import quoted
 from dermssl.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+ACCEPTED = f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(SUFFIXES)})"
 UNREADABLE = (".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".dcm", ".npz")  # see decode.py
 SKIPPED = ("masks", "__macosx")  # folders whose images are no photos
 MASK_NAME = re.compile("_segmentation", re.IGNORECASE)  # nor are HAM10000's and ISIC's masks

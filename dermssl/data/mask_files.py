@@ -93,6 +93,19 @@ def photos_in(root, strict=True):
     return [path for path in files.scan(root, strict=strict) if path not in named]
 
 
+def image_files(source):
+    """Full paths of the photos to predict: one file, or all in a folder, in order."""
+    if os.path.isfile(source):
+        return [str(source)]
+    if not os.path.exists(source):
+        raise UserError(f"{source}: not found; give a photo or a folder of photos")
+    folder = files.existing_folder(source, "photos")
+    found = photos_in(folder)
+    if not found:
+        raise UserError(f"{source}: no images found; {files.ACCEPTED}")
+    return [str(folder / name) for name in found]
+
+
 def of_files(source, paths):
     """list of str: full paths of the masks of photos in a folder, or of the one photo `source`."""
     root = Path(os.path.realpath(source if os.path.isdir(source) else Path(source).parent))

@@ -36,6 +36,7 @@ HAM10000 = {
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
+NOT_CLASSES = (*SPLIT_FOLDERS, "training", "testing", "dev")
 MAX_AGE = 120  # years
 
 log = logging.getLogger(__name__)
@@ -98,19 +99,6 @@ def checked(dataset, on_bad, where):
     if dataset.index.empty:
         raise UserError(f"{where}: none of {len(paths)} images is readable; check the folder")
     return mask_files.verified(dataset, on_bad, where), bad
-
-
-def image_files(source):
-    """Full paths of the photos to predict: one file, or all in a folder, in order."""
-    if os.path.isfile(source):
-        return [str(source)]
-    if not os.path.exists(source):
-        raise UserError(f"{source}: not found; give a photo or a folder of photos")
-    folder = files.existing_folder(source, "photos")
-    found = mask_files.photos_in(folder)
-    if not found:
-        raise UserError(f"{source}: no images found; {_accepted()}")
-    return [str(folder / name) for name in found]
 
 
 def detect(root, extra=None):
@@ -184,7 +172,15 @@ def folders(root, extra, skip_missing):
     parts = [path.split("/") for path in _some_photos(root, extra)]
     if all(len(part) == 1 for part in parts):
         raise UserError(f"{root}: no photos in sub-folders; make one for each class")
-    split_first = all(len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts)
+    fits = [len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts]
+    split_first = all(fits)
+    named = sorted({part[0] for part in parts if len(part) > 1 and part[0].lower() in NOT_CLASSES})
+    if named and not split_first:
+        odd = "/".join(parts[fits.index(False)])
+        raise UserError(
+            f"--data {root}: {', '.join(named)} would be classes. Put all photos or none into "
+            f"SPLIT/CLASS/ ({', '.join(SPLIT_FOLDERS)}): move or rename {odd}, or write labels.csv"
+        )
     return pd.DataFrame({
         "path": ["/".join(part) for part in parts],
         "fine": [part[split_first] if len(part) > 1 else "" for part in parts],
@@ -205,18 +201,14 @@ READERS = {
 def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
-        raise UserError(f"--data {root}: no images found; {_accepted()}")
+        raise UserError(f"--data {root}: no images found; {files.ACCEPTED}")
     return photos
-
-
-def _accepted():
-    return f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(files.SUFFIXES)})"
 
 
 def _unlabelled_records(root, extra, records):
     found = files.scan(extra)
     if not found:
-        raise UserError(f"--unlabelled {extra}: no images found; {_accepted()}")
+        raise UserError(f"--unlabelled {extra}: no images found; {files.ACCEPTED}")
     known = {os.path.realpath(root / path) for path in records["path"]}
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     paths = [PurePosixPath(os.path.relpath(extra / name, root)).as_posix() for name in new]

@@ -135,13 +135,13 @@ def select(dataset, grid, data):
         raise UserError("--folds 1: cross-validation needs 2 or more; 0 is one test split")
     if grid.folds and grid.test_per_class:
         raise UserError("--folds and --test-per-class: give one; folds test every photo")
+    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
+    prepare.report_skipped(bad, len(bad) + len(dataset.index))
     if not grid.folds and not grid.test_per_class:
         # Split before classes are left out: as every other command splits this data set, so
         # that a pretraining run on it has kept out the same lesions.
         dataset = splits.assign(dataset, data.validation, data.test, seed, data.group_by)
     dataset = only_classes(dataset, grid.classes)
-    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
-    prepare.report_skipped(bad, len(bad) + len(dataset.index))
     made = [dataset]
     if grid.folds:
         made = folds(dataset, grid.folds, seed, data.group_by)

@@ -159,6 +159,12 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
     """
     index = dataset.index
     train = (index["split"] == TRAIN) & (index["fine"] != "")
+    if per_class and fraction < 1:
+        raise UserError(
+            f"--labels-per-class {per_class} and --label-fraction {fraction:g}: give one of them"
+        )
+    if not per_class and fraction <= 0:
+        raise UserError(f"--label-fraction {fraction:g}: must be above 0; 1 keeps every label")
     if not per_class and fraction >= 1:
         return dataset
     rng = np.random.Generator(np.random.Philox(key=seed))

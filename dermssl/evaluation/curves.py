@@ -7,6 +7,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from dermssl.evaluation import calibration, checks, ranking
 from dermssl.evaluation.resampling import replicates
 
+FEW, HIDDEN = 5, 3  # seen errors; the rule of three: 0 seen is compatible with 3
 THRESHOLDS = np.round(np.arange(0.01, 1, 0.01), 2)
 BINS = 15  # as in `calibration.expected_calibration_error`, so that the table gives the ECE
 
@@ -65,6 +66,9 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
     Returns:
         DataFrame: `threshold`, `model`, `model_low`, `model_high`, `all`, `none`, and
         `gain_low`, `gain_high`: of the model less the better of treating all and treating none.
+        Where fewer than `FEW` of the errors that would cost the gain were seen (positives below
+        the threshold, against treating all; negatives above it, against treating none),
+        `gain_low` counts `HIDDEN` more: no draw can show what the sample has too little of.
     """
     table = calibration.decision_curve(target.y, target.score, thresholds)
     thresholds = table["threshold"].to_numpy()
@@ -87,10 +91,16 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
     found = replicates(kernel, groups, len(target.y), n_resamples=n_resamples)
     every = found.intervals(may_be_zero=True)
     model, gain = every[: len(thresholds)], every[len(thresholds) :]
+    missed = [((target.y == 1) & (target.score < t)).sum() for t in thresholds]
+    alarms = [((target.y == 0) & (target.score >= t)).sum() for t in thresholds]
+    against_all = table["all"].to_numpy() > 0
+    few = np.where(against_all, missed, alarms) < FEW
+    cost = np.where(against_all, 1, odds[:, 0]) / max(1, (target.y >= 0).sum())
     table.insert(2, "model_low", [interval.low for interval in model])
     table.insert(3, "model_high", [interval.high for interval in model])
     return table.assign(
-        gain_low=[interval.low for interval in gain], gain_high=[interval.high for interval in gain]
+        gain_low=np.array([interval.low for interval in gain]) - np.where(few, HIDDEN * cost, 0),
+        gain_high=[interval.high for interval in gain],
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import confusion, hierarchy, statistics
+from dermssl.evaluation import hierarchy, statistics
 from dermssl.evaluation.resampling import Interval
 
 
@@ -94,20 +94,22 @@ def chance(y):
     return 1 / len(known) if len(known) else np.nan
 
 
-def lower_bound(interval, y, p):
+def lower_bound(interval, y, p, groups=None):
     """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
 
     A bootstrap has no interval when all draws agree, as they do when every record is right.
-    Then it is the mean over classes of the lower Wilson bound of the recall, which takes records
-    as independent.
+    Then it is the mean over classes of the lower Wilson bound of the recall, of as many
+    independent groups as the class has; one of them counts as right where all of it is.
     """
     if interval.is_defined:
         return interval.low
-    counts = confusion.confusion(y, p.argmax(axis=1), p.shape[1])
-    there = np.flatnonzero(counts.sum(axis=1))
-    if not len(there):
-        return np.nan
-    return float(np.mean([statistics.wilson(counts[k, k], counts[k].sum()).low for k in there]))
+    codes, right = statistics.cluster_codes(groups, len(y)), p.argmax(axis=1) == y
+    bounds = []
+    for k in np.unique(y[y >= 0]):
+        own = np.unique(codes[y == k])
+        wrong = np.unique(codes[(y == k) & ~right])
+        bounds.append(statistics.wilson(len(own) - len(wrong), len(own)).low)
+    return float(np.mean(bounds)) if bounds else np.nan
 
 
 def _found(y, predicted, taxonomy):

@@ -2,6 +2,10 @@
 
     P'(k) = P(k)^(1/T) / sum_j P(j)^(1/T)
 
+A temperature makes a model more or less sure; it can't undo that training counted all classes
+equally (`--class-balance`), after which the rare ones come out more often than they are. So
+`BALANCED` is said beside such probabilities.
+
 Each run of dermssl.finetune has a temperature.json; dermssl.predict applies it to new photos.
 The run's own predictions.csv stays raw: it is what the temperature is fitted and judged on.
 With the hierarchical head P'(coarse) is the sum of P'(fine), as before. Two independent heads
@@ -17,9 +21,15 @@ from dermssl import runs
 from dermssl.data.index import VALIDATION
 from dermssl.errors import UserError
 from dermssl.evaluation import calibration, predictions
+from dermssl.settings import Finetune
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
+BALANCED = (
+    "training counted all classes equally, so that rare classes come out more probable than they "
+    "are in the data: read these probabilities against each other, not as frequencies "
+    "(--class-balance none trains without)"
+)
 
 
 @dataclass(frozen=True)
@@ -77,14 +87,15 @@ class Scaling:
             "coarse": asdict(self.coarse) if self.coarse else None,
         }
 
-    def sentence(self):
-        """What was done to the probabilities, in one line."""
+    def sentence(self, balanced=False):
+        """What was done to the probabilities, in one line; `balanced`: as from `is_balanced`."""
         level = self.fine
         if level.concern:
             said = f"not calibrated, temperature 1: {level.concern} ({VALIDATION} split)"
         else:
             said = (
-                f"calibrated with temperature {level.temperature:.3g}, "
+                f"{'tempered' if balanced else 'calibrated'} with temperature "
+                f"{level.temperature:.3g}, "
                 f"fitted on {level.n:,} {VALIDATION} records"
             )
         if self.coarse is None:
@@ -112,6 +123,16 @@ def fit(table, taxonomy, head):
     return Scaling(
         _fit(found.p_fine, found.y), _fit(found.p_coarse, found.y_coarse) if coarse else None
     )
+
+
+def is_balanced(status):
+    """Whether training counted all classes equally: see `BALANCED`.
+
+    Args:
+        status: dict, from the status.json of a fine-tuning run.
+    """
+    settings = status.get("config", {}).get("finetune", {})
+    return settings.get("class_balance", Finetune().class_balance) != "none"
 
 
 def write(folder, table, taxonomy, head):

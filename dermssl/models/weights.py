@@ -26,9 +26,11 @@ def resolve(config):
     Raises:
         UserError: the run is unfinished, no pretraining run, or of another backbone.
     """
-    if config.weights in ("none", "imagenet") or not Path(config.weights).is_dir():
-        return config, None
     folder = Path(config.weights)
+    if folder.name == BACKBONE_FILE and (folder.parent / "status.json").is_file():
+        folder = folder.parent  # its photos are known, and must not be tested on
+    if config.weights in ("none", "imagenet") or not folder.is_dir():
+        return config, None
     made = runs.finished(folder, "pretrain", ("backbone",))["config"]["backbone"]
     made = configs.build(configs.Backbone, made, folder)
     if made.name != config.name:
@@ -51,11 +53,13 @@ def fingerprint(config):
 
 
 def arm_of(config, pretrained):
-    """The usual name of a comparison's arm: random, imagenet, file, ssl, ssl_imagenet."""
+    """The usual name of a comparison's arm: random, imagenet, file, or ssl from one of them."""
     if pretrained is None:
         return {"none": "random", "imagenet": "imagenet"}.get(config.weights, "file")
-    start = runs.read_json(pretrained / "status.json")["config"]["backbone"]["weights"]
-    return "ssl" if start == "none" else "ssl_imagenet"
+    start = str(pretrained)
+    while (Path(start) / "status.json").is_file():  # a run may have begun from another
+        start = runs.read_json(Path(start) / "status.json")["config"]["backbone"]["weights"]
+    return {"none": "ssl", "imagenet": "ssl_imagenet"}.get(start, "ssl_file")
 
 
 def load_classifier(folder):

@@ -15,6 +15,12 @@ FREE = (
 def check_data(first, other, split):
     """Same classes, same records in the same splits, same truth, or the first difference."""
     refuse = f"{first.path} and {other.path} can't be compared:"
+    there, here = (each.status.get("command") for each in (first, other))
+    if there != here:
+        raise UserError(
+            f"{refuse} a run of {there} and one of {here}; a probe of a frozen backbone and a "
+            "fine-tuned network had different training"
+        )
     a, b = first.predictions.taxonomy, other.predictions.taxonomy
     for name in ("fine", "parents", "malignancy"):
         if getattr(a, name) != getattr(b, name):

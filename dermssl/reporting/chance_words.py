@@ -32,7 +32,7 @@ def _chance(seed, intervals):
     interval, chance = intervals["balanced_accuracy"], shortcuts.chance(seed.y)
     shown = f"Balanced accuracy {sentences.estimate(interval)}"
     guess = f"chance ({sentences.number(chance)})"
-    if shortcuts.lower_bound(interval, seed.y, seed.p_fine) > chance:
+    if shortcuts.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
         return f"{shown} is above {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."

@@ -23,8 +23,10 @@ TITLES = {
     "imagenet": "ImageNet",
     "ssl": "SimCLR",
     "ssl_imagenet": "SimCLR from ImageNet",
+    "ssl_file": "SimCLR from a file",
 }
-SSL = ("ssl", "ssl_imagenet")
+SSL = ("ssl", "ssl_imagenet", "ssl_file")
+NO_RUN = ("", "none", "imagenet")  # weights that name no file and no pretraining run
 REQUIRED = ("arm", "seed", "n_labels", "config", "data_hash", "config_hash")
 
 
@@ -86,6 +88,18 @@ class Model:
         """The weights that the backbones began from, e.g. pretraining runs, without repeats."""
         every = (m.status["config"].get("backbone", {}).get("weights", "") for m in self.members)
         return tuple(dict.fromkeys(every))
+
+    @property
+    def is_ssl(self):
+        """Whether its backbones were pretrained here: by the arm's name, or from a run's folder."""
+        files = (".h5", ".keras")
+        folders = [start not in NO_RUN and not start.endswith(files) for start in self.starts]
+        return self.arm in SSL or all(folders)
+
+    @property
+    def is_imagenet(self):
+        """Whether its backbones began from ImageNet weights."""
+        return self.arm == "imagenet" or self.starts == ("imagenet",)
 
 
 @dataclass(frozen=True, eq=False)

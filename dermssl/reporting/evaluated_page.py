@@ -1,6 +1,6 @@
 """What stands in the report of an evaluation: from its numbers to the template's words."""
 
-from dermssl.evaluation import curves
+from dermssl.evaluation import curves, temperature
 from dermssl.reporting import evaluated, report, scores, sentences, subgroup_words
 from dermssl.reporting.compared import TITLES
 from dermssl.reporting.evaluated import CALIBRATION
@@ -91,6 +91,16 @@ def question_rows(made):
 
 def calibration(made):
     """What is said of the probabilities, before and after the run's temperature."""
+    said = _temperature(made)
+    if not temperature.is_balanced(made.found.status):
+        return said
+    return (
+        f"{said} But {temperature.BALANCED}. The expected calibration error looks at the likeliest "
+        "class alone and doesn't show it; thresholds of the decision curve are on this scale."
+    )
+
+
+def _temperature(made):
     scaling = made.scaling
     if scaling is None:
         return (
@@ -147,5 +157,5 @@ def decision(each, split):
     return (
         f"{each.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
         f"model{how} has a higher net benefit than acting on all photos and on none "
-        "(95% interval of the gain above 0 at each)."
+        "(95% interval of the gain above 0 at each, not for all of them together)."
     )

@@ -2,6 +2,7 @@
 
 import math
 import re
+import zlib
 
 from dermssl import runs as folders
 from dermssl.data.index import SPLITS, SYNTHETIC
@@ -167,7 +168,10 @@ def paired_rows(numbers):
 
 def confusion_file(model):
     """The name of a model's picture; arms may hold any character, file names not."""
-    return f"confusion_{re.sub(r'[^A-Za-z0-9]+', '-', model.arm)}_{model.labels}.png"
+    plain = re.sub(r"[^A-Za-z0-9_]+", "-", model.arm)
+    # Two arms may come to the same.
+    mark = "" if plain == model.arm else f"-{zlib.crc32(model.arm.encode()):08x}"
+    return f"confusion_{plain}{mark}_{model.labels}.png"
 
 
 def pretraining_row(row):

@@ -125,11 +125,12 @@ def spread(seeds, taxonomy):
 
 def counts(seed):
     """How much a score rests on: records, labelled ones of both levels, independent groups."""
-    labelled = seed.y_coarse >= 0
+    # The groups are those of the fine scores, and of the coarse ones where there are no others.
+    labelled = seed.y >= 0 if (seed.y >= 0).any() else seed.y_coarse >= 0
     return {
         "n": len(seed.y),
         "n_fine": int((seed.y >= 0).sum()),
-        "n_coarse": int(labelled.sum()),
+        "n_coarse": int((seed.y_coarse >= 0).sum()),
         "n_groups": len(set(seed.groups[labelled])),
         "grouped_by": grouped_by(seed.groups[labelled]),
     }

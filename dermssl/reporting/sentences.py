@@ -8,7 +8,7 @@ import math
 
 from dermssl.data.index import TEST
 from dermssl.evaluation.resampling import Interval
-from dermssl.reporting.compared import SSL, TITLES
+from dermssl.reporting.compared import TITLES
 from dermssl.reporting.scores import NAMES, verdict
 
 NOT_AVAILABLE = "n/a"
@@ -153,10 +153,11 @@ def verdict_pairs(compared, baseline):
     pairs = []
     for labels in compared.labels:
         models = {model.arm: model for model in compared.at(labels)}
-        ssl = [arm for arm in compared.arms if arm in SSL]
-        rest = [arm for arm in compared.arms if arm not in SSL]
+        ssl = [arm for arm, model in models.items() if model.is_ssl]
+        rest = [arm for arm in models if arm not in ssl]
+        imagenet = [arm for arm, model in models.items() if model.is_imagenet and arm != baseline]
         wanted = [(arm, baseline) for arm in ssl]
-        wanted += [(arm, "imagenet") for arm in ssl if baseline != "imagenet"]
+        wanted += [(arm, other) for other in imagenet for arm in ssl]
         wanted += [(arm, baseline) for arm in rest]
         said = {}  # a pair is told once, the way round that comes first
         for a, b in wanted:
@@ -178,12 +179,12 @@ def gaps(compared, baseline):
             title = TITLES.get(baseline, baseline)
             text = models[0].labels_text
             said.append(f"With {text} there is no run of the baseline ({title}).")
-    if "imagenet" not in compared.arms:
+    if not any(model.is_imagenet for model in compared.models):
         said.append(
             "No run from ImageNet weights is here (they need a download, or were not asked for): "
             "nothing below tells how SSL compares with them."
         )
-    if not set(compared.arms) & set(SSL):
+    if not any(model.is_ssl for model in compared.models):
         said.append("No self-supervised run is here: nothing below tells what SSL does.")
     return said
 
@@ -213,7 +214,7 @@ def warnings(compared, counts, classes, uneven=()):
         said.append(f"Fewer than 3 seeds ({names}): the variation of training is hardly covered.")
     lone = {}
     for model in compared.models:
-        if model.arm in SSL and len(model.starts) == 1:
+        if model.is_ssl and len(model.starts) == 1:
             lone.setdefault((model.title, model.starts[0]), []).append(model.labels_text)
     for (title, start), labels in lone.items():
         said.append(

@@ -12,7 +12,7 @@ GAINED = 0.02  # share of the records from which on it is told where predictions
 MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are told of
 
 
-def warnings(scores, y, p, n_discs=0):
+def warnings(scores, y, p, n_discs=0, groups=None):
     """Why not to trust the model; empty where it does no better than chance without the lesion.
 
     Args:
@@ -20,12 +20,13 @@ def warnings(scores, y, p, n_discs=0):
         y: int [n], fine classes.
         p: dict of condition -> float [n, F].
         n_discs: number of records whose lesion was erased as a disc, for want of a mask.
+        groups: [n], what isn't independent.
     """
     said, chance = [], shortcuts.chance(y)
     for score in scores:
         if score.name not in WARNED:
             continue
-        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name])
+        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             continue
         shown = sentences.estimate(score.balanced_accuracy)
@@ -49,14 +50,14 @@ def warnings(scores, y, p, n_discs=0):
     return said
 
 
-def findings(scores, y, p):
+def findings(scores, y, p, groups=None):
     """A sentence for every artefact that costs or gains, then one for the lesion, and the ties.
 
     A model that isn't above chance on the clean photos has nothing to lose: that comes first, and
     neither a tie nor a score at chance is told to its credit.
     """
     chance, clean = shortcuts.chance(y), scores[0]
-    low = shortcuts.lower_bound(clean.balanced_accuracy, y, p[clean.name])
+    low = shortcuts.lower_bound(clean.balanced_accuracy, y, p[clean.name], groups)
     nothing_to_lose = not low > chance
     said, ties, undefined = [], [], []
     if nothing_to_lose:
@@ -90,7 +91,7 @@ def findings(scores, y, p):
     for score in scores:
         if score.name not in WARNED or nothing_to_lose:
             continue
-        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name])
+        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             said.append(
                 f"{_capital(title(score.name))}: {sentences.estimate(score.balanced_accuracy)} "

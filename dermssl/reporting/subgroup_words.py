@@ -62,7 +62,10 @@ def _sentence(name, gap, n_gaps):
     axis = AXES[gap.a.axis]
     over = f"; classes compared: {', '.join(gap.classes)}" if gap.classes else ""
     if interval.excludes_zero:
-        return f"{_capital(name)} differs most by {axis}: {sides}, a gap of {size}{over}."
+        return (
+            f"{_capital(name)} differs between groups. The widest gap that is shown, by {axis}, "
+            f"is {sides}: {size}{over}."
+        )
     return (
         f"No difference in {name} is shown between groups. The largest gap, by {axis}, is {sides}: "
         f"{size}, which holds 0{over}."

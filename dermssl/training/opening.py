@@ -25,7 +25,7 @@ class Opening:
         start: `config.Backbone` with resolved weights.
         pretrained: Path of the pretraining run that they are from, or None.
         dataset: `Dataset` with splits.
-        data_hash, origin: str, which data and which weights these are.
+        data_hash, origin, classes: str, which data, weights and taxonomy these are.
     """
 
     command: str
@@ -37,10 +37,11 @@ class Opening:
     dataset: index.Dataset
     data_hash: str
     origin: str
+    classes: str
 
     def is_finished(self):
         """Whether the folder holds this very run, finished; a different one is refused."""
-        found = not self.overwrite and runs.is_finished(self.output, *self._identity())
+        found = not self.overwrite and runs.is_finished(self.output, **self._identity())
         if found:  # killed right after it had finished, it left them
             checkpoint.clear(runs.Run(self.output))
         return found
@@ -53,11 +54,13 @@ class Opening:
 
     def run(self):
         """The run's folder, locked: a context, as from `runs.open_run`."""
-        command, config, data_hash, origin = self._identity()
-        return runs.open_run(self.output, command, config, data_hash, self.overwrite, origin)
+        return runs.open_run(self.output, overwrite=self.overwrite, **self._identity())
 
     def _identity(self):
-        return self.command, self.config, self.data_hash, self.origin
+        return {
+            "command": self.command, "config": self.config, "data_hash": self.data_hash,
+            "start": self.origin, "classes": self.classes,
+        }  # fmt: skip
 
 
 def prepared(command, config, output, dataset=None, overwrite=False):
@@ -81,7 +84,9 @@ def prepared(command, config, output, dataset=None, overwrite=False):
     dataset = dataset or prepare(config["data"])
     pools.check(pretrained, dataset)
     pools.warn(pretrained, config["data"].preprocess)
+    # Pretraining has no classes: those that its probes look at change nothing of it.
+    classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return Opening(
         command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
-        index.data_hash(dataset), weights.fingerprint(start),
+        index.data_hash(dataset), weights.fingerprint(start), classes,
     )  # fmt: skip

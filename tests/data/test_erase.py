@@ -112,6 +112,16 @@ def write_mask(path, shape, rows):
     Image.fromarray(mask).save(path)
 
 
+def test_a_mask_of_ones_is_a_mask(tmp_path):
+    mask = np.zeros((45, 60), np.uint8)
+    mask[:15] = 1
+    Image.fromarray(mask).save(tmp_path / "ones.png")
+    write_mask(tmp_path / "full.png", (45, 60), slice(0, 15))
+    ones, full = (erase.read_mask(tmp_path / f"{name}.png", (90, 120)) for name in ("ones", "full"))
+    assert ones.any()
+    np.testing.assert_array_equal(ones, full)
+
+
 def test_masks_fit_their_photo(tmp_path):
     write_mask(tmp_path / "a_segmentation.png", (45, 60), slice(0, 15))
     mask = erase.read_mask(tmp_path / "a_segmentation.png", (90, 120))

@@ -12,7 +12,7 @@ import pytest
 
 from dermssl import taxonomy
 from dermssl.config import Data
-from dermssl.data import files, readers, splits, synthetic, tables
+from dermssl.data import files, mask_files, readers, splits, synthetic, tables
 from dermssl.data.index import COLUMNS
 from dermssl.errors import UserError
 
@@ -293,6 +293,14 @@ REFUSED = {
         ({"a.jpg": None}, {"unlabelled": "/no/x"}),
         "--unlabelled '/no/x': not",
     ),
+    "a photo beside the splits": (
+        ({"train/nv/a.jpg": None, "test/nv/b.jpg": None, "logo.png": None}, {}),
+        "test, train would be classes. .*move or rename logo.png",
+    ),
+    "a split of another name": (
+        ({"Training/nv/a.jpg": None, "Testing/nv/b.jpg": None}, {}),
+        "Testing, Training would be classes",
+    ),
     "empty second folder": (
         ({"a.jpg": None, "new/x.txt": ""}, {"unlabelled": "new"}), "--unlabelled .*no images found",
     ),
@@ -455,13 +463,13 @@ def test_checked(tmp_path):
 
 def test_image_files(tmp_path):
     fill(tmp_path, {"b/a.jpg": None, "a.png": None, "c.txt": "", "e/d.txt": ""})
-    assert readers.image_files(tmp_path / "a.png") == [str(tmp_path / "a.png")]
+    assert mask_files.image_files(tmp_path / "a.png") == [str(tmp_path / "a.png")]
     expected = [str(tmp_path / name) for name in ("a.png", "b/a.jpg")]
-    assert readers.image_files(str(tmp_path)) == expected
+    assert mask_files.image_files(str(tmp_path)) == expected
     with pytest.raises(UserError, match="no images found"):
-        readers.image_files(tmp_path / "e")
+        mask_files.image_files(tmp_path / "e")
     with pytest.raises(UserError, match="not found"):
-        readers.image_files(tmp_path / "x")
+        mask_files.image_files(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,27 @@ def test_where_a_model_is_of_use():
     assert curves.useful(unknown) is None
 
 
+def test_scores_of_no_skill_are_of_no_use():
+    """At low thresholds hardly anyone is left out, and by luck no positive is."""
+    found = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        y = (rng.random(600) < 0.15).astype(int)
+        score = np.clip(0.15 + rng.normal(0, 0.05, 600), 0.01, 0.99)
+        table = curves.decision(target(y, score), np.arange(600), n_resamples=200)
+        found.append(curves.useful(table))
+    assert found == [None] * 12
+
+
+def test_a_perfect_model_is_of_use():
+    y = np.arange(300) % 3 == 0
+    score = np.where(y, 0.9, 0.05)
+    table = curves.decision(target(y.astype(int), score), np.arange(300), n_resamples=200)
+    low, high = curves.useful(table)
+    assert low < 0.2
+    assert high > 0.8
+
+
 def test_targets_of_a_taxonomy():
     p = np.eye(7)[[0, 1, 2, 3, 0]] * 0.8 + 0.2 / 7
     y = np.array([0, 1, 2, 3, -1])

@@ -88,3 +88,10 @@ def test_lower_bound_where_the_bootstrap_has_none():
     constant = certain(np.zeros(50, int), 2)
     assert shortcuts.lower_bound(nothing, y, constant) < 0.5
     assert shortcuts.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
+
+
+def test_two_patients_show_nothing_however_many_photos_they_have():
+    y = np.repeat([0, 1], 30)
+    nothing = Interval(1.0, np.nan, np.nan)
+    assert shortcuts.lower_bound(nothing, y, certain(y, 2), groups=y) < 0.5
+    assert shortcuts.lower_bound(nothing, y, certain(y, 2)) > 0.5
