@@ -205,6 +205,8 @@ def _arms_of(names, arms):
 
 
 def _run(args):
+    from dermssl.reporting import report
+
     cli.check_resamples(args.n_resamples)
     tables = with_flags(args)
     cli.quiet_tensorflow()
@@ -213,9 +215,7 @@ def _run(args):
         "python -m dermssl.label_efficiency " + shlex.join(args.words),
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    found = text.split("## What was found")[1].split("## The curve")[0]
-    shown = [line for line in found.splitlines() if line and not line.startswith("![")]
-    print("\n".join(shown))
+    print(report.for_console(text.split("## What was found")[1].split("\n## ")[0]))
     print(f"report: {folder / REPORT}")
     # Probes and fine-tuning may lie in one folder; they are no runs of one model.
     made = "probe" if args.probe else "finetune"

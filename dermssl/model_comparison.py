@@ -163,13 +163,15 @@ def parser():
 
 
 def _run(args):
+    from dermssl.reporting import report
+
     cli.check_resamples(args.n_resamples)
     folder = run(
         args.runs, args.baseline, args.output, args.split, args.n_resamples,
         args.skip_unfinished, args.allow_different_budget, args.config,
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    print(text.split("## What was found")[1].split("![")[0].strip())
+    print(report.for_console(text.split("## What was found")[1].split("\n## ")[0]))
     print(f"report: {folder / REPORT}")
 
 

@@ -282,6 +282,15 @@ def test_another_data_hash_is_refused(pair):
         compared.gather([pair[0]])
 
 
+def test_equal_numbers_of_other_labels_are_not_compared(pair):
+    folder, table = pair
+    other = {"labels_per_class": 0, "label_fraction": 0.02}
+    p = fake_runs.simulate(table, 0.7)
+    fake_runs.make(folder / "ssl", table, p, arm="ssl", finetune=other)
+    with pytest.raises(UserError, match=r"finetune\.label_fraction is 1\.0 there and 0\.02 here"):
+        compared.gather([folder])
+
+
 def test_a_probe_is_not_compared_with_fine_tuning(pair):
     fake_runs.change_status(pair[0] / "ssl", command="probe")
     with pytest.raises(UserError, match="a run of finetune and one of probe"):

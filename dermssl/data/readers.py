@@ -211,6 +211,14 @@ def _unlabelled_records(root, extra, records):
         raise UserError(f"--unlabelled {extra}: no images found; {files.ACCEPTED}")
     known = {os.path.realpath(root / path) for path in records["path"]}
     new = [name for name in found if os.path.realpath(extra / name) not in known]
+    # The same photo under another path would bring a held-out one into pretraining.
+    twin = files.copies([str(extra / name) for name in new], sorted(known))
+    if any(twin):
+        log.warning(
+            "--unlabelled %s: %d of %d photos are copies of photos in %s and left out, first '%s'",
+            extra, sum(twin), len(new), root, new[twin.index(True)],
+        )  # fmt: skip
+        new = [name for name, copied in zip(new, twin) if not copied]
     paths = [PurePosixPath(os.path.relpath(extra / name, root)).as_posix() for name in new]
     return pd.DataFrame({"path": paths, "source": "unlabelled"})
 

@@ -11,6 +11,9 @@ FREE = (
     "finetune.labels_per_class", "finetune.label_fraction", "finetune.predict", "backbone.weights",
 )  # fmt: skip
 
+# Equal numbers of labels, chosen in another way, are other labels: ten a class, or a share of all.
+LABELS = ("finetune.labels_per_class", "finetune.label_fraction")
+
 
 def check_data(first, other, split):
     """Same classes, same records in the same splits, same truth, or the first difference."""
@@ -74,7 +77,7 @@ def budget_notes(models, allowed):
     for model in models:
         for member in model.members:
             first = first_of.setdefault(model.labels, member)
-            shown = _budget_difference(first, member)
+            shown = _budget_difference(first, member, LABELS)
             if not shown:
                 continue
             if not allowed:
@@ -91,19 +94,19 @@ def budget_notes(models, allowed):
     return list(dict.fromkeys(notes))
 
 
-def _budget_difference(first, other):
+def _budget_difference(first, other, also=()):
     """The settings that differ, as "name is X there and Y here"; "" if none does."""
-    a, b = _budget(first), _budget(other)
+    a, b = _budget(first, also), _budget(other, also)
     keys = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
     return "; ".join(f"{key} is {a.get(key)!r} there and {b.get(key)!r} here" for key in keys)
 
 
-def _budget(member):
+def _budget(member, also):
     config = member.status["config"]
     # What was done to the photos is no part of the data hash; older runs had nothing of it.
     return {"data.preprocess": config.get("data", {}).get("preprocess", [])} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
         for key, value in config.get(section, {}).items()
-        if f"{section}.{key}" not in FREE
+        if f"{section}.{key}" not in FREE or f"{section}.{key}" in also
     }

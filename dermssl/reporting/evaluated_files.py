@@ -15,6 +15,7 @@ from dermssl.reporting import (
     sentences,
 )
 
+SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 PROBABILITIES = {"raw": "as predicted", "calibrated": "after temperature"}
 
 
@@ -25,6 +26,8 @@ def write(folder, made):
         folder: Path to write into.
         made: `evaluated.Evaluation`.
     """
+    for name in SOME:  # those of another evaluation, which this one may not have
+        (folder / name).unlink(missing_ok=True)
     runs.write_json(folder / "metrics.json", evaluated.summary(made))
     results.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
     roc, precision = curve_tables(made)

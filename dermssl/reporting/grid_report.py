@@ -1,6 +1,5 @@
 """report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -58,10 +57,7 @@ def write(folder):
 def findings(folder):
     """The findings of a grid's report as plain lines: no pictures, no signs of Markdown."""
     text = (Path(folder) / "report.md").read_text(encoding="utf-8")
-    section = text.split("## Findings")[1].split("\n## ")[0]
-    lines = [line.replace("> **Note.**", "note:") for line in section.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("![")]
-    return "\n".join(re.sub(r"\\(\W)", r"\1", line) for line in lines)
+    return report.for_console(text.split("## Findings")[1].split("\n## ")[0])
 
 
 def pivot(grid, model):

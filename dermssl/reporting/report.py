@@ -40,6 +40,13 @@ def render(template, **context):
     return environment.get_template(template).render(**context)
 
 
+def for_console(section):
+    """A part of a report as plain lines: no pictures, no signs of Markdown."""
+    lines = [line.replace("> **Note.**", "note:") for line in section.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("![")]
+    return "\n".join(re.sub(r"\\(\W)", r"\1", line) for line in lines)
+
+
 def write(path, template, **context):
     """Write `path` (.md) from a template, and beside it the same page as .html.
 

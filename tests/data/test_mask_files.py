@@ -16,6 +16,8 @@ def write(root, *names, shape=(40, 60)):
         picture = np.zeros(shape, np.uint8)
         picture[10:20, 20:30] = 255
         Image.fromarray(picture).save(root / name)
+        with open(root / name, "ab") as file:
+            file.write(str(root / name).encode())  # no two photos are copies
 
 
 def test_one_rule_for_names(tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -24,14 +25,18 @@ FLAT = '[fine.nv]\ncoarse = "nv"\n[fine.mel]\ncoarse = "mel"\n'
 
 
 def fill(root, content):
-    """Write files under `root`: a str is their text, None a tiny photo, a Path a link to it."""
+    """Write files under `root`: a str is their text, None a tiny photo, a Path a link to it.
+
+    Photos differ in what stands after their end, lest they be copies of each other.
+    """
     for name, text in content.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(text, Path):
             file.symlink_to(text)
         else:
-            file.write_bytes(PHOTO if text is None else getattr(text, "encode", lambda t=text: t)())
+            photo = PHOTO + str(file).encode()
+            file.write_bytes(photo if text is None else getattr(text, "encode", lambda t=text: t)())
     return root
 
 
@@ -412,6 +417,18 @@ def test_second_folder(tmp_path, layout, place):
     assert {row[0]: row[1:] for row in rows(dataset, "path", "fine", "source")} == expected
     assert all(map(os.path.isfile, dataset.files))
     assert dataset.taxonomy.fine == ("mel", "nv")
+
+
+def test_copies_of_the_data_sets_photos_are_not_added(tmp_path, caplog):
+    """A held-out photo under another path would be pretrained on."""
+    root = fill(tmp_path / "data", {"nv/a.jpg": None, "mel/b.jpg": None})
+    pool = fill(tmp_path / "pool", {"b.jpg": None, "c.jpg": None})
+    shutil.copy(root / "nv" / "a.jpg", pool / "ISIC_1.jpg")
+    dataset = read(root, unlabelled=str(pool))
+    found = dataset.index["path"][dataset.index["source"] == "unlabelled"]
+    assert found.tolist() == ["../pool/b.jpg", "../pool/c.jpg"]
+    assert "1 of 3 photos are copies of photos in" in caplog.text
+    assert "first 'ISIC_1.jpg'" in caplog.text
 
 
 def test_linked_photo_is_not_added_twice(tmp_path):
