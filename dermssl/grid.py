@@ -91,13 +91,15 @@ def _data(config, dataset):
 
 
 def _clear(made):
-    """Remove what another grid left in the folder."""
-    from dermssl.reporting import grid_rows
+    """Remove what another grid left in the folder; files of others stay."""
+    from dermssl.reporting import grid_report, grid_rows
 
-    (made / grid_rows.RESULTS).unlink(missing_ok=True)  # first: no row without its cell's file
+    if not (made / grid_rows.RESULTS).exists():
+        return
+    (made / grid_rows.RESULTS).unlink()  # first: no row without its cell's file
     for name in (grid_rows.CELLS, "tensorboard"):
         shutil.rmtree(made / name, ignore_errors=True)
-    for pattern in ("pivot_*.csv", "*.png", "report.*"):
+    for pattern in grid_report.MADE:
         for file in made.path.glob(pattern):
             file.unlink()
 
@@ -181,13 +183,16 @@ def _work(cell, plans, grid, sizes):
 
 
 def _groups(todo, grid):
-    """Cells that are trained together: on a trunk, those that differ in depth alone."""
+    """Cells that are trained together: on a trunk, those that differ in depth alone.
+
+    Those that are trained alone come last, when the trunk isn't needed any more.
+    """
     groups = {}
     for cell in todo:
         alone = not grid.shared_trunk or cell.depth == -1
         key = (cell.fold, cell.seed, cell.augmentation, cell.depth if alone else None)
         groups.setdefault(key, []).append(cell)
-    return list(groups.values())
+    return [groups[key] for key in sorted(groups, key=lambda key: key[-1] is not None)]
 
 
 def _material(fold, plan, config):

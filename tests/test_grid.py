@@ -138,8 +138,10 @@ def test_overwrite_leaves_nothing_of_the_other_grid(photos, tmp_path):
     small = {"epochs": 1, "seeds": [0]}
     grid.run(config(photos, output, models=["mlp"], augmentations=["none", "skin"], **small))
     before = {str(path.relative_to(output)) for path in output.rglob("*")}
+    (output / "mine.png").write_bytes(b"kept")
     settings = config(photos, output, models=["mlp"], augmentations=["none"], **small)
     grid.run(settings, overwrite=True)
+    assert (output / "mine.png").read_bytes() == b"kept"
     after = {str(path.relative_to(output)) for path in output.rglob("*")}
     assert any("skin" in name for name in before)
     assert not [name for name in after if "skin" in name]

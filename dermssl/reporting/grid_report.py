@@ -11,6 +11,11 @@ from dermssl.evaluation import confusion
 from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, sentences
 
 TEMPLATE = "grid_report.md"
+# What `write` leaves in a grid's folder, as patterns of names.
+MADE = (
+    "report.md", "report.html", "pivot_*.csv", "heat_map.png", "curves.png", "confusion_*.png",
+    "hits_*.png", "misses_*.png",
+)  # fmt: skip
 NO_BEST = {"best": "", "wins": False, "ties": [], "against": [], "hits": None, "misses": None}
 
 
