@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from dermssl import runs
-from dermssl.data import index, splits
+from dermssl.data import files, index, splits
+from dermssl.errors import UserError
 
 NAME = "pool.csv"
 log = logging.getLogger("dermssl")
@@ -19,9 +20,11 @@ def write(run, pool):
 def check(pretrained, dataset):
     """Refuse a data set whose validation or test split was pretrained on.
 
-    Looks at all runs that the weights went through. Photos are known by their ids, by their
-    path in the data folder, and by where they lie: the second folder of one run (`--unlabelled`)
-    may be the data folder of the next.
+    Looks at all runs that the weights went through. Photos are known by their ids, by where they
+    lie (the second folder of one run may be the data folder of the next), by their path where
+    the pretraining's data folder is this one or isn't there any more, and else by their bytes:
+    a collection of photos may hold those of another under other names. (Equal photos within one
+    folder are for dermssl.check_data.)
 
     Args:
         pretrained: folder of a pretraining run, or None.
@@ -32,9 +35,18 @@ def check(pretrained, dataset):
     while pretrained is not None and Path(pretrained).is_dir():
         config = runs.finished(pretrained, "pretrain", ("data", "backbone"))["config"]
         pool = index.read_csv(Path(pretrained) / NAME)
-        splits.check_overlap(pool, held_out)
         root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
-        splits.check_overlap(pool.assign(path=_real(root, pool["path"])), lying)
+        there = _real(root, pool["path"])
+        splits.check_overlap(pool.assign(path=there), lying)
+        if not os.path.isdir(root) or root == os.path.realpath(dataset.root):
+            splits.check_overlap(pool, held_out)
+        elif any(twin := files.copies(lying["path"].tolist(), there)):
+            raise UserError(
+                f"{pretrained}: {sum(twin)} validation or test photos of this data set were "
+                "pretrained on under other names, the first is "
+                f"{held_out['path'].iloc[twin.index(True)]}; the score would measure memory: leave "
+                "their copies out and pretrain again, or split this data set otherwise"
+            )
         pretrained = config["backbone"]["weights"]
 
 

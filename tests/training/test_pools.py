@@ -3,6 +3,8 @@
 import pytest
 
 from dermssl import runs
+from dermssl.data import index
+from dermssl.errors import UserError
 from dermssl.training import pools
 
 
@@ -27,3 +29,43 @@ def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preproc
     else:
         (message,) = caplog.messages
         assert said.replace("RUN", str(tmp_path)) in message
+
+
+def pretrained_on(folder, root, names):
+    """A finished pretraining run whose pool are these photos of `root`."""
+    folder.mkdir()
+    config = {"data": {"path": str(root)}, "backbone": {"weights": "none"}}
+    status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
+    runs.write_json(folder / "status.json", status)
+    runs.write_csv(folder / pools.NAME, index.make_index({"path": names, "split": "train"}))
+    return folder
+
+
+def photo(file, text):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_a_held_out_photo_is_known_by_its_bytes(tmp_path):
+    data, other = tmp_path / "data", tmp_path / "other"
+    photo(data / "nv" / "a.jpg", "the photo")
+    photo(other / "ISIC_7.jpg", "the photo")
+    photo(other / "ISIC_8.jpg", "one other")
+    table = index.make_index({"path": ["nv/a.jpg"], "split": "test"})
+    dataset = index.Dataset(data, table, None)
+    pools.check(pretrained_on(tmp_path / "clean", other, ["ISIC_8.jpg"]), dataset)
+    run = pretrained_on(tmp_path / "leaky", other, ["ISIC_8.jpg", "ISIC_7.jpg"])
+    with pytest.raises(UserError, match=r"1 validation or test photos .* the first is nv/a\.jpg"):
+        pools.check(run, dataset)
+
+
+def test_another_folders_photo_of_the_same_name_is_another_photo(tmp_path):
+    photo(tmp_path / "data" / "1.jpg", "this")
+    photo(tmp_path / "other" / "1.jpg", "that one")
+    table = index.make_index({"path": ["1.jpg"], "split": "test"})
+    dataset = index.Dataset(tmp_path / "data", table, None)
+    run = pretrained_on(tmp_path / "run", tmp_path / "other", ["1.jpg"])
+    pools.check(run, dataset)
+    (tmp_path / "other").rename(tmp_path / "gone")  # moved: their names are all there is
+    with pytest.raises(UserError, match=r"path '1\.jpg' is in both"):
+        pools.check(run, dataset)
