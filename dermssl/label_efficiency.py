@@ -215,7 +215,7 @@ def _run(args):
         "python -m dermssl.label_efficiency " + shlex.join(args.words),
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    print(report.for_console(text.split("## What was found")[1].split("\n## ")[0]))
+    print(report.for_console(text.split("## What was found")[1].split("## The curve")[0]))
     print(f"report: {folder / REPORT}")
     # Probes and fine-tuning may lie in one folder; they are no runs of one model.
     made = "probe" if args.probe else "finetune"

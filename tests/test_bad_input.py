@@ -127,8 +127,10 @@ def test_weights_that_do_not_fit(refused, photos, finetuned, pretrained, tmp_pat
     (tmp_path / "no.h5").write_bytes(b"no")
     for command in (pretrain, finetune):
         assert "does not hold weights of mlp" in refused(command, *start, tmp_path / "no.h5")
-    said = refused(finetune, *start, pretrained / "backbone.weights.h5")  # of the CNN
-    assert "does not hold weights of mlp" in said
+    file = pretrained / "backbone.weights.h5"  # of the CNN
+    assert "pretrained a cnn, not a mlp" in refused(finetune, *start, file)
+    alone = shutil.copy(file, tmp_path / "alone.weights.h5")
+    assert "does not hold weights of mlp" in refused(finetune, *start, alone)
 
 
 @pytest.mark.parametrize(

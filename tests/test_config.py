@@ -217,6 +217,7 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
             other = configs.config_hash({**found, section: other})
             if f"{section}.{item.name}" in (
                 "data.cache_mb", "data.cache_dir", "data.cache_disk_mb", "pretrain.probe_every",
+                "grid.feature_cache_mb",
             ):  # fmt: skip
                 assert other == configs.config_hash(found)
                 continue

@@ -351,8 +351,9 @@ def test_a_planted_gap_is_in_the_report_and_no_other(tmp_path, quick):
     out = evaluate.run(folder, n_resamples=200)
     text = (out / "report.md").read_text()
     assert re.search(
-        r"differs most by skin tone: 0\.\d\d in I-II \(n = \d+\) against 0\.\d\d in V-VI "
-        r"\(n = \d+\), a gap of 0\.\d\d \(95% interval that holds for all \d+ gaps together: 0",
+        r"The widest gap that is shown, by skin tone, is 0\.\d\d in I-II \(n = \d+\) against "
+        r"0\.\d\d in V-VI \(n = \d+\): 0\.\d\d \(95% interval that holds for all \d+ gaps "
+        r"together: 0",
         text,
     )
     assert "photos; they are in no comparison: body site ear (" in text
@@ -372,7 +373,7 @@ def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
     table = described()
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5, seed=1))
     text = (evaluate.run(folder, n_resamples=200) / "report.md").read_text()
-    assert "differs most by" not in text
+    assert "gap that is shown" not in text
     assert text.count("is shown between groups. The largest gap, by ") == 3
     assert text.count(", which holds 0") == 3
 
