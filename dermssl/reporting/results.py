@@ -92,6 +92,7 @@ def append_row(path, row):
 
 def keep_rows(path, keep):
     """Leave those rows of a CSV for which the function `keep`, of a row as a dict, holds."""
+    path = Path(path)
     with _alone(path):
         found = _cells(path)
         kept = [row for row in found.to_dict("records") if keep(row)]
