@@ -34,12 +34,20 @@ def _decoded(files):
     return data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True)
 
 
-def _twice(data, views):
-    """Two views of each batch."""
+def _twice(data, layers):
+    """Two views of each batch: through the layers, then noise on half of the photos."""
     import tensorflow as tf
 
+    def view(images):
+        for layer in layers:
+            images = layer(images, training=True)
+        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
+        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
+        noise = tf.random.normal(tf.shape(images)) * sigma
+        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
+
     def both(images):
-        return tf.stack([views(images), views(images)])
+        return tf.stack([view(images), view(images)])
 
     return iter(data.map(both, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
 
@@ -47,7 +55,6 @@ def _twice(data, views):
 def keras_cv(files):
     """keras-cv's preprocessing layers, on batches in tf.data."""
     import keras_cv
-    import tensorflow as tf
 
     layers = keras_cv.layers
     turned = [
@@ -67,20 +74,11 @@ def keras_cv(files):
         layers.RandomApply(layers.RandomGaussianBlur(9, (0.1, 1.6)), rate=0.5),
     ]
 
-    def views(images):
-        for layer in (*turned, jitter, *rest):
-            images = layer(images, training=True)
-        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
-        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
-        noise = tf.random.normal(tf.shape(images)) * sigma
-        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
-
-    return _twice(_decoded(files), views)
+    return _twice(_decoded(files), [*turned, jitter, *rest])
 
 
 def keras_layers(files):
     """Keras 3's own preprocessing layers, on batches in tf.data."""
-    import tensorflow as tf
     from keras import layers
 
     turned = [
@@ -95,15 +93,7 @@ def keras_layers(files):
         layers.RandomGaussianBlur(0.5, kernel_size=9, sigma=1.0),
     ]
 
-    def views(images):
-        for layer in turned:
-            images = layer(images, training=True)
-        noisy = tf.random.uniform((BATCH, 1, 1, 1)) < 0.5
-        sigma = tf.random.uniform((BATCH, 1, 1, 1), 0, 6)
-        noise = tf.random.normal(tf.shape(images)) * sigma
-        return tf.clip_by_value(tf.where(noisy, images + noise, images), 0, 255)
-
-    return _twice(_decoded(files), views)
+    return _twice(_decoded(files), turned)
 
 
 def _albumentations_worker(files, name, slots, tasks, done, seed):
