@@ -6,13 +6,11 @@ differs. A run here is a `compared.Member`, a model a `compared.Model`.
 
 from dermssl.errors import UserError
 
-# Settings of a run that may differ between arms, or that train nothing.
-FREE = (
-    "finetune.labels_per_class", "finetune.label_fraction", "finetune.predict", "backbone.weights",
-)  # fmt: skip
-
-# Equal numbers of labels, chosen in another way, are other labels: ten a class, or a share of all.
-LABELS = ("finetune.labels_per_class", "finetune.label_fraction")
+# Settings of a run that may differ between arms with the same labels, or that train nothing.
+FREE_OF_ARMS = ("finetune.predict", "backbone.weights")
+# Those that may differ between numbers of labels, too. Equal numbers, chosen in another way (ten
+# a class, or a share of all), are other labels.
+FREE = ("finetune.labels_per_class", "finetune.label_fraction", *FREE_OF_ARMS)
 
 
 def check_data(first, other, split):
@@ -77,7 +75,7 @@ def budget_notes(models, allowed):
     for model in models:
         for member in model.members:
             first = first_of.setdefault(model.labels, member)
-            shown = _budget_difference(first, member, LABELS)
+            shown = _budget_difference(first, member, FREE_OF_ARMS)
             if not shown:
                 continue
             if not allowed:
@@ -88,25 +86,25 @@ def budget_notes(models, allowed):
             notes.append(f"Different budgets at {model.labels_text}: {shown} (of {member.path}).")
     firsts = list(first_of.values())
     for other in firsts[1:]:
-        shown = _budget_difference(firsts[0], other)
+        shown = _budget_difference(firsts[0], other, FREE)
         if shown:
             notes.append(f"Budgets differ between label counts, not between their arms: {shown}.")
     return list(dict.fromkeys(notes))
 
 
-def _budget_difference(first, other, also=()):
-    """The settings that differ, as "name is X there and Y here"; "" if none does."""
-    a, b = _budget(first, also), _budget(other, also)
+def _budget_difference(first, other, free):
+    """The settings that differ but for the free ones: "name is X there and Y here", or ""."""
+    a, b = _budget(first, free), _budget(other, free)
     keys = [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
     return "; ".join(f"{key} is {a.get(key)!r} there and {b.get(key)!r} here" for key in keys)
 
 
-def _budget(member, also):
+def _budget(member, free):
     config = member.status["config"]
     # What was done to the photos is no part of the data hash; older runs had nothing of it.
     return {"data.preprocess": config.get("data", {}).get("preprocess", [])} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
         for key, value in config.get(section, {}).items()
-        if f"{section}.{key}" not in FREE or f"{section}.{key}" in also
+        if f"{section}.{key}" not in free
     }
