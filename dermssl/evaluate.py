@@ -27,8 +27,8 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
 
     Returns:
         Path of the folder: report.md and report.html with their pictures, metrics.json,
-        per_class.csv, roc.csv, precision_recall.csv, reliability.csv and, where the records
-        allow, decision_curve.csv, subgroups.csv and subgroup_gaps.csv.
+        per_class.csv, roc.csv, precision_recall.csv, reliability.csv, mean_probabilities.csv and,
+        where the records allow, decision_curve.csv, subgroups.csv and subgroup_gaps.csv.
 
     Raises:
         UserError: the run isn't finished, its files aren't whole, the split has no labels, or a
@@ -82,6 +82,21 @@ def parser():
     return made
 
 
+def _at_threshold(entry, parameters):
+    """Sensitivity and specificity at the threshold that was chosen, with where it was."""
+    from dermssl.reporting.sentences import of_json
+
+    asked = f"{parameters['specificity']:g} specificity"
+    if entry["threshold"] is None:  # no such records, or none of its scores keeps it
+        return f"no threshold for {asked}"
+    both = [
+        f"{title} {of_json(entry['metrics'][f'fixed_{title}'])}"
+        for title in ("sensitivity", "specificity")
+    ]
+    chosen = f"chosen on {entry['threshold_chosen_on']} for {asked}"
+    return f"{', '.join(both)} at threshold {entry['threshold']:.3g} of the raw P, {chosen}"
+
+
 def _run(args):
     from dermssl.reporting.sentences import of_json
 
@@ -98,9 +113,7 @@ def _run(args):
             options = [f"{key} {value[key]:g}" for key in value.keys() & found["parameters"].keys()]
             print(f"  {name:<36} {of_json(value)}  {', '.join(options)}".rstrip())
     for name, entry in found["against_rest"].items():
-        value = entry["metrics"]["sensitivity_at_specificity"]
-        at = f"specificity {found['parameters']['specificity']:g}"
-        print(f"  {name} against the rest: sensitivity {of_json(value)} at {at}")
+        print(f"  {name} against the rest: {_at_threshold(entry, found['parameters'])}")
     print(f"report: {folder / 'report.md'}")
 
 

@@ -33,6 +33,8 @@ def run(config, arm=None, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
+    import dataclasses
+
     from dermssl.data import index, splits
     from dermssl.evaluation import temperature
     from dermssl.models import classifier, weights
@@ -59,6 +61,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             "training photos; use a smaller batch or more labels"
         )
     if opened.is_finished():
+        _check_arm(opened.output, arm)
         return opened.output
     model = classifier.build(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
@@ -66,6 +69,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     phases.check_depth(settings, model)
     with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
+            _check_arm(made.path, arm)
             return made.path
         arm = arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
@@ -81,11 +85,20 @@ def run(config, arm=None, dataset=None, overwrite=False):
             model.save(temporary)
         table = _predict(model, dataset, config)
         runs.write_csv(made / "predictions.csv", table)
-        temperature.write(made.path, table, dataset.taxonomy, settings.head)
+        temperature.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)
     return made.path
+
+
+def _check_arm(folder, arm):
+    """A finished run keeps its name."""
+    there = runs.read_json(folder / "status.json")["arm"]
+    if arm not in (None, there):
+        raise UserError(
+            f"--arm {arm}: the run in {folder} is finished, as '{there}'; give another --output"
+        )
 
 
 def _rows(dataset, split):

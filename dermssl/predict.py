@@ -3,10 +3,11 @@
     python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
 
 Photos are read, predicted and written batch by batch, so a folder of any size fits in
-memory. Probabilities are tempered with the temperature of the run (its temperature.json);
---uncalibrated gives them raw, as in the run's own predictions.csv. The fine class is the same
-either way; a coarse one may differ. The column `temperature` says what was applied, 1 being
-raw. Not for diagnosis: the probabilities are those of a research model.
+memory. Probabilities are calibrated as the run's temperature.json says; --uncalibrated gives
+them raw, as in the run's own predictions.csv. The classes named are the same either way: those
+of the raw probabilities, as they are scored. The columns `temperature` and `prior_power` say
+what was applied, 1 and 0 being raw. Not for diagnosis: the probabilities are those of a
+research model.
 """
 
 import sys
@@ -25,7 +26,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
         output: path of a CSV, or None for standard output.
         batch_size: int.
         on_bad: "error" refuses before predicting; "skip" leaves the photo out and says so.
-        calibrated: temper with the run's temperature, where it has one.
+        calibrated: by the run's temperature.json; False for raw probabilities.
 
     Returns:
         int, the number of photos predicted.
@@ -63,22 +64,21 @@ def _scaling(folder, calibrated):
     """The run's `temperature.Scaling`, or None for raw probabilities."""
     from dermssl.evaluation import temperature
 
-    return temperature.read(folder) if calibrated else None
+    return temperature.of_folder(folder) if calibrated else None
 
 
 def calibration(folder, calibrated=True):
     """What is done to the probabilities, and how to read them, in one line."""
     from dermssl.evaluation import temperature
 
-    balanced = temperature.is_balanced(runs.read_json(Path(folder) / "status.json"))
+    balanced = temperature.balanced_run(runs.read_json(Path(folder) / "status.json"))
     scaling = _scaling(folder, calibrated)
-    if not calibrated:
-        said = "raw, as asked for by --uncalibrated"
-    elif scaling is None:
-        said = "raw, since the run has no temperature.json (made by an older version)"
+    if scaling:
+        said, advice = scaling.sentence(balanced), scaling.advice(balanced)
     else:
-        said = scaling.sentence(balanced)
-    return f"probabilities: {said}{f'. Note: {temperature.BALANCED}' if balanced else ''}"
+        said = "raw, as asked for by --uncalibrated"
+        advice = temperature.BALANCED if balanced else ""
+    return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
 
 
 def _tables(folder, status, files, masks, batch_size, scaling):
@@ -98,23 +98,32 @@ def _tables(folder, status, files, masks, batch_size, scaling):
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
         p_fine, p_coarse = classifier.probabilities(logits, taxonomy, head)
-        applied = {"temperature": 1.0}
-        if scaling:
-            p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
-            applied["temperature"] = scaling.fine.temperature
-        if head == "independent":
-            applied["temperature_coarse"] = (
-                scaling.coarse.temperature if scaling and scaling.coarse else 1.0
-            )
-        columns = {
-            "path": files[number * batch_size : number * batch_size + len(p_fine)],
+        named = {
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
-            **applied,
+        }
+        if scaling:
+            p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
+        columns = {
+            "path": files[number * batch_size : number * batch_size + len(p_fine)],
+            **named,
+            **_applied(scaling, head),
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
         yield pd.DataFrame(columns)
+
+
+def _applied(scaling, head):
+    """The columns that say what was done to the probabilities."""
+    done = {"": scaling and scaling.fine}
+    if head == "independent":
+        done["_coarse"] = scaling and scaling.coarse
+    found = {}
+    for end, level in done.items():
+        found[f"temperature{end}"] = level.temperature if level else 1.0
+        found[f"prior_power{end}"] = level.prior_power if level else 0.0
+    return found
 
 
 def _write(tables, file):
@@ -131,7 +140,7 @@ def parser():
     made.add_argument("--batch-size", type=int, default=32, metavar="N")
     made.add_argument("--on-bad", choices=("error", "skip"), default="error")
     made.add_argument(
-        "--uncalibrated", action="store_true", help="raw probabilities, without the temperature"
+        "--uncalibrated", action="store_true", help="raw probabilities, not calibrated"
     )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     return made

@@ -72,7 +72,7 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
     assert stats["scores"]["test"]["fine_accuracy"] == pytest.approx((guess == test["fine"]).mean())
     assert status["data_hash"] == runs.read_json(pretrained / "status.json")["data_hash"]
     found = predictions.read(finetuned)
-    fitted = temperature.fit(found.table, found.taxonomy, "hierarchical")
+    fitted = temperature.fit(found.table, found.taxonomy, {})
     assert temperature.read(finetuned) == fitted
     assert fitted.fine.n == (table["split"] == "validation").sum()
 
@@ -109,6 +109,29 @@ def test_a_finished_run_returns_at_once(command, photos, pretrained, finetuned, 
     else:
         config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
         assert finetune.run(config) == finetuned
+
+
+def test_finetune_tells_the_calibration_of_its_balance(photos, tmp_path, monkeypatch):
+    told = []
+
+    def write(folder, table, taxonomy, finetune):
+        told.append(finetune)
+        return write_really(folder, table, taxonomy, finetune)
+
+    write_really = temperature.write
+    monkeypatch.setattr(temperature, "write", write)
+    options = {"class_balance": "none", "head": "independent", "unfrozen_epochs": 0}
+    run = finetune.run(tiny.finetuning(photos, tmp_path / "run", name="mlp", **options))
+    assert options.items() <= told[0].items()
+    assert temperature.read(run).coarse is not None
+    assert not temperature.balanced_run(runs.read_json(run / "status.json"))
+
+
+def test_a_finished_run_keeps_its_arm(photos, pretrained, finetuned):
+    config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
+    assert finetune.run(config, arm="ssl") == finetuned
+    with pytest.raises(runs.UserError, match=r"--arm mine: the run in .* is finished, as 'ssl'"):
+        finetune.run(config, arm="mine")
 
 
 def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp_path, capsys):

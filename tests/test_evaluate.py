@@ -218,7 +218,11 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     assert evaluate.main(argv) == 0
     shown = capsys.readouterr().out
     assert re.search(r"top_k_accuracy +0\.\d+ .*  top_k 3\n", shown)
-    assert re.search(r"bcc against the rest: sensitivity +[01]\.\d+ .* at specificity 0.8\n", shown)
+    assert re.search(
+        r"bcc against the rest: sensitivity [01]\.\d+ .*, specificity [01]\.\d+ .* at threshold "
+        r"[01]\.\d+ of the raw P, chosen on validation for 0.8 specificity\n",
+        shown,
+    )
     out = folder / "evaluation_test"
     found = values(out)
     assert found["metrics"]["malignant_partial_auc"]["min_sensitivity"] == 0.88
@@ -378,6 +382,19 @@ def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
     assert text.count(", which holds 0") == 3
 
 
+def test_tables_of_an_earlier_evaluation_do_not_stay(tmp_path, quick):
+    table = fake_runs.records(n=200)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
+    out = folder / "evaluation_test"
+    out.mkdir()
+    for name in ("subgroups.csv", "subgroup_gaps.csv", "mine.csv"):
+        (out / name).write_text("old")
+    evaluate.run(folder, n_resamples=20)
+    assert not (out / "subgroups.csv").exists()
+    assert not (out / "subgroup_gaps.csv").exists()
+    assert (out / "mine.csv").read_text() == "old"
+
+
 def test_records_without_groups_say_so(evaluated):
     text = (evaluated[0] / "report.md").read_text()
     assert "No groups by skin tone, sex, age, body site, source" in text
@@ -387,8 +404,9 @@ def test_records_without_groups_say_so(evaluated):
 def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     table = fake_runs.records(n=400)
     p = fake_runs.simulate(table, 1.5)
-    folder = fake_runs.make(tmp_path / "run", table, p)
-    fitted = temperature.write(folder, predictions.read(folder).table, HAM, "hierarchical")
+    plain = {"class_balance": "none"}
+    folder = fake_runs.make(tmp_path / "run", table, p, n_labels="all", finetune=plain)
+    fitted = temperature.write(folder, predictions.read(folder).table, HAM, plain)
     first = values(evaluate.run(folder, n_resamples=50))
     assert first["temperature"]["temperature"] == pytest.approx(fitted.fine.temperature)
     stored = json.loads((folder / "temperature.json").read_text())
@@ -403,7 +421,53 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     )
     assert second["metrics"] == first["metrics"]  # all else is of the raw probabilities
     text = (folder / "evaluation_test" / "report.md").read_text()
-    assert "It raises the ECE" in text
+    assert "That raises the log loss (nats)" in text
+    assert "That raises the calibration error (ECE)" in text
+    assert "equally" not in text  # nothing was balanced
+
+
+def test_a_correction_for_balanced_training_is_judged_and_explained(tmp_path, quick):
+    table = fake_runs.records(n=1200)
+    p = fake_runs.simulate(table, 1.5)
+    out = evaluate.run(fake_runs.make(tmp_path / "run", table, p), n_resamples=50)
+    found = values(out)
+    power, shares = found["temperature"]["prior_power"], found["temperature"]["shares"]
+    assert power > 0.5
+    here = (table["split"] == "test").to_numpy()
+    weighed = p[here].astype(float) ** (1 / found["temperature"]["temperature"])
+    weighed *= np.array(shares) ** power
+    weighed /= weighed.sum(axis=1, keepdims=True)
+    y = index.label_arrays(table[here], HAM)[0]
+    after = {name: entry["estimate"] for name, entry in found["after_temperature"].items()}
+    assert after["log_loss"] == pytest.approx(sk.log_loss(y, weighed), abs=1e-6)
+    assert after["fine_accuracy"] == pytest.approx((weighed.argmax(axis=1) == y).mean())
+    raw = {name: entry["estimate"] for name, entry in found["metrics"].items() if entry}
+    assert raw["fine_accuracy"] == pytest.approx((p[here].argmax(axis=1) == y).mean())
+    text = (out / "report.md").read_text()
+    assert "corrects for training that counted all classes equally" in text
+    assert "That lowers the log loss (nats)" in text
+    assert (
+        f"fine accuracy {raw['fine_accuracy']:.3f} would become {after['fine_accuracy']:.3f} and "
+        f"balanced accuracy {raw['balanced_accuracy']:.3f} would become "
+        f"{after['balanced_accuracy']:.3f}" in text
+    )
+    assert "are for what `python -m dermssl.predict --uncalibrated` gives" in text
+    means = pd.read_csv(out / "mean_probabilities.csv").set_index("fine")
+    np.testing.assert_allclose(means["calibrated"], weighed.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(means["raw"], p[here].mean(axis=0), atol=1e-6)
+    shares = np.bincount(y, minlength=7) / len(y)
+    np.testing.assert_allclose(means["share"], shares)
+    raw, given = (abs(means[name] - shares).sum() for name in ("raw", "calibrated"))
+    assert given < 0.5 * raw
+    assert found["mean_probabilities"][0]["fine"] == HAM.fine[0]
+
+
+def test_one_answer_for_all_photos_has_no_threshold(tmp_path, quick, capsys):
+    table = fake_runs.records(n=400)
+    p = np.full((400, 7), 1 / 7)
+    folder = fake_runs.make(tmp_path / "run", table, p)
+    assert evaluate.main([str(folder), "--n-resamples", "100"]) == 0
+    assert "malignant against the rest: no threshold for 0.9 specificity" in capsys.readouterr().out
 
 
 def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quick):

@@ -18,6 +18,7 @@ from dermssl.models import weights
 from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
+APPLIED = ["temperature", "prior_power"]
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
 
 
@@ -66,15 +67,15 @@ def test_to_standard_output(photos, finetuned, capsys):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert len(lines) == 2
-    assert lines[0].split(",") == ["path", "fine", "coarse", "temperature", *COLUMNS]
+    assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS]
     assert shown.err.startswith("probabilities: not calibrated")
 
 
-def temper(run, folder, temperature):
-    """A copy of a run whose temperature.json says `temperature`."""
+def temper(run, folder, temperature, **entries):
+    """A copy of a run whose temperature.json says `temperature`, and `entries`."""
     copy = shutil.copytree(run, folder)
     stored = runs.read_json(copy / "temperature.json")
-    stored |= {"temperature": temperature, "concern": "", "n": 240}
+    stored |= {"temperature": temperature, "concern": "", "n": 240, **entries}
     runs.write_json(copy / "temperature.json", stored)
     return copy
 
@@ -100,18 +101,70 @@ def test_a_fresh_process_uses_the_stored_temperature(photos, finetuned, tmp_path
     assert (set(after["temperature"]), set(before["temperature"])) == ({2.5}, {1.0})
 
 
-def test_a_run_without_temperature_is_predicted_raw_and_says_so(
+def test_balanced_training_is_undone_and_the_classes_named_stay(
+    photos, finetuned, tmp_path, capsys
+):
+    shares = [0.02, 0.9, 0.02, 0.02, 0.02, 0.01, 0.01]
+    run = temper(finetuned, tmp_path / "run", 2.0, prior_power=1.0, shares=shares)
+    raw, new = tmp_path / "raw.csv", tmp_path / "new.csv"
+    assert predict.main([str(run), str(photos), "--output", str(raw), "--uncalibrated"]) == 0
+    assert "Note: training counted all classes equally" in capsys.readouterr().out
+    assert predict.main([str(run), str(photos), "--output", str(new)]) == 0
+    said = capsys.readouterr().out
+    assert "calibrated with temperature 2 and the class shares of validation to the power 1" in said
+    assert "Note: these probabilities suit photos among which classes are as common as" in said
+    before, after = read(raw), read(new)
+    fine = COLUMNS[: len(HAM.fine)]
+    power = before[fine].to_numpy() ** 0.5 * shares
+    expected = power / power.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(after[fine], expected, atol=1e-6)
+    for level in ("fine", "coarse"):
+        assert after[level].tolist() == before[level].tolist()
+    assert (np.array(HAM.fine)[expected.argmax(axis=1)] != after["fine"]).any()
+    assert (set(after["prior_power"]), set(before["prior_power"])) == ({1.0}, {0.0})
+
+
+def test_a_run_of_an_older_version_is_calibrated_from_its_predictions(
     photos, finetuned, tmp_path, capsys
 ):
     run = shutil.copytree(finetuned, tmp_path / "run")
-    (run / "temperature.json").unlink()
+    file = run / "temperature.json"
+    older = runs.read_json(file)
+    del older["shares"], older["prior_power"]
     photo = photos / "images" / "SYN_000003.jpg"
     argv = [str(run), str(photo), "--output", str(tmp_path / "new.csv")]
-    assert predict.main(argv) == 0
-    assert "probabilities: raw, since the run has no temperature.json" in capsys.readouterr().out
-    (run / "temperature.json").write_text('{"temperature": -1}')
+    for content in (None, {**older, "temperature": 9.0}):
+        file.unlink(missing_ok=True)
+        if content:
+            runs.write_json(file, content)
+        assert predict.main(argv) == 0
+        said = capsys.readouterr().out
+        assert "not calibrated, temperature 1: only 32 labelled records" in said
+        assert set(read(tmp_path / "new.csv")["temperature"]) == {1.0}
+    file.write_text('{"temperature": -1}')
     assert predict.main(argv) == 2
     assert "temperature.json: no temperature of dermssl.finetune in it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_heads_have_columns_of_their_own(photos, tmp_path):
+    options = {"name": "mlp", "head": "independent", "unfrozen_epochs": 0}
+    run = finetune.run(tiny.finetuning(photos, tmp_path / "made", **options))
+    stored = runs.read_json(run / "temperature.json")
+    shares = [1 / len(HAM.coarse)] * len(HAM.coarse)
+    stored["coarse"] |= {"temperature": 2.0, "prior_power": 0.5, "shares": shares, "concern": ""}
+    runs.write_json(run / "temperature.json", stored)
+    predict.run(run, photos, tmp_path / "new.csv")
+    found = read(tmp_path / "new.csv")
+    assert set(found["temperature_coarse"]) == {2.0}
+    assert set(found["prior_power_coarse"]) == {0.5}
+    assert set(found["temperature"]) == {1.0}
+    predict.run(run, photos, tmp_path / "raw.csv", calibrated=False)
+    raw = read(tmp_path / "raw.csv")
+    assert set(raw["prior_power_coarse"]) == {0.0}
+    coarse = COLUMNS[len(HAM.fine) :]
+    root = np.sqrt(raw[coarse].to_numpy())
+    np.testing.assert_allclose(found[coarse], root / root.sum(axis=1, keepdims=True), atol=1e-6)
 
 
 @pytest.fixture

@@ -1,20 +1,21 @@
-"""Whether a probability means what it says, and how to mend it with one number.
+"""Whether a probability means what it says, and how to mend it with one number, or two.
 
-Temperature scaling is fitted on the validation split only. Net benefit, the clinical reading
-of a calibrated probability, lives here too.
+Both are fitted on the validation split only. Net benefit, the clinical reading of a calibrated
+probability, lives here too.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from dermssl.errors import UserError
 from dermssl.evaluation import checks
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
+PRIOR_POWERS = (0.0, 2.0)  # 1 is what training with balanced cross-entropy asks for
 FEW_RECORDS = 50  # below this the fitted temperature mostly follows single records
 # A probability that underflowed to 0 in float32 was at most this, so log 0 is read as this.
 LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
@@ -26,7 +27,8 @@ class Temperature:
 
     Attributes:
         temperature: T > 0; above 1 softens, below 1 sharpens; 1 where nothing could be fitted.
-        nll_before, nll_after: mean negative log-likelihood in nats, at 1 and at T.
+        nll_before, nll_after: mean negative log-likelihood in nats, at 1 and at T, both with
+            the offset.
         at_bound: the likelihood is best at a bound, so the true optimum lies beyond it.
         n: labelled records used.
         n_classes: classes among them.
@@ -124,18 +126,19 @@ def brier_by_record(p, y):
     return np.where(y < 0, np.nan, ((p - truth) ** 2).sum(axis=1))
 
 
-def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS):
-    """The T that minimises the mean NLL of softmax(logits / T) (Guo 2017).
+def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS, offset=0.0):
+    """The T that minimises the mean NLL of softmax(logits / T + offset) (Guo 2017).
 
     The NLL is convex in 1 / T, so it has one valley in log T, where a bounded scalar search
-    finds it. The fine argmax never changes. A coarse argmax may: sums of tempered fine
-    probabilities aren't tempered sums.
+    finds it. Without an offset the fine argmax never changes. A coarse argmax may: sums of
+    tempered fine probabilities aren't tempered sums.
 
     Args:
         logits: float [n, K], logits or log-probabilities (they differ by a constant a row,
             which softmax ignores); -inf is read as a probability that underflowed float32.
         y: int [n], true classes; -1 left out.
         bounds: (low, high) of T.
+        offset: float [K], such as `fit_prior_power` times the log of the class shares.
 
     Returns:
         a `Temperature`; T = 1 and NaN likelihoods without a labelled record.
@@ -143,22 +146,13 @@ def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS):
     low, high = bounds
     if not 0 < low < 1 < high < np.inf:
         raise UserError(f"bounds are {bounds}; expected 0 < low < 1 < high")
-    logits = np.asarray(logits, dtype=np.float64)
-    if logits.ndim != 2 or logits.shape[1] == 0:
-        raise UserError(f"logits have shape {logits.shape}; expected [records, classes]")
-    top = logits.max(axis=1, keepdims=True, initial=-np.inf)
-    if np.isnan(logits).any() or not np.isfinite(top).all():
-        raise UserError("logits hold NaN, +inf or a row of only -inf; expected finite values")
-    y = checks.labels(y, "y", logits.shape[1])
-    checks.same_length(logits=logits, y=y)
-    logits = np.where(np.isneginf(logits), top + LOG_FLOOR, logits)[y >= 0]
-    y = y[y >= 0]
+    logits, y = _known(logits, y)
     n_classes = len(np.unique(y))
     if len(y) == 0:
         return Temperature(1.0, np.nan, np.nan, False, 0, 0)
 
     def nll(log_temperature):
-        log_p = log_softmax(logits / np.exp(log_temperature), axis=1)
+        log_p = log_softmax(logits / np.exp(log_temperature) + offset, axis=1)
         return float(-log_p[np.arange(len(y)), y].mean())
 
     log_bounds = np.log([low, high])
@@ -176,12 +170,48 @@ def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS):
     return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes)
 
 
-def apply_temperature(p, temperature):
-    """Probabilities as they'd be with logits divided by `temperature`: p^(1/T), renormalised.
+def fit_prior_power(logits, y, log_prior):
+    """The beta of the (T, beta) that minimise the NLL of softmax(logits / T + beta log_prior).
+
+    Training that counts all classes equally learns P(k | x) / P(k), up to a constant; to
+    multiply by P(k) again is the known correction (Elkan 2001; Saerens 2002), beta = 1. Focal loss
+    and a coarse loss beside it learn something near that, so beta is fitted: bias-corrected
+    temperature scaling (Alexandari 2020) whose biases are one number, not one a class, since
+    rare classes have too few validation records for one of their own. Convex in (1 / T, beta).
+
+    Args:
+        logits, y: as in `fit_temperature`.
+        log_prior: float [K], log shares of the classes where the probabilities shall hold.
+
+    Returns:
+        float in `PRIOR_POWERS`; 0 without a labelled record or with equal shares.
+    """
+    logits, y = _known(logits, y)
+    if len(y) == 0 or np.ptp(log_prior) == 0:
+        return 0.0
+    truth = np.arange(len(y)), y
+
+    def nll(point):
+        log_p = log_softmax(point[0] * logits + point[1] * log_prior, axis=1)
+        excess = np.exp(log_p)
+        excess[truth] -= 1
+        slope = (excess * logits).sum() / len(y), (excess @ log_prior).mean()
+        return -log_p[truth].mean(), np.array(slope)
+
+    low, high = TEMPERATURE_BOUNDS
+    found = minimize(
+        nll, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(1 / high, 1 / low), PRIOR_POWERS]
+    )
+    return float(found.x[1])
+
+
+def apply_temperature(p, temperature, offset=0.0):
+    """Probabilities with logits divided by `temperature`: p^(1/T) exp(offset), renormalised.
 
     Args:
         p: float [n, K], probabilities; a 0 stays 0.
         temperature: T > 0, a float or a `Temperature`.
+        offset: float [K], as in `fit_temperature`.
 
     Returns:
         float64 [n, K], rows summing to 1.
@@ -191,7 +221,7 @@ def apply_temperature(p, temperature):
         raise UserError(f"temperature is {value}; expected a finite number above 0")
     p = checks.probabilities(p)
     log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
-    return softmax(log_p / value, axis=1)
+    return softmax(log_p / value + offset, axis=1)
 
 
 def decision_curve(y, p, thresholds):
@@ -225,6 +255,20 @@ def decision_curve(y, p, thresholds):
         everyone = checks.ratio(positives - (n - positives) * odds, n)
         rows.append((t, float(model), float(everyone), 0.0 if n else np.nan))
     return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
+
+
+def _known(logits, y):
+    """Finite logits [m, K] and classes [m] of the labelled records."""
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise UserError(f"logits have shape {logits.shape}; expected [records, classes]")
+    top = logits.max(axis=1, keepdims=True, initial=-np.inf)
+    if np.isnan(logits).any() or not np.isfinite(top).all():
+        raise UserError("logits hold NaN, +inf or a row of only -inf; expected finite values")
+    y = checks.labels(y, "y", logits.shape[1])
+    checks.same_length(logits=logits, y=y)
+    logits = np.where(np.isneginf(logits), top + LOG_FLOOR, logits)
+    return logits[y >= 0], y[y >= 0]
 
 
 def _pair(p, y):

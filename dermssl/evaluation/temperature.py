@@ -1,18 +1,23 @@
-"""The temperature that belongs to a model: fitted on its validation split, kept in its folder.
+"""What makes a model's probabilities mean what they say: fitted on validation, kept in its run.
 
-    P'(k) = P(k)^(1/T) / sum_j P(j)^(1/T)
+    P'(k) = P(k)^(1/T) share(k)^b / sum_j P(j)^(1/T) share(j)^b
 
-A temperature makes a model more or less sure; it can't undo that training counted all classes
-equally (`--class-balance`), after which the rare ones come out more often than they are. So
-`BALANCED` is said beside such probabilities.
+The temperature T makes a model more or less sure. b corrects for training that counted all
+classes equally (`is_balanced`), after which the rare ones come out far more probable than they
+are: share(k) is the class's share of the labelled validation records, b the power they need.
+Where no b is found, or none is needed, it is 0; in balanced training `BALANCED` is then said
+beside the probabilities.
+
+The class that is named, and scored, stays the likeliest one before all this. Naming the most
+probable one afterwards would be right more often, by overlooking the rare classes.
 
 Each run of dermssl.finetune has a temperature.json; dermssl.predict applies it to new photos.
-The run's own predictions.csv stays raw: it is what the temperature is fitted and judged on.
-With the hierarchical head P'(coarse) is the sum of P'(fine), as before. Two independent heads
-have a temperature each.
+The run's own predictions.csv stays raw: it is what both numbers are fitted and judged on. With
+the hierarchical head P'(coarse) is the sum of P'(fine), as before. Two independent heads have
+a T and a b each.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +30,32 @@ from dermssl.settings import Finetune
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
+RAW = "thresholds of dermssl.evaluate, but for its decision curve, are for --uncalibrated ones"
 BALANCED = (
     "training counted all classes equally, so that rare classes come out more probable than they "
     "are in the data: read these probabilities against each other, not as frequencies "
     "(--class-balance none trains without)"
 )
+CORRECTED = (
+    "these probabilities suit photos among which classes are as common as among the labelled "
+    "validation records; the class named is the likeliest before the correction, as it is scored, "
+    "and needn't be the most probable"
+)
 
 
 @dataclass(frozen=True)
 class Level:
-    """The temperature of one level.
+    """The temperature, and the correction for balanced training, of one level.
 
     Attributes:
         temperature: T as applied; 1 (no change) where there is a concern.
         optimum: the T that the search ended at.
         n, n_classes: labelled validation records, and classes among them.
-        log_loss_before, log_loss_after: on those records in nats, at 1 and at `temperature`.
+        log_loss_before, log_loss_after: on those records in nats, raw and as applied.
         at_bound: the search ended at one of its bounds.
         concern: why the optimum isn't applied; "" where it is.
+        prior_power: b as applied; 0 is no correction.
+        shares: each class's share of those records, none of them 0; () without a correction.
     """
 
     temperature: float
@@ -53,11 +66,37 @@ class Level:
     log_loss_after: float
     at_bound: bool
     concern: str
+    prior_power: float
+    shares: tuple
+
+    @property
+    def changes(self):
+        """Whether it does anything."""
+        return self.temperature != 1 or self.prior_power != 0
+
+    def apply(self, p):
+        """Probabilities float [n, K] as they are to be read, float64."""
+        p = np.asarray(p, dtype=np.float64)
+        if not self.changes:
+            return p
+        if len(self.shares) not in (0, p.shape[1]):
+            raise UserError(
+                f"{NAME}: shares of {len(self.shares)} classes, but the run has {p.shape[1]}; "
+                "it is of another run, delete it"
+            )
+        offset = self.prior_power * np.log(self.shares) if self.shares else 0.0
+        return calibration.apply_temperature(p, self.temperature, offset)
+
+    def __str__(self):
+        said = f"temperature {self.temperature:.3g}"
+        if not self.shares:
+            return said
+        return f"{said} and the class shares of {VALIDATION} to the power {self.prior_power:.2g}"
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A model's temperatures.
+    """What is done to a model's probabilities.
 
     Attributes:
         fine: `Level`.
@@ -68,16 +107,16 @@ class Scaling:
     coarse: Level | None = None
 
     def apply(self, p_fine, p_coarse, taxonomy):
-        """Tempered probabilities of both levels, float64 [n, F] and [n, C]."""
-        fine = _tempered(p_fine, self.fine.temperature)
+        """Probabilities of both levels as they are to be read, float64 [n, F] and [n, C]."""
+        fine = self.fine.apply(p_fine)
         if self.coarse is None:
             return fine, fine @ taxonomy.matrix.astype(np.float64)
-        return fine, _tempered(p_coarse, self.coarse.temperature)
+        return fine, self.coarse.apply(p_coarse)
 
     @property
     def changes(self):
         """Whether it does anything."""
-        return any(level and level.temperature != 1 for level in (self.fine, self.coarse))
+        return self.fine.changes or bool(self.coarse and self.coarse.changes)
 
     def as_dict(self):
         """The content of temperature.json."""
@@ -93,84 +132,104 @@ class Scaling:
         if level.concern:
             said = f"not calibrated, temperature 1: {level.concern} ({VALIDATION} split)"
         else:
-            said = (
-                f"{'tempered' if balanced else 'calibrated'} with temperature "
-                f"{level.temperature:.3g}, "
-                f"fitted on {level.n:,} {VALIDATION} records"
-            )
+            how = "tempered" if balanced and not level.shares else "calibrated"
+            said = f"{how} with {level}, fitted on {level.n:,} {VALIDATION} records"
         if self.coarse is None:
             return said
-        other = self.coarse.concern
-        return f"{said}; coarse head: {other or f'temperature {self.coarse.temperature:.3g}'}"
+        return f"{said}; coarse head: {self.coarse.concern or self.coarse}"
+
+    def advice(self, balanced):
+        """How to read the probabilities, in one line; "" where nothing need be said."""
+        said = [CORRECTED if self.fine.shares else BALANCED] if balanced else []
+        return "; ".join(said + [RAW] * self.changes)
 
 
-def fit(table, taxonomy, head):
+def is_balanced(finetune):
+    """Whether training counted all classes equally: by weights, or by equally many labels.
+
+    Args:
+        finetune: dict, the [finetune] section of a run's config.
+    """
+    settings = {**asdict(Finetune()), **finetune}
+    return settings["class_balance"] != "none" or settings["labels_per_class"] > 0
+
+
+def fit(table, taxonomy, finetune):
     """The `Scaling` that suits the validation records of a predictions table.
-
-    The fine argmax never changes; a coarse one may, since a sum of tempered probabilities
-    isn't a tempered sum.
 
     Args:
         table: DataFrame as from `predictions.table`.
         taxonomy: `Taxonomy`.
-        head: "hierarchical" or "independent".
+        finetune: dict, the [finetune] section of the run's config: its head and its balance.
     """
-    coarse = head != HIERARCHICAL
+    coarse = finetune.get("head", HIERARCHICAL) != HIERARCHICAL
     if not (table["split"] == VALIDATION).any():
         level = _level(calibration.fit_temperature(np.zeros((0, 1)), []))
         return Scaling(level, level if coarse else None)
-    found = predictions.arrays_of(table, taxonomy, VALIDATION)
-    return Scaling(
-        _fit(found.p_fine, found.y), _fit(found.p_coarse, found.y_coarse) if coarse else None
-    )
+    found, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
+    fine = _fit(found.p_fine, found.y, balanced)
+    return Scaling(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
 
 
-def is_balanced(status):
-    """Whether training counted all classes equally: see `BALANCED`.
-
-    Args:
-        status: dict, from the status.json of a fine-tuning run.
-    """
-    settings = status.get("config", {}).get("finetune", {})
-    return settings.get("class_balance", Finetune().class_balance) != "none"
-
-
-def write(folder, table, taxonomy, head):
-    """Fit a run's temperature and leave it in its folder; returns the `Scaling`."""
-    found = fit(table, taxonomy, head)
+def write(folder, table, taxonomy, finetune):
+    """Fit a run's `Scaling` and leave it in its folder; returns it. Arguments as in `fit`."""
+    found = fit(table, taxonomy, finetune)
     runs.write_json(Path(folder) / NAME, found.as_dict())
     return found
 
 
 def read(folder):
-    """A run's `Scaling`; None where it has no temperature.json, as runs of older versions."""
+    """A run's `Scaling`; None where it has none, or one of an older version, without shares."""
     file = Path(folder) / NAME
     if not file.exists():
         return None
     values = runs.read_json(file)
     try:
-        fine, coarse = _read_level(values), values["coarse"]
-        return Scaling(fine, _read_level(coarse) if coarse else None)
+        coarse = values["coarse"]
+        if "temperature" in values and "shares" not in values:
+            return None
+        return Scaling(_read_level(values), _read_level(coarse) if coarse else None)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{file}: no temperature of dermssl.finetune in it ({error!r}); make the run again"
+            f"{file}: no temperature of dermssl.finetune in it ({error!r}); delete it, and it is "
+            f"fitted anew from {predictions.NAME}"
         ) from error
 
 
 def of_run(found):
     """The `Scaling` of a run's `Predictions`: the stored one, else fitted anew."""
-    head = found.status.get("config", {}).get("finetune", {}).get("head", HIERARCHICAL)
-    return read(found.path) or fit(found.table, found.taxonomy, head)
+    return read(found.path) or fit(found.table, found.taxonomy, _finetune(found.status))
 
 
-def _tempered(p, temperature):
-    p = np.asarray(p, dtype=np.float64)
-    return p if temperature == 1 else calibration.apply_temperature(p, temperature)
+def of_folder(folder):
+    """`of_run` of a run's folder; its predictions.csv is read only where nothing is stored."""
+    return read(folder) or of_run(predictions.read(folder))
 
 
-def _fit(p, y):
+def balanced_run(status):
+    """`is_balanced` of a run, by its status.json."""
+    return is_balanced(_finetune(status))
+
+
+def _finetune(status):
+    return status.get("config", {}).get("finetune", {})
+
+
+def _fit(p, y, balanced):
     logits = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
-    return _level(calibration.fit_temperature(logits, y))
+    alone = calibration.fit_temperature(logits, y)
+    if alone.concern or not balanced:
+        return _level(alone)
+    # One record more a class (Laplace): a class of which validation has none isn't impossible.
+    counts = np.bincount(y[y >= 0], minlength=p.shape[1]) + 1
+    shares = counts / counts.sum()
+    power = calibration.fit_prior_power(logits, y, np.log(shares))
+    both = calibration.fit_temperature(logits, y, offset=power * np.log(shares))
+    bounded = not 0 < power < calibration.PRIOR_POWERS[1]
+    if bounded or both.concern or both.nll_after >= alone.nll_after:
+        return _level(alone)
+    corrected = {"prior_power": power, "shares": tuple(shares.tolist())}
+    return replace(_level(both), log_loss_before=alone.nll_before, **corrected)
 
 
 def _level(found):
@@ -183,11 +242,18 @@ def _level(found):
         log_loss_after=found.nll_before if found.concern else found.nll_after,
         at_bound=found.at_bound,
         concern=found.concern,
+        prior_power=0.0,
+        shares=(),
     )
 
 
 def _read_level(values):
     level = Level(**{name: values[name] for name in Level.__dataclass_fields__})
+    level = replace(level, shares=tuple(level.shares))
     if not (isinstance(level.temperature, int | float) and 0 < level.temperature < np.inf):
         raise ValueError(f"temperature {level.temperature}")
+    if not (np.isfinite(level.prior_power) and all(0 < share < 1 for share in level.shares)):
+        raise ValueError(f"prior_power {level.prior_power}, shares {level.shares}")
+    if bool(level.prior_power) != bool(level.shares):
+        raise ValueError(f"prior_power {level.prior_power}, but shares {level.shares}")
     return level

@@ -20,10 +20,8 @@ from dermssl.evaluation import (
     targets,
     temperature,
 )
-from dermssl.reporting import chance_words, scores
+from dermssl.reporting import calibrated, chance_words, scores
 from dermssl.settings import Evaluate
-
-CALIBRATION = ("ece", "brier", "log_loss")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,8 @@ class Question:
             `fixed_specificity`, those at `threshold`.
         threshold: the lowest one with the specificity asked for, on the records of `chosen_on`.
         chosen_on: "validation", or the split itself where validation can't tell.
-        benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`.
+        benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`;
+            the names are those of `calibrated.TITLES`.
     """
 
     target: targets.Target
@@ -63,9 +62,8 @@ class Evaluation:
         questions: tuple of `Question`.
         scaling: the run's `temperature.Scaling`; None away from the test split, whose records
             alone can tell what it is worth.
-        after, change: dict of metric in `CALIBRATION` -> `Interval` with the temperature, and of
-            the difference it makes; empty without one.
-        reliability: dict of "raw" and "calibrated" -> table of `curves.reliability`.
+        after, change, reliability, means: what the scaling does; from the functions of
+            `calibrated`.
         groups, gaps: from `subgroups.score` and `gaps.between`.
         command: what to type for the same again.
     """
@@ -84,6 +82,7 @@ class Evaluation:
     after: dict
     change: dict
     reliability: dict = field(repr=False)
+    means: Any = field(repr=False)
     groups: list = field(repr=False)
     gaps: list = field(repr=False)
     command: str
@@ -116,12 +115,9 @@ def make(path, split, n_resamples, settings, command):
     seed = found.arrays(split)
     if (seed.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
-    # A temperature fitted on validation records says nothing new about those same records.
+    # What was fitted on validation records says nothing new about those same records.
     scaling = temperature.of_run(found) if split == TEST else None
-    tempered = None
-    if scaling and scaling.changes:
-        fine, coarse = scaling.apply(seed.p_fine, seed.p_coarse, taxonomy)
-        tempered = seed._replace(p_fine=fine, p_coarse=coarse)
+    given = calibrated.arrays(scaling, seed, taxonomy)
     made = Evaluation(
         path=path,
         found=found,
@@ -132,11 +128,12 @@ def make(path, split, n_resamples, settings, command):
         settings=settings,
         intervals=scores.intervals([seed], taxonomy, n_resamples, settings=settings),
         classes=scores.per_class([seed], taxonomy, n_resamples, scores.CLASS_FIGURES),
-        questions=_questions(found, split, seed, tempered, n_resamples, settings),
+        questions=_questions(found, split, seed, given, n_resamples, settings),
         scaling=scaling,
-        after=_after(tempered, taxonomy, n_resamples),
-        change=_change(seed, tempered, n_resamples),
-        reliability=_reliability(seed, tempered, n_resamples),
+        after=calibrated.after(given, taxonomy, n_resamples),
+        change=calibrated.change(seed, given, n_resamples),
+        reliability=calibrated.reliability(seed, given, n_resamples),
+        means=calibrated.in_the_large(seed, given, taxonomy),
         groups=[],
         gaps=[],
         command=command,
@@ -160,10 +157,10 @@ def _check(settings, taxonomy):
         )
 
 
-def _questions(found, split, seed, tempered, n_resamples, settings):
+def _questions(found, split, seed, given, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
     asked = targets.of(seed.y, seed.p_fine, found.taxonomy, settings.one_class)
-    after = tempered and targets.of(seed.y, tempered.p_fine, found.taxonomy, settings.one_class)
+    after = given and targets.of(seed.y, given.p_fine, found.taxonomy, settings.one_class)
     made = []
     for number, target in enumerate(asked):
         threshold, chosen_on = _threshold(found, split, target, settings)
@@ -172,9 +169,9 @@ def _questions(found, split, seed, tempered, n_resamples, settings):
         entries["fixed_specificity"] = "mean", None, targets.passes(target, threshold), {}
         if np.isnan(threshold):
             del entries["fixed_sensitivity"], entries["fixed_specificity"]
-        benefit = {"raw": curves.decision(target, seed.groups, n_resamples=n_resamples)}
+        benefit = {calibrated.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)}
         if after:
-            benefit["calibrated"] = curves.decision(
+            benefit[calibrated.GIVEN] = curves.decision(
                 after[number], seed.groups, n_resamples=n_resamples
             )
         intervals = {
@@ -202,31 +199,6 @@ def _threshold(found, split, target, settings):
         if np.isfinite(threshold):
             return threshold, VALIDATION
     return ranking.threshold_at_specificity(target.y, target.score, settings.specificity), split
-
-
-def _after(tempered, taxonomy, n_resamples):
-    if tempered is None:
-        return {}
-    return scores.intervals([tempered], taxonomy, n_resamples, CALIBRATION)
-
-
-def _change(seed, tempered, n_resamples):
-    if tempered is None:
-        return {}
-    return {
-        name: statistics.paired_difference(
-            name, seed.y, tempered.p_fine, seed.p_fine, seed.groups, n_resamples=n_resamples
-        )
-        for name in CALIBRATION
-    }
-
-
-def _reliability(seed, tempered, n_resamples):
-    shown = {"raw": seed} | ({"calibrated": tempered} if tempered else {})
-    return {
-        name: curves.reliability(arrays.p_fine, arrays.y, arrays.groups, n_resamples=n_resamples)
-        for name, arrays in shown.items()
-    }
 
 
 def summary(made):
@@ -261,6 +233,7 @@ def summary(made):
         "temperature": scaling.as_dict() if scaling else None,
         "after_temperature": {name: vars(interval) for name, interval in made.after.items()},
         "ece_after_temperature": after.estimate if after else None,
+        "mean_probabilities": made.means.to_dict("records"),
         "versions": runs.versions(),
     }
 

@@ -6,6 +6,7 @@ from dermssl import runs
 from dermssl.evaluation import curves
 from dermssl.evaluation.subgroups import FEW, METRICS
 from dermssl.reporting import (
+    calibrated,
     evaluated,
     figures,
     figures_curves,
@@ -16,7 +17,6 @@ from dermssl.reporting import (
 )
 
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
-PROBABILITIES = {"raw": "as predicted", "calibrated": "after temperature"}
 
 
 def write(folder, made):
@@ -34,6 +34,7 @@ def write(folder, made):
     _write(folder / "roc.csv", _named(roc))
     _write(folder / "precision_recall.csv", _named(precision))
     _write(folder / "reliability.csv", _keyed("probabilities", made.reliability))
+    _write(folder / "mean_probabilities.csv", made.means)
     benefits = [
         table.assign(
             against_rest=question.target.name, kind=question.target.kind, probabilities=name,
@@ -138,7 +139,7 @@ def draw(folder, made):
         f"Precision and recall, {basis}",
     )
     shown = [
-        (table, f"{PROBABILITIES[name]}: ECE {sentences.estimate(ece, 2)}")
+        (table, f"{calibrated.TITLES[name]}: ECE {sentences.estimate(ece, 2)}")
         for (name, table), ece in zip(
             made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
         )

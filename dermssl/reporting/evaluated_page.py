@@ -1,10 +1,10 @@
 """What stands in the report of an evaluation: from its numbers to the template's words."""
 
+import math
+
 from dermssl.evaluation import curves, temperature
-from dermssl.reporting import evaluated, report, scores, sentences, subgroup_words
+from dermssl.reporting import calibrated, evaluated, report, scores, sentences, subgroup_words
 from dermssl.reporting.compared import TITLES
-from dermssl.reporting.evaluated import CALIBRATION
-from dermssl.reporting.evaluated_files import PROBABILITIES
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
@@ -46,6 +46,7 @@ def context(made):
         ],
         "calibration": calibration(made),
         "calibration_rows": calibration_rows(made),
+        "means": made.means.to_dict("records"),
         "decisions": [decision(each, made.split) for each in made.questions],
         "group_findings": subgroup_words.findings(made) if made.groups else [],
         "group_warnings": subgroup_words.warnings(made),
@@ -90,21 +91,23 @@ def question_rows(made):
 
 
 def calibration(made):
-    """What is said of the probabilities, before and after the run's temperature."""
-    said = _temperature(made)
-    if not temperature.is_balanced(made.found.status):
+    """What is said of the probabilities, as predicted and as `predict` gives them."""
+    said = _scaling(made)
+    if not temperature.balanced_run(made.found.status):
         return said
+    if made.scaling and made.scaling.fine.shares:
+        return f"{said} {_named(made)}".rstrip()
     return (
         f"{said} But {temperature.BALANCED}. The expected calibration error looks at the likeliest "
         "class alone and doesn't show it; thresholds of the decision curve are on this scale."
     )
 
 
-def _temperature(made):
+def _scaling(made):
     scaling = made.scaling
     if scaling is None:
         return (
-            "The temperature of the run is judged on the test split alone: on validation it was "
+            "The calibration of the run is judged on the test split alone: on validation it was "
             "fitted, on training records any model is over-confident."
         )
     level = scaling.fine
@@ -113,23 +116,56 @@ def _temperature(made):
             f"The run's temperature is 1, so its probabilities stay as predicted: {level.concern} "
             "in the validation split."
         )
-    said = (
-        f"The run's temperature is {level.temperature:.3g}, fitted on {level.n:,} validation "
-        f"records, where it takes the log loss from {sentences.number(level.log_loss_before)} to "
-        f"{sentences.number(level.log_loss_after)}; the likeliest fine class stays the same. "
-        "dermssl.predict applies it to new photos."
+    gain = (
+        f"fitted on {level.n:,} validation records, where the log loss goes from "
+        f"{sentences.number(level.log_loss_before)} to {sentences.number(level.log_loss_after)}"
     )
-    change = made.change.get("ece")
+    said = f"The run's temperature is {level.temperature:.3g}"
+    if level.shares:
+        said += (
+            ", and each class's share of the labelled validation records to the power "
+            f"{level.prior_power:.2g} corrects for training that counted all classes equally; both "
+            f"are {gain}. dermssl.predict applies them to new photos: the probabilities suit "
+            "photos among which classes are as common as there."
+        )
+    else:
+        said += f", {gain}. dermssl.predict applies it to new photos."
+    changes = [_change(made, name) for name in ("log_loss", "ece")]
+    return " ".join([said, *filter(None, changes)])
+
+
+def _change(made, name):
+    """What calibration did to one metric of the split."""
+    change, title = made.change.get(name), scores.titles(made.settings)[name]
     if change is None or not change.is_defined:
-        return said
+        return ""
     shown = f"{sentences.estimate(change)} on these {made.split} records"
     if not change.excludes_zero:
-        return f"{said} The change in ECE, {shown}, holds 0: none is shown."
-    return f"{said} It {'lowers' if change.estimate < 0 else 'raises'} the ECE: {shown}."
+        return f"The change in {title}, {shown}, holds 0: none is shown."
+    return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
+
+
+def _named(made):
+    """What naming the most probable class would change."""
+    titles = scores.titles(made.settings)
+    pairs = {name: (made.intervals.get(name), made.after.get(name)) for name in calibrated.NAMED}
+    changes = [
+        f"{titles[name]} {sentences.number(raw.estimate)} would become "
+        f"{sentences.number(after.estimate)}"
+        for name, (raw, after) in pairs.items()
+        if raw and after and not math.isnan(raw.estimate)
+    ]
+    if not changes:
+        return ""
+    return (
+        "The class named, and scored elsewhere on this page, is the likeliest as predicted. Were "
+        "it the most probable one afterwards, as it is in the second calibration error and "
+        f"reliability curve, {' and '.join(changes)}."
+    )
 
 
 def calibration_rows(made):
-    """ECE, Brier score and log loss, as predicted, with the temperature, and the change."""
+    """ECE, Brier score and log loss, as predicted, as `predict` gives them, and the change."""
     titles = scores.titles(made.settings)
     return [
         {
@@ -138,7 +174,7 @@ def calibration_rows(made):
             "after": made.after.get(name),
             "change": made.change.get(name),
         }
-        for name in CALIBRATION
+        for name in calibrated.METRICS
     ]
 
 
@@ -146,7 +182,7 @@ def decision(each, split):
     """Where acting on the model is surely better than acting on all or on none."""
     name = list(each.benefit)[-1]
     stretch = curves.useful(each.benefit[name])
-    how = "" if name == "raw" else f" ({PROBABILITIES[name]})"
+    how = "" if name == "raw" else " (as predict gives it)"
     if each.target.n_positive == 0:
         return f"{each.target.title}: no such {split} photo, so there is no curve."
     if stretch is None:

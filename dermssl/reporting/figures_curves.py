@@ -91,7 +91,7 @@ def _benefit(axes, benefit):
         table["threshold"], table["model_low"], table["model_high"], color=PALETTE[0], alpha=0.18,
         linewidth=0,
     )  # fmt: skip
-    name = "model, after temperature" if len(benefit) > 1 else "model, as predicted"
+    name = "model, as predict gives it" if len(benefit) > 1 else "model, as predicted"
     axes.plot(table["threshold"], table["model"], color=PALETTE[0], linewidth=2, label=name)
 
 

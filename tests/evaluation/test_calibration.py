@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn import metrics as sk
 
@@ -95,6 +96,59 @@ def test_logits_and_log_probabilities_give_the_same_temperature():
     known = calibration.fit_temperature(logits[50:], y[50:])
     assert from_log_p.temperature == pytest.approx(from_logits.temperature, rel=1e-4)
     assert known == from_logits
+
+
+SHARES = np.array([0.02, 0.08, 0.1, 0.2, 0.6])
+
+
+def balanced(temperature, n=20000, seed=0):
+    """Logits that a class-balanced training learns where classes have `SHARES`, and labels."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(5, size=n, p=SHARES)
+    x = rng.normal(size=(n, 5)) + 1.5 * np.eye(5)[y]
+    return 1.5 * x * temperature, y  # log P(x | k) is 1.5 x_k, up to a constant a row
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_prior_power_undoes_balanced_training(temperature):
+    logits, y = balanced(temperature)
+    power = calibration.fit_prior_power(logits, y, np.log(SHARES))
+    found = calibration.fit_temperature(logits, y, offset=power * np.log(SHARES))
+    assert power == pytest.approx(1, abs=0.05)
+    assert found.temperature == pytest.approx(temperature, rel=0.05)
+    p = softmax(logits, axis=1)
+    before, after = (
+        calibration.apply_temperature(p, *applied)
+        for applied in [(temperature,), (found, power * np.log(SHARES))]
+    )
+    assert before.mean(axis=0)[0] > 2.5 * SHARES[0]  # the rare class, before
+    np.testing.assert_allclose(after.mean(axis=0), np.bincount(y) / len(y), atol=0.01)
+    expected = softmax(logits / temperature + np.log(SHARES), axis=1)
+    np.testing.assert_allclose(after, expected, atol=0.03)
+
+
+def test_the_prior_power_is_the_one_of_a_search_without_slopes():
+    logits, y = balanced(1.7, n=500)
+
+    def nll(point):
+        log_p = log_softmax(logits / point[0] + point[1] * np.log(SHARES), axis=1)
+        return -log_p[np.arange(len(y)), y].mean()
+
+    best = minimize(nll, [1.0, 0.5], method="Nelder-Mead", options={"xatol": 1e-6})
+    power = calibration.fit_prior_power(logits, y, np.log(SHARES))
+    assert power == pytest.approx(best.x[1], abs=1e-3)
+    found = calibration.fit_temperature(logits, y, offset=power * np.log(SHARES))
+    assert found.nll_after == pytest.approx(best.fun, abs=1e-6)
+
+
+def test_the_prior_power_is_nothing_where_nothing_is_to_be_undone():
+    logits, y = balanced(1.0)
+    natural = logits + np.log(SHARES)
+    assert calibration.fit_prior_power(natural, y, np.log(SHARES)) == pytest.approx(0, abs=0.05)
+    assert calibration.fit_prior_power(logits, y, np.log(np.full(5, 0.2))) == 0
+    assert calibration.fit_prior_power(logits, np.full(len(y), -1), np.log(SHARES)) == 0
+    too_rare = logits + 3 * np.log(SHARES)  # rarer than they are: never made likelier than raw
+    assert calibration.fit_prior_power(too_rare, y, np.log(SHARES)) == 0
 
 
 def test_temperature_mends_an_overconfident_model():

@@ -1,4 +1,4 @@
-"""A run's temperature: fitted on validation alone, kept in the run, 1 where it can't be trusted."""
+"""A run's calibration: fitted on validation alone, kept in the run, none if it can't be trusted."""
 
 import fake_runs
 import numpy as np
@@ -13,6 +13,7 @@ from dermssl.evaluation import predictions, temperature
 
 HAM = fake_runs.HAM
 TRUE = 2.0  # of the labels below
+PLAIN, TWO_HEADS = {"class_balance": "none"}, {"head": "independent"}
 
 
 def drawn(n=1600, seed=0, splits=("validation", "test")):
@@ -34,7 +35,7 @@ def drawn(n=1600, seed=0, splits=("validation", "test")):
 
 def test_it_is_fitted_on_validation_and_mends_the_test_split():
     table = drawn()
-    found = temperature.fit(table, HAM, "hierarchical")
+    found = temperature.fit(table, HAM, PLAIN)
     assert found.fine.temperature == pytest.approx(TRUE, rel=0.1)
     assert (found.fine.n, found.fine.concern, found.coarse) == (800, "", None)
     here = predictions.arrays_of(table, HAM, "validation")
@@ -47,12 +48,12 @@ def test_it_is_fitted_on_validation_and_mends_the_test_split():
     # The test labels have no say.
     other = table.copy()
     other.loc[other["split"] == "test", ["fine", "coarse"]] = ["nv", "melanocytic"]
-    assert temperature.fit(other, HAM, "hierarchical") == found
+    assert temperature.fit(other, HAM, PLAIN) == found
 
 
 def test_the_argmax_stays_and_coarse_is_still_the_sum_of_fine():
     table = drawn()
-    found = temperature.fit(table, HAM, "hierarchical")
+    found = temperature.fit(table, HAM, PLAIN)
     test = predictions.arrays_of(table, HAM, "test")
     fine, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
     assert found.changes
@@ -61,13 +62,113 @@ def test_the_argmax_stays_and_coarse_is_still_the_sum_of_fine():
     np.testing.assert_allclose(coarse.sum(axis=1), 1)
 
 
+def uneven(n=4000, seed=0):
+    """A predictions table of a model that was trained as if all classes were equally common."""
+    table = fake_runs.records(n=n, photos_a_lesion=1, seed=seed)
+    truth = index.label_arrays(table, HAM)[0]
+    x = np.random.default_rng([seed, 1]).normal(size=(n, 7)) + 1.5 * np.eye(7)[truth]
+    return predictions.table(table, softmax(TRUE * 1.5 * x, axis=1), None, HAM)
+
+
+def test_balanced_training_is_undone_and_probabilities_are_frequencies():
+    table = uneven()
+    found = temperature.fit(table, HAM, {})
+    assert found.fine.temperature == pytest.approx(TRUE, rel=0.15)
+    assert found.fine.prior_power == pytest.approx(1, abs=0.15)
+    here = predictions.arrays_of(table, HAM, "validation")
+    assert found.fine.shares == pytest.approx((np.bincount(here.y, minlength=7) + 1) / 1007)
+    assert found.fine.log_loss_before == pytest.approx(sk.log_loss(here.y, here.p_fine), abs=1e-6)
+    fine, _ = found.apply(here.p_fine, here.p_coarse, HAM)
+    assert found.fine.log_loss_after == pytest.approx(sk.log_loss(here.y, fine), abs=1e-6)
+    # On records that had no say: each class is as probable as it is frequent.
+    test = predictions.arrays_of(table, HAM, "test")
+    fine, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
+    counts = np.bincount(test.y, minlength=7)
+    assert (np.abs(fine.sum(axis=0) - counts) < 3 * np.sqrt(counts)).all()
+    assert test.p_fine.sum(axis=0)[5] > 1.5 * counts[5]
+    np.testing.assert_allclose(coarse, fine @ HAM.matrix, atol=1e-12)
+    alone = temperature.fit(table, HAM, PLAIN)
+    assert (alone.fine.prior_power, alone.fine.shares) == (0, ())
+    tempered, _ = alone.apply(test.p_fine, test.p_coarse, HAM)
+    assert sk.log_loss(test.y, fine) < sk.log_loss(test.y, tempered) - 0.02
+
+
+def test_a_class_that_validation_has_none_of_stays_possible():
+    table = uneven()
+    absent = (table["split"] == "validation") & (table["fine"] == HAM.fine[6])
+    found = temperature.fit(table[~absent], HAM, {})
+    assert 0 < found.fine.shares[6] < 0.0012
+    test = predictions.arrays_of(table, HAM, "test")
+    assert found.apply(test.p_fine, test.p_coarse, HAM)[0][:, 6].min() > 0
+
+
+def test_each_of_two_heads_is_corrected_by_its_own_shares():
+    table = uneven()
+    found = temperature.fit(table, HAM, TWO_HEADS)
+    assert (len(found.fine.shares), len(found.coarse.shares)) == (7, len(HAM.coarse))
+    test = predictions.arrays_of(table, HAM, "test")
+    _, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
+    shares = np.bincount(test.y_coarse, minlength=len(HAM.coarse)) / len(test.y_coarse)
+    raw, given = (np.abs(p.mean(axis=0) - shares).sum() for p in (test.p_coarse, coarse))
+    assert given < 0.6 * raw
+    assert found.sentence(True).count("to the power") == 2
+
+
+def test_a_head_that_can_not_be_corrected_says_so_for_itself():
+    table = uneven()
+    y = index.label_arrays(table, HAM)[1]
+    columns = [f"p_coarse_{name}" for name in HAM.coarse]
+    table[columns] = 0.5 * np.eye(len(HAM.coarse))[y] + 0.5 / len(HAM.coarse)  # never wrong
+    found = temperature.fit(table, HAM, TWO_HEADS)
+    assert found.fine.shares
+    assert not found.coarse.shares
+    assert found.sentence(True).startswith("calibrated with temperature")
+    assert "coarse head: no optimum within" in found.sentence(True)
+    assert found.advice(True).startswith(temperature.CORRECTED)
+
+
+def test_equally_many_labels_a_class_are_a_balance_too():
+    assert temperature.is_balanced({})
+    assert not temperature.is_balanced(PLAIN)
+    assert temperature.is_balanced(PLAIN | {"labels_per_class": 10})
+    assert temperature.fit(uneven(), HAM, PLAIN | {"labels_per_class": 10}).fine.shares
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_anything_to_correct_the_temperature_stays_alone(seed):
+    rng = np.random.default_rng(seed)
+    table = fake_runs.records(n=4000, photos_a_lesion=1, shares=[1 / 7] * 7, seed=seed)
+    table["split"] = "validation"
+    table = table.sort_values("fine", kind="stable").groupby("fine").head(400)
+    truth = index.label_arrays(table, HAM)[0]
+    x = rng.normal(size=(len(table), 7)) + 1.5 * np.eye(7)[truth]
+    table = predictions.table(table, softmax(TRUE * 1.5 * x, axis=1), None, HAM)
+    assert temperature.fit(table, HAM, {}) == temperature.fit(table, HAM, PLAIN)  # equal shares
+
+
+def test_what_is_said_follows_what_was_done():
+    corrected = temperature.fit(uneven(), HAM, {})
+    assert corrected.sentence(True).startswith("calibrated with temperature ")
+    assert "class shares of validation to the power" in corrected.sentence(True)
+    assert corrected.advice(True) == f"{temperature.CORRECTED}; {temperature.RAW}"
+    only = temperature.fit(uneven(), HAM, PLAIN)
+    assert only.sentence(True).startswith("tempered with temperature ")
+    assert only.advice(True) == f"{temperature.BALANCED}; {temperature.RAW}"
+    assert only.sentence(False).startswith("calibrated with temperature ")
+    assert only.advice(False) == temperature.RAW
+    few = temperature.fit(uneven(n=80), HAM, {})
+    assert "only 20 labelled records" in few.sentence(True)
+    assert few.advice(True) == temperature.BALANCED
+    assert few.advice(False) == ""
+
+
 def test_independent_heads_have_a_temperature_each():
     table = drawn()
     columns = [f"p_coarse_{name}" for name in HAM.coarse]
     p = table[columns].to_numpy() ** 3
     table[columns] = p / p.sum(axis=1, keepdims=True)
-    found = temperature.fit(table, HAM, "independent")
-    assert found.fine == temperature.fit(table, HAM, "hierarchical").fine
+    found = temperature.fit(table, HAM, PLAIN | TWO_HEADS)
+    assert found.fine == temperature.fit(table, HAM, PLAIN).fine
     assert found.coarse.temperature > 1.2 * found.fine.temperature
     test = predictions.arrays_of(table, HAM, "test")
     _, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
@@ -91,7 +192,7 @@ def certain(table):
     ],
 )
 def test_a_temperature_that_can_not_be_trusted_is_one_and_says_why(table, concern):
-    found = temperature.fit(table(), HAM, "hierarchical")
+    found = temperature.fit(table(), HAM, PLAIN)
     assert found.fine.temperature == 1
     assert not found.changes
     assert concern in found.fine.concern
@@ -100,13 +201,33 @@ def test_a_temperature_that_can_not_be_trusted_is_one_and_says_why(table, concer
 
 
 def test_it_comes_back_from_the_run_as_it_was(tmp_path):
-    found = temperature.write(tmp_path, drawn(), HAM, "hierarchical")
+    found = temperature.write(tmp_path, uneven(), HAM, {})
+    assert found.fine.shares
+    assert temperature.read(tmp_path) == found
+    found = temperature.write(tmp_path, drawn(), HAM, PLAIN)
+    assert not found.fine.shares
     assert temperature.read(tmp_path) == found
     stored = runs.read_json(tmp_path / "temperature.json")
     assert stored["fitted_on"] == "validation split of predictions.csv"
     assert stored["temperature"] == stored["optimum"]
     assert temperature.read(tmp_path / "elsewhere") is None
-    for broken in ({**stored, "temperature": 0}, {**stored, "temperature": None}, {"n": 3}):
+    older = {key: value for key, value in stored.items() if key not in ("prior_power", "shares")}
+    runs.write_json(tmp_path / "temperature.json", older)
+    assert temperature.read(tmp_path) is None  # to be fitted anew
+    for broken in (
+        {**stored, "temperature": 0},
+        {**stored, "temperature": None},
+        {**stored, "prior_power": None},
+        {**stored, "shares": [0.5, 0], "prior_power": 1.0},
+        {**stored, "shares": [0.5, 0.5]},
+        {"n": 3},
+    ):
         runs.write_json(tmp_path / "temperature.json", broken)
         with pytest.raises(UserError, match="no temperature of dermssl"):
             temperature.read(tmp_path)
+
+
+def test_the_calibration_of_another_run_is_refused(tmp_path):
+    found = temperature.write(tmp_path, uneven(), HAM, {})
+    with pytest.raises(UserError, match="shares of 7 classes, but the run has 2"):
+        found.apply(np.full((3, 2), 0.5), None, HAM)
