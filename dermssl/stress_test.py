@@ -77,11 +77,15 @@ def run(
 
     model, taxonomy = weights.load_classifier(path)
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    photos = located.photos(dataset, config["data"], size, cache_mb=64)
+    photos = located.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
     hole = conditions.holes(mask_files, photos)
+    n_masks = sum(map(bool, mask_files))
+    wanted = conditions.names(n_masks / len(rows))
+    options = {"seed": seed, "strength": strength}
+    options["steps"] = config["data"].get("preprocess") or ()
     with progress.counted("Stress test", len(rows)) as done:
         p = stress.predict(
-            model, taxonomy, head, photos, hole, rows, size, batch_size, seed, strength, done
+            model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
         )
     y, _ = label_arrays(dataset.index, taxonomy)
     groups = group_ids(dataset.index)
@@ -97,7 +101,9 @@ def run(
         "n": len(y),
         "n_of": int((found.table["split"].eq(split) & found.table["fine"].ne("")).sum()),
         "n_groups": len(set(groups)),
-        "n_masks": sum(map(bool, mask_files)),
+        "n_masks": n_masks,
+        "preprocess": list(options["steps"]),
+        "augmentation": config["finetune"].get("augmentation", ""),
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,
@@ -105,7 +111,16 @@ def run(
         "agreement": float(np.abs(p[conditions.CLEAN] - kept).max()),
     }
     picked = [int(np.flatnonzero(y == k)[0]) for k in np.unique(y)][:SHOWN]
-    _draw(folder, made, scores, photos, hole, rows, picked, y, taxonomy, size)
+    shown = [
+        [
+            conditions.view(
+                name, photos[k], hole(k, photos[k]), size, record=int(rows[k]), **options
+            )
+            for name in wanted
+        ]
+        for k in picked
+    ]
+    _draw(folder, made, scores, shown, [taxonomy.fine[y[k]] for k in picked])
     _write(folder, made, found, scores, y, p, groups)
     return folder
 
@@ -134,14 +149,14 @@ def _write(folder, made, found, scores, y, p, groups):
     """stress.csv, stress.json and the report."""
     import numpy as np
 
-    from dermssl.data import erase
+    from dermssl.data import conditions, erase
     from dermssl.reporting import report, results, sentences, stress_report
     from dermssl.reporting import scores as scored
     from dermssl.reporting.compared import TITLES
 
     n_discs = made["n"] - made["n_masks"]
     warned = stress_report.warnings(scores, y, p, n_discs, groups)
-    said = stress_report.findings(scores, y, p, groups)
+    said = stress_report.findings(scores, y, p, n_discs, groups)
     results.write_rows(
         folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
     )
@@ -170,10 +185,11 @@ def _write(folder, made, found, scores, y, p, groups):
         basis=sentences.photos(counts, made["split"]),
         chosen=stress_report.chosen(made),
         warnings=warned,
-        notes=stress_report.notes(made, y, found.taxonomy, unit),
+        notes=stress_report.notes(made, scores, y, groups, found.taxonomy, unit),
         findings=said,
         rows=stress_report.table(scores),
         malignant=scores[0].sensitivity is not None,
+        boxed=conditions.BACKGROUND in p,
         n_classes=len(np.unique(y)),
         disc=erase.DISC,
         root=made["data"],
@@ -182,25 +198,16 @@ def _write(folder, made, found, scores, y, p, groups):
     )
 
 
-def _draw(folder, made, scores, photos, hole, rows, picked, y, taxonomy, size):
+def _draw(folder, made, scores, pictures, classes):
     """stress.png and conditions.png."""
-    from dermssl.data import conditions, erase
+    from dermssl.data import conditions
     from dermssl.reporting import figures_stress
 
     shown = [(conditions.title(score.name), score) for score in scores]
     title = f"Stress test, {made['n']:,} {made['split']} photos"
     figures_stress.scores(folder / "stress.png", shown, made["chance"], title)
-    pictures = []
-    for k in picked:
-        square, where = erase.square(photos[k]), hole(k, photos[k])
-        options = (size, made["seed"], int(rows[k]), made["strength"])
-        pictures.append([conditions.view(n, square, where, *options) for n in conditions.names()])
-    figures_stress.conditions(
-        folder / "conditions.png",
-        pictures,
-        [taxonomy.fine[y[k]] for k in picked],
-        [conditions.title(name) for name in conditions.names()],
-    )
+    names = [name for name, _ in shown]
+    figures_stress.conditions(folder / "conditions.png", pictures, classes, names)
 
 
 def parser():

@@ -119,6 +119,8 @@ def test_without_masks_a_disc_is_erased_and_said(planted, tmp_path, monkeypatch)
     out, found = stressed((bare, table, p), monkeypatch, tmp_path / "run", "corner", max_photos=30)
     assert (found["n"], found["n_of"], found["n_masks"]) == (30, 80, 0)
     assert found["conditions"]["lesion_erased"]["flips"]["estimate"] == 0
+    assert "background_only" not in found["conditions"]
+    assert "the box round it, nearly the whole photo, was not erased" in found["findings"][-1]
     assert "30 of 30 photos have no mask and lost a disc" in found["warnings"][0]
     assert "chosen evenly over the classes out of 80" in (out / "report.md").read_text()
     assert "--max-photos 30" in found["command"]
@@ -131,7 +133,8 @@ def test_a_real_run(own_run, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "20 test photos, chance" in shown
     table = pd.read_csv(out / "stress.csv", keep_default_na=False)
-    assert table["condition"].tolist() == list(conditions.names())
+    found = json.loads((out / "stress.json").read_text())
+    assert table["condition"].tolist() == list(conditions.names(found["n_masks"] / 20))
     assert table.loc[0, "drop"] == "n/a"
     assert set(table["n"]) == {20}
     # What the run predicted itself is what the clean photos give now.

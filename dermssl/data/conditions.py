@@ -10,6 +10,7 @@ import numpy as np
 from dermssl.data import artefacts, augment, erase, masks, preprocess
 
 CLEAN = "clean"
+ENOUGH_MASKS = 0.9  # share of photos with a mask; below it the lesions' boxes can't be erased
 ERASED, BACKGROUND, LESION = "lesion_erased", "background_only", "lesion_only"
 TITLES = {
     CLEAN: "clean",
@@ -19,9 +20,15 @@ TITLES = {
 }
 
 
-def names():
-    """Every condition in the order of the report: clean, the artefacts, then the erased ones."""
-    return (CLEAN, *artefacts.ARTEFACTS, ERASED, BACKGROUND, LESION)
+def names(masked=1.0):
+    """The conditions in the order of the report: clean, the artefacts, then the erased ones.
+
+    Args:
+        masked: share of the photos that have a mask. The box round a disc, which stands for a
+            lesion without one, is nearly the whole photo: erasing it tests nothing.
+    """
+    box = (BACKGROUND,) if masked >= ENOUGH_MASKS else ()
+    return (CLEAN, *artefacts.ARTEFACTS, ERASED, *box, LESION)
 
 
 def title(name):
@@ -61,49 +68,54 @@ def _crop(file):
     return None if box is None else lambda mask: masks.cropped(mask, box)
 
 
-def view(name, photo, hole, size, seed=0, record=0, strength=1.0):
+def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
     """A photo under one condition, as the network sees it.
 
     Args:
         name: one of `names()`.
-        photo: uint8 (side, side, 3) RGB, a central square.
-        hole: bool (side, side), where the lesion is.
+        photo: uint8 (h, w, 3) RGB, before `steps`.
+        hole: bool (side, side), where the lesion is in its central square.
         size: int, side of the result.
         seed, record: int, of everything random in it.
         strength: float, of the artefacts.
+        steps: keys of `preprocess.STEPS`, which the network's photos go through. They come
+            after the artefact, as they would on a photo that has it.
 
     Returns:
         uint8 (size, size, 3).
     """
+    shown = erase.square(photo)
     makers = {
-        CLEAN: lambda: photo,
-        ERASED: lambda: erase.erased(photo, hole, seed, record),
-        BACKGROUND: lambda: erase.erased(photo, erase.box(hole), seed, record),
-        LESION: lambda: erase.lesion_alone(photo, hole, seed, record),
+        CLEAN: lambda: shown,
+        ERASED: lambda: erase.erased(shown, hole, seed, record),
+        BACKGROUND: lambda: erase.erased(shown, erase.box(hole), seed, record),
+        LESION: lambda: erase.lesion_alone(shown, hole, seed, record),
     }
-    add = functools.partial(artefacts.apply, name, photo, seed, record, strength=strength)
-    return augment.plain(makers.get(name, add)(), size)
+    add = functools.partial(artefacts.apply, name, shown, seed, record, strength=strength)
+    whole = photo.copy()
+    erase.square(whole)[:] = makers.get(name, add)()
+    return augment.plain(preprocess.apply(whole, steps), size)
 
 
-def batches(photos, hole, records, size, batch_size, seed=0, strength=1.0):
+def batches(photos, hole, records, wanted, size, batch_size, **options):
     """Every photo under every condition, each decoded once; threads make a batch ahead.
 
     Args:
-        photos: `pipeline.Photos`.
+        photos: `pipeline.Photos`, cropped at most.
         hole: from `holes`.
         records: int (n,), the number that keys each photo's randomness.
-        size, batch_size, seed: int.
-        strength: float in [0, 1], of the artefacts.
+        wanted: conditions, from `names`.
+        size, batch_size: int.
+        **options: seed, strength and steps of `view`.
 
     Yields:
-        uint8 (conditions, b, size, size, 3), in the order of `names()`.
+        uint8 (conditions, b, size, size, 3), in the order of `wanted`.
     """
-    wanted = names()
 
     def made(row):
         photo, record = photos[row], int(records[row])
-        square, where = erase.square(photo), hole(row, photo)
-        return [view(name, square, where, size, seed, record, strength) for name in wanted]
+        where = hole(row, photo)
+        return [view(name, photo, where, size, record=record, **options) for name in wanted]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = deque()

@@ -73,7 +73,7 @@ def _is_there(root, name, second):
     return bool(inside) and real.is_file()
 
 
-def photos(dataset, config, size, cache_mb=0):
+def photos(dataset, config, size, cache_mb=0, prepared=True):
     """The photos of a data set as the run saw them.
 
     Args:
@@ -81,11 +81,14 @@ def photos(dataset, config, size, cache_mb=0):
         config: dict, the run's [data] section. What it says under "preprocess" is done again.
         size: int, side of the network's input.
         cache_mb: int, memory to use, MiB.
+        prepared: False to crop at most, and leave the other steps to the caller.
 
     Returns:
         `pipeline.Photos`.
     """
     steps = config.get("preprocess") or []
+    if not prepared:
+        steps = [name for name in steps if name == preprocess.CROP]
     found = masks_of(dataset) if preprocess.CROP in steps else None
     return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dermssl.evaluation import hierarchy, statistics
 from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 
 
 @dataclass(frozen=True)
@@ -100,16 +101,22 @@ def lower_bound(interval, y, p, groups=None):
     A bootstrap has no interval when all draws agree, as they do when every record is right.
     Then it is the mean over classes of the lower Wilson bound of the recall, of as many
     independent groups as the class has; one of them counts as right where all of it is.
+    Nor do draws show how little a class with few groups tells (with one, its recall is the same
+    in all of them): what such recalls may lack by Wilson comes off the interval's end.
     """
-    if interval.is_defined:
-        return interval.low
     codes, right = statistics.cluster_codes(groups, len(y)), p.argmax(axis=1) == y
-    bounds = []
+    bounds, lacking = [], []
     for k in np.unique(y[y >= 0]):
         own = np.unique(codes[y == k])
         wrong = np.unique(codes[(y == k) & ~right])
         bounds.append(statistics.wilson(len(own) - len(wrong), len(own)).low)
-    return float(np.mean(bounds)) if bounds else np.nan
+        few = len(own) < FEW_OF_A_CLASS
+        lacking.append(max(0.0, right[y == k].mean() - bounds[-1]) if few else 0.0)
+    if not bounds:
+        return np.nan
+    if interval.is_defined:
+        return float(interval.low - np.mean(lacking))
+    return float(np.mean(bounds))
 
 
 def _found(y, predicted, taxonomy):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dermssl.evaluation import shortcuts, statistics
+from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import sentences
 
 
@@ -38,6 +39,11 @@ def _chance(seed, intervals):
         return f"{shown} isn't shown to be above {guess}."
     if interval.high < chance:
         return f"{shown} is below {guess}: a guess does better."
+    if interval.low > chance:
+        return (
+            f"{shown} isn't shown to be above {guess}: it hangs on classes of fewer than "
+            f"{FEW_OF_A_CLASS} independent records."
+        )
     return (
         f"{shown} isn't above {guess}, which its interval holds: these photos don't show that "
         "the model has learnt anything."

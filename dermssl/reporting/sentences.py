@@ -13,6 +13,9 @@ from dermssl.reporting.scores import NAMES, verdict
 
 NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
+# Redrawing S seeds shows (S - 1) / S of their variance, and three lie on one side by luck alone
+# in a quarter of all cases: below this it is told.
+SEEDS_THAT_COVER = 6
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
 SAME = 0.02  # in a probability; rounding, or half precision, differs by less
@@ -212,6 +215,12 @@ def warnings(compared, counts, classes, uneven=()):
     if few - {1}:
         names = "; ".join(m.name for m in compared.models if 1 < len(m.members) < ENOUGH_SEEDS)
         said.append(f"Fewer than 3 seeds ({names}): the variation of training is hardly covered.")
+    most = max(len(model.members) for model in compared.models)
+    if ENOUGH_SEEDS <= most < SEEDS_THAT_COVER:
+        said.append(
+            f"At most {most} seeds a model: redrawing so few understates the luck of training, so "
+            "an interval that excludes 0 by little may do so by luck."
+        )
     lone = {}
     for model in compared.models:
         if model.is_ssl and len(model.starts) == 1:
@@ -267,12 +276,17 @@ def data_warnings(counts, classes, split):
     if counts["n_groups"] < ENOUGH_GROUPS:
         groups = count(counts["n_groups"], f"independent {counts['grouped_by']}")
         said.append(f"Only {groups}: intervals from fewer than {ENOUGH_GROUPS} are too narrow.")
-    if counts["grouped_by"] == "photo":
-        said.append(
-            "The records carry neither patient nor lesion ids: each photo counts as independent. "
-            "If several show one lesion, the intervals are too narrow."
-        )
-    return said
+    return said + without_ids(counts["grouped_by"])
+
+
+def without_ids(grouped_by):
+    """A warning where nothing tells which photos are of one lesion, else none."""
+    if grouped_by != "photo":
+        return []
+    return [
+        "The records carry neither patient nor lesion ids: each photo counts as independent. "
+        "If several show one lesion, the intervals are too narrow."
+    ]
 
 
 def _list(values):

@@ -2,9 +2,14 @@
 
 from dataclasses import asdict
 
+import numpy as np
+
+from dermssl.data.augment import AUGMENTATIONS
 from dermssl.data.conditions import BACKGROUND, ERASED, LESION, title
 from dermssl.data.index import TEST
+from dermssl.data.preprocess import CROP
 from dermssl.evaluation import shortcuts
+from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import sentences
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
@@ -39,8 +44,8 @@ def warnings(scores, y, p, n_discs=0, groups=None):
             f"({sentences.number(chance)}): the model reads part of the diagnosis off what lies "
             "beside the lesion"
         )
-        if score.name == ERASED:
-            text += ", or off the size and shape of the erased spot"
+        spot = "size and shape of the erased spot" if score.name == ERASED else "size of the box"
+        text += f", or off the {spot}"
         if n_discs >= MANY_DISCS * len(y):
             text += (
                 f", or off a rim of the lesion, since {n_discs:,} of {len(y):,} photos have no "
@@ -50,11 +55,12 @@ def warnings(scores, y, p, n_discs=0, groups=None):
     return said
 
 
-def findings(scores, y, p, groups=None):
+def findings(scores, y, p, n_discs=0, groups=None):
     """A sentence for every artefact that costs or gains, then one for the lesion, and the ties.
 
-    A model that isn't above chance on the clean photos has nothing to lose: that comes first, and
-    neither a tie nor a score at chance is told to its credit.
+    Arguments are those of `warnings`. A model that isn't above chance on the clean photos has
+    nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
+    credit.
     """
     chance, clean = shortcuts.chance(y), scores[0]
     low = shortcuts.lower_bound(clean.balanced_accuracy, y, p[clean.name], groups)
@@ -62,7 +68,7 @@ def findings(scores, y, p, groups=None):
     said, ties, undefined = [], [], []
     if nothing_to_lose:
         said.append(
-            "The clean score isn't above chance (balanced accuracy "
+            "The clean score isn't shown to be above chance (balanced accuracy "
             f"{sentences.estimate(clean.balanced_accuracy)}, chance {sentences.number(chance)}), "
             "so this test can say nothing about what the model relies on."
         )
@@ -98,6 +104,11 @@ def findings(scores, y, p, groups=None):
                 f"balanced accuracy, not clearly above chance ({sentences.number(chance)}); "
                 "no shortcut was shown, which doesn't prove that there is none."
             )
+    if BACKGROUND not in p and n_discs:
+        said.append(
+            f"{n_discs:,} of {len(y):,} photos have no mask: what is called the lesion is a disc "
+            "in their centre, and the box round it, nearly the whole photo, was not erased."
+        )
     return said
 
 
@@ -174,9 +185,30 @@ def chosen(made):
     )
 
 
-def notes(made, y, taxonomy, unit):
-    """What to know before the numbers are trusted."""
+def notes(made, scores, y, groups, taxonomy, unit):
+    """What to know before the numbers are trusted.
+
+    Args:
+        made: dict, the content of stress.json.
+        scores: list of `shortcuts.Score`.
+        y, groups: arrays (n,), fine classes and what isn't independent.
+        taxonomy: `Taxonomy`.
+        unit: str, what one of the groups is.
+    """
     said = []
+    policy = AUGMENTATIONS.get(made["augmentation"])
+    if policy and policy.artefacts > 0:
+        said.append(
+            f"The run was trained with --augmentation {made['augmentation']}, which draws the same "
+            "artefacts: that they cost little says nothing about real ones, and a run without it "
+            "can't be held against this one."
+        )
+    steps = [name for name in made["preprocess"] if name != CROP]
+    if steps:
+        said.append(
+            f"The photos go through {', '.join(steps)} after the artefact is drawn, as a photo "
+            "that has it would; so does the lesion on its plain ground, whose colours may shift."
+        )
     if made["split"] != TEST:
         said.append(f"These are {made['split']} records: the clean scores are too good.")
     counts = {name: int((y == k).sum()) for k, name in enumerate(taxonomy.fine)}
@@ -188,8 +220,15 @@ def notes(made, y, taxonomy, unit):
             f"accuracy hangs: {listed}."
         )
     if made["n_groups"] < sentences.ENOUGH_GROUPS:
-        groups = sentences.count(made["n_groups"], f"independent {unit}")
+        number = sentences.count(made["n_groups"], f"independent {unit}")
         said.append(
-            f"Only {groups}: intervals from fewer than {sentences.ENOUGH_GROUPS} are too narrow."
+            f"Only {number}: intervals from fewer than {sentences.ENOUGH_GROUPS} are too narrow."
         )
+    if any(len(set(groups[y == k])) < FEW_OF_A_CLASS for k in np.unique(y)):
+        said.append(
+            f"Some class has fewer than {FEW_OF_A_CLASS} independent records, which show little: "
+            "nothing is called clearly above chance on the strength of it."
+        )
+    said += sentences.without_ids(unit)
+    said += sentences.dropped([score.balanced_accuracy for score in scores])
     return said + sentences.changed(made["agreement"])

@@ -8,8 +8,8 @@ from dermssl.models import classifier
 
 
 def predict(
-    model, taxonomy, head, photos, hole, records, size, batch_size=32, seed=0, strength=1.0,
-    progress=None,
+    model, taxonomy, head, photos, hole, records, wanted, size, batch_size=32, progress=None,
+    **options,
 ):  # fmt: skip
     """Score every photo under every condition.
 
@@ -17,15 +17,16 @@ def predict(
         model: function of (float32 (b, size, size, 3) in [0, 255], training=False) to a dict of
             logits, "fine" (b, fine) and "coarse" (b, coarse): a classifier.
         taxonomy, head: as for `classifier.probabilities`.
-        photos, hole, records, size, batch_size, seed, strength: as for `conditions.batches`.
+        photos, hole, records, wanted, size, batch_size: as for `conditions.batches`.
         progress: function of the number of photos done, or None.
+        **options: as for `conditions.batches`.
 
     Returns:
-        dict of condition -> float64 (n, fine), in the order of `conditions.names`.
+        dict of condition -> float64 (n, fine), in the order of `wanted`.
     """
-    found = {name: [] for name in conditions.names()}
+    found = {name: [] for name in wanted}
     done = 0
-    made = conditions.batches(photos, hole, records, size, batch_size, seed, strength)
+    made = conditions.batches(photos, hole, records, wanted, size, batch_size, **options)
     for batch in made:
         for name, pixels in zip(found, batch):
             logits = model(tf.cast(pixels, tf.float32), training=False)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dermssl import config as configs
-from dermssl.data import artefacts, augment, conditions, erase, pipeline
+from dermssl.data import artefacts, augment, conditions, erase, pipeline, preprocess
 from dermssl.data.prepare import prepare
 
 
@@ -26,10 +26,11 @@ def test_every_artefact_is_a_condition():
 def test_batches_hold_every_view_whatever_their_size(some):
     hole = conditions.holes([None] * 5, some)
     records = np.array([4, 7, 1, 0, 9])
-    whole = np.concatenate(list(conditions.batches(some, hole, records, 32, 2, seed=3)), axis=1)
+    options = some, hole, records, conditions.names(), 32
+    whole = np.concatenate(list(conditions.batches(*options, 2, seed=3)), axis=1)
     assert whole.shape == (len(conditions.names()), 5, 32, 32, 3)
     assert whole.dtype == np.uint8
-    one = np.concatenate(list(conditions.batches(some, hole, records, 32, 5, seed=3)), axis=1)
+    one = np.concatenate(list(conditions.batches(*options, 5, seed=3)), axis=1)
     np.testing.assert_array_equal(whole, one)
     for k, name in enumerate(conditions.names()):
         photo = erase.square(some[2])
@@ -41,9 +42,41 @@ def test_batches_hold_every_view_whatever_their_size(some):
 
 def test_clean_is_what_prediction_sees(some):
     hole = conditions.holes([None] * 5, some)
-    found = next(iter(conditions.batches(some, hole, range(5), 32, 5)))[0]
+    found = next(iter(conditions.batches(some, hole, range(5), ("clean",), 32, 5)))[0]
     for k in range(5):
         np.testing.assert_array_equal(found[k], augment.plain(some[k], 32))
+
+
+def test_the_run_s_steps_come_after_the_artefact(some):
+    steps = ("shades_of_grey", "sharpen")
+    prepared = pipeline.Photos(some.files, 32, steps=steps)
+    photo, hole = some[0], erase.disc(min(some[0].shape[:2]))
+    clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
+    np.testing.assert_array_equal(clean, augment.plain(prepared[0], 32))
+    cast = conditions.view("colour_cast", photo, hole, 32, steps=steps)
+    drawn = artefacts.apply("colour_cast", photo, 0, 0)
+    np.testing.assert_array_equal(cast, augment.plain(preprocess.apply(drawn, steps), 32))
+    # Which is the point: colour constancy takes most of a cast away again.
+    after = np.abs(cast.astype(int) - clean).mean()
+    plain = [conditions.view(name, photo, hole, 32) for name in (conditions.CLEAN, "colour_cast")]
+    assert after < 0.9 * np.abs(plain[0].astype(int) - plain[1]).mean()
+
+
+def test_a_wide_photo_is_prepared_whole(some):
+    # Colour constancy looks at the margins, too, that the network doesn't see.
+    photo = np.concatenate([some[0], np.full((some[0].shape[0], 20, 3), 255, np.uint8)], axis=1)
+    photo = np.concatenate([np.full((some[0].shape[0], 20, 3), 90, np.uint8), photo], axis=1)
+    hole, steps = erase.disc(some[0].shape[0]), ("shades_of_grey",)
+    clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
+    np.testing.assert_array_equal(clean, augment.plain(preprocess.apply(photo, steps), 32))
+    square = conditions.view(conditions.CLEAN, erase.square(photo), hole, 32, steps=steps)
+    assert (clean != square).any()
+
+
+def test_without_masks_no_box_is_erased():
+    assert conditions.BACKGROUND in conditions.names(0.95)
+    assert conditions.BACKGROUND not in conditions.names(0.8)
+    assert len(conditions.names(0.8)) == len(conditions.names()) - 1
 
 
 def test_an_artefact_is_another_one_on_each_record(some):
@@ -75,7 +108,7 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
-        list(conditions.batches(bad, conditions.holes([""], bad), [0], 32, 5))
+        list(conditions.batches(bad, conditions.holes([""], bad), [0], ("clean",), 32, 5))
 
 
 def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):

@@ -90,6 +90,18 @@ def test_lower_bound_where_the_bootstrap_has_none():
     assert shortcuts.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
 
 
+def test_one_lesion_of_a_class_shows_nothing():
+    # In every draw that holds it its recall is 1: the interval doesn't know that it is one.
+    y = np.repeat([0, 1], [1, 50])
+    p = certain(np.where(np.arange(51) % 5 < 3, y, 1 - y), 2)
+    found = statistics.bootstrap_metric("balanced_accuracy", y, p, n_resamples=500)
+    assert found.low > 0.7
+    assert shortcuts.lower_bound(found, y, p) == pytest.approx(
+        found.low - (1 - statistics.wilson(1, 1).low) / 2
+    )
+    assert shortcuts.lower_bound(found, y, p) < 0.5
+
+
 def test_two_patients_show_nothing_however_many_photos_they_have():
     y = np.repeat([0, 1], 30)
     nothing = Interval(1.0, np.nan, np.nan)

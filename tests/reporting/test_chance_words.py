@@ -52,6 +52,15 @@ def test_always_naming_the_commonest_class_is_a_tie_with_itself():
     assert found[1].endswith("the difference is 0.000 (0.000 to 0.000).")
 
 
+def test_a_class_of_one_lesion_shows_nothing():
+    y = np.repeat([0, 1], [1, 299])
+    p = np.full((300, 7), 0.01)
+    p[np.arange(300), np.where(np.arange(300) % 5 < 3, y, 1 - y)] = 1
+    found = said(arrays(p, y=y))
+    assert found[0].startswith("Balanced accuracy 0.799 (0.7")
+    assert "isn't shown to be above chance (0.500): it hangs on classes of fewer than 5" in found[0]
+
+
 def test_one_class_alone_shows_nothing():
     found = said(arrays(y=np.zeros(300, int)))
     assert found == [
