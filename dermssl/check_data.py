@@ -3,8 +3,8 @@
     python -m dermssl.check_data --data PHOTOS
 
 Finds unreadable photos, equal files and pixels, near duplicates (also mirrored, turned, resized or
-re-encoded), lesions and patients in two splits, and duplicates with different labels. With --run,
-photos that a pretrained backbone takes for alike, too. Writes a report, and pairs as CSV.
+re-encoded), lesions and patients in two splits, lesions and duplicates with different labels. With
+--run, photos that a pretrained backbone takes for alike, too. Writes a report, and pairs as CSV.
 """
 
 import logging

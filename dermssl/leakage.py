@@ -57,13 +57,15 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     unit = _unit(dataset.index, data)
     dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
     prepare.report_skipped(bad, len(bad) + len(dataset.index))
+    dataset, left_out = _with_classes_of_every_fold(dataset, n_folds)
     index = dataset.index
     names, groups = np.unique(group_ids(index, unit).astype(str), return_inverse=True)
     there = [name for name in dataset.taxonomy.fine if (index["fine"] == name).any()]
     labels = index["fine"].map({name: k for k, name in enumerate(there)}).to_numpy()
     if len(there) < 2 or (np.bincount(groups) > 1).sum() < 2:
         raise UserError(
-            f"--data {data.path}: {len(there)} classes, {(np.bincount(groups) > 1).sum()} "
+            f"--data {data.path}: {len(there)} classes of {n_folds} independent patients or "
+            f"lesions or more (--folds), {(np.bincount(groups) > 1).sum()} "
             f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
         )
     folder = report.folder_for(config["output"] or OUTPUT)
@@ -71,21 +73,37 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     print(f"{len(index)} photos through the backbone, then {n_fits} regressions", flush=True)
     features = frozen_features.embed(config["backbone"], dataset, data, BATCH)
     seeds = range(config["seed"], config["seed"] + n_seeds)
-    with progress.counted("Regressions", n_fits) as done:
-        predicted = leakage.predict(features, labels, groups, n_folds, seeds, _told(done))
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
+    whole = np.unique(clusters.astype(str), return_inverse=True)[1]
+    with progress.counted("Regressions", n_fits) as done:
+        predicted = leakage.predict(features, labels, groups, n_folds, seeds, _told(done), whole)
     rows = leakage.score(predicted, clusters, n_resamples)
     leakage_report.write(
         folder, rows, predicted,
         {
             "data": str(data.path), "unit": unit.removesuffix("_id"), "photos": len(index),
             "groups": len(names), "with_twins": int(predicted.twinned.sum()), "classes": there,
+            "left_out": left_out,
             "backbone": config["backbone"].name, "image_size": config["backbone"].image_size,
             "weights": config["backbone"].weights, "folds": n_folds, "seeds": list(seeds),
             "n_resamples": n_resamples, "command": command,
         },
     )  # fmt: skip
     return folder
+
+
+def _with_classes_of_every_fold(dataset, n_folds):
+    """The data set without classes of fewer groups than folds, and those: dict of name -> groups.
+
+    A group is a patient where known, else a lesion: what lies in one fold. With one of a class,
+    its twins decide whether training knows the class at all, which is no memory of a lesion.
+    """
+    from dermssl.data.index import group_ids
+
+    index = dataset.index
+    groups = index.assign(group=group_ids(index)).groupby("fine")["group"].nunique()
+    few = groups[groups < n_folds].to_dict()
+    return dataset.with_index(index[~index["fine"].isin(few)]), few
 
 
 def _told(done):

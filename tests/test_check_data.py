@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from dermssl import check_data, leakage, runs
 from dermssl.data import readers
+from dermssl.data.prepare import prepare
 from dermssl.evaluation import leakage as inflation
 from dermssl.settings import Backbone, Data
 from dermssl.training import frozen_features
@@ -112,6 +113,32 @@ def test_what_check_data_refuses(photos, tmp_path, capfd, argv, said):
     assert not (tmp_path / "o").exists()
 
 
+def test_without_ids_no_leak_can_be_ruled_out(photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    table.assign(lesion_id="", patient_id="").to_csv(folder / "labels.csv", index=False)
+    assert call(check_data, tmp_path / "o", "--data", folder, "--near", -1) == 0
+    said = capfd.readouterr().out
+    assert "no equal file across splits, no contradicting labels found" in said
+    assert "could not be checked" in said
+    assert "no leak" not in said
+    assert "Near duplicates were not looked for" in said
+
+
+def test_a_lesion_with_two_labels_is_found(photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    lesion = table["lesion_id"].value_counts().index[0]
+    row = table.index[table["lesion_id"] == lesion][0]
+    labels = ["label", "coarse"]
+    table.loc[row, labels] = table.loc[table["label"] != table.loc[row, "label"], labels].iloc[0]
+    table.to_csv(folder / "labels.csv", index=False)
+    assert call(check_data, tmp_path / "o", "--data", folder, "--strict") == 1
+    assert f"1 lesion with different labels, such as {lesion}" in capfd.readouterr().err
+    assert runs.read_json(tmp_path / "o/check_data.json")["contradicting_lesions"] == [lesion]
+    assert "## Lesions with different labels" in (tmp_path / "o/report.md").read_text()
+
+
 def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
     table = pd.read_csv(photos / "labels.csv", dtype=str, keep_default_na=False).head(4)
     (tmp_path / "images").mkdir()
@@ -183,6 +210,7 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     }  # fmt: skip
     found = runs.read_json(output / "leakage.json")
     table = pd.read_csv(photos / "labels.csv")
+    assert found["left_out"] == {}
     assert found["groups"] == table["lesion_id"].nunique()
     assert found["with_twins"] == (table["lesion_id"].value_counts() > 1).sum()
     rows = pd.read_csv(output / "leakage.csv")
@@ -194,11 +222,51 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     assert "is not measured here" in (output / "report.md").read_text()
 
 
+def test_leakage_leaves_a_class_of_one_lesion_out(photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    alone = table["label"] == table["label"].value_counts().index[0]
+    kept = table["lesion_id"] == table["lesion_id"][alone].iloc[0]
+    table[~alone | kept].to_csv(folder / "labels.csv", index=False)
+    name = table["label"][alone].iloc[0]
+    argv = ["--data", folder, "--backbone", "mlp", "--image-size", 32]
+    argv += ["--folds", 2, "--n-seeds", 1, "--n-resamples", 100]
+    assert call(leakage, tmp_path / "o", *argv) == 0
+    found = runs.read_json(tmp_path / "o/leakage.json")
+    assert found["left_out"][name] == 1
+    assert name not in found["classes"]
+    assert f"{name} (1)" in (tmp_path / "o/report.md").read_text()
+
+
+def test_leakage_needs_as_many_patients_as_folds(photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    lesions = pd.factorize(table["lesion_id"])[0]
+    table["patient_id"] = [f"P{k % 3}" for k in lesions]
+    table.to_csv(folder / "labels.csv", index=False)
+    argv = ["--data", folder, "--backbone", "mlp", "--image-size", 32, "--folds", 5]
+    assert call(leakage, tmp_path / "o", *argv) == 2
+    assert "0 classes of 5 independent patients or lesions" in capfd.readouterr().err
+
+
 def test_leakage_tells_how_many_regressions_are_done():
     told, groups = [], np.repeat(np.arange(10), 2)
     noise = np.random.default_rng(0).normal(size=(20, 3))
     inflation.predict(noise, groups % 2, groups, 2, [0], leakage._told(told.append))
     assert told == [1, 2, 3, 4]
+
+
+def test_the_splits_are_those_of_training_without_the_unreadable_photos(photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    for file in sorted((folder / "images").iterdir())[::8]:
+        file.write_bytes(b"<html>")
+    assert call(check_data, tmp_path / "o", "--data", folder) == 0
+    found = pd.read_csv(tmp_path / "o/photos.csv", dtype=str, keep_default_na=False)
+    trained = prepare(Data(path=str(folder), on_bad="skip")).index
+    assert len(trained) == 140
+    splits = found.set_index("path")["split"]
+    assert splits[trained["path"]].tolist() == trained["split"].tolist()
+    assert set(splits.drop(trained["path"])) == {""}
 
 
 def test_what_leakage_refuses(photos, tmp_path, capfd):

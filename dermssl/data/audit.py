@@ -171,6 +171,13 @@ def crossing(index):
     return pd.DataFrame(rows, columns=["kind", "id", "splits", "photos"])
 
 
+def contradicting_lesions(index):
+    """Ids of the lesions whose photos have more than one fine label, in order."""
+    known = index[(index["lesion_id"] != "") & (index["fine"] != "")]
+    labels = known.groupby("lesion_id")["fine"].nunique()
+    return sorted(labels.index[labels > 1])
+
+
 def counts(audited):
     """Pairs by kind: DataFrame of kind, pairs, same_lesion, across_splits, labels_differ, ..."""
     names = ["same_lesion", "same_patient", "across_splits", "labels_differ"]

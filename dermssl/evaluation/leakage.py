@@ -46,7 +46,7 @@ class Predicted:
     n_twins: float
 
 
-def plan(labels, groups, n_folds, seed):
+def plan(labels, groups, n_folds, seed, clusters=None):
     """The folds: every group is tested once, by one photo.
 
     Args:
@@ -54,6 +54,9 @@ def plan(labels, groups, n_folds, seed):
         groups: int (n,), group of each photo, from 0 without gaps.
         n_folds: int, at least 2.
         seed: int.
+        clusters: int (G,), from 0 without gaps: what lies in one fold whole, such as the patient
+            of each lesion, so that the clean training set has no photo of a tested one. None:
+            each group is one.
 
     Returns:
         list of `Fold`; the label of a group is that of its first photo, and the tested photo
@@ -64,12 +67,15 @@ def plan(labels, groups, n_folds, seed):
     own_label = labels[np.unique(groups, return_index=True)[1]]
     fits = shuffled[labels[shuffled] == own_label[groups[shuffled]]]
     tested = fits[np.unique(groups[fits], return_index=True)[1]]  # the first in random order
-    fold = np.empty(len(own_label), np.int64)
+    clusters = np.arange(len(own_label)) if clusters is None else clusters
+    cluster_label = own_label[np.unique(clusters, return_index=True)[1]]
+    fold = np.empty(len(cluster_label), np.int64)
     dealt = 0
-    for label in np.unique(own_label):
-        of_class = rng.permutation(np.flatnonzero(own_label == label))
+    for label in np.unique(cluster_label):
+        of_class = rng.permutation(np.flatnonzero(cluster_label == label))
         fold[of_class] = (dealt + np.arange(len(of_class))) % n_folds
         dealt += len(of_class)
+    fold = fold[clusters]
     made = []
     for k in range(n_folds):
         inside = fold[groups] == k
@@ -100,12 +106,12 @@ def _drop(rest, labels, wanted, rng):
     return np.array(dropped, dtype=np.int64)
 
 
-def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None):
+def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None, clusters=None):
     """Train and predict with and without twins, over folds and seeds.
 
     Args:
         features: float (n, d).
-        labels, groups, n_folds: as in `plan`.
+        labels, groups, n_folds, clusters: as in `plan`.
         seeds: ints; each draws other folds and other tested photos.
         fit: function (x, y, x_test, n_classes) -> probabilities; None for `logistic`.
 
@@ -121,7 +127,7 @@ def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None):
     y = np.empty(n_groups, np.int64)
     for seed in seeds:
         p = {name: np.empty((n_groups, n_classes)) for name in made}
-        for fold in plan(labels, groups, n_folds, seed):
+        for fold in plan(labels, groups, n_folds, seed, clusters):
             tested = groups[fold.test]
             y[tested] = labels[fold.test]
             for name in made:

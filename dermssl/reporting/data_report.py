@@ -83,6 +83,7 @@ def summary(found, dataset, settings):
         "crossing": {name: int(crossing.get(name, 0)) for name in ("lesion_id", "patient_id")},
         "leaking_pairs": len(found.leaks),
         "contradicting_pairs": len(found.conflicts),
+        "contradicting_lesions": audit.contradicting_lesions(index),
         "versions": runs.versions(),
     }
     return numbers | {"faults": faults(numbers), "findings": findings(numbers)}
@@ -104,6 +105,9 @@ def faults(numbers):
         said.append(
             count(numbers["contradicting_pairs"], "duplicate pair") + " with different labels"
         )
+    if numbers["contradicting_lesions"]:
+        lesions = numbers["contradicting_lesions"]
+        said.append(f"{count(len(lesions), 'lesion')} with different labels, such as {lesions[0]}")
     return said
 
 
@@ -118,9 +122,18 @@ def findings(numbers):
     if faulty:
         said.append(f"To put right: {'; '.join(faulty)}.")
     split = bool(set(SPLITS) & set(numbers["split_sizes"]))
+    without_ids = not (numbers["lesions"] or numbers["patients"])
     if not faulty:
-        leak = "no leak between splits, " if split else ""
-        said.append(f"No unreadable photo, {leak}no contradicting labels found.")
+        kind = "equal file" if numbers["near_bits"] < 0 else "duplicate"
+        leak = (f"no {kind} across splits" if without_ids else "no leak between splits") + ", "
+        said.append(f"No unreadable photo, {leak if split else ''}no contradicting labels found.")
+    if split and without_ids:
+        said.append(
+            "No photo has a lesion or patient id: whether other photos of a test lesion are in "
+            "training could not be checked, since two photos of one lesion needn't be duplicates."
+        )
+    if numbers["near_bits"] < 0:
+        said.append("Near duplicates were not looked for (--near).")
     if not split:
         said.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
     for row in numbers["duplicates"]:

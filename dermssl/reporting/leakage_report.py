@@ -5,12 +5,13 @@ from dataclasses import asdict
 from dermssl import runs
 from dermssl.reporting import report, results
 from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
-from dermssl.reporting.sentences import count, estimate, number
+from dermssl.reporting.sentences import ENOUGH_GROUPS, count, dropped, estimate, number
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy",
     "macro_roc_auc": "macro ROC-AUC",
 }  # fmt: skip
+BALANCED = ("balanced_accuracy", "macro_roc_auc")  # undefined in draws without some class
 
 
 def write(folder, rows, predicted, settings):
@@ -43,9 +44,27 @@ def write(folder, rows, predicted, settings):
     _draw(folder / "leakage.png", rows, settings)
     report.write(
         folder / "report.md", "leakage.md", numbers=numbers, rows=rows, names=NAMES,
-        settings=settings,
+        settings=settings, notes=notes(rows, settings),
         versions=", ".join(f"{name} {text}" for name, text in numbers["versions"].items()),
     )  # fmt: skip
+
+
+def notes(rows, settings):
+    """What to know before the numbers are believed."""
+    said = []
+    if settings["left_out"]:
+        names = ", ".join(f"{name} ({n})" for name, n in settings["left_out"].items())
+        said.append(
+            f"Left out, with fewer independent patients or lesions than the {settings['folds']} "
+            f"folds: {names}. There, twins would decide whether training knows the class at all."
+        )
+    least = min(row["inflation"].n_clusters for row in rows)
+    if least < ENOUGH_GROUPS:
+        groups = count(least, "independent group")
+        said.append(
+            f"Only {groups} in some rows: intervals from fewer than {ENOUGH_GROUPS} are too narrow."
+        )
+    return said + dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
 
 
 def sentence(row, settings):

@@ -52,6 +52,17 @@ def test_a_class_is_never_emptied():
         assert set(labels[fold.leaky]) >= set(labels[fold.clean])
 
 
+def test_nothing_of_a_tested_patient_is_in_the_clean_training_set():
+    groups, labels, _ = lesions(60, [1, 3, 2])
+    patients = np.arange(60) // 3
+    for fold in leakage.plan(labels, groups, 5, 0, patients):
+        tested = set(patients[groups[fold.test]])
+        assert not tested & set(patients[groups[fold.clean]])
+        assert tested & set(patients[groups[fold.leaky]])
+    plain, alone = (leakage.plan(labels, groups, 5, 0, each) for each in (None, np.arange(60)))
+    assert all((a.leaky == b.leaky).all() for a, b in zip(plain, alone))
+
+
 def test_planted_twins_inflate():
     """Twins are all but equal and the class is a coin's toss: only memory can tell it."""
     groups, labels, rng = lesions(150, [1, 2, 2])
