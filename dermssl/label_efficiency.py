@@ -70,6 +70,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
     if probe:
         from dermssl.training import frozen
 
+        frozen.check(dataset)
         jobs, train = frozen.instead(jobs, len(dataset.index)), frozen.Prober(dataset).run
     else:
         label_counts.check(jobs, dataset, tables)

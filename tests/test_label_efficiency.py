@@ -1,5 +1,6 @@
 """dermssl.label_efficiency: its flags, what it leaves, and that nothing is made twice."""
 
+import shutil
 import subprocess
 
 import fake_runs
@@ -99,6 +100,26 @@ def test_probes_and_fine_tuning_in_one_folder_are_compared_apart(
         listed = subprocess.run(["bash", "-c", f"ls -d {command}"], capture_output=True, text=True)
         (member,) = compared.gather(listed.stdout.splitlines()).members
         assert member.status["command"] == name
+
+
+def test_a_probe_needs_labels_to_choose_by(argv, tmp_path, capfd):
+    (tmp_path / "c.toml").write_text(f"{CONFIG}[data]\nvalidation = 0.0\n")
+    assert tiny.call(label_efficiency, *argv, "--probe") == 2
+    assert "no photo with a fine label in the validation split" in capfd.readouterr().err
+    assert not list(tmp_path.glob("out/*/status.json"))
+
+
+def test_amounts_are_of_fine_labels_alone(argv, photos, tmp_path, capfd):
+    folder = shutil.copytree(photos, tmp_path / "coarse")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    words = [*argv, "--data", folder]
+    table.loc[table.index[table["label"] == "nv"][::2], "label"] = ""
+    table.to_csv(folder / "labels.csv", index=False)
+    assert tiny.call(label_efficiency, *words) == 2
+    said = capfd.readouterr().err
+    assert "a coarse label only in" in said
+    assert "amounts of labels are of fine ones" in said
+    assert not list(tmp_path.glob("out/*/status.json"))
 
 
 @pytest.mark.slow

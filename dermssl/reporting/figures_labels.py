@@ -76,7 +76,7 @@ def _differences(axes, found, look):
         style = "-" if b == found.baseline else "--"
         _line(axes, x, [step.joint for step in known], *look[a], label, style)
     figures.titled(
-        axes, "Paired differences, intervals that hold together with 95%",
+        axes, "Paired differences, the wider intervals",
         "labels to train on (log scale)", "difference",
     )  # fmt: skip
     if found.pairs:

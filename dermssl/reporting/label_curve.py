@@ -6,6 +6,7 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 
 from dataclasses import dataclass
 
+from dermssl.data.index import VALIDATION
 from dermssl.evaluation import metrics, statistics
 from dermssl.reporting import label_sentences, scored, scores, sentences
 
@@ -23,7 +24,8 @@ class Step:
 
     Attributes:
         a, b: `compared.Model`.
-        n_seeds: int, seeds that both have.
+        n_seeds: int, seeds that both have; those with equal predictions count once, as where a
+            probe has all labels and the same weights.
         own: `Interval` of a - b at 95%; None where no seed is shared.
         joint: the same at the level of the whole sentence.
     """
@@ -122,7 +124,8 @@ def _step(a, b, taxonomy, n_resamples, n_steps):
         )
         for level in (LEVEL, joint_level(n_steps))
     )
-    return Step(a, b, len(shared), own, joint)
+    distinct = {tuple(arrays.p_fine.tobytes() for arrays in pair) for pair in zip(*both)}
+    return Step(a, b, len(distinct), own, joint)
 
 
 def joint_level(n):
@@ -190,6 +193,17 @@ def difference_rows(curve):
     ]
 
 
+def chosen_by(member):
+    """A warning: validation labels, which the label counts don't hold, chose the model."""
+    table = member.predictions.table
+    n = int(((table["split"] == VALIDATION) & (table["fine"] != "")).sum())
+    what = "penalty" if member.status.get("probe") else "epoch"
+    return (
+        f"{sentences.count(n, 'labelled validation photo')}, in none of these numbers of labels, "
+        f"chose the {what} of every run: who has only so many labels in all can't choose like that."
+    )
+
+
 def context(curve, left_out=()):
     """The variables of `templates/label_efficiency.md`, but for the command.
 
@@ -201,7 +215,7 @@ def context(curve, left_out=()):
     first = found.members[0]
     classes = metrics.per_class_table(first.arrays.y, first.arrays.p_fine, found.taxonomy)
     uneven = [
-        (step.a, step.b, step.n_seeds)
+        (step.a, step.b, len(set(step.a.seeds) & set(step.b.seeds)))
         for steps in curve.pairs.values()
         for step in steps
         if step.a.seeds != step.b.seeds
@@ -210,6 +224,7 @@ def context(curve, left_out=()):
         "verdicts": verdicts(curve),
         "gaps": [*left_out, *sentences.gaps(found, curve.baseline)],
         "warnings": label_sentences.drawings(found)
+        + [chosen_by(first)]
         + [
             warning
             for steps in curve.pairs.values()

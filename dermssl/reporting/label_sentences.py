@@ -1,7 +1,8 @@
 """Below how many labels is an arm worth it? A sentence that follows from the intervals by rule.
 
-"Worth it" needs an interval that excludes 0, at that very number of labels. Between two numbers
-that were tried nothing is known, so the turning point is given as a span.
+"Worth it" needs an interval that excludes 0, at that very number of labels. A turning point needs
+one on either side: a number of labels where no difference is found is none, it may be too few
+photos that tell. Between two numbers nothing is known, so it is given as a span.
 """
 
 from dermssl.data.index import SYNTHETIC
@@ -48,12 +49,11 @@ def _finding(a, b, steps, found):
     if len(better) == len(known):
         return f"{a} is worth it against {b} {_everywhere(numbers)}"
     if better == list(range(len(better))):
-        last, first = numbers[better[-1]], numbers[len(better)]
-        return (
-            f"{a} is worth it below N labels against {b}, where N lies between {last} "
-            f"({SAID['better']}) and {first} ({SAID[known[len(better)][1]]})"
-            + (f", and {lost}" if lost else "")
-        )
+        last = numbers[better[-1]]
+        where = f"N is above {last} (with {_listed(numbers[len(better) :])} labels {SAID['tie']})"
+        if worse:
+            where = f"N lies between {last} (better) and {worse[0]} (worse), and {lost}"
+        return f"{a} is worth it below N labels against {b}, where {where}"
     ties = [_number(step) for step, said in known[: better[-1]] if said == "tie"]
     fewer = f"with fewer ({_listed(ties)})" if ties else ""
     but = f"but not {fewer}"
@@ -108,6 +108,8 @@ def _basis(steps, counts, split, name):
         )
     elif level is not None:
         text += f"; a {level:.0%} interval"
+    if 1 < n_seeds[-1] < sentences.SEEDS_THAT_COVER:
+        text += f"; {n_seeds[-1]} seeds understate the luck of training"
     if n_seeds == [1]:
         text += "; with one seed, the variation of training isn't covered"
     return text + "."

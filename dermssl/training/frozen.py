@@ -26,6 +26,15 @@ ROUNDS = 300  # of the solver
 BATCH = 64  # photos through the backbone at once
 
 
+def check(dataset):
+    """Refuse a data set whose validation split can't choose a penalty."""
+    if not ((dataset.index["split"] == index.VALIDATION) & (dataset.index["fine"] != "")).any():
+        raise UserError(
+            "--probe: no photo with a fine label in the validation split, which chooses the "
+            "penalty; give it some ([data] validation)"
+        )
+
+
 def instead(jobs, n_photos):
     """The jobs of an experiment with a probe of `n_photos` in the place of each fine-tuning."""
     return [job if job.pretrains else _instead(job, float(n_photos)) for job in jobs]
@@ -75,6 +84,7 @@ class Prober:
                 f"--probe: {train.sum()} labelled training photos of fewer than two classes; "
                 "use more labels"
             )
+        check(dataset)
         if opened.is_finished():
             return opened.output
         with opened.run() as made:
@@ -82,7 +92,7 @@ class Prober:
                 return made.path
             began = time.time()
             vectors = self._of(opened)
-            validation = split == index.VALIDATION
+            validation = (split == index.VALIDATION) & (fine >= 0)
             with threadpool_limits(1):  # on small matrices BLAS threads wait for one another
                 penalty, p_fine = _fitted(vectors, fine, train, validation, few.taxonomy)
             shown = split != index.TRAIN if settings.predict == "held_out" else split != ""
@@ -120,7 +130,6 @@ def _fitted(vectors, fine, train, validation, taxonomy):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    validation = validation & (fine >= 0)
     best, found = -1.0, None
     for penalty in PENALTIES:
         model = make_pipeline(
@@ -130,14 +139,11 @@ def _fitted(vectors, fine, train, validation, taxonomy):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(vectors[train], fine[train])
-        # Ties go to the stronger penalty, which comes first.
-        score = 0.0
-        if validation.any():
-            guess = model.predict(vectors[validation])
-            with warnings.catch_warnings():  # of classes that validation lacks
-                warnings.simplefilter("ignore", UserWarning)
-                score = balanced_accuracy_score(fine[validation], guess)
-        if score > best:
+        guess = model.predict(vectors[validation])
+        with warnings.catch_warnings():  # of classes that validation lacks
+            warnings.simplefilter("ignore", UserWarning)
+            score = balanced_accuracy_score(fine[validation], guess)
+        if score > best:  # ties go to the stronger penalty, which comes first
             best, found = score, (penalty, model)
     penalty, model = found
     p_fine = np.zeros((len(vectors), len(taxonomy.fine)))

@@ -16,10 +16,18 @@ def count(dataset, amounts):
         dict of `Amount` -> int, fewest first.
 
     Raises:
-        UserError: there are no labels, fewer than asked for, or two amounts keep equally many.
+        UserError: there are no labels, or coarse ones alone among them, fewer than asked for, or
+            two amounts keep equally many.
     """
     if dataset.taxonomy is None:
         raise UserError(f"{dataset.root}: no photo has a label; a curve over labels needs some")
+    train = dataset.subset(index.TRAIN).index
+    coarse = int((index.is_labelled(train) & (train["fine"] == "")).sum())
+    if coarse:
+        raise UserError(
+            f"{dataset.root}: a coarse label only in {coarse} of the training photos; amounts of "
+            "labels are of fine ones, so give those photos fine labels, or empty their coarse one"
+        )
     found = {}
     for amount in amounts:
         try:
@@ -28,8 +36,9 @@ def count(dataset, amounts):
             flag, key = f"--labels {amount.key}", "([experiment] labels)"
             said = str(error).replace(f"--labels-per-class {amount.per_class}", f"{flag} {key}")
             raise UserError(said) from error
-        train = few.subset(index.TRAIN)
-        n = int(index.is_labelled(train.index).sum())
+        n = int(index.is_labelled(few.subset(index.TRAIN).index).sum())
+        if not n:
+            raise UserError(f"{dataset.root}: no labelled photo in the training split")
         for other, same in found.items():
             if n == same:
                 raise UserError(

@@ -27,8 +27,8 @@ def planted(tmp_path_factory):
 def test_the_planted_turning_point_is_found(planted):
     (said,) = label_curve.verdicts(planted)
     assert said.startswith(
-        "SimCLR is worth it below N labels against random init, where N lies between 70 (better) "
-        "and 150 (no difference found)"
+        "SimCLR is worth it below N labels against random init, where N is above 70 (with 150 "
+        "labels no difference found)"
     )
     assert "each at 97.5%, so that all 2 hold together with 95%" in said
 
@@ -52,6 +52,29 @@ def test_a_win_that_only_its_own_interval_shows_is_a_tie(planted):
         statistics.Interval(0.05, -0.004, 0.11, 0.975),
     )  # fmt: skip
     assert step.verdict == "tie"
+
+
+def test_equal_predictions_are_one_seed(tmp_path):
+    # As of a probe with all labels: nothing in it depends on the seed.
+    table = fake_runs.records(n=200)
+    for arm, skill in (("random", 0.5), ("ssl", 1.5)):
+        for seed in range(3):
+            fake_runs.make(
+                tmp_path / f"{arm}{seed}", table, fake_runs.simulate(table, skill), arm=arm,
+                seed=seed, weights="none" if arm == "random" else "outputs/pretrain_ssl",
+            )  # fmt: skip
+    curve = label_curve.score(compared.gather([tmp_path]), n_resamples=50)
+    (said,) = label_curve.verdicts(curve)
+    assert "1 seed, paired" in said
+    assert "the variation of training isn't covered" in said
+
+
+def test_labels_that_are_not_counted_are_told(planted):
+    warnings = label_curve.context(planted)["warnings"]
+    n = (planted.compared.members[0].predictions.table["split"] == "validation").sum()
+    assert any(f"{n} labelled validation photos, in none" in said for said in warnings)
+    assert any("chose the epoch of every run" in said for said in warnings)
+    assert any(said.startswith("At most 3 seeds a model: redrawing so few") for said in warnings)
 
 
 def test_the_rows(planted):

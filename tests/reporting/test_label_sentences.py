@@ -38,13 +38,13 @@ def say(*joint, **options):
 
 def test_golden_sentence_of_a_clear_win_below_n():
     assert say(BETTER, BETTER, TIE, TIE) == (
-        "SimCLR is worth it below N labels against random init, where N lies between 260 (better) "
-        "and 520 (no difference found): with 52 labels +0.12 (0.05 to 0.19), better; with 260 "
-        "labels +0.12 (0.05 to 0.19), better; with 520 labels +0.01 (−0.03 to 0.05), no "
+        "SimCLR is worth it below N labels against random init, where N is above 260 (with 520 "
+        "and 5,219 labels no difference found): with 52 labels +0.12 (0.05 to 0.19), better; with "
+        "260 labels +0.12 (0.05 to 0.19), better; with 520 labels +0.01 (−0.03 to 0.05), no "
         "difference found; with 5,219 labels +0.01 (−0.03 to 0.05), no difference found. "
         "Differences in balanced accuracy on 412 test photos of 301 lesions, 3 seeds, paired by "
         "seed, split and labels; one interval a number of labels, each at 98.8%, so that all 4 "
-        "hold together with 95%."
+        "hold together with 95%; 3 seeds understate the luck of training."
     )
 
 
@@ -56,7 +56,7 @@ def test_golden_sentence_of_a_clear_win_below_n():
         ((BETTER,) * 4, "SimCLR is worth it against random init at any of the numbers of labels "
          "tried, 52 to 5,219: "),
         ((BETTER, TIE, WORSE, WORSE), "SimCLR is worth it below N labels against random init, "
-         "where N lies between 52 (better) and 260 (no difference found), and worse with 520 "
+         "where N lies between 52 (better) and 520 (worse), and worse with 520 "
          "and 5,219 labels: "),
         ((BETTER, WORSE, WORSE, WORSE), "SimCLR is worth it below N labels against random init, "
          "where N lies between 52 (better) and 260 (worse), and worse with 260, 520 and 5,219 "
@@ -76,8 +76,8 @@ def test_golden_sentence_of_a_clear_win_below_n():
         ((BETTER, TIE, BETTER, TIE), "SimCLR beats random init with 52 and 520 labels, but not "
          "with fewer (260), so no number"),
         ((UNDEFINED, BETTER, TIE, TIE), "SimCLR is worth it below N labels against random init, "
-         "where N lies between 260 (better) and 520 (no difference found): with 52 labels n/a, "
-         "nothing can be said; "),
+         "where N is above 260 (with 520 and 5,219 labels no difference found): with 52 "
+         "labels n/a, nothing can be said; "),
         ((UNDEFINED,) * 4, "Nothing can be said of SimCLR against random init: "),
         ((BETTER,), "SimCLR is worth it against random init at the one number of labels tried, "
          "52: "),
