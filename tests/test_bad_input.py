@@ -157,6 +157,13 @@ def test_no_label_at_all(refused, photos, tmp_path):
     assert "no photo has a label" in refused(finetune, "--data", tmp_path / "loose", *tiny.SMALL)
 
 
+def test_one_class_alone(refused, folder):
+    (folder / "taxonomy.toml").unlink()
+    edit(folder, lambda table: table.drop(columns="coarse").assign(label="nv"))
+    said = refused(finetune, "--data", folder, *tiny.SMALL)
+    assert "one class only, nv" in said
+
+
 def test_an_output_that_can_t_be_written(photos, tmp_path, capfd):
     (tmp_path / "file").touch()
     argv = ["--data", photos, *tiny.SMALL, "--output", tmp_path / "file"]

@@ -346,6 +346,20 @@ def test_photos_prepared_in_another_way_are_another_budget(pair):
     )
 
 
+def test_runs_of_a_pretraining_made_anew_are_refused(tmp_path):
+    table = fake_runs.records(n=120)
+    for seed, start in ((0, None), (1, "aaaa"), (2, "aaaa")):
+        fake_runs.make(
+            tmp_path / f"ssl{seed}", table, fake_runs.simulate(table, 0.6, seed), arm="ssl",
+            seed=seed, weights="outputs/ssl", status={"start": start} if start else None,
+        )  # fmt: skip
+    compared.gather([tmp_path])  # a run of older versions doesn't say what it started from
+    fake_runs.change_status(tmp_path / "ssl2", start="bbbb")
+    said = "start from outputs/ssl, but not from the same weights .hash aaaa there, bbbb here"
+    with pytest.raises(UserError, match=said):
+        compared.gather([tmp_path])
+
+
 def test_a_run_from_before_preprocessing_had_none(pair):
     folder, _ = pair
     config = runs.read_json(folder / "ssl" / "status.json")["config"]

@@ -4,7 +4,11 @@ Runs of other records, splits, classes or training budget are refused with the f
 differs. A run here is a `compared.Member`, a model a `compared.Model`.
 """
 
+import os
+
 from dermssl.errors import UserError
+
+BACKBONE_FILE = "backbone.weights.h5"  # in a pretraining run's folder, which may be named instead
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
 FREE_OF_ARMS = ("finetune.predict", "backbone.weights")
@@ -66,6 +70,25 @@ def check_seeds(model):
             raise UserError(
                 f"{one.path} and {two.path}: both are {model.name}, seed {one.status['seed']}; "
                 "name one of them, or give them an --arm of their own"
+            )
+
+
+def check_starts(members):
+    """Refuse runs from one pretraining, or one file, that was made anew between them."""
+    first_of = {}
+    for member in members:
+        start = member.status.get("start")
+        if not start:  # a run of older versions
+            continue
+        weights = member.status["config"].get("backbone", {}).get("weights", "none")
+        name = os.path.normpath(weights.removesuffix(BACKBONE_FILE))
+        first = first_of.setdefault(name, member)
+        there = first.status["start"]
+        if start != there:
+            raise UserError(
+                f"{first.path} and {member.path} both start from {weights}, but not from the same "
+                f"weights (hash {there} there, {start} here): it was made anew in between, or "
+                "lies in two places; fine-tune both from one"
             )
 
 

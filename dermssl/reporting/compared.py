@@ -167,6 +167,7 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
     first = finished[0]
     for other in finished[1:]:
         alike.check_data(first, other, split)
+    alike.check_starts(finished)
     groups = {}
     for member in finished:
         groups.setdefault((member.status["arm"], member.labels), []).append(member)

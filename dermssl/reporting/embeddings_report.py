@@ -52,15 +52,21 @@ def classes(h, index, groups, n_resamples=1000):
 
 def notes(status, index):
     """What to know before the picture is believed."""
+    said = []
     trained = int((index["split"] == TRAIN).sum())
     if status["command"] == "finetune" and trained:
-        return [
+        said.append(
             f"{trained:,} of these {len(index):,} photos are training photos, whose classes the "
             "network was told: they lie better apart than new ones. For new ones: --split test."
-        ]
+        )
     if status["command"] == "pretrain" and trained:
-        return [
+        said.append(
             "These are the photos of the pretraining pool. No label was used, but the network "
             "has seen every one of them often."
-        ]
-    return []
+        )
+    if (index[["lesion_id", "patient_id"]] == "").all(axis=None):
+        said.append(
+            "The records carry neither patient nor lesion ids: if several show one lesion, they "
+            "count as neighbours, and the classes look better apart than they are."
+        )
+    return said

@@ -1,5 +1,6 @@
 """Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
 
+import logging
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +12,7 @@ from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.training import callbacks, checkpoint, fitting, metrics, schedules
 
+log = logging.getLogger("dermssl")
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
 NOT_DECAYED = ["bias", "gamma", "beta"]
 # `select_by` -> the name in Keras's logs, and the sign that makes more of it better.
@@ -137,7 +139,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
     rows, manifests, offset = [], {}, 0
     # With few labels an unfrozen phase often ends worse than the frozen one before it.
     # The best epoch of all phases is what counts, and what the next phase starts from.
-    best = callbacks.Best(*MONITORS[config.select_by], config.patience, model.get_weights())
+    best = callbacks.Best(*monitor(config, validation), config.patience, model.get_weights())
 
     def data(first, last):
         return pipeline.labelled(
@@ -159,6 +161,23 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
             model.set_weights(best.weights)
         offset += phase.epochs * steps
     return rows, manifests
+
+
+def monitor(config, validation):
+    """What the best epoch is chosen by, an entry of `MONITORS`.
+
+    Without a fine label in validation balanced accuracy is 0 in every epoch, and the first one
+    would be the best; then it is the loss, which coarse labels have, too.
+    """
+    if config.select_by != "loss" and (validation.targets["fine"] < 0).all():
+        if not config.coarse_weight:
+            raise UserError(
+                "--coarse-weight 0: without a fine label in the validation split nothing tells "
+                "which epoch is the best; leave it out"
+            )
+        log.warning("no fine label in the validation split: the best epoch is chosen by its loss")
+        return MONITORS["loss"]
+    return MONITORS[config.select_by]
 
 
 def compile_phase(model, phase, steps, alpha, config, taxonomy):

@@ -273,3 +273,11 @@ def test_too_many_labels_are_refused():
     data = dataset(fine=["nv"] * 5 + ["mel"], split=["train"] * 6)
     with pytest.raises(UserError, match="has only 1 labelled training photo; ask"):
         few_labels(data, per_class=3)
+
+
+def test_shares_of_labels_that_can_t_be_are_refused():
+    data = dataset(fine=["nv"] * 5 + ["mel"] * 2, split=["train"] * 7)
+    with pytest.raises(UserError, match="--label-fraction 0: must be above 0"):
+        few_labels(data, fraction=0.0)
+    with pytest.raises(UserError, match=r"--labels-per-class 1 and --label-fraction 0\.5"):
+        few_labels(data, per_class=1, fraction=0.5)

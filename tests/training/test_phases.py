@@ -134,7 +134,7 @@ class Recorder:
         self.photos, self.folder = photos, folder
         self.dataset = prepare(configs.Data(path=str(photos)))
 
-    def __call__(self, model=None, wrong_labels=False, **settings):
+    def __call__(self, model=None, wrong_labels=False, coarse_only=False, **settings):
         settings = {"frozen_epochs": 2, "unfrozen_epochs": 2, "batch_size": 16} | settings
         config = tiny.finetuning(self.photos, self.folder, name="mlp", **settings)
         parts = [
@@ -143,6 +143,9 @@ class Recorder:
         ]
         if wrong_labels:
             parts[0].targets["fine"][:] = (parts[0].targets["fine"] + 1) % 7
+        if coarse_only:
+            for part in parts:
+                part.targets["fine"][:] = -1
         self.model = model or small_model()
         self.validation = parts[1]
         with runs.open_run(self.folder, "finetune", config, "hash", overwrite=True) as made:
@@ -239,6 +242,19 @@ def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, fir
     train(select_by=select_by)
     assert starts[1] == expected[0]
     assert train.model.get_weights()[0].flat[0] == expected[kept]
+
+
+def test_coarse_labels_alone_are_learnt_for_more_than_an_epoch(train, caplog):
+    # Balanced accuracy over the fine classes is 0 throughout and would keep the first epoch.
+    rows, _ = train(coarse_only=True, frozen_epochs=4, unfrozen_epochs=0,
+                    frozen_learning_rate=3e-3)  # fmt: skip
+    values = [row["val_loss"] for row in rows]
+    assert {row["val_fine_balanced_accuracy"] for row in rows} == {0.0}
+    assert min(values) < values[0]
+    assert scores(train)["coarse_accuracy"] == pytest.approx(
+        rows[int(np.argmin(values))]["val_coarse_accuracy"], abs=1e-4
+    )
+    assert "the best epoch is chosen by its loss" in caplog.text
 
 
 def test_patience_ends_a_phase(train):
