@@ -5,8 +5,9 @@
 Photos are read, predicted and written batch by batch, so a folder of any size fits in
 memory. Probabilities are calibrated as the run's temperature.json says; --uncalibrated gives
 them raw, as in the run's own predictions.csv. The classes named are the same either way: those
-of the raw probabilities, as they are scored. The columns `temperature` and `prior_power` say
-what was applied, 1 and 0 being raw. Not for diagnosis: the probabilities are those of a
+of the raw probabilities, as they are scored; `most_probable` is the fine class of the highest
+probability given, another one where training counted rare classes as common ones. The columns
+`temperature` and `prior_power` say what was applied, 1 and 0 being raw. Not for diagnosis: the probabilities are those of a
 research model.
 """
 
@@ -107,6 +108,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
         columns = {
             "path": files[number * batch_size : number * batch_size + len(p_fine)],
             **named,
+            "most_probable": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             **_applied(scaling, head),
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}

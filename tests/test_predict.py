@@ -18,7 +18,7 @@ from dermssl.models import weights
 from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
-APPLIED = ["temperature", "prior_power"]
+APPLIED = ["most_probable", "temperature", "prior_power"]
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
 
 
@@ -120,7 +120,10 @@ def test_balanced_training_is_undone_and_the_classes_named_stay(
     np.testing.assert_allclose(after[fine], expected, atol=1e-6)
     for level in ("fine", "coarse"):
         assert after[level].tolist() == before[level].tolist()
-    assert (np.array(HAM.fine)[expected.argmax(axis=1)] != after["fine"]).any()
+    probable = np.array(HAM.fine)[expected.argmax(axis=1)]
+    assert after["most_probable"].tolist() == probable.tolist()
+    assert (probable != after["fine"]).any()
+    assert before["most_probable"].tolist() == before["fine"].tolist()
     assert (set(after["prior_power"]), set(before["prior_power"])) == ({1.0}, {0.0})
 
 
