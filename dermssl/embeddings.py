@@ -81,7 +81,7 @@ def run(
         "groups": group_ids(dataset.index), "source": source,
         "log": (folder if output else path) / "tensorboard" / "embeddings",
         "command": _command(
-            path, data, split, max_photos, perplexity, umap, colour_by, seed, output
+            path, data, split, max_photos, perplexity, umap, colour_by, n_resamples, seed, output
         ),
     }  # fmt: skip
     pictures = _draw(folder, made)
@@ -134,11 +134,12 @@ def _columns(index, colour_by):
     return [*there, *dict.fromkeys(colour_by)] or ["split"]
 
 
-def _command(path, data, split, max_photos, perplexity, umap, colour_by, seed, output):
+def _command(path, data, split, max_photos, perplexity, umap, colour_by, n_resamples, seed, output):
     words = ["python", "-m", "dermssl.embeddings", str(path)]
     options = {
         "data": (data, None), "split": (split, "all"), "max-photos": (max_photos, MAX_PHOTOS),
-        "perplexity": (f"{perplexity:g}", "30"), "seed": (seed, 0), "output": (output, None),
+        "perplexity": (f"{perplexity:g}", "30"), "n-resamples": (n_resamples, 1000),
+        "seed": (seed, 0), "output": (output, None),
     }  # fmt: skip
     words += cli.changed(options)
     words += ["--umap"] if umap else []

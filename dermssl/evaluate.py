@@ -94,7 +94,8 @@ def _at_threshold(entry, parameters):
         for title in ("sensitivity", "specificity")
     ]
     chosen = f"chosen on {entry['threshold_chosen_on']} for {asked}"
-    return f"{', '.join(both)} at threshold {entry['threshold']:.3g} of the raw P, {chosen}"
+    scale = "P as predict gives it" if entry["threshold_of"] == "calibrated" else "the raw P"
+    return f"{', '.join(both)} at threshold {entry['threshold']:.4g} of {scale}, {chosen}"
 
 
 def _run(args):

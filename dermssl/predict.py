@@ -4,11 +4,13 @@
 
 Photos are read, predicted and written batch by batch, so a folder of any size fits in
 memory. Probabilities are calibrated as the run's temperature.json says; --uncalibrated gives
-them raw, as in the run's own predictions.csv. The classes named are the same either way: those
-of the raw probabilities, as they are scored; `most_probable` is the fine class of the highest
-probability given, another one where training counted rare classes as common ones. The columns
-`temperature` and `prior_power` say what was applied, 1 and 0 being raw. Not for diagnosis: the probabilities are those of a
-research model.
+them raw, as in the run's own predictions.csv. The classes named, `fine` and `coarse`, are the same
+either way: the likeliest by the raw probabilities, as they are scored. A coarse class is as likely
+as its fine ones together, so it needn't be that of the fine class named. `most_probable_fine` and
+`most_probable_coarse` have the highest probability given, which are others where training counted
+rare classes as common ones. `p_malignant` is what the thresholds of dermssl.evaluate are for. The
+columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. Not for diagnosis:
+the probabilities are those of a research model.
 """
 
 import sys
@@ -88,6 +90,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
     import pandas as pd
 
     from dermssl.data import pipeline
+    from dermssl.evaluation import hierarchy
     from dermssl.models import classifier, weights
 
     model, taxonomy = weights.load_classifier(folder)
@@ -108,11 +111,14 @@ def _tables(folder, status, files, masks, batch_size, scaling):
         columns = {
             "path": files[number * batch_size : number * batch_size + len(p_fine)],
             **named,
-            "most_probable": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
+            "most_probable_fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
+            "most_probable_coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
             **_applied(scaling, head),
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
+        if hierarchy.has_malignancy(taxonomy):
+            columns["p_malignant"] = hierarchy.p_malignant(p_fine, taxonomy)
         yield pd.DataFrame(columns)
 
 

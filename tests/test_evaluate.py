@@ -220,7 +220,7 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     assert re.search(r"top_k_accuracy +0\.\d+ .*  top_k 3\n", shown)
     assert re.search(
         r"bcc against the rest: sensitivity [01]\.\d+ .*, specificity [01]\.\d+ .* at threshold "
-        r"[01]\.\d+ of the raw P, chosen on validation for 0.8 specificity\n",
+        r"[01]\.\d+ of P as predict gives it, chosen on validation for 0.8 specificity\n",
         shown,
     )
     out = folder / "evaluation_test"
@@ -286,13 +286,18 @@ def test_a_class_named_like_the_malignancy_axis_takes_no_place_from_it(tmp_path,
 def test_the_malignancy_axis_and_the_chosen_class_equal_sklearn(evaluated):
     folder, y, _, p = evaluated
     p = p / p.sum(1, keepdims=True)
-    asked = {"malignant": (np.isin(y, [0, 2]), p[:, 0] + p[:, 2]), "mel": (y == 0, p[:, 0])}
-    for name, (truth, score) in asked.items():
+    applied = values(folder)["temperature"]
+    given = (
+        p ** (1 / applied["temperature"]) * np.array(applied["shares"]) ** applied["prior_power"]
+    )
+    given = given / given.sum(1, keepdims=True)
+    for name, rows in {"malignant": [0, 2], "mel": [0]}.items():
+        truth, score = np.isin(y, rows), p[:, rows].sum(axis=1)
         entry = values(folder)["against_rest"][name]
         found = {key: value["estimate"] for key, value in entry["metrics"].items()}
         assert (entry["n"], entry["n_positive"]) == (200, truth.sum())
         fpr, tpr, _ = sk.roc_curve(truth, score, drop_intermediate=False)
-        fixed = score >= entry["threshold"] - 1e-9
+        fixed = given[:, rows].sum(axis=1) >= entry["threshold"] - 1e-9
         expected = {
             "auc": sk.roc_auc_score(truth, score),
             "average_precision": sk.average_precision_score(truth, score),
@@ -447,19 +452,37 @@ def test_a_correction_for_balanced_training_is_judged_and_explained(tmp_path, qu
     assert "corrects for training that counted all classes equally" in text
     assert "That lowers the log loss (nats)" in text
     assert (
-        f"fine accuracy {raw['fine_accuracy']:.3f} would become {after['fine_accuracy']:.3f} and "
+        f"fine accuracy {raw['fine_accuracy']:.3f} would become {after['fine_accuracy']:.3f}, "
         f"balanced accuracy {raw['balanced_accuracy']:.3f} would become "
         f"{after['balanced_accuracy']:.3f}" in text
     )
-    assert "are for what `python -m dermssl.predict --uncalibrated` gives" in text
-    means = pd.read_csv(out / "mean_probabilities.csv").set_index("fine")
+    means = pd.read_csv(out / "mean_probabilities.csv").set_index("name")
+    malignant = [k for k, said in enumerate(HAM.malignancy) if said == "malignant"]
+    assert means.loc["malignant", "calibrated"] == pytest.approx(
+        weighed[:, malignant].sum(axis=1).mean()
+    )
+    assert (means["excess"] - (means["calibrated"] - means["share"])).abs().max() < 1e-6
+    means = means.drop("malignant")
+    # The threshold is of what predict gives, chosen on validation, and scored here.
+    entry, mel = found["against_rest"]["mel"], HAM.fine.index("mel")
+    assert entry["threshold_of"] == "calibrated"
+    held_out = (table["split"] == "validation").to_numpy()
+    tempered = p[held_out].astype(float) ** (1 / found["temperature"]["temperature"])
+    tempered *= np.array(shares) ** power
+    tempered /= tempered.sum(axis=1, keepdims=True)
+    others = index.label_arrays(table[held_out], HAM)[0] != mel
+    kept = (tempered[others, mel] < entry["threshold"]).mean()
+    assert 0.9 <= kept < 0.9 + 2 / others.sum()
+    assert entry["metrics"]["fixed_sensitivity"]["estimate"] == pytest.approx(
+        (weighed[y == mel, mel] >= entry["threshold"]).mean()
+    )
     np.testing.assert_allclose(means["calibrated"], weighed.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(means["raw"], p[here].mean(axis=0), atol=1e-6)
     shares = np.bincount(y, minlength=7) / len(y)
     np.testing.assert_allclose(means["share"], shares)
     raw, given = (abs(means[name] - shares).sum() for name in ("raw", "calibrated"))
     assert given < 0.5 * raw
-    assert found["mean_probabilities"][0]["fine"] == HAM.fine[0]
+    assert found["mean_probabilities"][0]["name"] == HAM.fine[0]
 
 
 def test_one_answer_for_all_photos_has_no_threshold(tmp_path, quick, capsys):

@@ -163,7 +163,7 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
         rf"\| SimCLR / random init \| 100 \| {only[0]} / {only[1]} \| .* \(Holm ", text
     )
     assert f"| {areas[0]:.3f} / {areas[1]:.3f} |" in text
-    assert "Holm corrects for the 3 pairs" in text
+    assert "Holm corrects for the number of pairs, 3." in text
 
 
 def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):

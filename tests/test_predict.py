@@ -18,7 +18,7 @@ from dermssl.models import weights
 from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
-APPLIED = ["most_probable", "temperature", "prior_power"]
+APPLIED = ["most_probable_fine", "most_probable_coarse", "temperature", "prior_power"]
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
 
 
@@ -67,7 +67,7 @@ def test_to_standard_output(photos, finetuned, capsys):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert len(lines) == 2
-    assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS]
+    assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, "p_malignant"]
     assert shown.err.startswith("probabilities: not calibrated")
 
 
@@ -112,7 +112,10 @@ def test_balanced_training_is_undone_and_the_classes_named_stay(
     assert predict.main([str(run), str(photos), "--output", str(new)]) == 0
     said = capsys.readouterr().out
     assert "calibrated with temperature 2 and the class shares of validation to the power 1" in said
-    assert "Note: these probabilities suit photos among which classes are as common as" in said
+    assert (
+        "Note: these probabilities are meant for photos among which classes are as common as"
+        in said
+    )
     before, after = read(raw), read(new)
     fine = COLUMNS[: len(HAM.fine)]
     power = before[fine].to_numpy() ** 0.5 * shares
@@ -121,9 +124,13 @@ def test_balanced_training_is_undone_and_the_classes_named_stay(
     for level in ("fine", "coarse"):
         assert after[level].tolist() == before[level].tolist()
     probable = np.array(HAM.fine)[expected.argmax(axis=1)]
-    assert after["most_probable"].tolist() == probable.tolist()
+    assert after["most_probable_fine"].tolist() == probable.tolist()
     assert (probable != after["fine"]).any()
-    assert before["most_probable"].tolist() == before["fine"].tolist()
+    assert before["most_probable_fine"].tolist() == before["fine"].tolist()
+    malignant = [k for k, said in enumerate(HAM.malignancy) if said == "malignant"]
+    np.testing.assert_allclose(after["p_malignant"], expected[:, malignant].sum(axis=1), atol=1e-6)
+    likeliest = after[COLUMNS[len(HAM.fine) :]].to_numpy().argmax(axis=1)
+    assert after["most_probable_coarse"].tolist() == np.array(HAM.coarse)[likeliest].tolist()
     assert (set(after["prior_power"]), set(before["prior_power"])) == ({1.0}, {0.0})
 
 

@@ -30,16 +30,15 @@ from dermssl.settings import Finetune
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
-RAW = "thresholds of dermssl.evaluate, but for its decision curve, are for --uncalibrated ones"
 BALANCED = (
-    "training counted all classes equally, so that rare classes come out more probable than they "
-    "are in the data: read these probabilities against each other, not as frequencies "
+    "training counted all classes equally, so that rare classes may come out far more probable "
+    "than they are in the data: read these probabilities against each other, not as frequencies "
     "(--class-balance none trains without)"
 )
 CORRECTED = (
-    "these probabilities suit photos among which classes are as common as among the labelled "
-    "validation records; the class named is the likeliest before the correction, as it is scored, "
-    "and needn't be the most probable"
+    "these probabilities are meant for photos among which classes are as common as among the "
+    "labelled validation records (dermssl.evaluate says how well they fit there); the class named "
+    "is the likeliest before the correction, as it is scored, and needn't be the most probable"
 )
 
 
@@ -140,8 +139,9 @@ class Scaling:
 
     def advice(self, balanced):
         """How to read the probabilities, in one line; "" where nothing need be said."""
-        said = [CORRECTED if self.fine.shares else BALANCED] if balanced else []
-        return "; ".join(said + [RAW] * self.changes)
+        if not balanced:
+            return ""
+        return CORRECTED if self.fine.shares else BALANCED
 
 
 def is_balanced(finetune):

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from dermssl.evaluation import curves, statistics
+from dermssl.evaluation import curves, hierarchy, statistics, targets
 from dermssl.reporting import scores
 
 METRICS = ("ece", "brier", "log_loss")
-NAMED = ("fine_accuracy", "balanced_accuracy")  # were the most probable class the one named
+# Were the most probable class the one named.
+NAMED = ("fine_accuracy", "balanced_accuracy", "coarse_accuracy")
 RAW, GIVEN = "raw", "calibrated"
 TITLES = {RAW: "as predicted", GIVEN: "as predict gives them"}
 
@@ -53,27 +54,46 @@ def reliability(seed, given, n_resamples):
     }
 
 
-def in_the_large(seed, given, taxonomy):
+def in_the_large(seed, given, taxonomy, n_resamples):
     """How probable each class is on average, beside how common it is (Van Calster 2016).
 
     Args:
         seed, given: `Arrays` as predicted and as `arrays` gives them, or None.
         taxonomy: `Taxonomy`.
+        n_resamples: draws of the bootstrap.
 
     Returns:
-        DataFrame, a row a fine class: `fine`, `records`, `share` of the labelled records, mean
-        probabilities `raw` and `calibrated` (equal without `given`) over the same records; NaN
-        without any.
+        DataFrame, a row a fine class, and one for all malignant ones where the taxonomy has that
+        axis (`kind` "axis"): `name`, `records`, `share` of the labelled records, mean
+        probabilities `raw` and `calibrated` (equal without `given`) over the same records, and
+        `excess`, calibrated - share, with an interval; all of these hold together with 95%
+        (Bonferroni). NaN without labelled records.
     """
-    known = seed.y >= 0
-    count = np.bincount(seed.y[known], minlength=len(taxonomy.fine))
-    n = known.sum() or np.nan
-    return pd.DataFrame(
-        {
-            "fine": taxonomy.fine,
-            "records": count,
-            "share": count / n,
-            RAW: seed.p_fine[known].sum(axis=0) / n,
-            GIVEN: (given or seed).p_fine[known].sum(axis=0) / n,
-        }
-    )
+    asked = [targets.one_class(seed.y, seed.p_fine, taxonomy, name) for name in taxonomy.fine]
+    if hierarchy.has_malignancy(taxonomy):
+        asked.append(targets.malignancy(seed.y, seed.p_fine, taxonomy))
+    rows = []
+    for target in asked:
+        p_given = _again(target, (given or seed).p_fine, taxonomy)
+        known = target.y >= 0
+        n = known.sum() or np.nan
+        excess = statistics.bootstrap_metric(
+            "mean", None, np.where(known, p_given - target.y, np.nan), seed.groups,
+            n_resamples=n_resamples, level=1 - 0.05 / len(asked),
+        )  # fmt: skip
+        rows.append(
+            {
+                "name": target.name, "kind": target.kind, "records": target.n_positive,
+                "share": target.n_positive / n, RAW: target.score[known].sum() / n,
+                GIVEN: p_given[known].sum() / n, "excess": excess.estimate,
+                "excess_low": excess.low, "excess_high": excess.high,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _again(target, p_fine, taxonomy):
+    """The target's probability under other probabilities of the classes."""
+    if target.is_class:
+        return p_fine[:, taxonomy.fine.index(target.name)]
+    return hierarchy.p_malignant(p_fine, taxonomy)

@@ -126,7 +126,8 @@ def findings(numbers):
     if not faulty:
         kind = "equal file" if numbers["near_bits"] < 0 else "duplicate"
         leak = (f"no {kind} across splits" if without_ids else "no leak between splits") + ", "
-        said.append(f"No unreadable photo, {leak if split else ''}no contradicting labels found.")
+        labels = "no contradicting labels found" if numbers["labelled"] else "no labels"
+        said.append(f"No unreadable photo, {leak if split else ''}{labels}.")
     if split and without_ids:
         said.append(
             "No photo has a lesion or patient id: whether other photos of a test lesion are in "

@@ -30,15 +30,19 @@ class Question:
 
     Attributes:
         target: as the model predicted it.
+        given: as `dermssl.predict` gives it; the same where calibration changes nothing, or the
+            split can't tell what it is worth.
         found: dict of metric -> `Interval`, from `targets.plan`; also `fixed_sensitivity` and
             `fixed_specificity`, those at `threshold`.
-        threshold: the lowest one with the specificity asked for, on the records of `chosen_on`.
+        threshold: the lowest of `given` with the specificity asked for, on the records of
+            `chosen_on`.
         chosen_on: "validation", or the split itself where validation can't tell.
         benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`;
             the names are those of `calibrated.TITLES`.
     """
 
     target: targets.Target
+    given: targets.Target
     found: dict
     threshold: float
     chosen_on: str
@@ -128,12 +132,12 @@ def make(path, split, n_resamples, settings, command):
         settings=settings,
         intervals=scores.intervals([seed], taxonomy, n_resamples, settings=settings),
         classes=scores.per_class([seed], taxonomy, n_resamples, scores.CLASS_FIGURES),
-        questions=_questions(found, split, seed, given, n_resamples, settings),
+        questions=_questions(found, split, seed, given, scaling, n_resamples, settings),
         scaling=scaling,
         after=calibrated.after(given, taxonomy, n_resamples),
         change=calibrated.change(seed, given, n_resamples),
         reliability=calibrated.reliability(seed, given, n_resamples),
-        means=calibrated.in_the_large(seed, given, taxonomy),
+        means=calibrated.in_the_large(seed, given, taxonomy, n_resamples),
         groups=[],
         gaps=[],
         command=command,
@@ -141,7 +145,7 @@ def make(path, split, n_resamples, settings, command):
     rows = found.table[found.table["split"] == split]
     asked = made.question
     groups = subgroups.score(
-        rows, seed, taxonomy, asked and asked.target, asked and asked.threshold,
+        rows, seed, taxonomy, asked and asked.given, asked and asked.threshold,
         settings.age_bands, n_resamples,
     )  # fmt: skip
     return replace(made, groups=groups, gaps=gaps.between(groups, taxonomy))
@@ -157,38 +161,36 @@ def _check(settings, taxonomy):
         )
 
 
-def _questions(found, split, seed, given, n_resamples, settings):
+def _questions(found, split, seed, given, scaling, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
     asked = targets.of(seed.y, seed.p_fine, found.taxonomy, settings.one_class)
-    after = given and targets.of(seed.y, given.p_fine, found.taxonomy, settings.one_class)
+    after = targets.of(seed.y, (given or seed).p_fine, found.taxonomy, settings.one_class)
     made = []
-    for number, target in enumerate(asked):
-        threshold, chosen_on = _threshold(found, split, target, settings)
+    for target, shown in zip(asked, after):
+        threshold, chosen_on = _threshold(found, split, shown, scaling, settings)
         entries = targets.plan(target, *options)
-        entries["fixed_sensitivity"] = "mean", None, targets.hits(target, threshold), {}
-        entries["fixed_specificity"] = "mean", None, targets.passes(target, threshold), {}
+        entries["fixed_sensitivity"] = "mean", None, targets.hits(shown, threshold), {}
+        entries["fixed_specificity"] = "mean", None, targets.passes(shown, threshold), {}
         if np.isnan(threshold):
             del entries["fixed_sensitivity"], entries["fixed_specificity"]
         benefit = {calibrated.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)}
-        if after:
-            benefit[calibrated.GIVEN] = curves.decision(
-                after[number], seed.groups, n_resamples=n_resamples
-            )
+        if given:
+            benefit[calibrated.GIVEN] = curves.decision(shown, seed.groups, n_resamples=n_resamples)
         intervals = {
             name: statistics.bounded_metric(
                 metric, y, score, seed.groups, n_resamples=n_resamples, **extra
             )
             for name, (metric, y, score, extra) in entries.items()
         }
-        made.append(Question(target, intervals, threshold, chosen_on, benefit))
+        made.append(Question(target, shown, intervals, threshold, chosen_on, benefit))
     return tuple(made)
 
 
-def _threshold(found, split, target, settings):
+def _threshold(found, split, target, scaling, settings):
     """A threshold with the specificity asked for, chosen away from the test records if it can."""
     if split == TEST and (found.table["split"] == VALIDATION).any():
-        held_out = found.arrays(VALIDATION)
-        taxonomy = found.taxonomy
+        held_out, taxonomy = found.arrays(VALIDATION), found.taxonomy
+        held_out = calibrated.arrays(scaling, held_out, taxonomy) or held_out
         name = target.name if target.is_class else targets.AUTO
         same = [
             each
@@ -226,6 +228,7 @@ def summary(made):
                 "n_positive": question.target.n_positive,
                 "threshold": question.threshold,
                 "threshold_chosen_on": question.chosen_on,
+                "threshold_of": list(question.benefit)[-1],
                 "metrics": {name: vars(interval) for name, interval in question.found.items()},
             }
             for question in made.questions

@@ -62,7 +62,7 @@ def question(each, made):
     return {
         "title": each.target.title,
         "basis": f"{each.target.n_positive:,} of {each.target.n:,}",
-        "chosen": f"threshold {sentences.number(each.threshold)}, chosen on {each.chosen_on}",
+        "chosen": f"{sentences.number(each.threshold, 4)}, chosen on {each.chosen_on}",
     }
 
 
@@ -92,7 +92,7 @@ def question_rows(made):
 
 def calibration(made):
     """What is said of the probabilities, as predicted and as `predict` gives them."""
-    said = _scaling(made)
+    said = f"{_scaling(made)} {_in_the_large(made)}".rstrip()
     if not temperature.balanced_run(made.found.status):
         return said
     if made.scaling and made.scaling.fine.shares:
@@ -145,6 +145,26 @@ def _change(made, name):
     return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
 
 
+def _in_the_large(made):
+    """The classes whose mean probability clearly isn't their share."""
+    wrong = {"low": made.means["excess_high"] < 0, "high": made.means["excess_low"] > 0}
+    said = []
+    for word, rows in wrong.items():
+        found = made.means[rows]
+        names = [
+            f"{row.name} ({sentences.number(row.calibrated)}, share {sentences.number(row.share)})"
+            for row in found.itertuples(index=False)
+        ]
+        if names:
+            said.append(f"too {word} for {', '.join(names)}")
+    if not said:
+        return ""
+    return (
+        f"On average they are {'; '.join(said)}: by intervals that hold together for all rows of "
+        "the table of means."
+    )
+
+
 def _named(made):
     """What naming the most probable class would change."""
     titles = scores.titles(made.settings)
@@ -160,7 +180,7 @@ def _named(made):
     return (
         "The class named, and scored elsewhere on this page, is the likeliest as predicted. Were "
         "it the most probable one afterwards, as it is in the second calibration error and "
-        f"reliability curve, {' and '.join(changes)}."
+        f"reliability curve, {', '.join(changes)}."
     )
 
 

@@ -82,7 +82,10 @@ def findings(scores, y, p, n_discs=0, groups=None):
         else:
             said.append(_cost(score))
     if ties and not nothing_to_lose:
-        said.append(f"No drop found (the interval holds 0, a tie) under: {', '.join(ties)}.")
+        said.append(
+            "No drop in balanced accuracy found (the interval holds 0, a tie) under: "
+            f"{', '.join(ties)}."
+        )
     if undefined and not nothing_to_lose:
         said.append(f"Drops that have no interval: {', '.join(undefined)}.")
     lost = [
@@ -116,7 +119,8 @@ def _cost(score):
     low, high = score.drop.low, score.drop.high
     name = "The lesion alone, on a plain ground," if score.name == LESION else None
     name = name or f"{_capital(title(score.name))}"
-    verb = "costs" if score.drop.estimate > 0 else "gains"
+    verb = "cost" if score.drop.estimate > 0 else "gain"
+    verb += "" if title(score.name).endswith("s") else "s"
     size = sentences.number(abs(score.drop.estimate))
     if score.drop.estimate < 0:
         low, high = -high, -low

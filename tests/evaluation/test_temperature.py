@@ -150,12 +150,12 @@ def test_what_is_said_follows_what_was_done():
     corrected = temperature.fit(uneven(), HAM, {})
     assert corrected.sentence(True).startswith("calibrated with temperature ")
     assert "class shares of validation to the power" in corrected.sentence(True)
-    assert corrected.advice(True) == f"{temperature.CORRECTED}; {temperature.RAW}"
+    assert corrected.advice(True) == temperature.CORRECTED
     only = temperature.fit(uneven(), HAM, PLAIN)
     assert only.sentence(True).startswith("tempered with temperature ")
-    assert only.advice(True) == f"{temperature.BALANCED}; {temperature.RAW}"
+    assert only.advice(True) == temperature.BALANCED
     assert only.sentence(False).startswith("calibrated with temperature ")
-    assert only.advice(False) == temperature.RAW
+    assert only.advice(False) == ""
     few = temperature.fit(uneven(n=80), HAM, {})
     assert "only 20 labelled records" in few.sentence(True)
     assert few.advice(True) == temperature.BALANCED

@@ -57,6 +57,8 @@ def test_what_is_noted():
 
 def test_above_chance_ties_are_told():
     found, _ = said(3.0)
-    assert found[0] == "No drop found (the interval holds 0, a tie) under: hair."
+    assert (
+        found[0] == "No drop in balanced accuracy found (the interval holds 0, a tie) under: hair."
+    )
     assert "no shortcut was shown" in found[-1]
     assert not [text for text in found if "can say nothing" in text]
