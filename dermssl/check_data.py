@@ -134,7 +134,7 @@ def show_augmentations(config, path):
 def parser():
     """The command line."""
     made = cli.parser("check_data", __doc__)
-    configs.add_flags(made, *SECTIONS, without=UNUSED)
+    configs.add_flags(made, *SECTIONS, without=UNUSED, resumable=False)
     made.add_argument("--run", metavar="RUN", help="pretraining run whose embeddings are compared")
     made.add_argument(
         "--near", type=int, default=NEAR, metavar="N",

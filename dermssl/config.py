@@ -108,18 +108,22 @@ def read_toml(path):
     return tables
 
 
-def add_flags(parser, *sections, without=()):
+def add_flags(parser, *sections, without=(), resumable=True):
     """One flag a setting, grouped by section; only flags that were typed are kept.
 
     Args:
         parser: an `argparse.ArgumentParser`.
         sections: names of the sections.
         without: names of settings that the command has no use for.
+        resumable: whether its folder holds a run, which `--overwrite` replaces; a report is
+            written anew each time.
     """
     parser.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
     parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     parser.add_argument("--output", metavar="FOLDER", help="the run's folder")
-    parser.add_argument("--overwrite", action="store_true", help="replace a different run there")
+    if resumable:
+        help_text = "replace a different run there"
+        parser.add_argument("--overwrite", action="store_true", help=help_text)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for section in sections:
         add_section(parser, section, without)

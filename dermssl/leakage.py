@@ -136,7 +136,7 @@ def _unit(index, data):
 def parser():
     """The command line."""
     made = cli.parser("leakage", __doc__)
-    configs.add_flags(made, *SECTIONS)
+    configs.add_flags(made, *SECTIONS, resumable=False)
     made.add_argument(
         "--folds", type=int, default=5, metavar="N", help="parts of the data (default: 5)"
     )

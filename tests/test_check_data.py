@@ -195,9 +195,13 @@ def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkey
 
 
 def test_check_data_has_no_flags_that_it_ignores(tmp_path, capfd):
-    for words in (["--preprocess", "sharpen"], ["--cache-dir", tmp_path], ["--cache-mb", 1]):
+    for words in (
+        ["--preprocess", "sharpen"], ["--cache-dir", tmp_path], ["--cache-mb", 1], ["--overwrite"],
+    ):  # fmt: skip
         assert tiny.call(check_data, "--data", tmp_path, *words) == 2
         assert "unrecognized arguments" in capfd.readouterr().err
+    assert tiny.call(leakage, "--data", tmp_path, "--overwrite") == 2
+    assert "unrecognized arguments: --overwrite" in capfd.readouterr().err
 
 
 def test_leakage_leaves_a_report(photos, tmp_path, capfd):

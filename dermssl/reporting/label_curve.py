@@ -244,4 +244,5 @@ def context(curve, left_out=()):
         "n_resamples": curve.n_resamples,
         "data_hash": first.status["data_hash"],
         "probe": first.status.get("probe", False),
+        "backbone": first.status["config"]["backbone"],
     }
