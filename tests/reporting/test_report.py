@@ -9,6 +9,7 @@ import fake_runs
 import markdown
 import numpy as np
 import pytest
+import tiny
 from sklearn.metrics import auc
 
 from dermssl.errors import RunFailed, UserError
@@ -95,3 +96,10 @@ def test_empty_inputs_draw_a_reason_instead_of_failing(tmp_path):
     history = fake_runs.history(0).head(0)
     figures.training_curves(tmp_path / "t.png", history, "t")
     figures.training_curves(tmp_path / "one.png", fake_runs.history(0).head(1), "t")
+
+
+def test_every_report_on_a_model_says_that_it_is_for_no_diagnosis():
+    pages = {path.name: path for path in (tiny.ROOT / "dermssl/reporting/templates").glob("*.md")}
+    assert len(pages) > 8
+    for name in pages.keys() - {"check_data.md", "classes.md"}:  # of photos; a part of others
+        assert "nothing here is for diagnosis" in pages[name].read_text(), name
