@@ -41,6 +41,7 @@ LATER = (
     "tensorboard/embeddings", "health.json",
 )  # fmt: skip
 SINCE = {"starting weights": "start", "taxonomy": "classes"}  # older runs don't say
+BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 

@@ -9,7 +9,7 @@ from dermssl import config as configs
 from dermssl import runs, taxonomy
 from dermssl.errors import UserError
 
-BACKBONE_FILE = "backbone.weights.h5"
+BACKBONE_FILE = runs.BACKBONE_FILE
 MODEL_FILE = "model.keras"
 
 

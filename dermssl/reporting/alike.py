@@ -6,9 +6,8 @@ differs. A run here is a `compared.Member`, a model a `compared.Model`.
 
 import os
 
+from dermssl import runs
 from dermssl.errors import UserError
-
-BACKBONE_FILE = "backbone.weights.h5"  # in a pretraining run's folder, which may be named instead
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
 FREE_OF_ARMS = ("finetune.predict", "backbone.weights")
@@ -81,7 +80,7 @@ def check_starts(members):
         if not start:  # a run of older versions
             continue
         weights = member.status["config"].get("backbone", {}).get("weights", "none")
-        name = os.path.normpath(weights.removesuffix(BACKBONE_FILE))
+        name = os.path.normpath(weights.removesuffix(runs.BACKBONE_FILE))
         first = first_of.setdefault(name, member)
         there = first.status["start"]
         if start != there:

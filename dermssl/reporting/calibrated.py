@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dermssl.evaluation import curves, hierarchy, statistics, targets
+from dermssl.evaluation import curves, statistics, targets
 from dermssl.reporting import scores
 
 METRICS = ("ece", "brier", "log_loss")
@@ -69,31 +69,29 @@ def in_the_large(seed, given, taxonomy, n_resamples):
         `excess`, calibrated - share, with an interval; all of these hold together with 95%
         (Bonferroni). NaN without labelled records.
     """
-    asked = [targets.one_class(seed.y, seed.p_fine, taxonomy, name) for name in taxonomy.fine]
-    if hierarchy.has_malignancy(taxonomy):
-        asked.append(targets.malignancy(seed.y, seed.p_fine, taxonomy))
+    asked = _asked(seed, taxonomy)
     rows = []
-    for target in asked:
-        p_given = _again(target, (given or seed).p_fine, taxonomy)
+    for target, shown in zip(asked, _asked(given or seed, taxonomy)):
         known = target.y >= 0
         n = known.sum() or np.nan
         excess = statistics.bootstrap_metric(
-            "mean", None, np.where(known, p_given - target.y, np.nan), seed.groups,
+            "mean", None, np.where(known, shown.score - target.y, np.nan), seed.groups,
             n_resamples=n_resamples, level=1 - 0.05 / len(asked),
         )  # fmt: skip
         rows.append(
             {
                 "name": target.name, "kind": target.kind, "records": target.n_positive,
                 "share": target.n_positive / n, RAW: target.score[known].sum() / n,
-                GIVEN: p_given[known].sum() / n, "excess": excess.estimate,
+                GIVEN: shown.score[known].sum() / n, "excess": excess.estimate,
                 "excess_low": excess.low, "excess_high": excess.high,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _again(target, p_fine, taxonomy):
-    """The target's probability under other probabilities of the classes."""
-    if target.is_class:
-        return p_fine[:, taxonomy.fine.index(target.name)]
-    return hierarchy.p_malignant(p_fine, taxonomy)
+def _asked(arrays, taxonomy):
+    """Every fine class against the rest, then the malignancy axis where there is one."""
+    y, p = arrays.y, arrays.p_fine
+    classes = [targets.one_class(y, p, taxonomy, name) for name in taxonomy.fine]
+    axis = targets.malignancy(y, p, taxonomy)
+    return [*classes, axis] if axis else classes

@@ -132,7 +132,9 @@ def make(path, split, n_resamples, settings, command):
         settings=settings,
         intervals=scores.intervals([seed], taxonomy, n_resamples, settings=settings),
         classes=scores.per_class([seed], taxonomy, n_resamples, scores.CLASS_FIGURES),
-        questions=_questions(found, split, seed, given, scaling, n_resamples, settings),
+        questions=_questions(
+            seed, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
+        ),
         scaling=scaling,
         after=calibrated.after(given, taxonomy, n_resamples),
         change=calibrated.change(seed, given, n_resamples),
@@ -161,13 +163,24 @@ def _check(settings, taxonomy):
         )
 
 
-def _questions(found, split, seed, given, scaling, n_resamples, settings):
+def _held_out(found, split, scaling):
+    """Validation records as `predict` gives them, to choose a test threshold by; else None."""
+    if split != TEST or not (found.table["split"] == VALIDATION).any():
+        return None
+    raw = found.arrays(VALIDATION)
+    return calibrated.arrays(scaling, raw, found.taxonomy) or raw
+
+
+def _questions(seed, given, held_out, split, taxonomy, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
-    asked = targets.of(seed.y, seed.p_fine, found.taxonomy, settings.one_class)
-    after = targets.of(seed.y, (given or seed).p_fine, found.taxonomy, settings.one_class)
-    made = []
-    for target, shown in zip(asked, after):
-        threshold, chosen_on = _threshold(found, split, shown, scaling, settings)
+
+    def asked(arrays):
+        return targets.of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
+
+    made, raw = [], asked(seed)
+    others = asked(held_out) if held_out else [None] * len(raw)
+    for target, shown, other in zip(raw, asked(given or seed), others):
+        threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
         entries = targets.plan(target, *options)
         entries["fixed_sensitivity"] = "mean", None, targets.hits(shown, threshold), {}
         entries["fixed_specificity"] = "mean", None, targets.passes(shown, threshold), {}
@@ -186,21 +199,13 @@ def _questions(found, split, seed, given, scaling, n_resamples, settings):
     return tuple(made)
 
 
-def _threshold(found, split, target, scaling, settings):
+def _threshold(target, held_out, split, specificity):
     """A threshold with the specificity asked for, chosen away from the test records if it can."""
-    if split == TEST and (found.table["split"] == VALIDATION).any():
-        held_out, taxonomy = found.arrays(VALIDATION), found.taxonomy
-        held_out = calibrated.arrays(scaling, held_out, taxonomy) or held_out
-        name = target.name if target.is_class else targets.AUTO
-        same = [
-            each
-            for each in targets.of(held_out.y, held_out.p_fine, taxonomy, name)
-            if (each.name, each.is_class) == (target.name, target.is_class)
-        ]
-        threshold = ranking.threshold_at_specificity(same[0].y, same[0].score, settings.specificity)
+    if held_out:
+        threshold = ranking.threshold_at_specificity(held_out.y, held_out.score, specificity)
         if np.isfinite(threshold):
             return threshold, VALIDATION
-    return ranking.threshold_at_specificity(target.y, target.score, settings.specificity), split
+    return ranking.threshold_at_specificity(target.y, target.score, specificity), split
 
 
 def summary(made):

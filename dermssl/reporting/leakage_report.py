@@ -5,7 +5,7 @@ from dataclasses import asdict
 from dermssl import runs
 from dermssl.reporting import report, results
 from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
-from dermssl.reporting.sentences import ENOUGH_GROUPS, count, dropped, estimate, number
+from dermssl.reporting.sentences import count, dropped, estimate, few_groups, number
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy",
@@ -58,12 +58,7 @@ def notes(rows, settings):
             f"Left out, with fewer independent patients or lesions than the {settings['folds']} "
             f"folds: {names}. There, twins would decide whether training knows the class at all."
         )
-    least = min(row["inflation"].n_clusters for row in rows)
-    if least < ENOUGH_GROUPS:
-        groups = count(least, "independent group")
-        said.append(
-            f"Only {groups} in some rows: intervals from fewer than {ENOUGH_GROUPS} are too narrow."
-        )
+    said += few_groups(min(row["inflation"].n_clusters for row in rows), "group", " in some rows")
     return said + dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
 
 

@@ -273,10 +273,16 @@ def data_warnings(counts, classes, split):
             f"Classes with fewer than {ENOUGH_RECORDS} {split} records, whose figures hang on "
             f"single records: {names}."
         )
-    if counts["n_groups"] < ENOUGH_GROUPS:
-        groups = count(counts["n_groups"], f"independent {counts['grouped_by']}")
-        said.append(f"Only {groups}: intervals from fewer than {ENOUGH_GROUPS} are too narrow.")
+    said += few_groups(counts["n_groups"], counts["grouped_by"])
     return said + without_ids(counts["grouped_by"])
+
+
+def few_groups(n, unit, where=""):
+    """A warning where a percentile bootstrap has too few groups to draw from, else none."""
+    if n >= ENOUGH_GROUPS:
+        return []
+    only = f"{count(n, f'independent {unit}')}{where}"
+    return [f"Only {only}: intervals from fewer than {ENOUGH_GROUPS} are too narrow."]
 
 
 def without_ids(grouped_by):

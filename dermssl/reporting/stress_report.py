@@ -223,11 +223,7 @@ def notes(made, scores, y, groups, taxonomy, unit):
             f"Classes with fewer than {sentences.ENOUGH_RECORDS} photos, on which balanced "
             f"accuracy hangs: {listed}."
         )
-    if made["n_groups"] < sentences.ENOUGH_GROUPS:
-        number = sentences.count(made["n_groups"], f"independent {unit}")
-        said.append(
-            f"Only {number}: intervals from fewer than {sentences.ENOUGH_GROUPS} are too narrow."
-        )
+    said += sentences.few_groups(made["n_groups"], unit)
     if any(len(set(groups[y == k])) < FEW_OF_A_CLASS for k in np.unique(y)):
         said.append(
             f"Some class has fewer than {FEW_OF_A_CLASS} independent records, which show little: "
