@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from dermssl import cli
-from dermssl import config as configs
+from dermssl.settings import Grid
 
 MODELS = ["mobilenet", "resnet50", "inceptionv3", "densenet121"]
 RANDOM = "brightness"  # an augmentation that differs in every epoch
@@ -50,7 +50,8 @@ def material(args, size, folder):
     import numpy as np
 
     from dermssl import taxonomy
-    from dermssl.data import pipeline, synthetic
+    from dermssl.data import synthetic
+    from dermssl.data.photos import Photos
     from dermssl.training.cells import Material
 
     n = args.photos + args.test_photos
@@ -58,7 +59,7 @@ def material(args, size, folder):
     files = [str(folder / "images" / f"SYN_{k:06d}.jpg") for k in range(n)]
     train, test = files[: args.photos], files[args.photos :]
     return Material(
-        pipeline.Photos(train, size), pipeline.Photos(test, size),
+        Photos(train, size), Photos(test, size),
         np.arange(args.photos), labels[: args.photos], taxonomy.flat(("nv", "other")), size,
     )  # fmt: skip
 
@@ -116,7 +117,7 @@ def main(argv=None):
     from dermssl.training import grid_plan
 
     tf.get_logger().setLevel("ERROR")  # it warns that a loop traces anew each time: it does
-    grid = configs.Grid(
+    grid = Grid(
         models=args.models, depths=args.depths, augmentations=args.augmentations, seeds=[0],
         image_size=args.image_size, small_size="raise", weights=args.weights, epochs=args.epochs,
     )  # fmt: skip

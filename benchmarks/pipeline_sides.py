@@ -10,13 +10,15 @@ SIZE, BATCH, PROCESSES = 224, 32, 2
 
 def ours(files, cache_mb=0):
     """Batches of the product's pipeline."""
-    from dermssl.data import augment, pipeline
+    from dermssl.data import pipeline
+    from dermssl.data.photos import Photos
+    from dermssl.data.policies import AUGMENTATIONS
 
-    photos = pipeline.Photos(files, SIZE, cache_mb)
+    photos = Photos(files, SIZE, cache_mb)
     if cache_mb:
         for number in range(len(files)):
             photos[number]
-    policy = augment.AUGMENTATIONS["simclr"]
+    policy = AUGMENTATIONS["simclr"]
     return iter(pipeline.two_views(photos, policy, 0, BATCH, SIZE, steps=10**6))
 
 

@@ -137,8 +137,9 @@ def python_share(files, rounds=5):
     import cv2
 
     from dermssl.data import augment, photos
+    from dermssl.data.policies import AUGMENTATIONS
 
-    policy, some = augment.AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
+    policy, some = AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
     out, read = np.empty((SIZE, SIZE, 3), np.float32), some[0]
     view = augment.plain(read, SIZE)
 

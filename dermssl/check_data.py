@@ -14,6 +14,7 @@ from pathlib import Path
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import RunFailed, UserError
+from dermssl.settings import Backbone
 
 SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
@@ -110,7 +111,7 @@ def _backbone(pretrained):
     import dataclasses
 
     config = runs.finished(pretrained, "pretrain", ("backbone",))["config"]
-    made = configs.build(configs.Backbone, config["backbone"], pretrained)
+    made = configs.build(Backbone, config["backbone"], pretrained)
     steps = config.get("data", {}).get("preprocess") or []
     return dataclasses.replace(made, weights=str(pretrained)), steps
 

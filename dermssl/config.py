@@ -25,19 +25,7 @@ from pathlib import Path
 from dermssl.errors import UserError
 from dermssl.settings import (
     SECTIONS,
-    Backbone,
-    Checkpoint,
-    Data,
-    Evaluate,
-    Finetune,
-    Grid,
-    Pretrain,
 )
-
-__all__ = ["SECTIONS", "Backbone", "Checkpoint", "Data", "Evaluate", "Finetune", "Grid"]
-__all__ += ["Pretrain", "add_flags", "add_section", "as_flags", "as_tables", "build"]
-__all__ += ["check_seed", "comparable", "config_hash", "from_flags", "read_toml", "section"]
-
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")

@@ -11,7 +11,7 @@ RUN/embeddings/ and, for the projector, RUN/tensorboard/embeddings/.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl import config as configs
 from dermssl.errors import UserError
 from dermssl.settings import SPLITS
@@ -192,7 +192,7 @@ def _write(folder, made, pictures):
         for name, points in planes.items()
         for k, axis in enumerate("xy")
     }
-    runs.write_csv(folder / "coordinates.csv", index.assign(**axes))
+    writing.write_csv(folder / "coordinates.csv", index.assign(**axes))
     unit = scores.grouped_by(made["groups"])
     trust = {name: layouts.trustworthiness(made["h"], points) for name, points in planes.items()}
     status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status

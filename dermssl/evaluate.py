@@ -12,7 +12,7 @@ from pathlib import Path
 from dermssl import cli, runs
 from dermssl import config as configs
 from dermssl.errors import UserError
-from dermssl.settings import SPLITS
+from dermssl.settings import SPLITS, Evaluate
 
 
 def run(path, split="test", n_resamples=1000, output=None, settings=None):
@@ -38,7 +38,7 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
 
     if n_resamples < 1:
         raise UserError(f"--n-resamples is {n_resamples}; it must be at least 1")
-    settings = settings or configs.Evaluate()
+    settings = settings or Evaluate()
     runs.finished(path, command="finetune")
     made = evaluated.make(
         path, split, n_resamples, settings, _command(path, split, n_resamples, output, settings)

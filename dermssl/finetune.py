@@ -7,7 +7,7 @@ Training stops by the validation split; the test split is only predicted, at the
 The same command goes on where it was stopped, and ends as if it never had been.
 """
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl import config as configs
 from dermssl.errors import UserError
 
@@ -73,7 +73,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             return made.path
         arm = arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
-        runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+        writing.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
@@ -81,10 +81,10 @@ def run(config, arm=None, dataset=None, overwrite=False):
             made, model, *labels, dataset.taxonomy, settings, seed, size, title,
             config.get("checkpoint"),
         )  # fmt: skip
-        with runs.replacing(made / weights.MODEL_FILE) as temporary:
+        with writing.replacing(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
-        runs.write_csv(made / "predictions.csv", table)
+        writing.write_csv(made / "predictions.csv", table)
         temperature.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
@@ -115,12 +115,13 @@ def _rows(dataset, split):
 
 def _labels(dataset, rows, config):
     """The photos and class numbers of some rows."""
-    from dermssl.data import index, pipeline
+    from dermssl.data import index
+    from dermssl.data.photos import photos_of
     from dermssl.training.phases import Labels
 
     part = dataset.with_index(dataset.index.iloc[rows])
     fine, coarse = index.label_arrays(part.index, part.taxonomy)
-    photos = pipeline.photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
+    photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
     return Labels(photos, rows, {"fine": fine, "coarse": coarse})
 
 
@@ -128,6 +129,7 @@ def _predict(model, dataset, config):
     """The predictions table, with the true labels, also those that training did not see."""
     from dermssl.data import pipeline
     from dermssl.data.index import TRAIN
+    from dermssl.data.photos import photos_of
     from dermssl.evaluation import predictions
     from dermssl.models import classifier
 
@@ -136,7 +138,7 @@ def _predict(model, dataset, config):
     if settings.predict == "held_out":
         rows = rows[rows["split"] != TRAIN]
     part = dataset.with_index(rows)
-    photos = pipeline.photos_of(part, config["data"], size, share=0)  # each is seen once
+    photos = photos_of(part, config["data"], size, share=0)  # each is seen once
     logits = model.predict(pipeline.plain(photos, settings.batch_size, size), verbose=0)
     p_fine, p_coarse = classifier.probabilities(logits, dataset.taxonomy, settings.head)
     return predictions.table(part.index, p_fine, p_coarse, dataset.taxonomy)
@@ -144,13 +146,13 @@ def _predict(model, dataset, config):
 
 def _write_stats(made, table, taxonomy, history, manifests, config, identity):
     """finetuned_stats.json: where the run ended, and its scores by split."""
-    from dermssl.evaluation import metrics, predictions
+    from dermssl.evaluation import predictions, summary
 
     scores = {}
     for split in table["split"].unique():
         y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
-        scores[split] = metrics.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
-    runs.write_json(
+        scores[split] = summary.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
+    writing.write_json(
         made / "finetuned_stats.json",
         {
             "arm": made.status["arm"],

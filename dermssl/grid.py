@@ -11,7 +11,7 @@ stopped, and tries failed cells again.
 import shutil
 import time
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl import config as configs
 from dermssl.errors import RunFailed, UserError
 
@@ -53,9 +53,9 @@ def run(config, overwrite=False, dataset=None):
         if overwrite:
             _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)
-        runs.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
-        runs.write_csv(made / grid_rows.RECORDS, joined(folds))
-        runs.write_json(made / "root.json", {"root": str(folds[0].root)})
+        writing.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
+        writing.write_csv(made / grid_rows.RECORDS, joined(folds))
+        writing.write_json(made / "root.json", {"root": str(folds[0].root)})
         if made.status["status"] != runs.FINISHED:
             _train_missing(made, config, plans, folds)
         rows = grid_rows.read(made / grid_rows.RESULTS, made.status)
@@ -197,15 +197,15 @@ def _groups(todo, grid):
 
 def _material(fold, plan, config):
     """Photos and labels of one fold at the model's size."""
-    from dermssl.data import index, pipeline
+    from dermssl.data import index, photos
     from dermssl.training.cells import Material
 
     size, data = plan.start.image_size, config["data"]
     rows = (fold.index["split"] == index.TRAIN).to_numpy().nonzero()[0]
     labels, _ = index.label_arrays(fold.index.iloc[rows], fold.taxonomy)
     return Material(
-        train=pipeline.photos_of(fold.subset(index.TRAIN), data, size, share=0.5),
-        test=pipeline.photos_of(fold.subset(index.TEST), data, size, share=0.5),
+        train=photos.photos_of(fold.subset(index.TRAIN), data, size, share=0.5),
+        test=photos.photos_of(fold.subset(index.TEST), data, size, share=0.5),
         records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from dermssl import cli
 from dermssl import config as configs
 from dermssl.errors import UserError
+from dermssl.settings import Data
 from dermssl.training import experiment
 
 OUTPUT = "outputs/label_efficiency"
@@ -58,7 +59,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
     experiment.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
     tables = experiment.with_data(tables, output)
     tables, left_out = _with_arms_that_are_there(tables)
-    data = configs.build(configs.Data, tables.get("data", {}), "[data]")
+    data = configs.build(Data, tables.get("data", {}), "[data]")
     experiment.say(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()

@@ -16,7 +16,7 @@ the probabilities are those of a research model.
 import sys
 from pathlib import Path
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl.errors import UserError
 
 
@@ -58,7 +58,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     if output is None:
         _write(tables, sys.stdout)
     else:
-        with runs.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        with writing.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
             _write(tables, file)
     return len(files)
 
@@ -90,6 +90,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
     import pandas as pd
 
     from dermssl.data import pipeline
+    from dermssl.data.photos import Photos
     from dermssl.evaluation import hierarchy
     from dermssl.models import classifier, weights
 
@@ -97,7 +98,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
     size = status["config"]["backbone"]["image_size"]
     head = status["config"]["finetune"]["head"]
     steps = status["config"]["data"].get("preprocess", ())
-    photos = pipeline.Photos(files, size, 0, steps, masks)
+    photos = Photos(files, size, 0, steps, masks)
     images = pipeline.plain(photos, batch_size, size)
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
@@ -136,7 +137,7 @@ def _applied(scaling, head):
 
 def _write(tables, file):
     for number, table in enumerate(tables):
-        runs.harmless(table).to_csv(file, index=False, header=number == 0, float_format="%.9g")
+        writing.harmless(table).to_csv(file, index=False, header=number == 0, float_format="%.9g")
 
 
 def parser():

@@ -9,7 +9,7 @@ was stopped, and ends as if it never had been.
 
 import math
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl import config as configs
 from dermssl.errors import UserError
 
@@ -34,7 +34,8 @@ def run(config, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    from dermssl.data import index, pipeline, splits
+    from dermssl.data import index, splits
+    from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
     from dermssl.training import checkpoint, health, opening, pools
 
@@ -55,14 +56,14 @@ def run(config, dataset=None, overwrite=False):
     with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
-        photos = pipeline.photos_of(pool, config["data"], size)
+        photos = photos_of(pool, config["data"], size)
         pools.write(made, pool)
         panel = health.Panel(made, dataset, photos, config)
         history = _fit(made, model, photos, config, panel)
-        with runs.replacing(made / weights.BACKBONE_FILE) as temporary:
+        with writing.replacing(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
-        runs.write_json(
+        writing.write_json(
             made / "ssl_stats.json",
             {
                 "backbone": opened.start.name,
@@ -94,13 +95,14 @@ def _fit(made, model, photos, config, panel):
     """Compile and train; returns the rows of history.csv."""
     import keras
 
-    from dermssl.data import augment, contact_sheet, pipeline
+    from dermssl.data import contact_sheet, pipeline, policies
+    from dermssl.data.policies import AUGMENTATIONS
     from dermssl.training import checkpoint, fitting, phases, schedules
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
     total = steps * settings.epochs
-    policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
+    policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
 
     def data(first, last):
         return pipeline.two_views(photos, policy, seed, settings.batch_size, size, last, first)

@@ -14,6 +14,7 @@ from pathlib import Path
 from dermssl import cli
 from dermssl import config as configs
 from dermssl.errors import UserError
+from dermssl.settings import Data
 from dermssl.training import experiment
 
 DEMO = Path(__file__).with_suffix(".toml")
@@ -39,7 +40,7 @@ def run(tables, output, overwrite=False):
     started = time.time()
     experiment.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
     tables = experiment.with_data(tables, output)
-    data = configs.build(configs.Data, tables.get("data", {}), "[data]")
+    data = configs.build(Data, tables.get("data", {}), "[data]")
     for arm in experiment.arms(tables).values():
         experiment.check_start(tables, arm)
     experiment.say(f"checking the photos in {data.path}")

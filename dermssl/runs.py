@@ -19,17 +19,10 @@ from dermssl import config as configs
 from dermssl import stopping
 from dermssl.errors import RunFailed, UserError
 from dermssl.writing import (
-    as_written,
-    harmless,
-    replacing,
     sweep,
-    write_csv,
     write_json,
     write_text,
 )
-
-__all__ = ["Run", "as_written", "finished", "harmless", "is_finished", "open_run", "read_json"]
-__all__ += ["replacing", "versions", "write_csv", "write_json", "write_text"]
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES

@@ -12,7 +12,7 @@ there are any, else by a disc in the centre. Writes into RUN/stress_test/.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs
+from dermssl import cli, runs, writing
 from dermssl.errors import UserError
 from dermssl.settings import SPLITS
 
@@ -160,7 +160,7 @@ def _write(folder, made, found, scores, y, p, groups):
     results.write_rows(
         folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
     )
-    runs.write_json(
+    writing.write_json(
         folder / "stress.json",
         {
             **made, "warnings": warned, "findings": said,

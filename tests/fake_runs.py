@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from dermssl import config as configs
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.evaluation import predictions
 from dermssl.reporting import figures
+from dermssl.settings import Backbone, Data, Finetune
 
 HAM = taxonomies.load("ham10000")
 SHARES = (0.14, 0.45, 0.1, 0.08, 0.13, 0.05, 0.05)
@@ -55,14 +56,16 @@ def make(
     if n_labels not in (70, "all"):
         settings["label_fraction"] = 0.5
     config = {
-        "data": configs.Data(path="photos", preprocess=list(preprocess)),
-        "backbone": configs.Backbone(name="mobilenet", image_size=64, weights=weights),
-        "finetune": configs.Finetune(**settings),
+        "data": Data(path="photos", preprocess=list(preprocess)),
+        "backbone": Backbone(name="mobilenet", image_size=64, weights=weights),
+        "finetune": Finetune(**settings),
         "seed": seed,
     }
-    runs.write_csv(folder / "predictions.csv", predictions.table(table, p_fine, p_coarse, taxonomy))
-    runs.write_json(folder / "taxonomy.json", taxonomy.as_dict())
-    runs.write_csv(folder / "history.csv", history(seed + 10 * len(arm)))
+    writing.write_csv(
+        folder / "predictions.csv", predictions.table(table, p_fine, p_coarse, taxonomy)
+    )
+    writing.write_json(folder / "taxonomy.json", taxonomy.as_dict())
+    writing.write_csv(folder / "history.csv", history(seed + 10 * len(arm)))
     entry = {
         "status": runs.FINISHED,
         "command": "finetune",
@@ -77,7 +80,7 @@ def make(
         "parameters": 3_229_000,
         **(status or {}),
     }
-    runs.write_json(folder / "status.json", entry)
+    writing.write_json(folder / "status.json", entry)
     return folder
 
 

@@ -215,12 +215,12 @@ def test_commands_have_the_same_doors(name):
 
 
 def test_only_writing_and_the_data_set_write_files():
-    # Everything else goes through `runs.replacing`, which leaves no half of a file.
+    # Everything else goes through `writing.replacing`, which leaves no half of a file.
     for name in MODULES:
         if name in ("writing", "data.synthetic"):
             continue
         for node in ast.walk(TREES[name]):
             if isinstance(node, ast.Attribute):
                 assert node.attr not in ("write_text", "write_bytes") or (
-                    isinstance(node.value, ast.Name) and node.value.id == "runs"
+                    isinstance(node.value, ast.Name) and node.value.id == "writing"
                 ), f"{name}:{node.lineno}"

@@ -18,9 +18,9 @@ import pytest
 import tiny
 
 import dermssl
-from dermssl import config as configs
 from dermssl import evaluate, finetune, model_comparison, predict
 from dermssl.evaluation import predictions
+from dermssl.settings import Backbone, Data
 
 
 def snapshot(folder):
@@ -76,19 +76,19 @@ def test_refused(name, clean, tmp_path, says):
 def test_the_clean_folder_is_no_bad_one(clean):
     from dermssl.data.prepare import prepare
 
-    assert len(prepare(configs.Data(path=str(clean))).index) == 24
+    assert len(prepare(Data(path=str(clean))).index) == 24
 
 
 LIMITED = """
 import json, resource, shutil, sys
 from pathlib import Path
 import bad_inputs
-from dermssl import config
+from dermssl.settings import Data
 from dermssl.data.prepare import prepare
 from dermssl.errors import UserError
 
 clean, work = Path(sys.argv[1]), Path(sys.argv[2])
-prepare(config.Data(path=str(clean)))  # all that is imported late
+prepare(Data(path=str(clean)))  # all that is imported late
 resource.setrlimit(resource.RLIMIT_DATA, (2**31, 2**31))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 start, refused, grew = peak(), 0, {}
@@ -97,7 +97,7 @@ for name, (spoil, words) in bad_inputs.ROWS.items():
     spoil(folder)
     before = peak()
     try:
-        prepare(config.Data(path=str(folder)))
+        prepare(Data(path=str(folder)))
     except UserError as error:
         refused += "not enough memory" not in str(error)
     grew[name] = round(peak() - before, 1)
@@ -293,7 +293,7 @@ def test_hostile_weights(clean, tmp_path, says, name, make, word):
 def test_another_architecture_names_both(clean, formula_run, tmp_path, says):
     from dermssl.models import backbones
 
-    other = backbones.build(configs.Backbone(name="mobilenet", image_size=32))
+    other = backbones.build(Backbone(name="mobilenet", image_size=32))
     for name in ("w.weights.h5", "w.keras", "w.h5"):
         (other.save_weights if name == "w.weights.h5" else other.save)(tmp_path / name)
         start = ["--backbone-weights", tmp_path / name]

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from PIL import Image, ImageOps
 
-from dermssl import check_data, leakage, runs
+from dermssl import check_data, leakage, runs, writing
 from dermssl.data import readers
 from dermssl.data.prepare import prepare
 from dermssl.evaluation import leakage as inflation
@@ -177,8 +177,8 @@ def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capf
 def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(command, "run", lambda *words: asked.append(words) or tmp_path)
-    runs.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
-    runs.write_json(tmp_path / "leakage.json", {"findings": []})
+    writing.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
+    writing.write_json(tmp_path / "leakage.json", {"findings": []})
     (tmp_path / "e.toml").write_text('[data]\npath = "a b"\npreprocess = ["sharpen"]\n')
     argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
     argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
@@ -305,7 +305,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     run = shutil.copytree(pretrained, tmp_path / "run")
     status = runs.read_json(run / "status.json")
     status["config"]["data"]["preprocess"] = ["sharpen"]
-    runs.write_json(run / "status.json", status)
+    writing.write_json(run / "status.json", status)
     config = {"data": Data(path=str(photos)), "output": str(tmp_path / "o")}
     with pytest.raises(Seen, match="sharpen"):
         check_data.run(config, run)

@@ -10,6 +10,7 @@ import tiny
 from PIL import Image
 
 from dermssl import finetune, predict, pretrain, runs
+from dermssl.errors import UserError
 from dermssl.evaluation import predictions, temperature
 
 HELPED = (
@@ -80,15 +81,15 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
 def test_fine_tuning_starts_from_the_pretrained_weights(photos, pretrained, tmp_path):
     import keras
 
-    from dermssl import config as configs
     from dermssl.models import backbones, weights
+    from dermssl.settings import Backbone
 
-    config = configs.Backbone(name="cnn", image_size=32, weights=str(pretrained))
+    config = Backbone(name="cnn", image_size=32, weights=str(pretrained))
     start, folder = weights.resolve(config)
     assert folder == pretrained
     backbone = backbones.build(start)
     keras.utils.set_random_seed(0)
-    fresh = backbones.build(configs.Backbone(name="cnn", image_size=32))
+    fresh = backbones.build(Backbone(name="cnn", image_size=32))
     moved = [(a != b).any() for a, b in zip(backbone.get_weights(), fresh.get_weights())]
     assert all(moved)
     run = finetune.run(tiny.finetuning(
@@ -130,7 +131,7 @@ def test_finetune_tells_the_calibration_of_its_balance(photos, tmp_path, monkeyp
 def test_a_finished_run_keeps_its_arm(photos, pretrained, finetuned):
     config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
     assert finetune.run(config, arm="ssl") == finetuned
-    with pytest.raises(runs.UserError, match=r"--arm mine: the run in .* is finished, as 'ssl'"):
+    with pytest.raises(UserError, match=r"--arm mine: the run in .* is finished, as 'ssl'"):
         finetune.run(config, arm="mine")
 
 
@@ -140,11 +141,11 @@ def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp
     config = tiny.finetuning(photos, output, weights=str(start), unfrozen_epochs=0)
     finetune.run(config)
     file = start / "backbone.weights.h5"
-    from dermssl import config as configs
     from dermssl.models import backbones
+    from dermssl.settings import Backbone
 
-    backbones.build(configs.Backbone(name="cnn", image_size=32)).save_weights(file)
-    with pytest.raises(runs.UserError, match=r"starting weights: .* there, .* now"):
+    backbones.build(Backbone(name="cnn", image_size=32)).save_weights(file)
+    with pytest.raises(UserError, match=r"starting weights: .* there, .* now"):
         finetune.run(config)
 
 
@@ -172,10 +173,10 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
-    from dermssl import config as configs
     from dermssl.models import backbones
+    from dermssl.settings import Backbone
 
-    backbone = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    backbone = backbones.build(Backbone(name="mlp", image_size=32))
     backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])
     backbone.save_weights(tmp_path / "huge.weights.h5")
     argv = ["--data", photos, *tiny.SMALL, "--backbone-weights", tmp_path / "huge.weights.h5"]

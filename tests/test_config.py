@@ -10,6 +10,7 @@ import tomli_w
 from dermssl import cli
 from dermssl import config as configs
 from dermssl.errors import UserError
+from dermssl.settings import SECTIONS, Checkpoint, Pretrain
 
 PRETRAIN = ("data", "backbone", "pretrain", "checkpoint")
 FINETUNE = ("data", "backbone", "finetune", "checkpoint")
@@ -82,7 +83,7 @@ def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, sections):
     parser = cli.parser("test", "")
     configs.add_flags(parser, *sections)
     text = " ".join(parser.format_help().split())
-    for cls in (configs.SECTIONS[name] for name in sections):
+    for cls in (SECTIONS[name] for name in sections):
         for item in dataclasses.fields(cls):
             assert f"--{configs._flag(item)}" in text
             assert " ".join(item.metadata["help"].split()) in text
@@ -169,7 +170,7 @@ def test_round_trip(tmp_path):
 
 def test_as_flags_gives_every_section_back():
     found = of_all_commands()
-    for section, cls in configs.SECTIONS.items():
+    for section, cls in SECTIONS.items():
         values = {
             item.name: changed(item, getattr(found[section], item.name))
             for item in dataclasses.fields(cls)
@@ -201,14 +202,14 @@ def changed(item, value):
 
 
 def test_every_setting_is_covered():
-    assert {name for sections in COMMANDS for name in sections} == set(configs.SECTIONS)
+    assert {name for sections in COMMANDS for name in sections} == set(SECTIONS)
 
 
 def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
     found = of_all_commands()
     hashes = {configs.config_hash(found)}
     count = 1
-    for section, cls in configs.SECTIONS.items():
+    for section, cls in SECTIONS.items():
         if section == "checkpoint":
             continue
         for item in dataclasses.fields(cls):
@@ -225,10 +226,10 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
             count += 1
     hashes.add(configs.config_hash({**found, "seed": 1}))
     assert len(hashes) == count + 1
-    for other in ({"output": "x"}, {"checkpoint": configs.Checkpoint(seconds=1, steps=2)}):
+    for other in ({"output": "x"}, {"checkpoint": Checkpoint(seconds=1, steps=2)}):
         assert configs.config_hash({**found, **other}) == configs.config_hash(found)
 
 
 def test_a_default_list_is_nobody_s_to_change():
-    configs.Pretrain().projection.append(3)
-    assert configs.Pretrain().projection == [512, 128]
+    Pretrain().projection.append(3)
+    assert Pretrain().projection == [512, 128]

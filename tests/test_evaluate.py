@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from dermssl import config as configs
 from dermssl import evaluate
 from dermssl import taxonomy as taxonomies
 from dermssl.data import index
 from dermssl.evaluation import predictions, temperature
+from dermssl.settings import Evaluate
 
 HAM = fake_runs.HAM
 ROOT = Path(__file__).parents[1]
@@ -129,7 +129,7 @@ def test_flat_taxonomy_with_hostile_names(tmp_path):
     table["site"] = np.where(np.arange(120) // 8 % 2, r"$\frac{|<b>", "=2+2")
     p = fake_runs.simulate(table, 1.0, taxonomy=flat)
     folder = fake_runs.make(tmp_path / "run", table, p, taxonomy=flat)
-    settings = configs.Evaluate(one_class=r"$\frac{")
+    settings = Evaluate(one_class=r"$\frac{")
     out = evaluate.run(folder, n_resamples=20, settings=settings)
     assert "<b>" not in (out / "report.html").read_text()
     assert "'=2+2" in (out / "subgroups.csv").read_text()

@@ -11,11 +11,11 @@ from matplotlib import colormaps
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dermssl import config as configs
 from dermssl import explain
 from dermssl import taxonomy as taxonomies
 from dermssl.models import backbones, classifier, weights
 from dermssl.reporting import figures_explain
+from dermssl.settings import Backbone
 
 HAM = taxonomies.load("ham10000")
 
@@ -95,7 +95,7 @@ def test_the_overlay_by_hand():
 
 
 def test_an_mlp_has_no_map(own_run, tmp_path, monkeypatch, capsys):
-    mlp = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    mlp = backbones.build(Backbone(name="mlp", image_size=32))
     model = classifier.build(mlp, HAM)
     monkeypatch.setattr(weights, "load_classifier", lambda path: (model, HAM))
     assert tiny.call(explain, own_run, "--output", tmp_path / "out") == 2

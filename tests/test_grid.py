@@ -8,9 +8,10 @@ import pytest
 import tiny
 
 from dermssl import config as configs
-from dermssl import grid, runs
+from dermssl import grid, runs, writing
 from dermssl.errors import RunFailed, UserError
 from dermssl.reporting import grid_rows, results
+from dermssl.settings import Data, Grid
 
 
 def config(photos, output, weights="none", **settings):
@@ -20,8 +21,8 @@ def config(photos, output, weights="none", **settings):
         "weights": weights if isinstance(weights, list) else [str(weights)], "n_resamples": 20,
     }  # fmt: skip
     return {
-        "data": configs.Data(path=str(photos)),
-        "grid": configs.Grid(**(base | settings)),
+        "data": Data(path=str(photos)),
+        "grid": Grid(**(base | settings)),
         "seed": 0,
         "output": str(output),
     }
@@ -155,7 +156,7 @@ def test_rows_of_another_config_are_not_done(photos, tmp_path):
     text = (output / "results.csv").read_text()
     status = runs.read_json(output / "status.json")
     (output / "results.csv").write_text(text.replace(status["config_hash"], "0" * 12))
-    runs.write_json(output / "status.json", status | {"status": "RUNNING"})
+    writing.write_json(output / "status.json", status | {"status": "RUNNING"})
     grid.run(settings)
     rows = rows_of(output)
     assert rows["config_hash"].tolist() == [status["config_hash"]]
@@ -235,7 +236,7 @@ def test_pretrained_on_the_test_photos_is_refused(photos, pretrained, tmp_path):
 def test_small_sizes_can_be_raised():
     from dermssl.training import grid_plan
 
-    settings = configs.Grid(models=["cnn"], image_size=8, small_size="raise", depths=[2])
+    settings = Grid(models=["cnn"], image_size=8, small_size="raise", depths=[2])
     (plan,) = grid_plan.plan_models(settings)
     assert plan.start.image_size == 16
     assert plan.depths == (grid_plan.ALL,)  # from scratch: nothing worth freezing
@@ -276,7 +277,7 @@ def test_the_experiment_files_are_valid():
 
     for name, n_cells in (("seed_grid", 80), ("seed_grid_mobilenet", 60)):
         tables = configs.read_toml(tiny.ROOT / "experiments" / f"{name}.toml")
-        settings = configs.build(configs.Grid, tables["grid"], name)
+        settings = configs.build(Grid, tables["grid"], name)
         grid_plan.check(settings)
         axes = (settings.models, settings.depths, settings.augmentations, settings.seeds)
         assert np.prod([len(axis) for axis in axes]) == n_cells

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import config as configs
-from dermssl import finetune, predict, pretrain, runs, taxonomy
+from dermssl import finetune, predict, pretrain, runs, taxonomy, writing
 from dermssl.data import synthetic
 from dermssl.data.prepare import prepare
 from dermssl.errors import UserError
 from dermssl.models import weights
+from dermssl.settings import Backbone, Data
 from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
@@ -76,7 +76,7 @@ def temper(run, folder, temperature, **entries):
     copy = shutil.copytree(run, folder)
     stored = runs.read_json(copy / "temperature.json")
     stored |= {"temperature": temperature, "concern": "", "n": 240, **entries}
-    runs.write_json(copy / "temperature.json", stored)
+    writing.write_json(copy / "temperature.json", stored)
     return copy
 
 
@@ -146,7 +146,7 @@ def test_a_run_of_an_older_version_is_calibrated_from_its_predictions(
     for content in (None, {**older, "temperature": 9.0}):
         file.unlink(missing_ok=True)
         if content:
-            runs.write_json(file, content)
+            writing.write_json(file, content)
         assert predict.main(argv) == 0
         said = capsys.readouterr().out
         assert "not calibrated, temperature 1: only 32 labelled records" in said
@@ -163,7 +163,7 @@ def test_two_heads_have_columns_of_their_own(photos, tmp_path):
     stored = runs.read_json(run / "temperature.json")
     shares = [1 / len(HAM.coarse)] * len(HAM.coarse)
     stored["coarse"] |= {"temperature": 2.0, "prior_power": 0.5, "shares": shares, "concern": ""}
-    runs.write_json(run / "temperature.json", stored)
+    writing.write_json(run / "temperature.json", stored)
     predict.run(run, photos, tmp_path / "new.csv")
     found = read(tmp_path / "new.csv")
     assert set(found["temperature_coarse"]) == {2.0}
@@ -237,7 +237,7 @@ def test_what_is_refused(photos, pretrained, finetuned, tmp_path, capfd, argv, s
 @pytest.mark.slow
 def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_policy):
     config = tiny.finetuning(photos, tmp_path / "run", frozen_epochs=0)
-    backbone = configs.Backbone(name="cnn", image_size=32, mixed_precision=True)
+    backbone = Backbone(name="cnn", image_size=32, mixed_precision=True)
     run = finetune.run({**config, "backbone": backbone})
     keras.config.set_dtype_policy("float32")
     predict.run(run, photos, tmp_path / "new.csv")
@@ -256,7 +256,7 @@ def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_poli
 
 
 def other_split(config):
-    return {**config, "data": configs.Data(path=config["data"].path, split_seed=5)}
+    return {**config, "data": Data(path=config["data"].path, split_seed=5)}
 
 
 def test_another_split_of_the_same_photos_is_refused(photos, pretrained, tmp_path):
@@ -279,12 +279,12 @@ def test_also_through_the_run_that_a_clean_one_started_from(photos, pretrained, 
     (second / "pool.csv").write_text("path\nother_photos/1.jpg\n")
     status = runs.read_json(second / "status.json")
     status["config"]["data"]["path"] = "other"
-    runs.write_json(second / "status.json", status)
+    writing.write_json(second / "status.json", status)
     config = other_split(tiny.finetuning(photos, tmp_path / "run", weights=str(second)))
     dataset = prepare(config["data"])
     pools.check(second, dataset)  # clean so far
     status["config"]["backbone"]["weights"] = str(pretrained)
-    runs.write_json(second / "status.json", status)
+    writing.write_json(second / "status.json", status)
     with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
         finetune.run(config, dataset=dataset)
 
@@ -299,9 +299,7 @@ def test_photos_are_known_by_where_they_lie(photos, tmp_path):
     # No ids: only their place tells that they are the same photos.
     table[["filename", "label"]].to_csv(second / "labels.csv", index=False)
     config = tiny.pretraining(first, tmp_path / "pre", name="mlp", epochs=1)
-    data = configs.Data(
-        path=str(first), unlabelled=str(second / "nowhere_else"), validation=0.0, test=0.0
-    )
+    data = Data(path=str(first), unlabelled=str(second / "nowhere_else"), validation=0.0, test=0.0)
     run = pretrain.run({**config, "data": data})
     assert any(path.startswith("../") for path in read(run / "pool.csv")["path"])
     config = tiny.finetuning(second, tmp_path / "run", name="mlp", weights=str(run))
@@ -314,5 +312,5 @@ def test_a_formula_like_name_is_recognised_in_the_pool(tmp_path):
 
     names = ["-a.jpg", "=b.jpg", "c.jpg"]
     table = index.make_index({"path": names, "split": ["train"] * 3})
-    runs.write_csv(tmp_path / "pool.csv", table)
+    writing.write_csv(tmp_path / "pool.csv", table)
     assert index.read_csv(tmp_path / "pool.csv")["path"].tolist() == sorted(names)

@@ -9,10 +9,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from dermssl import config as configs
 from dermssl import embeddings, explain, finetune, predict, runs, stress_test
-from dermssl.data import pipeline
+from dermssl.data.photos import Photos
+from dermssl.errors import UserError
 from dermssl.evaluation import predictions
+from dermssl.settings import Data, Grid
 from dermssl.training import grid_plan
 
 
@@ -35,7 +36,7 @@ def test_prediction_does_to_photos_what_training_did(masked, tmp_path, capsys):
     config = tiny.finetuning(
         masked, tmp_path / "run", name="mlp", unfrozen_epochs=0, augmentation="skin_mixup"
     )
-    config["data"] = configs.Data(path=str(masked), preprocess=steps)
+    config["data"] = Data(path=str(masked), preprocess=steps)
     made = finetune.run(config)
     assert runs.read_json(made / "status.json")["config"]["data"]["preprocess"] == steps
     predict.run(made, masked, tmp_path / "new.csv", calibrated=False)
@@ -71,7 +72,7 @@ def listed(masked, tmp_path_factory):
 @pytest.fixture
 def seen(monkeypatch):
     """What a command reads: dict of a photo's file name -> its pixels, as bytes; cleared by it."""
-    pixels, read = {}, pipeline.Photos.__getitem__
+    pixels, read = {}, Photos.__getitem__
 
     def spied(photos, number):
         photo = read(photos, number)
@@ -79,14 +80,14 @@ def seen(monkeypatch):
         assert pixels.setdefault(name, photo.tobytes()) == photo.tobytes(), name
         return photo
 
-    monkeypatch.setattr(pipeline.Photos, "__getitem__", spied)
+    monkeypatch.setattr(Photos, "__getitem__", spied)
     return pixels
 
 
 @pytest.mark.slow
 def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
     config = tiny.finetuning(listed, tmp_path / "run", unfrozen_epochs=0)
-    config["data"] = configs.Data(path=str(listed), preprocess=["lesion_crop"])
+    config["data"] = Data(path=str(listed), preprocess=["lesion_crop"])
     made = finetune.run(config)
     table = predictions.read(made).table.set_index("path")
     assert (table["mask"] != "").sum() == 40
@@ -119,5 +120,5 @@ def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
 
 
 def test_a_grid_does_not_mix_labels():
-    with pytest.raises(configs.UserError, match=r"--augmentations skin_cutmix: a cell learns from"):
-        grid_plan.check(configs.Grid(augmentations=["none", "skin_cutmix"]))
+    with pytest.raises(UserError, match=r"--augmentations skin_cutmix: a cell learns from"):
+        grid_plan.check(Grid(augmentations=["none", "skin_cutmix"]))

@@ -11,13 +11,14 @@ import pytest
 import tiny
 
 from dermssl import config as configs
-from dermssl import embeddings, explain, runs, stress_test
+from dermssl import embeddings, explain, runs, stress_test, writing
 from dermssl.data import index
 from dermssl.errors import RunFailed, UserError
+from dermssl.settings import Data, Pretrain
 
 CONFIG = {
-    "data": configs.Data(path="photos"),
-    "pretrain": configs.Pretrain(),
+    "data": Data(path="photos"),
+    "pretrain": Pretrain(),
     "seed": 0,
     "output": "x",
 }
@@ -41,16 +42,16 @@ def files(folder):
 
 
 def test_a_file_is_replaced_whole(tmp_path):
-    runs.write_text(tmp_path / "a.txt", "old")
-    runs.write_text(tmp_path / "a.txt", "néw")
+    writing.write_text(tmp_path / "a.txt", "old")
+    writing.write_text(tmp_path / "a.txt", "néw")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "néw"
     assert files(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
-    runs.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(error), runs.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
+    writing.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(error), writing.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -58,8 +59,8 @@ def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
 
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
-    runs.write_text(tmp_path / "a.keras", "old")
-    with runs.replacing(tmp_path / "a.keras") as temporary:
+    writing.write_text(tmp_path / "a.keras", "old")
+    with writing.replacing(tmp_path / "a.keras") as temporary:
         temporary.write_text("new")
         assert (tmp_path / "a.keras").read_text() == "old"
         assert temporary.parent == tmp_path  # a rename across disks is no rename
@@ -69,9 +70,9 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 
 def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
     # Writing into the old file would also change it under its other name.
-    runs.write_text(tmp_path / "a.txt", "old")
+    writing.write_text(tmp_path / "a.txt", "old")
     os.link(tmp_path / "a.txt", tmp_path / "b.txt")
-    runs.write_text(tmp_path / "a.txt", "new")
+    writing.write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "b.txt").read_text() == "old"
 
 
@@ -80,18 +81,18 @@ def test_what_can_t_be_written_is_a_failed_run(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "full").mkdir(parents=True)
     with pytest.raises(RunFailed, match="can't be written"):
-        runs.write_text(tmp_path / place, "text")
+        writing.write_text(tmp_path / place, "text")
     assert files(tmp_path) == ["file", "folder"]
 
 
 def test_a_full_disk_is_a_failed_run(tmp_path):
-    with pytest.raises(RunFailed, match="No space left"), runs.replacing(tmp_path / "a"):
+    with pytest.raises(RunFailed, match="No space left"), writing.replacing(tmp_path / "a"):
         raise OSError(28, "No space left on device")
 
 
 def test_json_has_no_nan(tmp_path):
     value = {"a": [np.float32("nan"), np.inf, np.int64(3)], "b": np.arange(2), "c": (1.5, "é")}
-    runs.write_json(tmp_path / "a.json", value)
+    writing.write_json(tmp_path / "a.json", value)
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=pytest.fail) == {
         "a": [None, None, 3], "b": [0, 1], "c": [1.5, "é"],
@@ -110,12 +111,12 @@ def test_unreadable_json_is_named(tmp_path):
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
 def test_csv_text_is_harmless_and_comes_back(tmp_path, text):
     table = pd.DataFrame({text: [text, "a"], "n": [-1.5, 2.0], "kept": ["a=1", "'quoted'"]})
-    runs.write_csv(tmp_path / "a.csv", table)
+    writing.write_csv(tmp_path / "a.csv", table)
     found = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
     assert found.columns[0][0] == found.iloc[0, 0][0] == "'"
     assert found["n"].tolist() == ["-1.5", "2.0"]
     assert found["kept"].tolist() == ["a=1", "'quoted'"]
-    again = found.map(runs.as_written).rename(columns=runs.as_written)
+    again = found.map(writing.as_written).rename(columns=writing.as_written)
     assert again[text].tolist() == [text, "a"]
     assert again["kept"].tolist() == table["kept"].tolist()
 
@@ -215,7 +216,7 @@ def test_another_command_and_many_differences(tmp_path):
     finish(tmp_path)
     with pytest.raises(UserError, match="command: 'pretrain' there, 'finetune' now"):
         runs.is_finished(tmp_path, "finetune", CONFIG, "d1")
-    config = {**other_epochs(other_seed(CONFIG)), "data": configs.Data(path="b", test=0.3)}
+    config = {**other_epochs(other_seed(CONFIG)), "data": Data(path="b", test=0.3)}
     with pytest.raises(UserError, match="and 2 more") as error:
         runs.is_finished(tmp_path, "pretrain", config, "d2")
     assert "--overwrite" in str(error.value)
@@ -231,13 +232,13 @@ def without(path, section, *keys):
     found = status(path)
     for key in keys:
         del found["config"][section][key]
-    runs.write_json(path / "status.json", found)
+    writing.write_json(path / "status.json", found)
 
 
 def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
     finish(tmp_path)
-    data = configs.Data(path="photos", cache_mb=0, cache_dir="c", cache_disk_mb=1)
-    config = {**CONFIG, "data": data, "pretrain": configs.Pretrain(probe_every=0)}
+    data = Data(path="photos", cache_mb=0, cache_dir="c", cache_disk_mb=1)
+    config = {**CONFIG, "data": data, "pretrain": Pretrain(probe_every=0)}
     assert configs.config_hash(config) == configs.config_hash(CONFIG)
     assert runs.is_finished(tmp_path, "pretrain", config, "d1")
     config = {**config, "data": dataclasses.replace(data, on_bad="skip")}
@@ -251,7 +252,7 @@ def test_the_run_of_a_version_without_some_settings_is_known_again(tmp_path):
     without(tmp_path, "data", *added)
     without(tmp_path, "pretrain", "probe_every", "probe_photos")
     assert runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")  # the data has no masks
-    ignored = {**CONFIG, "data": configs.Data(path="photos", masks="ignore")}
+    ignored = {**CONFIG, "data": Data(path="photos", masks="ignore")}
     assert runs.is_finished(tmp_path, "pretrain", ignored, "d1")
     with opened(tmp_path) as run:
         assert run.status["status"] == runs.FINISHED
@@ -269,7 +270,7 @@ def test_the_run_of_a_version_without_some_settings_is_known_again(tmp_path):
 def test_a_setting_that_an_older_version_did_not_have_can_differ(tmp_path, data, data_hash, shown):
     finish(tmp_path)
     without(tmp_path, "data", "cache_dir", "cache_disk_mb", "masks", "preprocess")
-    config = {**CONFIG, "data": configs.Data(path="photos", **data)}
+    config = {**CONFIG, "data": Data(path="photos", **data)}
     with pytest.raises(UserError, match=shown):
         runs.is_finished(tmp_path, "pretrain", config, data_hash)
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dermssl import config as configs
+from dermssl.settings import Backbone, Data, Finetune, Pretrain
 
 ROOT = Path(__file__).parents[1]
 # Flags of a command on the tiny photos.
@@ -16,9 +16,9 @@ def pretraining(photos, output, name="cnn", weights="none", seed=0, **settings):
     """A config for `pretrain.run`; `settings` are those of `config.Pretrain`."""
     settings = {"epochs": 2, "batch_size": 16, "projection": [32, 16]} | settings
     return {
-        "data": configs.Data(path=str(photos)),
-        "backbone": configs.Backbone(name=name, image_size=32, weights=weights),
-        "pretrain": configs.Pretrain(**settings),
+        "data": Data(path=str(photos)),
+        "backbone": Backbone(name=name, image_size=32, weights=weights),
+        "pretrain": Pretrain(**settings),
         "seed": seed,
         "output": str(output),
     }
@@ -28,9 +28,9 @@ def finetuning(photos, output, name="cnn", weights="none", seed=0, **settings):
     """A config for `finetune.run`; `settings` are those of `config.Finetune`."""
     settings = {"frozen_epochs": 1, "unfrozen_epochs": 1, "batch_size": 16} | settings
     return {
-        "data": configs.Data(path=str(photos)),
-        "backbone": configs.Backbone(name=name, image_size=32, weights=weights),
-        "finetune": configs.Finetune(**settings),
+        "data": Data(path=str(photos)),
+        "backbone": Backbone(name=name, image_size=32, weights=weights),
+        "finetune": Finetune(**settings),
         "seed": seed,
         "output": str(output),
     }

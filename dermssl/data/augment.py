@@ -12,18 +12,7 @@ import cv2
 import numpy as np
 
 from dermssl.data import extras
-from dermssl.data.augment_policy import (
-    AUGMENTATIONS,
-    Params,
-    Policy,
-    draw,
-    find_policy,
-    scaled,
-    uniforms,
-)
-
-__all__ = ["AUGMENTATIONS", "Params", "Policy", "apply", "draw", "find_policy", "noise_tile"]
-__all__ += ["plain", "scaled", "uniforms", "view"]
+from dermssl.data.augment_policy import draw
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
 NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 noises

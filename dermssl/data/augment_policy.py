@@ -10,10 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dermssl.data.policies import AUGMENTATIONS, Policy, find_policy, scaled
-
-__all__ = ["AUGMENTATIONS", "Params", "Policy", "draw", "find_policy", "scaled", "uniforms"]
-
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's and Pillow's grey
 SKIN_GREY = 150.0  # contrast turns about it; the mean of ISIC 2016 is 167, most of it light skin
 FOCUS_RADIUS = 0.35  # of half the shorter side; most ISIC lesions are centred and larger than this

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dermssl import runs
+from dermssl import writing
 
 GAP = 4  # white pixels between pictures
 
@@ -29,5 +29,5 @@ def write(path, rows, side=128, labels=None):
             sheet[top : top + side, left : left + side] = shown
         if labels:
             sheet[GAP + r * cell :][:side, :margin] = labels[r]
-    with runs.replacing(path) as temporary:
+    with writing.replacing(path) as temporary:
         Image.fromarray(sheet).save(temporary)

@@ -5,6 +5,7 @@ import numpy as np
 
 from dermssl.data import artefacts, augment, contact_sheet, mixing, preprocess
 from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.errors import UserError
 
 SIDE = 160  # pixels a picture
@@ -36,7 +37,7 @@ def rows(photos, seed=0):
     """(name, pictures) of each row, uint8 (SIDE, SIDE, 3); the photos themselves come first."""
     plain = [augment.plain(photo, SIDE) for photo in photos]
     yield "photo", plain
-    for name, policy in augment.AUGMENTATIONS.items():
+    for name, policy in AUGMENTATIONS.items():
         if name == "none":
             continue
         for number in range(2 if name == "simclr" else 1):

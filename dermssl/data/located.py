@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl.data import files, mask_files, pipeline, preprocess
+from dermssl.data import files, mask_files, preprocess
 from dermssl.data.index import COLUMNS, MASK, Dataset
+from dermssl.data.photos import Photos
 from dermssl.errors import UserError
 
 
@@ -90,7 +91,7 @@ def photos(dataset, config, size, cache_mb=0, prepared=True):
     if not prepared:
         steps = [name for name in steps if name == preprocess.CROP]
     found = masks_of(dataset) if preprocess.CROP in steps else None
-    return pipeline.Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
+    return Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
 
 
 def masks_of(dataset):

@@ -12,7 +12,7 @@ import time
 import cv2
 import numpy as np
 
-from dermssl import runs
+from dermssl import writing
 from dermssl.data import jpeg, masks, preprocess
 from dermssl.data.decode import MAX_BYTES, decode, read_header
 from dermssl.errors import RunFailed, UserError
@@ -179,7 +179,10 @@ class _Disk:
                 return
             self._room -= size
             try:
-                with runs.replacing(f"{self._folder}/{key}.npy") as path, open(path, "wb") as file:
+                with (
+                    writing.replacing(f"{self._folder}/{key}.npy") as path,
+                    open(path, "wb") as file,
+                ):
                     np.save(file, array)
             except RunFailed as error:  # slower from here on, and no reason to end a run
                 self._room = 0

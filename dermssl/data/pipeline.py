@@ -20,10 +20,6 @@ import tensorflow as tf
 
 from dermssl.data import augment, mixing
 from dermssl.data.buffers import Buffers
-from dermssl.data.photos import OVERSAMPLING, Photos, photos_of
-
-__all__ = ["OVERSAMPLING", "Photos", "batch_rows", "labelled", "order", "photos_of", "plain"]
-__all__ += ["shard", "steps_per_epoch", "two_views", "views"]
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
 cv2.setNumThreads(1)

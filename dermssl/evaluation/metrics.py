@@ -11,61 +11,14 @@ import numpy as np
 import pandas as pd
 
 from dermssl.evaluation import checks
-from dermssl.evaluation.calibration import brier, expected_calibration_error
 from dermssl.evaluation.confusion import (
-    accuracy,
-    balanced_accuracy,
     confusion,
-    macro_f1,
     per_class,
 )
-from dermssl.evaluation.hierarchy import (
-    coarse_given_wrong_fine,
-    full_path_accuracy,
-    malignant_labels,
-    p_malignant,
-    tree_distance,
-)
-from dermssl.evaluation.points import POINTS, log_loss, top_k_accuracy
 from dermssl.evaluation.ranking import (
     average_precision,
-    macro_average_precision,
-    macro_roc_auc,
-    partial_auc,
     roc_auc,
-    sensitivity_at_specificity,
-    threshold_at_specificity,
 )
-from dermssl.evaluation.summary import SUMMARY, plan, summarise
-
-__all__ = [
-    "POINTS",
-    "SUMMARY",
-    "accuracy",
-    "average_precision",
-    "balanced_accuracy",
-    "brier",
-    "coarse_given_wrong_fine",
-    "confusion",
-    "expected_calibration_error",
-    "full_path_accuracy",
-    "log_loss",
-    "macro_average_precision",
-    "macro_f1",
-    "macro_roc_auc",
-    "malignant_labels",
-    "p_malignant",
-    "partial_auc",
-    "per_class",
-    "per_class_table",
-    "plan",
-    "roc_auc",
-    "sensitivity_at_specificity",
-    "summarise",
-    "threshold_at_specificity",
-    "top_k_accuracy",
-    "tree_distance",
-]
 
 
 def per_class_table(y, p_fine, taxonomy):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl import taxonomy as taxonomies
 from dermssl.data.index import MASK, SPLITS, TEST, group_ids, label_arrays
 from dermssl.errors import UserError
@@ -160,7 +160,7 @@ def _read_csv(file):
         ) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(runs.as_written).rename(columns=runs.as_written)
+    return found.map(writing.as_written).rename(columns=writing.as_written)
 
 
 def _check_labels(file, column, names, level):

@@ -10,40 +10,13 @@ import numpy as np
 from scipy import stats
 
 from dermssl.errors import UserError
-from dermssl.evaluation import checks, metrics
+from dermssl.evaluation import checks, summary
 from dermssl.evaluation.resampling import (
-    LOWER_IS_BETTER,
     Interval,
-    Replicates,
     bootstrap_metric,
     cluster_codes,
-    cluster_weights,
     paired_difference,
-    replicates,
-    verdict,
 )
-
-__all__ = [
-    "LOWER_IS_BETTER",
-    "DeLong",
-    "Interval",
-    "McNemar",
-    "Replicates",
-    "bootstrap_metric",
-    "bounded",
-    "bounded_metric",
-    "cluster_codes",
-    "cluster_weights",
-    "delong",
-    "holm",
-    "mcnemar",
-    "paired_difference",
-    "replicates",
-    "summary_differences",
-    "summary_intervals",
-    "verdict",
-    "wilson",
-]
 
 EXACT_BELOW = 25  # discordant pairs; the usual limit for the normal approximation
 
@@ -270,7 +243,7 @@ def _plans(y, y_coarse, p_fine, taxonomy, options):
     if options.get("p_coarse") is not None:
         raise UserError("p_coarse can't be given here; the sums of p_fine are used, for each model")
     several = p_fine if isinstance(p_fine, list | tuple) else [p_fine]
-    return [metrics.plan(y, y_coarse, p, taxonomy, **options) for p in several]
+    return [summary.plan(y, y_coarse, p, taxonomy, **options) for p in several]
 
 
 def _column(plans, name):

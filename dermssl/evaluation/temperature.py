@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl.data.index import VALIDATION
 from dermssl.errors import UserError
 from dermssl.evaluation import calibration, predictions
@@ -174,7 +174,7 @@ def fit(table, taxonomy, finetune):
 def write(folder, table, taxonomy, finetune):
     """Fit a run's `Scaling` and leave it in its folder; returns it. Arguments as in `fit`."""
     found = fit(table, taxonomy, finetune)
-    runs.write_json(Path(folder) / NAME, found.as_dict())
+    writing.write_json(Path(folder) / NAME, found.as_dict())
     return found
 
 

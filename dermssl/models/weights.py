@@ -8,6 +8,7 @@ from pathlib import Path
 from dermssl import config as configs
 from dermssl import runs, taxonomy
 from dermssl.errors import UserError
+from dermssl.settings import Backbone, Finetune
 
 BACKBONE_FILE = runs.BACKBONE_FILE
 MODEL_FILE = "model.keras"
@@ -32,7 +33,7 @@ def resolve(config):
     if config.weights in ("none", "imagenet") or not folder.is_dir():
         return config, None
     made = runs.finished(folder, "pretrain", ("backbone",))["config"]["backbone"]
-    made = configs.build(configs.Backbone, made, folder)
+    made = configs.build(Backbone, made, folder)
     if made.name != config.name:
         raise UserError(
             f"--backbone-weights {folder}: pretrained a {made.name}, not a {config.name}; "
@@ -76,10 +77,10 @@ def load_classifier(folder):
     folder = Path(folder)
     config = runs.finished(folder, "finetune", ("backbone", "finetune"))["config"]
     names = taxonomy.from_dict(runs.read_json(folder / "taxonomy.json"), folder / "taxonomy.json")
-    backbone = configs.build(configs.Backbone, config["backbone"], folder)
+    backbone = configs.build(Backbone, config["backbone"], folder)
     backbones.use_precision(backbone)
     backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
-    head = configs.build(configs.Finetune, config["finetune"], folder)
+    head = configs.build(Finetune, config["finetune"], folder)
     model = classifier.build(backbone, names, head.head, head.dropout)
     there = weight_files.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
     try:

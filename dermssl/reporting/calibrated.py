@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dermssl.evaluation import curves, statistics, targets
+from dermssl.evaluation import curves, resampling, targets
 from dermssl.reporting import scores
 
 METRICS = ("ece", "brier", "log_loss")
@@ -38,7 +38,7 @@ def change(seed, given, n_resamples):
     if given is None:
         return {}
     return {
-        name: statistics.paired_difference(
+        name: resampling.paired_difference(
             name, seed.y, given.p_fine, seed.p_fine, seed.groups, n_resamples=n_resamples
         )
         for name in METRICS
@@ -74,7 +74,7 @@ def in_the_large(seed, given, taxonomy, n_resamples):
     for target, shown in zip(asked, _asked(given or seed, taxonomy)):
         known = target.y >= 0
         n = known.sum() or np.nan
-        excess = statistics.bootstrap_metric(
+        excess = resampling.bootstrap_metric(
             "mean", None, np.where(known, shown.score - target.y, np.nan), seed.groups,
             n_resamples=n_resamples, level=1 - 0.05 / len(asked),
         )  # fmt: skip

@@ -12,7 +12,6 @@ from dermssl.errors import UserError
 from dermssl.evaluation import (
     curves,
     gaps,
-    metrics,
     predictions,
     ranking,
     statistics,
@@ -20,6 +19,7 @@ from dermssl.evaluation import (
     targets,
     temperature,
 )
+from dermssl.evaluation.summary import SUMMARY
 from dermssl.reporting import calibrated, chance_words, scores
 from dermssl.settings import Evaluate
 
@@ -258,7 +258,7 @@ def findings(made):
 
 
 def _names():
-    return [name for name in metrics.SUMMARY if not name.startswith("n")]
+    return [name for name in SUMMARY if not name.startswith("n")]
 
 
 def _value(made, counts, name):

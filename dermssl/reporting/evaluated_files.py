@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dermssl import runs
+from dermssl import writing
 from dermssl.evaluation import curves
 from dermssl.evaluation.subgroups import FEW, METRICS
 from dermssl.reporting import (
@@ -28,7 +28,7 @@ def write(folder, made):
     """
     for name in SOME:  # those of another evaluation, which this one may not have
         (folder / name).unlink(missing_ok=True)
-    runs.write_json(folder / "metrics.json", evaluated.summary(made))
+    writing.write_json(folder / "metrics.json", evaluated.summary(made))
     results.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
     roc, precision = curve_tables(made)
     _write(folder / "roc.csv", _named(roc))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import statistics
+from dermssl.evaluation import resampling, statistics
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import paired_tests
 from dermssl.reporting.sentences import count
@@ -50,7 +50,7 @@ class Best:
     @property
     def ties(self):
         """Keys of the cells that it isn't shown to beat."""
-        return [a.other for a in self.against if statistics.verdict(a.difference) != "better"]
+        return [a.other for a in self.against if resampling.verdict(a.difference) != "better"]
 
     @property
     def is_clear(self):
@@ -118,7 +118,7 @@ def _difference(grid, keys_a, keys_b, n_comparisons):
         [np.mean(each, axis=0) for each in zip(*(_hits(grid, key) for key in keys))]
         for keys in (keys_a, keys_b)
     )
-    return statistics.paired_difference(
+    return resampling.paired_difference(
         "mean", None, first, second, grid.groups,
         n_resamples=N_RESAMPLES, level=1 - (1 - LEVEL) / max(1, n_comparisons),
     )  # fmt: skip
@@ -228,7 +228,7 @@ def effect_sentence(axis, base, effects):
     """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
     named = {"better": [], "worse": [], "tie": [], "undefined": []}
     for value, difference in effects:
-        named[statistics.verdict(difference)].append((value, difference))
+        named[resampling.verdict(difference)].append((value, difference))
     ties = [value for value, _ in named["tie"]]
     clear = [each for each in effects if each in named["better"] + named["worse"]]
     said = []

@@ -7,7 +7,8 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 from dataclasses import dataclass
 
 from dermssl.data.index import VALIDATION
-from dermssl.evaluation import metrics, statistics
+from dermssl.evaluation import metrics, resampling
+from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import label_sentences, scored, scores, sentences
 
 LEVEL = 0.95
@@ -33,8 +34,8 @@ class Step:
     a: object
     b: object
     n_seeds: int
-    own: statistics.Interval | None
-    joint: statistics.Interval | None
+    own: Interval | None
+    joint: Interval | None
 
     @property
     def n_labels(self):
@@ -119,7 +120,7 @@ def _step(a, b, taxonomy, n_resamples, n_steps):
     metric, y, _, options = plans[0][0]
     columns = [[p for _, _, p, _ in plan] for plan in plans]
     own, joint = (
-        statistics.paired_difference(
+        resampling.paired_difference(
             metric, y, *columns, both[0][0].groups, n_resamples=n_resamples, level=level, **options
         )
         for level in (LEVEL, joint_level(n_steps))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from dermssl import runs
+from dermssl import writing
 from dermssl.errors import UserError
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import sentences
@@ -55,8 +55,8 @@ def write(path, template, **context):
     """
     path = Path(path)
     text = render(template, **context)
-    runs.write_text(path, text)
-    runs.write_text(path.with_suffix(".html"), to_html(text, path.parent))
+    writing.write_text(path, text)
+    writing.write_text(path.with_suffix(".html"), to_html(text, path.parent))
     return path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from dermssl import runs
 from dermssl.data.index import group_ids
 from dermssl.errors import UserError, unknown_name
-from dermssl.evaluation import metrics
+from dermssl.evaluation.points import POINTS
 from dermssl.reporting import paired_tests, results, scores
 from dermssl.reporting.compared import Compared
 
@@ -203,7 +203,7 @@ def by_seed(model, metric, taxonomy):
     """One metric of each seed of a model."""
     plans = scores.plans(model.arrays, taxonomy)
     found = [plan[metric] for plan in plans]
-    return [metrics.POINTS[name](y, p, **options) for name, y, p, options in found]
+    return [POINTS[name](y, p, **options) for name, y, p, options in found]
 
 
 def chance(scored):

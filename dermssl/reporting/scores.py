@@ -6,7 +6,9 @@ Nothing is decided in this module; `statistics` says what an interval means.
 
 import numpy as np
 
-from dermssl.evaluation import calibration, confusion, metrics, statistics
+from dermssl.evaluation import calibration, confusion, metrics, resampling, statistics, summary
+from dermssl.evaluation.points import POINTS
+from dermssl.evaluation.resampling import LOWER_IS_BETTER
 from dermssl.settings import Evaluate
 
 HEADLINE = (
@@ -74,7 +76,7 @@ def plans(seeds, taxonomy, settings=None):
     """`metrics.plan` of each seed, with the coarse probabilities that the run predicted."""
     options = parameters(settings or Evaluate())
     return [
-        metrics.plan(
+        summary.plan(
             seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse, **options
         )
         for seed in seeds
@@ -87,9 +89,7 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
     return {
         # Shares are the better the higher; a tree distance is a mean, too, but no share.
         name: (
-            statistics.bootstrap_metric
-            if name in statistics.LOWER_IS_BETTER
-            else statistics.bounded_metric
+            resampling.bootstrap_metric if name in LOWER_IS_BETTER else statistics.bounded_metric
         )(metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options)
         for name, (metric, y, _, options) in planned[0].items()
         if names is None or name in names
@@ -103,7 +103,7 @@ def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
     for name in (name for name in names if name in planned_a[0]):
         metric, y, _, options = planned_a[0][name]
         columns = _column(planned_a, name), _column(planned_b, name)
-        found[name] = statistics.paired_difference(
+        found[name] = resampling.paired_difference(
             metric, y, *columns, a[0].groups, n_resamples=n_resamples, **options
         )
     return found
@@ -111,13 +111,13 @@ def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
 
 def verdict(name, interval):
     """What the difference of a metric says of the first model: better, worse, tie, undefined."""
-    return statistics.verdict(interval, name not in statistics.LOWER_IS_BETTER)
+    return resampling.verdict(interval, name not in LOWER_IS_BETTER)
 
 
 def spread(seeds, taxonomy):
     """Standard deviation of each metric over seeds (n - 1); NaN for a single one."""
     rows = [
-        {name: metrics.POINTS[m](y, p, **options) for name, (m, y, p, options) in plan.items()}
+        {name: POINTS[m](y, p, **options) for name, (m, y, p, options) in plan.items()}
         for plan in plans(seeds, taxonomy)
     ]
     return {name: _deviation([row[name] for row in rows]) for name in rows[0]}

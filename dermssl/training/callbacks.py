@@ -10,7 +10,7 @@ import tensorflow as tf
 from rich import progress
 from rich.console import Console
 
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl.errors import RunFailed
 
 
@@ -43,7 +43,7 @@ class History(keras.callbacks.Callback):
         timing = {"learning_rate": rate, "seconds": round(self.seconds(), 2)}
         self.rows.append({"phase": self.phase, "epoch": epoch + 1, **(logs or {}), **timing})
         self.before, self._started = 0.0, None
-        runs.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
+        writing.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
 
 
 class Best(keras.callbacks.Callback):

@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dermssl.data import augment, pipeline
+from dermssl.data import pipeline
+from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.training import features
@@ -43,8 +45,8 @@ class Material:
         size: int, side of the input.
     """
 
-    train: pipeline.Photos
-    test: pipeline.Photos
+    train: Photos
+    test: Photos
     records: np.ndarray
     labels: np.ndarray
     taxonomy: object
@@ -123,7 +125,7 @@ def _pixels(material, augmentation, seed, grid, batch_size):
     steps = grid.epochs * pipeline.steps_per_epoch(len(material.train), batch_size)
     data = pipeline.labelled(
         material.train, material.records, {"fine": material.labels},
-        {"fine": np.ones(len(material.labels))}, augment.AUGMENTATIONS[augmentation], seed,
+        {"fine": np.ones(len(material.labels))}, AUGMENTATIONS[augmentation], seed,
         batch_size, material.size, steps,
     )  # fmt: skip
     return data.map(lambda images, labels, weights: (images, labels["fine"]))
@@ -180,7 +182,7 @@ class SharedCells:
         ]  # fmt: skip
 
     def _fit(self, augmentation, seed, material):
-        grid, policy = self._grid, augment.AUGMENTATIONS[augmentation]
+        grid, policy = self._grid, AUGMENTATIONS[augmentation]
         if (store := self._store_of_views(policy, material)) is not None:
             return [
                 self._epoch(self._kept(store, policy, seed, epoch, material), len(material.train))
@@ -255,7 +257,7 @@ class SharedCells:
 
 
 def _count(augmentation):
-    return features.n_variants(augment.AUGMENTATIONS[augmentation]) or 0
+    return features.n_variants(AUGMENTATIONS[augmentation]) or 0
 
 
 def _trainable(cell):

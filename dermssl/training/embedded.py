@@ -9,6 +9,7 @@ from dermssl import config as configs
 from dermssl import runs
 from dermssl.data import pipeline
 from dermssl.models import backbones, weights
+from dermssl.settings import Backbone
 
 THUMBNAIL = 48  # pixels
 
@@ -25,7 +26,7 @@ def backbone(path):
     status = runs.finished(path)
     if status["command"] == "finetune":
         return weights.load_classifier(path)[0].get_layer("backbone")
-    config = configs.build(configs.Backbone, status["config"]["backbone"], path)
+    config = configs.build(Backbone, status["config"]["backbone"], path)
     start, _ = weights.resolve(dataclasses.replace(config, weights=str(path)))
     backbones.use_precision(start)
     return backbones.build(start)

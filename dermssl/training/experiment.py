@@ -14,6 +14,7 @@ from pathlib import Path
 from dermssl import config as configs
 from dermssl import runs
 from dermssl.errors import UserError
+from dermssl.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
 
@@ -112,13 +113,13 @@ def refuse_unknown(where, table, valid):
 
 def backbone(tables, weights):
     """The `Backbone` settings of an arm."""
-    made = configs.build(configs.Backbone, tables.get("backbone", {}), "[backbone]")
+    made = configs.build(Backbone, tables.get("backbone", {}), "[backbone]")
     return dataclasses.replace(made, weights=str(weights))
 
 
 def amounts(tables):
     """list of `Amount`, without repeats, in the order of the file."""
-    base = configs.build(configs.Finetune, tables.get("finetune", {}), "[finetune]")
+    base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     given = tables.get("experiment", {}).get("labels", [base.labels_per_class])
     if not isinstance(given, list) or not given:
         raise UserError(f"[experiment]: labels is {given!r}; give a list, e.g. [10, 0]")
@@ -160,10 +161,10 @@ def plan(tables, output, splits, n_labels=None):
     Returns:
         list of `Job`.
     """
-    data = configs.build(configs.Data, tables.get("data", {}), "[data]")
-    pretraining = configs.build(configs.Pretrain, tables.get("pretrain", {}), "[pretrain]")
-    base = configs.build(configs.Finetune, tables.get("finetune", {}), "[finetune]")
-    saved = configs.build(configs.Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
+    data = configs.build(Data, tables.get("data", {}), "[data]")
+    pretraining = configs.build(Pretrain, tables.get("pretrain", {}), "[pretrain]")
+    base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
+    saved = configs.build(Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
     experiment, every = tables.get("experiment", {}), amounts(tables)
     budgets = [f"with_{each.key}" for each in every]
     refuse_unknown("[experiment]", experiment, ("seeds", "labels", *budgets))
@@ -184,7 +185,7 @@ def plan(tables, output, splits, n_labels=None):
         # A share in [finetune] holds where the experiment doesn't say one itself.
         changed |= {"label_fraction": each.fraction} if each.fraction < 1 else {}
         changed |= experiment.get(budget, {})
-        settings = configs.build(configs.Finetune, changed, f"[experiment.{budget}]")
+        settings = configs.build(Finetune, changed, f"[experiment.{budget}]")
         if n_labels:
             settings = fitted(settings, n_labels[each])
         photos = settings.steps_per_epoch * settings.batch_size or splits.get("train", 0)

@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from dermssl.data import augment
+from dermssl.data import augment, augment_policy
+from dermssl.data.policies import AUGMENTATIONS, Policy
 
 
 def at_once(size, batch_size=1):
@@ -29,7 +30,7 @@ def at_once(size, batch_size=1):
 
 def n_variants(policy):
     """How many views a policy can make of a photo: 1, 4 (flips), or None for no end."""
-    flips = augment.Policy(flip_h=policy.flip_h, flip_v=policy.flip_v)
+    flips = Policy(flip_h=policy.flip_h, flip_v=policy.flip_v)
     if policy != flips:
         return None
     return 4 if policy.flip_h or policy.flip_v else 1
@@ -37,13 +38,13 @@ def n_variants(policy):
 
 def variants(policy, seed, epoch, records):
     """int array (n,): which of the views each record shows in an epoch; 1 and 2 are flips."""
-    signs = [augment.draw(policy, seed, epoch, int(r), 0).affine.diagonal() for r in records]
+    signs = [augment_policy.draw(policy, seed, epoch, int(r), 0).affine.diagonal() for r in records]
     return (np.array(signs) < 0) @ np.array([1, 2])
 
 
 def view(photo, variant, size):
     """uint8 (size, size, 3): the view itself, pixel for pixel as `augment.apply` makes it."""
-    params = augment.draw(augment.AUGMENTATIONS["none"], 0, 0, 0, 0)
+    params = augment_policy.draw(AUGMENTATIONS["none"], 0, 0, 0, 0)
     flip = np.diag([-1.0 if variant & 1 else 1.0, -1.0 if variant & 2 else 1.0])
     affine = np.column_stack([flip, [0, 0]]).astype(np.float32)
     return augment.apply(photo, params._replace(affine=affine), size)

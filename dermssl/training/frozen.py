@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl.data import index, pipeline, splits
 from dermssl.data.index import label_arrays
+from dermssl.data.photos import photos_of
 from dermssl.errors import UserError
 from dermssl.evaluation import predictions
 from dermssl.training import opening
@@ -99,11 +100,11 @@ class Prober:
             table = predictions.table(
                 dataset.index[shown], p_fine[shown], None, dataset.taxonomy
             )  # fmt: skip
-            runs.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
-            runs.write_csv(made / predictions.NAME, table)
+            writing.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+            writing.write_csv(made / predictions.NAME, table)
             row = {"phase": COMMAND, "epoch": 1, "inverse_penalty": penalty}
             row["seconds"] = round(time.time() - began, 2)
-            runs.write_csv(made / "history.csv", pd.DataFrame([row]))
+            writing.write_csv(made / "history.csv", pd.DataFrame([row]))
             details = {"arm": arm, "seed": seed, "n_labels": int(train.sum()), "probe": True}
             made.set_status(runs.FINISHED, n_records=len(table), **details)
         return made.path
@@ -114,9 +115,7 @@ class Prober:
         # Random weights are the seed's; others are the same for all seeds.
         key = (start, opened.origin, seed if start.weights == "none" else None)
         if key not in self._features:
-            photos = pipeline.photos_of(
-                self._dataset, opened.config["data"], start.image_size, share=0
-            )
+            photos = photos_of(self._dataset, opened.config["data"], start.image_size, share=0)
             data = pipeline.plain(photos, BATCH, start.image_size)
             self._features[key] = opened.backbone().predict(data, verbose=0)
         return self._features[key]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dermssl.data import pipeline
+from dermssl.data.photos import photos_of
 from dermssl.models import backbones, weights
 
 
@@ -22,6 +23,6 @@ def embed(config, dataset, data, batch_size=64):
     backbones.use_precision(start)
     network = backbones.build(start)
     size = start.image_size
-    photos = pipeline.photos_of(dataset, data, size, share=0)  # each is seen once
+    photos = photos_of(dataset, data, size, share=0)  # each is seen once
     found = network.predict(pipeline.plain(photos, batch_size, size), verbose=0)
     return np.asarray(found, np.float32)

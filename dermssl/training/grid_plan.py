@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass
 
-from dermssl import config as configs
-from dermssl.data.augment_policy import AUGMENTATIONS
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.errors import UserError, unknown_name
 from dermssl.models import backbones, freezing, weights
+from dermssl.settings import Backbone
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part
 # would be noise.
@@ -46,7 +46,7 @@ class ModelPlan:
         forward: seconds of one photo through the backbone, or None where it was not timed.
     """
 
-    start: configs.Backbone
+    start: Backbone
     source: str
     pretrained: object
     depths: tuple[int, ...]
@@ -129,7 +129,7 @@ def plan_models(grid, timed=False):
     for name in grid.models:
         give_memory_back()
         spec = backbones.BACKBONES[name]
-        config = configs.Backbone(
+        config = Backbone(
             name=name, image_size=max(grid.image_size, spec.min_size), weights=found[name]
         )
         try:

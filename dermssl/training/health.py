@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
-from dermssl import runs
-from dermssl.evaluation import embeddings, health, statistics, view_checks
+from dermssl import runs, writing
+from dermssl.evaluation import embeddings, health, resampling, view_checks
+from dermssl.evaluation.resampling import Interval
 from dermssl.training import probe_photos
 
 FILE = "health.json"
@@ -183,7 +184,7 @@ class Panel(keras.callbacks.Callback):
                 "share_of_these_epochs": looked / trained if trained else None,
             },
         }
-        runs.write_json(self.run / FILE, found)
+        writing.write_json(self.run / FILE, found)
 
     def summary(self):
         """What ssl_stats.json keeps: health.json with the last probe alone and without times."""
@@ -200,7 +201,7 @@ def _probe(vectors, known):
     found = {}
     for name, probe in (("knn", embeddings.knn_probe), ("linear", embeddings.linear_probe)):
         predicted = probe(vectors, known.labels, known.half)
-        interval = statistics.bootstrap_metric(
+        interval = resampling.bootstrap_metric(
             "balanced_accuracy", known.labels, predicted, known.groups, n_resamples=DRAWS
         )
         found |= {
@@ -214,7 +215,7 @@ def _interval(measures, probe):
     values = [measures[name] for name in (probe, f"{probe}_low", f"{probe}_high")]
     if values[0] is None:
         return None
-    return statistics.Interval(*(np.nan if value is None else value for value in values))
+    return Interval(*(np.nan if value is None else value for value in values))
 
 
 def _forward(model):

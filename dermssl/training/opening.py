@@ -5,11 +5,11 @@ from pathlib import Path
 
 import keras
 
-from dermssl import config as configs
 from dermssl import runs
 from dermssl.data import index
 from dermssl.data.prepare import prepare
 from dermssl.models import backbones, weights
+from dermssl.settings import Backbone
 from dermssl.training import checkpoint, pools
 
 
@@ -32,7 +32,7 @@ class Opening:
     config: dict
     overwrite: bool
     output: Path
-    start: configs.Backbone
+    start: Backbone
     pretrained: Path | None
     dataset: index.Dataset
     data_hash: str

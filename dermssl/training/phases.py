@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from dermssl.data import augment, pipeline
+from dermssl.data import pipeline
+from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.errors import UserError, unknown_name
 from dermssl.losses import focal
 from dermssl.models import freezing
@@ -50,8 +52,8 @@ def plan(config):
 
 def check(config):
     """Refuse fine-tuning settings that could not run."""
-    if config.augmentation not in augment.AUGMENTATIONS:
-        raise unknown_name("--augmentation", config.augmentation, augment.AUGMENTATIONS)
+    if config.augmentation not in AUGMENTATIONS:
+        raise unknown_name("--augmentation", config.augmentation, AUGMENTATIONS)
     if not plan(config):
         raise UserError("--frozen-epochs and --unfrozen-epochs are both 0; train at least one")
 
@@ -72,7 +74,7 @@ class Labels:
         targets: dict of int arrays (n,): "fine" and "coarse", -1 unknown.
     """
 
-    photos: pipeline.Photos
+    photos: Photos
     records: np.ndarray
     targets: dict
 
@@ -131,7 +133,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
     """
     alpha, weights, equal = class_weights(config, train, validation, taxonomy)
-    policy = augment.AUGMENTATIONS[config.augmentation]
+    policy = AUGMENTATIONS[config.augmentation]
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.plain(validation.photos, config.batch_size, size, validation.targets, equal)
     saved = checkpoint.load(run)

@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from dermssl import runs
+from dermssl import runs, writing
 from dermssl.data import files, index, splits
 from dermssl.errors import UserError
 
@@ -14,7 +14,7 @@ log = logging.getLogger("dermssl")
 
 def write(run, pool):
     """Keep the records of a pretraining pool (a `Dataset`) in the run's folder."""
-    runs.write_csv(run / NAME, pool.index)
+    writing.write_csv(run / NAME, pool.index)
 
 
 def check(pretrained, dataset):

@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from dermssl.data import augment, index, pipeline
+from dermssl.data import augment, index, pipeline, policies
+from dermssl.data.photos import photos_of
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.evaluation import embeddings
 from dermssl.settings import Data
 
@@ -64,7 +66,7 @@ def labelled(dataset, most, size, data=None):
     if half is None:
         return None
     kept = half >= 0
-    photos = pipeline.photos_of(part.with_index(rows[kept]), data or Data(), size, share=0)
+    photos = photos_of(part.with_index(rows[kept]), data or Data(), size, share=0)
     images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
     labels = np.unique(labels[kept], return_inverse=True)[1]
     return Labelled(images, labels, groups[kept], half[kept])
@@ -77,7 +79,7 @@ def pairs(photos, most, settings, seed, size):
         uint8 [2, n, size, size, 3].
     """
     rows = pipeline.order(len(photos), seed, VIEWS_EPOCH)[: max(2, most)]
-    policy = augment.scaled(augment.AUGMENTATIONS["simclr"], settings.strength)
+    policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
     records = np.arange(len(photos))
     return np.stack([
         pipeline.views(photos, rows, records, policy, seed, VIEWS_EPOCH, view, size)

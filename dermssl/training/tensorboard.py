@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from dermssl import runs
+from dermssl import writing
 
 SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
 
@@ -42,19 +42,19 @@ def projector(folder, embeddings, metadata, thumbnails):
     from tensorboard.plugins import projector as plugin
 
     lines = ("\t".join(f"{value:.5g}" for value in row) for row in np.asarray(embeddings))
-    runs.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
-    cells = runs.harmless(metadata).map(_cell)
+    writing.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
+    cells = writing.harmless(metadata).map(_cell)
     rows = ["\t".join(cells.columns), *("\t".join(row) for row in cells.itertuples(index=False))]
-    runs.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
+    writing.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
     sheet, side = sprite(thumbnails)
-    with runs.replacing(folder / "sprite.png") as temporary:
+    with writing.replacing(folder / "sprite.png") as temporary:
         Image.fromarray(sheet).save(temporary)
     config = plugin.ProjectorConfig()
     entry = config.embeddings.add()
     entry.tensor_name, entry.tensor_path = "embedding", "tensors.tsv"
     entry.metadata_path, entry.sprite.image_path = "metadata.tsv", "sprite.png"
     entry.sprite.single_image_dim.extend([side, side])
-    runs.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
+    writing.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
 
 
 def _cell(value):

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dermssl.data import augment
-from dermssl.data.augment import AUGMENTATIONS, Params, Policy, apply, draw, plain, scaled
-from dermssl.data.augment_policy import FOCUS_RADIUS, SKIN_GREY
+from dermssl.data import augment, augment_policy, policies
+from dermssl.data.augment import apply, plain
+from dermssl.data.augment_policy import FOCUS_RADIUS, SKIN_GREY, Params, draw
+from dermssl.data.policies import AUGMENTATIONS, Policy, scaled
 from dermssl.errors import UserError
 
 ASPECT = 4 / 3
@@ -71,7 +72,7 @@ GOLDEN_REST = (0.003996863943943625, 0.20311321430084184, 2115701795, 1.0)
 def test_golden_draw():
     # A change here changes every run's augmentation: old checkpoints can't be resumed exactly.
     params = draw(SIMCLR, 1, 2, 5, 4, aspect=ASPECT)
-    assert augment.uniforms(1, 2, 5, 4, count=3) == pytest.approx(GOLDEN_UNIFORMS, abs=1e-15)
+    assert augment_policy.uniforms(1, 2, 5, 4, count=3) == pytest.approx(GOLDEN_UNIFORMS, abs=1e-15)
     np.testing.assert_allclose(params.affine, GOLDEN_AFFINE, atol=1e-5)
     np.testing.assert_allclose(params.colour, GOLDEN_COLOUR, atol=1e-4)
     assert params[2:] == pytest.approx(GOLDEN_REST, rel=1e-9)
@@ -89,15 +90,15 @@ def test_draws_need_no_order():
 
 def test_each_part_of_the_key_counts_by_itself():
     keys = [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 0, 0)]
-    rows = {tuple(augment.uniforms(*key)) for key in keys}
-    rows.add(tuple(augment.uniforms(0, 0, 0, 0, stream=1)))
+    rows = {tuple(augment_policy.uniforms(*key)) for key in keys}
+    rows.add(tuple(augment_policy.uniforms(0, 0, 0, 0, stream=1)))
     assert len(rows) == 6
 
 
 def test_uniforms_are_uniform_and_uncorrelated():
     n = 3000
-    rows = np.array([augment.uniforms(0, 0, record, 0) for record in range(n)])
-    views = np.array([augment.uniforms(0, 0, record, 1) for record in range(n)])
+    rows = np.array([augment_policy.uniforms(0, 0, record, 0) for record in range(n)])
+    views = np.array([augment_policy.uniforms(0, 0, record, 1) for record in range(n)])
     assert rows.min() >= 0
     assert rows.max() < 1
     np.testing.assert_allclose(rows.mean(0), 0.5, atol=5 * math.sqrt(1 / 12 / n))
@@ -393,9 +394,9 @@ def test_strength_lies_between(photo):
 
 def test_bad_names_and_values_are_refused(photo):
     with pytest.raises(UserError, match=r"skinn.*choose one of: none, flip_hv"):
-        augment.find_policy("skinn")
+        policies.find_policy("skinn")
     with pytest.raises(UserError, match=r"strength is 1.5"):
-        augment.find_policy("skin", 1.5)
+        policies.find_policy("skin", 1.5)
     with pytest.raises(UserError, match=r"Policy.crop"):
         Policy(crop=(0.8, 0.3))
     with pytest.raises(UserError, match=r"Policy.flip_h"):

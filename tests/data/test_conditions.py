@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl import config as configs
-from dermssl.data import artefacts, augment, conditions, erase, pipeline, preprocess
+from dermssl.data import artefacts, augment, conditions, erase, preprocess
+from dermssl.data.photos import Photos
 from dermssl.data.prepare import prepare
+from dermssl.settings import Data
 
 
 @pytest.fixture(scope="module")
 def some(photos):
-    files = prepare(configs.Data(path=str(photos))).files[:5]
-    return pipeline.Photos(files, 32)
+    files = prepare(Data(path=str(photos))).files[:5]
+    return Photos(files, 32)
 
 
 def test_every_artefact_is_a_condition():
@@ -49,7 +50,7 @@ def test_clean_is_what_prediction_sees(some):
 
 def test_the_run_s_steps_come_after_the_artefact(some):
     steps = ("shades_of_grey", "sharpen")
-    prepared = pipeline.Photos(some.files, 32, steps=steps)
+    prepared = Photos(some.files, 32, steps=steps)
     photo, hole = some[0], erase.disc(min(some[0].shape[:2]))
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
     np.testing.assert_array_equal(clean, augment.plain(prepared[0], 32))
@@ -86,7 +87,7 @@ def test_an_artefact_is_another_one_on_each_record(some):
     assert (views[0] != views[2]).any()
 
 
-class Photos:
+class Fake:
     steps = ()
 
 
@@ -96,7 +97,7 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
     Image.fromarray(mask).save(tmp_path / "empty.png")
     mask[:40] = 255
     Image.fromarray(mask).save(tmp_path / "half.png")
-    hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Photos())
+    hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Fake())
     np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
     np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
     np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
@@ -106,7 +107,7 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     from dermssl.errors import UserError
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    bad = pipeline.Photos([str(tmp_path / "bad.jpg")], 32)
+    bad = Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
         list(conditions.batches(bad, conditions.holes([""], bad), [0], ("clean",), 32, 5))
 
@@ -118,7 +119,7 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     Image.fromarray(np.uint8(255 * (photo[..., 0] < 100))).save(tmp_path / "a_segmentation.png")
     mask = tmp_path / "a_segmentation.png"
     options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
-    photos = pipeline.Photos([str(tmp_path / "a.png")], 24, 0, **options)
+    photos = Photos([str(tmp_path / "a.png")], 24, 0, **options)
     hole = conditions.holes([mask], photos)(0, photos[0])
     dark = erase.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
@@ -136,7 +137,7 @@ def test_a_hole_is_cropped_as_its_photo_was_whatever_mask_it_is(tmp_path):
     given = str(tmp_path / "given.png")
     for own in (str(tmp_path / "own.png"), ""):
         options = {"steps": ["lesion_crop"], "mask_files": [own]}
-        photos = pipeline.Photos([str(tmp_path / "a.png")], 60, 0, **options)
+        photos = Photos([str(tmp_path / "a.png")], 60, 0, **options)
         hole = conditions.holes([given], photos)(0, photos[0])
         dark = erase.square(photos[0])[..., 0] < 120
         assert dark.mean() > 0.08

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl.data import artefacts, augment, extras, gallery, mixing, pipeline
-from dermssl.data.augment import AUGMENTATIONS, Policy
+from dermssl.data import artefacts, augment, extras, gallery, mixing, pipeline, policies
 from dermssl.data.buffers import ALIGNMENT, Buffers
+from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS, Policy
 from dermssl.errors import UserError
 
 SIZE = 48
@@ -88,7 +89,7 @@ def test_randaugment_s_operations_grow_with_their_magnitude(view, name):
 
 def test_strength_nought_has_no_extras(view):
     for name in AUGMENTATIONS:
-        policy = augment.scaled(AUGMENTATIONS[name], 0.0)
+        policy = policies.scaled(AUGMENTATIONS[name], 0.0)
         assert not policy.has_extras
         assert not policy.mixes
 
@@ -129,7 +130,7 @@ def photos(tmp_path_factory):
     for k in range(7):
         files.append(str(folder / f"{k}.png"))
         Image.fromarray(picture(k)).save(files[-1])
-    return pipeline.Photos(files, SIZE)
+    return Photos(files, SIZE)
 
 
 TARGETS = {"fine": np.array([0, 1, 2, -1, 1, 0, 2]), "coarse": np.array([0, 0, 1, 1, 0, 0, 1])}

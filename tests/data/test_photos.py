@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl import config as configs
 from dermssl.data import decode, jpeg, masks, photos, preprocess, readers
 from dermssl.errors import UserError
 from dermssl.settings import Data
@@ -362,7 +361,7 @@ def test_sharpening_steepens_edges(skin):
 
 
 def test_settings_name_the_steps_there_are():
-    (field,) = [f for f in configs.Data.__dataclass_fields__.values() if f.name == "preprocess"]
+    (field,) = [f for f in Data.__dataclass_fields__.values() if f.name == "preprocess"]
     assert set(field.metadata["choices"]) == set(preprocess.STEPS)
     with pytest.raises(UserError, match=r"shave.*hair_removal"):
         photos.Photos([], 16, steps=["shave"])

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from dermssl.data import augment, pipeline
+from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS, Policy
 
 SIZE, N, BATCH = 16, 11, 4
-POLICY = augment.AUGMENTATIONS["simclr"]
+POLICY = AUGMENTATIONS["simclr"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def photos(files):
-    return pipeline.Photos(files, SIZE)
+    return Photos(files, SIZE)
 
 
 TARGETS = {"fine": np.arange(N) % 3, "coarse": np.arange(N) % 2 - 1}
@@ -68,7 +70,7 @@ def test_starting_at_a_step_equals_skipping_to_it(photos, start):
 
 @pytest.mark.parametrize("cache_mb", [0, 2048])
 def test_the_cache_changes_nothing(files, photos, cache_mb):
-    other = pipeline.Photos(files, SIZE, cache_mb=cache_mb)
+    other = Photos(files, SIZE, cache_mb=cache_mb)
     for _ in range(2):
         same(two_views(other), two_views(photos))
         same(labelled(other), labelled(photos))
@@ -76,17 +78,15 @@ def test_the_cache_changes_nothing(files, photos, cache_mb):
 
 def test_the_cache_keeps_to_its_budget(files, monkeypatch):
     reads = []
-    original = pipeline.Photos._read
-    monkeypatch.setattr(
-        pipeline.Photos, "_read", lambda self, k: reads.append(k) or original(self, k)
-    )
+    original = Photos._read
+    monkeypatch.setattr(Photos, "_read", lambda self, k: reads.append(k) or original(self, k))
     for cache_mb, expected in ((2048, N), (0, 2 * N)):
         reads.clear()
-        photos = pipeline.Photos(files, SIZE, cache_mb)
+        photos = Photos(files, SIZE, cache_mb)
         first = [photos[k] for k in range(N)]
         assert all((photos[k] == first[k]).all() for k in range(N))
         assert len(reads) == expected
-    photos = pipeline.Photos(files, SIZE, cache_mb=0)
+    photos = Photos(files, SIZE, cache_mb=0)
     photos._room = first[0].nbytes + first[1].nbytes  # for two of them
     for _ in range(2):
         assert [photos[k].nbytes for k in range(N)]
@@ -103,7 +103,7 @@ def test_photos_are_shrunk_but_never_enlarged(files, photos):
         kept = min(whole.size) < 1.1 * 2 * SIZE  # near enough
         assert min(height, width) == (min(whole.size) if kept else 2 * SIZE)
         assert width / height == pytest.approx(whole.width / whole.height, rel=0.05)
-    large = pipeline.Photos(files, 400)
+    large = Photos(files, 400)
     assert large[0].shape == (40, 40, 3)
 
 
@@ -161,7 +161,7 @@ def test_views_change_with_epoch_and_seed(photos):
 
 def test_two_views_are_those_of_the_records(photos):
     # Augmentation off: what is left is which record stands where, alike in both views.
-    data = two_views(photos, policy=augment.Policy())
+    data = two_views(photos, policy=Policy())
     for step, batch in enumerate(data):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0, drop_remainder=True)
         expected = np.stack([augment.plain(photos[row], SIZE) for row in rows])
@@ -170,7 +170,7 @@ def test_two_views_are_those_of_the_records(photos):
 
 
 def test_labels_and_weights_stay_with_their_photo(photos):
-    for step, (images, targets, weights) in enumerate(labelled(photos, policy=augment.Policy())):
+    for step, (images, targets, weights) in enumerate(labelled(photos, policy=Policy())):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0)
         assert images.shape == (len(rows), SIZE, SIZE, 3)
         assert images.dtype == np.float32
@@ -186,7 +186,7 @@ def test_labels_and_weights_stay_with_their_photo(photos):
 def test_a_record_has_the_same_view_in_every_subset(files, photos):
     # Few labels against many: the same photo in the same epoch must look the same.
     some = np.array([2, 5, 7, 8])
-    few = pipeline.Photos([files[k] for k in some], SIZE)
+    few = Photos([files[k] for k in some], SIZE)
     ((images, _, _),) = labelled(few, steps=1, records=some, rows=some)
     _, places = pipeline.batch_rows(0, len(some), BATCH, 0)
     for place, image in zip(places, images):
@@ -220,7 +220,7 @@ def test_static_shapes_are_known_to_the_model(photos):
 def test_reading_does_not_change_the_cached_photos(photos):
     before = [photos[k].copy() for k in range(N)]
     two_views(photos)
-    labelled(photos, policy=augment.AUGMENTATIONS["flip_brightness"])
+    labelled(photos, policy=AUGMENTATIONS["flip_brightness"])
     list(pipeline.plain(photos, BATCH, SIZE))
     for k in range(N):
         np.testing.assert_array_equal(photos[k], before[k])

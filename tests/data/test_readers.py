@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from dermssl import taxonomy
-from dermssl.config import Data
 from dermssl.data import files, mask_files, readers, splits, synthetic, tables
 from dermssl.data.index import COLUMNS
 from dermssl.errors import UserError
+from dermssl.settings import Data
 
 REAL = Path(
     os.environ.get("DERMSSL_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dermssl import config, taxonomy
+from dermssl import taxonomy
 from dermssl.data import index, selection, synthetic
 from dermssl.data.index import Dataset, make_index
 from dermssl.errors import UserError
+from dermssl.settings import Data, Grid
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,8 @@ def test_one_split_is_that_of_the_other_commands(photos):
     from dermssl.data import readers
     from dermssl.data.prepare import prepare
 
-    data = config.Data(path=str(photos))
+    data = Data(path=str(photos))
     usual = prepare(data).index.set_index("path")["split"]
-    grid = config.Grid(classes=["mel", "nv"])
+    grid = Grid(classes=["mel", "nv"])
     (found,) = selection.select(readers.read(data), grid, data)
     assert np.array_equal(usual[found.index["path"]], found.index["split"])

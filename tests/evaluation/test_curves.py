@@ -5,7 +5,13 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl import taxonomy as taxonomies
-from dermssl.evaluation import calibration, curves, metrics, statistics, targets
+from dermssl.evaluation import (
+    calibration,
+    curves,
+    ranking,
+    resampling,
+    targets,
+)
 
 HAM = taxonomies.load("ham10000")
 
@@ -30,7 +36,7 @@ def test_the_roc_points_are_scikit_learn_s_and_enclose_the_auc():
     np.testing.assert_allclose(1 - table["specificity"], fpr)
     np.testing.assert_allclose(table["sensitivity"], tpr)
     np.testing.assert_allclose(table["threshold"], thresholds)
-    assert sk.auc(fpr, table["sensitivity"]) == pytest.approx(metrics.roc_auc(y, score))
+    assert sk.auc(fpr, table["sensitivity"]) == pytest.approx(ranking.roc_auc(y, score))
     for row in table.iloc[1:].itertuples():  # act where score >= threshold
         assert np.mean(score[y == 1] >= row.threshold) == pytest.approx(row.sensitivity)
         assert np.mean(score[y == 0] < row.threshold) == pytest.approx(row.specificity)
@@ -40,7 +46,7 @@ def test_steps_of_the_precision_recall_points_sum_to_the_average_precision():
     y, score, _ = case(1)
     table = curves.precision_recall(y, score)
     steps = np.diff(table["recall"], prepend=0.0)
-    assert steps @ table["precision"] == pytest.approx(metrics.average_precision(y, score))
+    assert steps @ table["precision"] == pytest.approx(ranking.average_precision(y, score))
     row = table.iloc[7]
     acted = score >= row["threshold"]
     assert row["precision"] == pytest.approx(np.mean(y[acted & (y >= 0)]))
@@ -60,7 +66,7 @@ def test_the_bins_that_are_published_give_the_ece_back():
     ece = (filled["n"] * (filled["accuracy"] - filled["confidence"]).abs()).sum() / filled[
         "n"
     ].sum()
-    assert ece == pytest.approx(metrics.expected_calibration_error(p, y))
+    assert ece == pytest.approx(calibration.expected_calibration_error(p, y))
     assert filled["n"].sum() == (y >= 0).sum()
     wide = filled[filled["n"] > 20]
     assert (wide["accuracy_low"] < wide["accuracy"]).all()
@@ -91,7 +97,7 @@ def test_the_interval_of_the_net_benefit_equals_the_bootstrap_of_each_record_s_p
         odds = row.threshold / (1 - row.threshold)
         part = (score >= row.threshold) * np.where(y == 1, 1, -odds)
         part = np.where(y < 0, np.nan, part)
-        slow = statistics.bootstrap_metric("mean", None, part, groups, n_resamples=300)
+        slow = resampling.bootstrap_metric("mean", None, part, groups, n_resamples=300)
         assert row.model == pytest.approx(slow.estimate)
         assert (row.model_low, row.model_high) == pytest.approx((slow.low, slow.high))
         assert row.gain_low < row.model - max(row.all, 0) < row.gain_high

@@ -8,7 +8,8 @@ from sklearn import metrics as sk
 
 from dermssl import taxonomy as taxonomies
 from dermssl.errors import UserError
-from dermssl.evaluation import metrics, ranking
+from dermssl.evaluation import confusion, hierarchy, metrics, points, ranking, summary
+from dermssl.evaluation.summary import SUMMARY
 
 HAM = taxonomies.load("ham10000")
 MEL, NV, BCC, AKIEC, BKL, DF, VASC = range(7)
@@ -35,11 +36,11 @@ def one_hot(classes, n_classes=7):
 
 
 def test_seed_matrices_give_the_published_figures():
-    table = metrics.per_class(TWO_SEEDS)
-    np.testing.assert_allclose(metrics.accuracy(TWO_SEEDS), [0.88, 0.88])
+    table = confusion.per_class(TWO_SEEDS)
+    np.testing.assert_allclose(confusion.accuracy(TWO_SEEDS), [0.88, 0.88])
     np.testing.assert_allclose(table["recall"][:, 1], [0.785, 0.84])
     np.testing.assert_allclose(table["specificity"][:, 1], [0.975, 0.92])
-    np.testing.assert_allclose(metrics.balanced_accuracy(TWO_SEEDS), [0.88, 0.88])
+    np.testing.assert_allclose(confusion.balanced_accuracy(TWO_SEEDS), [0.88, 0.88])
     np.testing.assert_array_equal(table["support"], [[200, 200], [200, 200]])
 
 
@@ -48,15 +49,15 @@ def test_seed_matrices_give_the_published_figures():
 def test_confusion_metrics_equal_scikit_learn(seed, absent):
     y, p = random_case(seed, absent=absent)
     predicted = p.argmax(axis=1)
-    matrix = metrics.confusion(y, predicted, 7)
+    matrix = confusion.confusion(y, predicted, 7)
     np.testing.assert_array_equal(matrix, sk.confusion_matrix(y, predicted, labels=range(7)))
-    assert metrics.accuracy(matrix) == pytest.approx(sk.accuracy_score(y, predicted))
+    assert confusion.accuracy(matrix) == pytest.approx(sk.accuracy_score(y, predicted))
     present = np.unique(y)
     recall = sk.recall_score(y, predicted, labels=present, average="macro", zero_division=0)
-    assert metrics.balanced_accuracy(matrix) == pytest.approx(recall)
+    assert confusion.balanced_accuracy(matrix) == pytest.approx(recall)
     f1 = sk.f1_score(y, predicted, labels=present, average="macro", zero_division=0)
-    assert metrics.macro_f1(matrix) == pytest.approx(f1)
-    table = metrics.per_class(matrix)
+    assert confusion.macro_f1(matrix) == pytest.approx(f1)
+    table = confusion.per_class(matrix)
     for name, score in [("recall", sk.recall_score), ("precision", sk.precision_score)]:
         expected = score(y, predicted, labels=range(7), average=None, zero_division=np.nan)
         np.testing.assert_allclose(table[name], expected)
@@ -67,20 +68,22 @@ def test_confusion_metrics_equal_scikit_learn(seed, absent):
 
 def test_balanced_accuracy_equals_scikit_learn_where_all_predicted_classes_exist():
     y, p = random_case(3)
-    matrix = metrics.confusion(y, p.argmax(axis=1), 7)
+    matrix = confusion.confusion(y, p.argmax(axis=1), 7)
     expected = sk.balanced_accuracy_score(y, p.argmax(axis=1))
-    assert metrics.balanced_accuracy(matrix) == pytest.approx(expected)
+    assert confusion.balanced_accuracy(matrix) == pytest.approx(expected)
 
 
 def test_weighted_confusion_equals_scikit_learn():
     y, p = random_case(4)
     weights = np.random.default_rng(0).random(len(y))
-    matrix = metrics.confusion(y, p.argmax(axis=1), 7, weights)
+    matrix = confusion.confusion(y, p.argmax(axis=1), 7, weights)
     expected = sk.confusion_matrix(y, p.argmax(axis=1), labels=range(7), sample_weight=weights)
     np.testing.assert_allclose(matrix, expected)
 
 
-@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1])
+@pytest.mark.parametrize(
+    "metric", [confusion.accuracy, confusion.balanced_accuracy, confusion.macro_f1]
+)
 def test_a_stack_of_matrices_scores_as_each_one(metric):
     stack = np.random.default_rng(0).integers(0, 9, size=(2, 5, 4, 4))
     stack[0, 0, 1] = 0  # an absent class in one of them only
@@ -89,7 +92,7 @@ def test_a_stack_of_matrices_scores_as_each_one(metric):
 
 
 def test_a_class_without_records_has_no_recall_rather_than_zero():
-    table = metrics.per_class(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]]))
+    table = confusion.per_class(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]]))
     assert np.isnan(table["recall"][1])
     assert np.isnan(table["f1"][1])
     assert np.isnan(table["precision"][2])  # present, never predicted
@@ -97,14 +100,14 @@ def test_a_class_without_records_has_no_recall_rather_than_zero():
 
 
 def test_one_class_can_not_be_balanced_and_an_empty_matrix_has_no_accuracy():
-    assert np.isnan(metrics.balanced_accuracy([[5, 0], [0, 0]]))
-    assert np.isnan(metrics.macro_f1([[5, 0], [0, 0]]))
-    assert metrics.accuracy([[5, 0], [0, 0]]) == 1
-    assert np.isnan(metrics.accuracy(np.zeros((2, 2))))
+    assert np.isnan(confusion.balanced_accuracy([[5, 0], [0, 0]]))
+    assert np.isnan(confusion.macro_f1([[5, 0], [0, 0]]))
+    assert confusion.accuracy([[5, 0], [0, 0]]) == 1
+    assert np.isnan(confusion.accuracy(np.zeros((2, 2))))
 
 
 def test_unknown_labels_are_left_out_of_the_confusion_matrix():
-    matrix = metrics.confusion([0, -1, 1, -1], [0, 1, 0, 0], 2)
+    matrix = confusion.confusion([0, -1, 1, -1], [0, 1, 0, 0], 2)
     np.testing.assert_array_equal(matrix, [[1, 0], [1, 0]])
 
 
@@ -119,40 +122,40 @@ def test_auc_equals_counting_every_pair(weighted):
         for j in np.flatnonzero(y == 0):
             total += w[i] * w[j]
             wins += w[i] * w[j] * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
-    assert metrics.roc_auc(y, score, weights) == pytest.approx(wins / total)
+    assert ranking.roc_auc(y, score, weights) == pytest.approx(wins / total)
 
 
 def test_auc_is_undefined_with_one_side_only_and_ignores_unknowns():
-    assert np.isnan(metrics.roc_auc([1, 1], [0.2, 0.3]))
-    assert np.isnan(metrics.roc_auc([], []))
-    assert np.isnan(metrics.roc_auc([0, 1], [0.2, 0.3], weights=[1, 0]))
-    assert metrics.roc_auc([0, 1, -1], [0.2, 0.3, 0.9]) == 1
+    assert np.isnan(ranking.roc_auc([1, 1], [0.2, 0.3]))
+    assert np.isnan(ranking.roc_auc([], []))
+    assert np.isnan(ranking.roc_auc([0, 1], [0.2, 0.3], weights=[1, 0]))
+    assert ranking.roc_auc([0, 1, -1], [0.2, 0.3, 0.9]) == 1
 
 
 def test_macro_auc_equals_scikit_learn_and_skips_absent_classes():
     y, p = random_case(6)
     expected = sk.roc_auc_score(y, p, multi_class="ovr", labels=range(7))
-    assert metrics.macro_roc_auc(y, p) == pytest.approx(expected)
+    assert ranking.macro_roc_auc(y, p) == pytest.approx(expected)
     y, p = random_case(6, absent=(1, 4))
     each = [sk.roc_auc_score(y == k, p[:, k]) for k in np.unique(y)]
-    assert metrics.macro_roc_auc(y, p) == pytest.approx(np.mean(each))
-    assert np.isnan(metrics.macro_roc_auc(np.zeros(len(y), int), p))
+    assert ranking.macro_roc_auc(y, p) == pytest.approx(np.mean(each))
+    assert np.isnan(ranking.macro_roc_auc(np.zeros(len(y), int), p))
 
 
 def test_shuffled_labels_score_at_chance():
     y, p = random_case(7, n=4000)
     shuffled = np.random.default_rng(0).permutation(y)
-    assert metrics.macro_roc_auc(y, p) > 0.9
-    assert abs(metrics.macro_roc_auc(shuffled, p) - 0.5) < 0.03
-    matrix = metrics.confusion(shuffled, p.argmax(axis=1), 7)
-    assert abs(metrics.balanced_accuracy(matrix) - 1 / 7) < 0.03
+    assert ranking.macro_roc_auc(y, p) > 0.9
+    assert abs(ranking.macro_roc_auc(shuffled, p) - 0.5) < 0.03
+    matrix = confusion.confusion(shuffled, p.argmax(axis=1), 7)
+    assert abs(confusion.balanced_accuracy(matrix) - 1 / 7) < 0.03
 
 
 def test_partial_auc_golden_values():
     y = np.repeat([0, 1], 50)
-    assert metrics.partial_auc(y, y.astype(float)) == pytest.approx(0.20)
-    assert metrics.partial_auc(y, np.full(100, 0.3)) == pytest.approx(0.02)
-    assert metrics.partial_auc(y, 1.0 - y) == pytest.approx(0)
+    assert ranking.partial_auc(y, y.astype(float)) == pytest.approx(0.20)
+    assert ranking.partial_auc(y, np.full(100, 0.3)) == pytest.approx(0.02)
+    assert ranking.partial_auc(y, 1.0 - y) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("min_sensitivity", [0, 0.5, 0.8, 0.88])
@@ -163,93 +166,93 @@ def test_partial_auc_equals_integrating_the_curve(min_sensitivity):
     grid = np.linspace(min_sensitivity, 1, 200_001)
     width = 1 - np.interp(grid, sensitivity, false_positives)
     expected = np.trapezoid(width, grid)
-    assert metrics.partial_auc(y, p[:, 1], min_sensitivity) == pytest.approx(expected, abs=1e-5)
+    assert ranking.partial_auc(y, p[:, 1], min_sensitivity) == pytest.approx(expected, abs=1e-5)
 
 
 def test_sensitivity_at_specificity_by_hand():
     y = [0] * 10 + [1] * 4
     score = [*np.arange(10) / 10, 0.95, 0.85, 0.75, 0.05]
     # One of ten negatives may be called positive at 0.9: cut at 0.85, above 0.8 but not 0.9.
-    assert metrics.sensitivity_at_specificity(y, score, 0.9) == 0.5
-    assert metrics.sensitivity_at_specificity(y, score, 1.0) == 0.25
-    assert metrics.sensitivity_at_specificity(y, score, 0.8) == 0.75
-    assert metrics.sensitivity_at_specificity(y, score, 0.0) == 1
-    assert metrics.sensitivity_at_specificity(y, np.full(14, 0.4), 0.9) == 0
-    assert np.isnan(metrics.sensitivity_at_specificity([0, 0], [0.1, 0.2], 0.9))
+    assert ranking.sensitivity_at_specificity(y, score, 0.9) == 0.5
+    assert ranking.sensitivity_at_specificity(y, score, 1.0) == 0.25
+    assert ranking.sensitivity_at_specificity(y, score, 0.8) == 0.75
+    assert ranking.sensitivity_at_specificity(y, score, 0.0) == 1
+    assert ranking.sensitivity_at_specificity(y, np.full(14, 0.4), 0.9) == 0
+    assert np.isnan(ranking.sensitivity_at_specificity([0, 0], [0.1, 0.2], 0.9))
 
 
 def test_average_precision_equals_scikit_learn_and_needs_both_sides():
     rng = np.random.default_rng(14)
     y, score = rng.integers(0, 2, 200), rng.integers(0, 30, 200) / 30
     expected = sk.average_precision_score(y, score)
-    assert metrics.average_precision(y, score) == pytest.approx(expected)
+    assert ranking.average_precision(y, score) == pytest.approx(expected)
     unknown = np.concatenate([y, [-1]]), np.concatenate([score, [1.0]])
-    assert metrics.average_precision(*unknown) == pytest.approx(expected)
-    assert metrics.average_precision(y, np.full(200, 0.3)) == pytest.approx(y.mean())
-    assert np.isnan(metrics.average_precision(np.ones(4, int), score[:4]))
-    assert np.isnan(metrics.average_precision(np.zeros(4, int), score[:4]))
+    assert ranking.average_precision(*unknown) == pytest.approx(expected)
+    assert ranking.average_precision(y, np.full(200, 0.3)) == pytest.approx(y.mean())
+    assert np.isnan(ranking.average_precision(np.ones(4, int), score[:4]))
+    assert np.isnan(ranking.average_precision(np.zeros(4, int), score[:4]))
 
 
 @pytest.mark.parametrize("specificity", [0.0, 0.5, 0.9, 1.0])
 def test_the_threshold_keeps_its_specificity_and_no_lower_one_does(specificity):
     y, p = random_case(15, n_classes=2)
-    t = metrics.threshold_at_specificity(y, p[:, 1], specificity)
+    t = ranking.threshold_at_specificity(y, p[:, 1], specificity)
     assert np.mean(p[y == 0, 1] < t) >= specificity
     lower = p[p[:, 1] < t, 1]
     assert not len(lower) or np.mean(p[y == 0, 1] < lower.max()) < specificity
     reached = np.mean(p[y == 1, 1] >= t)
-    assert reached == metrics.sensitivity_at_specificity(y, p[:, 1], specificity)
-    assert metrics.threshold_at_specificity([0, 1], [0.9, 0.1], 1.0) == np.inf
-    assert np.isnan(metrics.threshold_at_specificity([0, 0], [0.9, 0.1], 0.9))
+    assert reached == ranking.sensitivity_at_specificity(y, p[:, 1], specificity)
+    assert ranking.threshold_at_specificity([0, 1], [0.9, 0.1], 1.0) == np.inf
+    assert np.isnan(ranking.threshold_at_specificity([0, 0], [0.9, 0.1], 0.9))
 
 
 def test_top_k_counts_ties_as_argmax_does():
     p = np.array([[0.4, 0.4, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])
-    assert metrics.top_k_accuracy([1, 1, -1], p, 1) == 0
-    assert metrics.top_k_accuracy([1, 1, -1], p, 2) == 1
-    assert metrics.top_k_accuracy([0, 0, 0], p, 2) == pytest.approx(1 / 3)
-    assert np.isnan(metrics.top_k_accuracy([-1, -1, -1], p, 2))
+    assert points.top_k_accuracy([1, 1, -1], p, 1) == 0
+    assert points.top_k_accuracy([1, 1, -1], p, 2) == 1
+    assert points.top_k_accuracy([0, 0, 0], p, 2) == pytest.approx(1 / 3)
+    assert np.isnan(points.top_k_accuracy([-1, -1, -1], p, 2))
     y, p = random_case(9)
     untied = p + np.random.default_rng(0).random(p.shape) * 1e-9
     untied /= untied.sum(axis=1, keepdims=True)
     expected = sk.top_k_accuracy_score(y, untied, k=3, labels=range(7))
-    assert metrics.top_k_accuracy(y, untied, 3) == pytest.approx(expected)
+    assert points.top_k_accuracy(y, untied, 3) == pytest.approx(expected)
 
 
 def test_log_loss_equals_scikit_learn():
     y, p = random_case(10)
-    assert metrics.log_loss(y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
+    assert points.log_loss(y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
     certain = one_hot([1], 2)
-    assert metrics.log_loss([0], certain) == pytest.approx(sk.log_loss([0], certain, labels=[0, 1]))
+    assert points.log_loss([0], certain) == pytest.approx(sk.log_loss([0], certain, labels=[0, 1]))
 
 
 def test_hierarchy_by_hand():
     y = [MEL, MEL, MEL, BCC, -1]
     predicted = [MEL, NV, BCC, BKL, MEL]  # same, sibling, other group, sibling, unknown
-    assert metrics.tree_distance(y, predicted, HAM) == (0 + 1 + 2 + 1) / 4
-    assert metrics.coarse_given_wrong_fine(y, predicted, HAM) == pytest.approx(2 / 3)
+    assert hierarchy.tree_distance(y, predicted, HAM) == (0 + 1 + 2 + 1) / 4
+    assert hierarchy.coarse_given_wrong_fine(y, predicted, HAM) == pytest.approx(2 / 3)
     coarse = [1, 0, 1, 1, 0]  # the first record's group contradicts its right fine class
-    assert metrics.full_path_accuracy(y, predicted, coarse, HAM) == 0
-    assert metrics.full_path_accuracy(y, predicted, [0, 0, 1, 1, 0], HAM) == 0.25
-    assert metrics.coarse_given_wrong_fine(y, predicted, HAM, [0, 1, 1, 1, 0]) == pytest.approx(
+    assert hierarchy.full_path_accuracy(y, predicted, coarse, HAM) == 0
+    assert hierarchy.full_path_accuracy(y, predicted, [0, 0, 1, 1, 0], HAM) == 0.25
+    assert hierarchy.coarse_given_wrong_fine(y, predicted, HAM, [0, 1, 1, 1, 0]) == pytest.approx(
         1 / 3
     )
-    assert np.isnan(metrics.coarse_given_wrong_fine([MEL], [MEL], HAM))
-    assert np.isnan(metrics.tree_distance([-1], [MEL], HAM))
+    assert np.isnan(hierarchy.coarse_given_wrong_fine([MEL], [MEL], HAM))
+    assert np.isnan(hierarchy.tree_distance([-1], [MEL], HAM))
 
 
 def test_malignancy_sums_the_malignant_classes_only():
     p = np.array([[0.3, 0.1, 0.2, 0.15, 0.05, 0.1, 0.1]])
-    assert metrics.p_malignant(p, HAM)[0] == pytest.approx(0.5)  # mel + bcc, not akiec
-    labels = metrics.malignant_labels([MEL, NV, BCC, AKIEC, -1], HAM)
+    assert hierarchy.p_malignant(p, HAM)[0] == pytest.approx(0.5)  # mel + bcc, not akiec
+    labels = hierarchy.malignant_labels([MEL, NV, BCC, AKIEC, -1], HAM)
     np.testing.assert_array_equal(labels, [1, 0, 1, 0, -1])
-    assert metrics.p_malignant(p, taxonomies.flat("abcdefg")) is None
+    assert hierarchy.p_malignant(p, taxonomies.flat("abcdefg")) is None
 
 
 def test_summary_holds_each_metric():
     y, p = random_case(11)
-    row = metrics.summarise(y, None, p, HAM)
-    assert tuple(row) == metrics.SUMMARY
+    row = summary.summarise(y, None, p, HAM)
+    assert tuple(row) == SUMMARY
     predicted, parent = p.argmax(axis=1), HAM.parent_index
     coarse = (p @ HAM.matrix).argmax(axis=1)
     malignant, p_malignant = np.isin(y, [MEL, BCC]), p[:, MEL] + p[:, BCC]
@@ -274,25 +277,25 @@ def test_summary_holds_each_metric():
         "malignant_specificity": tn / (tn + fp),
         "log_loss": sk.log_loss(y, p),
         "full_path_accuracy": np.mean((predicted == y) & (coarse == parent[y])),
-        "tree_distance": metrics.tree_distance(y, predicted, HAM),
+        "tree_distance": hierarchy.tree_distance(y, predicted, HAM),
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    stricter = metrics.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
+    stricter = summary.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
     for name in ("melanoma_sensitivity", "malignant_sensitivity_at_specificity"):
         assert stricter[name] < row[name]
     assert stricter["malignant_partial_auc"] < row["malignant_partial_auc"] - 0.05
     assert stricter["top_k_accuracy"] > row["top_k_accuracy"]
-    every = metrics.summarise(y, None, p, HAM, top_k=7)
+    every = summary.summarise(y, None, p, HAM, top_k=7)
     assert np.isnan(every["top_k_accuracy"])  # naming every class is no achievement
 
 
 def test_coarse_only_records_count_at_the_coarse_level_only():
     y, p = [MEL, NV, -1, -1], one_hot([MEL, NV, BKL, NV])
-    row = metrics.summarise(y, [0, 0, 1, 1], p, HAM)
+    row = summary.summarise(y, [0, 0, 1, 1], p, HAM)
     assert (row["n"], row["n_fine"], row["n_coarse"]) == (4, 2, 4)
     assert row["fine_accuracy"] == 1
     assert row["coarse_accuracy"] == 0.75
-    filled = metrics.summarise(y, [-1, -1, -1, -1], p, HAM)
+    filled = summary.summarise(y, [-1, -1, -1, -1], p, HAM)
     assert (filled["n_coarse"], filled["coarse_accuracy"]) == (2, 1)
 
 
@@ -308,14 +311,14 @@ def test_coarse_only_records_count_at_the_coarse_level_only():
 )  # fmt: skip
 def test_what_the_data_can_not_define_is_nan(y, defined):
     p = np.array([one_hot([NV])[0], one_hot([MEL])[0]])[: len(y)].reshape(len(y), 7)
-    row = metrics.summarise(y, None, p, HAM)
+    row = summary.summarise(y, None, p, HAM)
     scalars = {name for name in row if not name.startswith("n")}
     assert {name for name in scalars if not np.isnan(row[name])} == defined
 
 
 def test_a_flat_taxonomy_has_no_hierarchy_malignancy_or_melanoma():
     y, p = random_case(12, n_classes=3)
-    row = metrics.summarise(y, None, p, taxonomies.flat(["a", "b", "c"]))
+    row = summary.summarise(y, None, p, taxonomies.flat(["a", "b", "c"]))
     assert row["coarse_accuracy"] == row["fine_accuracy"]
     for name in ("tree_distance", "malignant_auc", "melanoma_sensitivity"):
         assert np.isnan(row[name])
@@ -350,15 +353,15 @@ def test_per_class_table():
 def test_bad_input_is_named(change, message):
     case = {"y": [0, 1], "y_coarse": None, "p": one_hot([0, 1])} | change
     with pytest.raises(UserError, match=message):
-        metrics.summarise(case["y"], case["y_coarse"], case["p"], HAM)
+        summary.summarise(case["y"], case["y_coarse"], case["p"], HAM)
 
 
 def test_bad_options_are_named():
     with pytest.raises(UserError, match="specificity is 90"):
-        metrics.sensitivity_at_specificity([0, 1], [0, 1], 90)
+        ranking.sensitivity_at_specificity([0, 1], [0, 1], 90)
     with pytest.raises(UserError, match="k is 8"):
-        metrics.top_k_accuracy([0], one_hot([0]), 8)
+        points.top_k_accuracy([0], one_hot([0]), 8)
     with pytest.raises(UserError, match="min_sensitivity is 1"):
-        metrics.partial_auc([0, 1], [0, 1], 1)
+        ranking.partial_auc([0, 1], [0, 1], 1)
     with pytest.raises(UserError, match=r"\(2, 3\)"):
-        metrics.accuracy(np.zeros((2, 3)))
+        confusion.accuracy(np.zeros((2, 3)))

@@ -9,7 +9,10 @@ from sklearn import metrics as sk
 
 from dermssl import taxonomy as taxonomies
 from dermssl.errors import UserError
-from dermssl.evaluation import confusion, kernels, metrics, resampling, statistics
+from dermssl.evaluation import confusion, kernels, resampling, statistics, summary
+from dermssl.evaluation.points import POINTS
+from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.summary import SUMMARY
 
 HAM = taxonomies.load("ham10000")
 
@@ -36,7 +39,7 @@ def arguments(metric, y, p):
 
 def test_weights_draw_whole_clusters():
     groups = np.array(["b", "a", "b", "c", "a", "b"])
-    weights = statistics.cluster_weights(groups, 500, seed=3)
+    weights = resampling.cluster_weights(groups, 500, seed=3)
     assert weights.shape == (500, 6)
     assert weights.dtype == np.int64
     for name in "abc":
@@ -49,17 +52,17 @@ def test_weights_draw_whole_clusters():
 
 def test_weights_are_a_function_of_the_seed_not_of_the_chunk(monkeypatch):
     groups = list("abcdefgh")
-    first = statistics.cluster_weights(groups, 50, seed=1)
-    assert (first != statistics.cluster_weights(groups, 50, seed=2)).any()
+    first = resampling.cluster_weights(groups, 50, seed=1)
+    assert (first != resampling.cluster_weights(groups, 50, seed=2)).any()
     monkeypatch.setattr(resampling, "CHUNK", 24)  # three draws at a time
-    np.testing.assert_array_equal(first, statistics.cluster_weights(groups, 50, seed=1))
+    np.testing.assert_array_equal(first, resampling.cluster_weights(groups, 50, seed=1))
 
 
 def test_a_record_without_group_stands_alone():
-    codes = statistics.cluster_codes(["x", None, "x", "", float("nan"), "y"], 6)
+    codes = resampling.cluster_codes(["x", None, "x", "", float("nan"), "y"], 6)
     assert codes[0] == codes[2]
     assert len(set(codes)) == 5
-    np.testing.assert_array_equal(statistics.cluster_codes(None, 3), [0, 1, 2])
+    np.testing.assert_array_equal(resampling.cluster_codes(None, 3), [0, 1, 2])
 
 
 @pytest.mark.parametrize("metric", sorted(kernels.KERNELS))
@@ -67,21 +70,21 @@ def test_each_kernel_equals_the_metric_of_the_repeated_records(metric):
     """The bootstrap by brute force: build every resample by index and score it plainly."""
     y, p, groups = random_case()
     truth, predicted, options = arguments(metric, y, p)
-    weights = statistics.cluster_weights(groups, 40, seed=5)
-    codes = statistics.cluster_codes(groups, len(y))
+    weights = resampling.cluster_weights(groups, 40, seed=5)
+    codes = resampling.cluster_codes(groups, len(y))
     _, values = resampling._replicates(metric, truth, [predicted], codes, 40, 5, options)
     for draw, value in zip(weights, values[0]):
         rows = np.repeat(np.arange(len(y)), draw)
         resampled = None if truth is None else truth[rows]
-        expected = metrics.POINTS[metric](resampled, predicted[rows], **options)
+        expected = POINTS[metric](resampled, predicted[rows], **options)
         assert value == pytest.approx(expected, abs=1e-9)
 
 
 def test_registries_name_the_same_metrics():
-    assert set(kernels.KERNELS) == set(metrics.POINTS)
+    assert set(kernels.KERNELS) == set(POINTS)
     y, p, _ = random_case()
-    rows = metrics.plan(y % 4, None, np.pad(p, ((0, 0), (0, 3))), HAM)
-    assert set(rows) == set(metrics.SUMMARY) - {"n", "n_fine", "n_coarse"}
+    rows = summary.plan(y % 4, None, np.pad(p, ((0, 0), (0, 3))), HAM)
+    assert set(rows) == set(SUMMARY) - {"n", "n_fine", "n_coarse"}
 
 
 def test_weighted_auc_kernel_equals_scikit_learn_sample_weight():
@@ -96,10 +99,10 @@ def test_weighted_auc_kernel_equals_scikit_learn_sample_weight():
 
 def test_interval_is_the_percentiles_of_the_resamples():
     y, p, groups = random_case()
-    found = statistics.bootstrap_metric(
+    found = resampling.bootstrap_metric(
         "accuracy", y, p, groups, n_resamples=300, level=0.9, seed=2
     )
-    weights = statistics.cluster_weights(groups, 300, seed=2) * (y >= 0)
+    weights = resampling.cluster_weights(groups, 300, seed=2) * (y >= 0)
     draws = (weights * (p.argmax(axis=1) == y)).sum(axis=1) / weights.sum(axis=1)
     known = y >= 0
     assert found.estimate == pytest.approx((p.argmax(axis=1) == y)[known].mean())
@@ -109,8 +112,8 @@ def test_interval_is_the_percentiles_of_the_resamples():
 
 def test_metric_by_function_and_predicted_classes_give_the_same_interval():
     y, p, groups = random_case()
-    by_name = statistics.bootstrap_metric("macro_f1", y, p, groups, n_resamples=50)
-    by_function = statistics.bootstrap_metric(
+    by_name = resampling.bootstrap_metric("macro_f1", y, p, groups, n_resamples=50)
+    by_function = resampling.bootstrap_metric(
         confusion.macro_f1, y, p.argmax(axis=1), groups, n_resamples=50
     )
     assert by_name == by_function
@@ -118,7 +121,7 @@ def test_metric_by_function_and_predicted_classes_give_the_same_interval():
     def recall_of_class_1(matrices):
         return confusion.per_class(matrices)["recall"][..., 1]
 
-    own = statistics.bootstrap_metric(recall_of_class_1, y, p, groups, n_resamples=50)
+    own = resampling.bootstrap_metric(recall_of_class_1, y, p, groups, n_resamples=50)
     assert own.estimate == pytest.approx(np.mean(p.argmax(axis=1)[y == 1] == 1))
 
 
@@ -126,11 +129,11 @@ def test_metric_by_function_and_predicted_classes_give_the_same_interval():
 def test_copies_of_a_record_in_its_group_do_not_narrow_the_interval(metric):
     y, p, _ = random_case(n=80)
     truth, predicted, options = arguments(metric, y, p)
-    once = statistics.bootstrap_metric(metric, truth, predicted, np.arange(80), **options)
+    once = resampling.bootstrap_metric(metric, truth, predicted, np.arange(80), **options)
     rows = np.repeat(np.arange(80), 6)
-    grouped = statistics.bootstrap_metric(metric, truth[rows], predicted[rows], rows, **options)
+    grouped = resampling.bootstrap_metric(metric, truth[rows], predicted[rows], rows, **options)
     assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
-    naive = statistics.bootstrap_metric(metric, truth[rows], predicted[rows], None, **options)
+    naive = resampling.bootstrap_metric(metric, truth[rows], predicted[rows], None, **options)
     assert naive.high - naive.low < 0.6 * (once.high - once.low)  # what clustering protects from
 
 
@@ -140,7 +143,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     for repeat in range(200):
         right = np.repeat(rng.random(60) < 0.7, 3)  # 60 lesions of three equal photographs
         groups = np.repeat(np.arange(60), 3)
-        found = statistics.bootstrap_metric(
+        found = resampling.bootstrap_metric(
             "mean", None, right.astype(float), groups, n_resamples=200, seed=repeat
         )
         covered += found.low <= 0.7 <= found.high
@@ -151,12 +154,12 @@ def test_draws_that_miss_a_class_are_dropped_and_too_many_leave_no_interval():
     y = np.array([0] * 30 + [1])
     p = np.tile([0.6, 0.4], (31, 1))
     p[::3] = [0.3, 0.7]
-    rare = statistics.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
+    rare = resampling.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
     assert 100 < rare.n_dropped < 200  # a single record is missed by a share 1/e = 147
     assert rare.is_defined
     y = np.array([0] * 30 + [1, 2, 3])
     p = np.random.default_rng(0).dirichlet(np.ones(4), 33)
-    rarer = statistics.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
+    rarer = resampling.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
     assert rarer.n_dropped > 200
     assert not np.isnan(rarer.estimate)
     assert not rarer.is_defined
@@ -173,15 +176,15 @@ def test_draws_that_miss_a_class_are_dropped_and_too_many_leave_no_interval():
     ],
 )
 def test_no_spread_or_no_data_is_no_interval(y, predicted, groups):
-    found = statistics.bootstrap_metric("accuracy", np.array(y), np.array(predicted), groups)
+    found = resampling.bootstrap_metric("accuracy", np.array(y), np.array(predicted), groups)
     assert not found.is_defined
-    assert statistics.verdict(found) == "undefined"
+    assert resampling.verdict(found) == "undefined"
     assert not found.excludes_zero
 
 
 def test_one_cluster_gives_no_interval_however_the_seeds_vary():
     y, seeds = np.array([0, 1, 0]), [np.array([0, 1, 0]), np.array([0, 0, 1])]
-    found = statistics.bootstrap_metric("accuracy", y, seeds, ["a"] * 3)
+    found = resampling.bootstrap_metric("accuracy", y, seeds, ["a"] * 3)
     assert found.estimate == pytest.approx(2 / 3)
     assert not found.is_defined
 
@@ -189,7 +192,7 @@ def test_one_cluster_gives_no_interval_however_the_seeds_vary():
 def test_sensitivity_kernel_takes_the_specificity_itself():
     y = np.repeat([0, 1], [10, 4])
     score = np.array([*np.arange(10) / 10, 0.95, 0.85, 0.75, 0.05])
-    found = statistics.bootstrap_metric(
+    found = resampling.bootstrap_metric(
         "sensitivity_at_specificity", y, score, n_resamples=10, specificity=0.9
     )
     assert found.estimate == 0.5  # one of ten false: a specificity of 0.9, just allowed
@@ -198,26 +201,26 @@ def test_sensitivity_kernel_takes_the_specificity_itself():
 def test_identical_models_tie_at_exactly_zero():
     y, p, groups = random_case()
     for metric in ("accuracy", "macro_roc_auc", "log_loss"):
-        found = statistics.paired_difference(metric, y, p, p.copy(), groups, n_resamples=100)
+        found = resampling.paired_difference(metric, y, p, p.copy(), groups, n_resamples=100)
         assert (found.estimate, found.low, found.high) == (0, 0, 0)
-        assert statistics.verdict(found) == "tie"
+        assert resampling.verdict(found) == "tie"
 
 
 def test_paired_difference_is_the_difference_of_the_same_draws():
     y, a, groups = random_case()
     b = np.roll(a, 1, axis=0)
-    found = statistics.paired_difference("accuracy", y, a, b, groups, n_resamples=200, seed=4)
+    found = resampling.paired_difference("accuracy", y, a, b, groups, n_resamples=200, seed=4)
     gain = (a.argmax(axis=1) == y).astype(float) - (b.argmax(axis=1) == y)
-    weights = statistics.cluster_weights(groups, 200, seed=4) * (y >= 0)
+    weights = resampling.cluster_weights(groups, 200, seed=4) * (y >= 0)
     draws = (weights * gain).sum(axis=1) / weights.sum(axis=1)
     assert found.estimate == pytest.approx(gain[y >= 0].mean())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
-    assert statistics.verdict(found) == "better"
-    swapped = statistics.paired_difference("accuracy", y, b, a, groups, n_resamples=200, seed=4)
+    assert resampling.verdict(found) == "better"
+    swapped = resampling.paired_difference("accuracy", y, b, a, groups, n_resamples=200, seed=4)
     assert swapped.estimate == -found.estimate
-    assert statistics.verdict(swapped) == "worse"
-    loss = statistics.paired_difference("log_loss", y, a, b, groups, n_resamples=200)
-    assert statistics.verdict(loss, higher_is_better=False) == "better"
+    assert resampling.verdict(swapped) == "worse"
+    loss = resampling.paired_difference("log_loss", y, a, b, groups, n_resamples=200)
+    assert resampling.verdict(loss, higher_is_better=False) == "better"
 
 
 def test_seeds_are_averaged_by_pair_and_resampled():
@@ -229,29 +232,29 @@ def test_seeds_are_averaged_by_pair_and_resampled():
 
     a = [right(0.9), right(0.5), right(0.7)]
     b = [right(0.5), right(0.5), right(0.5)]
-    found = statistics.paired_difference("accuracy", y, a, b, n_resamples=400)
-    each = [statistics.paired_difference("accuracy", y, i, j) for i, j in zip(a, b)]
+    found = resampling.paired_difference("accuracy", y, a, b, n_resamples=400)
+    each = [resampling.paired_difference("accuracy", y, i, j) for i, j in zip(a, b)]
     assert found.estimate == pytest.approx(np.mean([one.estimate for one in each]))
     # The seeds disagree by far more than any one of them varies with the records.
     assert found.high - found.low > 1.5 * max(one.high - one.low for one in each)
-    same = statistics.paired_difference("accuracy", y, [a[0]] * 3, [b[0]] * 3)
+    same = resampling.paired_difference("accuracy", y, [a[0]] * 3, [b[0]] * 3)
     assert (same.low, same.high) == pytest.approx((each[0].low, each[0].high))
 
 
 def test_bootstrap_names_what_is_wrong():
     y, p, _ = random_case()
     with pytest.raises(UserError, match="unknown metric 'acuracy'; choose one of: accuracy"):
-        statistics.bootstrap_metric("acuracy", y, p)
+        resampling.bootstrap_metric("acuracy", y, p)
     with pytest.raises(UserError, match="predictions 0 has 199, y has 200"):
-        statistics.bootstrap_metric("accuracy", y, p[1:])
+        resampling.bootstrap_metric("accuracy", y, p[1:])
     with pytest.raises(UserError, match="groups has 3"):
-        statistics.bootstrap_metric("accuracy", y, p, [1, 2, 3])
+        resampling.bootstrap_metric("accuracy", y, p, [1, 2, 3])
     with pytest.raises(UserError, match="a has 2 seeds and b has 1"):
-        statistics.paired_difference("accuracy", y, [p, p], [p])
+        resampling.paired_difference("accuracy", y, [p, p], [p])
     with pytest.raises(UserError, match="level is 95"):
-        statistics.bootstrap_metric("accuracy", y, p, level=95)
+        resampling.bootstrap_metric("accuracy", y, p, level=95)
     with pytest.raises(UserError, match="one value a matrix"):
-        statistics.bootstrap_metric(np.trace, y, p)
+        resampling.bootstrap_metric(np.trace, y, p)
 
 
 def test_summary_intervals_hold_the_numbers_of_the_summary():
@@ -259,24 +262,24 @@ def test_summary_intervals_hold_the_numbers_of_the_summary():
     y = rng.integers(7, size=250)
     p = 0.8 * rng.dirichlet(np.ones(7), 250) + 0.2 * np.eye(7)[y]
     y[:20] = -1
-    row = metrics.summarise(y, None, p, HAM)
+    row = summary.summarise(y, None, p, HAM)
     found = statistics.summary_intervals(y, None, p, HAM, rng.integers(200, size=250))
     assert {name: one.estimate for name, one in found.items()} == pytest.approx(
         {name: value for name, value in row.items() if not name.startswith("n")}
     )
     assert all(one.low < one.high for one in found.values())
     zero = statistics.summary_differences(y, None, p, p, HAM, n_resamples=20)
-    assert {statistics.verdict(one) for one in zero.values()} == {"tie"}
+    assert {resampling.verdict(one) for one in zero.values()} == {"tie"}
     with pytest.raises(UserError, match="p_coarse"):
         statistics.summary_intervals(y, None, p, HAM, p_coarse=p @ HAM.matrix)
 
 
 def test_interval_prints_and_judges():
-    assert str(statistics.Interval(0.88, 0.8466, 0.91, 0.95, 1000)) == "0.880 [0.847, 0.910]"
-    assert str(statistics.Interval(np.nan, np.nan, np.nan)) == "n/a"
-    assert statistics.Interval(0.1, 0.01, 0.2).excludes_zero
-    assert not statistics.Interval(0.1, 0.0, 0.2).excludes_zero
-    assert statistics.verdict(statistics.Interval(-0.1, -0.2, -0.01)) == "worse"
+    assert str(Interval(0.88, 0.8466, 0.91, 0.95, 1000)) == "0.880 [0.847, 0.910]"
+    assert str(Interval(np.nan, np.nan, np.nan)) == "n/a"
+    assert Interval(0.1, 0.01, 0.2).excludes_zero
+    assert not Interval(0.1, 0.0, 0.2).excludes_zero
+    assert resampling.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"
 
 
 def test_mcnemar_exact_and_corrected():
@@ -331,7 +334,7 @@ def test_delong_agrees_with_the_bootstrap():
     y = rng.integers(0, 2, 400)
     a, b = rng.normal(size=(2, 400)) + np.array([[1.2], [0.8]]) * y
     exact = statistics.delong(y, a, b).difference
-    drawn = statistics.paired_difference("roc_auc", y, a, b, n_resamples=2000)
+    drawn = resampling.paired_difference("roc_auc", y, a, b, n_resamples=2000)
     assert (drawn.low, drawn.high) == pytest.approx((exact.low, exact.high), abs=0.008)
 
 
@@ -343,7 +346,7 @@ def test_delong_of_equal_or_extreme_scores():
     extreme = statistics.delong(y, y, -y)
     assert (extreme.auc_a, extreme.auc_b) == (1, 0)
     assert np.isnan(extreme.p)
-    assert statistics.verdict(extreme.difference) == "undefined"
+    assert resampling.verdict(extreme.difference) == "undefined"
     assert np.isnan(statistics.delong([1, 1], [1, 2], [2, 1]).auc_a)
     single = statistics.delong([0, 0, 1], [1, 3, 2], [1, 2, 3])
     assert single.auc_a == 0.5

@@ -7,9 +7,9 @@ import pytest
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
-from dermssl import config as configs
 from dermssl.errors import UserError
 from dermssl.models import backbones, weight_files
+from dermssl.settings import Backbone
 
 FAST = ("cnn", "mlp", "mobilenet")
 NAMES = [
@@ -32,7 +32,7 @@ OFFICIAL = {
 
 
 def backbone(name="mobilenet", size=32, **settings):
-    return backbones.build(configs.Backbone(name=name, image_size=size, **settings))
+    return backbones.build(Backbone(name=name, image_size=size, **settings))
 
 
 def photos(n=2, size=32, seed=0):

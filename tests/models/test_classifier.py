@@ -9,16 +9,16 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from dermssl import config as configs
 from dermssl import taxonomy
 from dermssl.losses.focal import SparseFocalLoss
 from dermssl.models import backbones, classifier, weights
+from dermssl.settings import Backbone
 
 HAM = taxonomy.load("ham10000")
 
 
 def build(classes=HAM, **settings):
-    backbone = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    backbone = backbones.build(Backbone(name="mlp", image_size=32))
     return classifier.build(backbone, classes, **settings)
 
 

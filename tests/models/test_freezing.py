@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dermssl import config as configs
 from dermssl import taxonomy
 from dermssl.errors import UserError
 from dermssl.models import backbones, classifier, freezing
+from dermssl.settings import Backbone
 
 FLAT = taxonomy.flat(["a", "b"])
 slow = pytest.mark.slow
 
 
 def backbone(name="cnn", size=32):
-    return backbones.build(configs.Backbone(name=name, image_size=size))
+    return backbones.build(Backbone(name=name, image_size=size))
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dermssl import config as configs
 from dermssl import taxonomy as taxonomies
 from dermssl.errors import UserError
 from dermssl.models import backbones, classifier, grad_cam
+from dermssl.settings import Backbone
 
 HAM = taxonomies.load("ham10000")
 NAMES = [
@@ -114,7 +114,7 @@ def test_what_is_refused(by_hand):
         grad_cam.heat_maps(by_hand[0], photos(), [0, 0], "both")
     with pytest.raises(ValueError, match="don't go together"):
         grad_cam.heat_maps(by_hand[0], photos(), [0])
-    mlp = backbones.build(configs.Backbone(name="mlp", image_size=16))
+    mlp = backbones.build(Backbone(name="mlp", image_size=16))
     with pytest.raises(UserError, match="no spatial map"):
         grad_cam.heat_maps(classifier.build(mlp, HAM), photos(size=16), [0, 0])
 
@@ -123,7 +123,7 @@ def test_what_is_refused(by_hand):
 def test_every_backbone_has_a_map_at_both_levels(name):
     size = backbones.BACKBONES[name].min_size
     keras.utils.set_random_seed(0)
-    backbone = backbones.build(configs.Backbone(name=name, image_size=size))
+    backbone = backbones.build(Backbone(name=name, image_size=size))
     model = classifier.build(backbone, HAM)
     # The last layer before the pooling, and nothing earlier: its channels are the embedding's.
     assert grad_cam.spatial(model).shape[-1] == backbone.output.shape[-1]
@@ -141,7 +141,7 @@ def test_every_backbone_has_a_map_at_both_levels(name):
 def test_random_weights_change_the_map_and_are_put_back():
     # Adebayo et al. (2018): a map that survives this would show edges, not what was learnt.
     keras.utils.set_random_seed(0)
-    backbone = backbones.build(configs.Backbone(name="cnn", image_size=96))
+    backbone = backbones.build(Backbone(name="cnn", image_size=96))
     model = classifier.build(backbone, HAM)
     images, before, classes = photos(8, 96), model.get_weights(), np.arange(8) % 7
     images[:, 30:60, 20:70] /= 4
@@ -169,12 +169,12 @@ def test_likeness_by_hand():
 
 @pytest.mark.slow
 def test_mixed_precision(restored_policy):
-    config = configs.Backbone(name="cnn", image_size=32, mixed_precision=True)
+    config = Backbone(name="cnn", image_size=32, mixed_precision=True)
     keras.utils.set_random_seed(0)
     backbones.use_precision(config)
     half = classifier.build(backbones.build(config), HAM)
     keras.config.set_dtype_policy("float32")
-    full = classifier.build(backbones.build(configs.Backbone(name="cnn", image_size=32)), HAM)
+    full = classifier.build(backbones.build(Backbone(name="cnn", image_size=32)), HAM)
     full.set_weights(half.get_weights())
     images = photos(2, 32)
     found, expected = (grad_cam.heat_maps(m, images, [0, 1]) for m in (half, full))

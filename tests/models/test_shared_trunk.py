@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from dermssl import config, taxonomy
-from dermssl.data import pipeline, synthetic
+from dermssl import taxonomy
+from dermssl.data import synthetic
+from dermssl.data.photos import Photos
 from dermssl.errors import UserError
 from dermssl.models import backbones, freezing, shared_trunk
+from dermssl.settings import Backbone, Grid
 from dermssl.training import cells, features
 
 CLASSES = taxonomy.flat(("nv", "other"))
@@ -15,7 +17,7 @@ CLASSES = taxonomy.flat(("nv", "other"))
 
 def grid(**changes):
     base = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "dropout": 0.3, "seeds": [3, 4]}
-    return config.Grid(**(base | changes))
+    return Grid(**(base | changes))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def material(tmp_path_factory):
     labels = (synthetic.records(56, seed=1)["label"] != "nv").to_numpy().astype(np.int64)
 
     def of(size):
-        train, test = pipeline.Photos(files[:40], size), pipeline.Photos(files[40:], size)
+        train, test = Photos(files[:40], size), Photos(files[40:], size)
         return cells.Material(train, test, np.arange(100, 140), labels[:40], CLASSES, size)
 
     return of
@@ -46,7 +48,7 @@ def assert_equal_cells(shared, plain):
 )
 def test_equal_to_plain_fit(material, augmentation, batchnorm):
     settings = grid(batchnorm=batchnorm, augmentations=["none", "flip_hv", augmentation])
-    start = config.Backbone(name="cnn", image_size=32)
+    start = Backbone(name="cnn", image_size=32)
     depths = [0, 3, 7]
     shared = cells.SharedCells(start, depths, settings, CLASSES)
     shared.train("none", 3, material(32))  # another seed before it must leave no trace
@@ -58,7 +60,7 @@ def test_equal_to_plain_fit(material, augmentation, batchnorm):
 
 
 def test_seeds_augmentations_and_depths_differ(material):
-    start = config.Backbone(name="cnn", image_size=32)
+    start = Backbone(name="cnn", image_size=32)
     settings = grid(augmentations=["none", "flip_hv"])
     shared = cells.SharedCells(start, [1, 4], settings, CLASSES)
     runs = [
@@ -71,7 +73,7 @@ def test_seeds_augmentations_and_depths_differ(material):
 
 
 def test_without_room_nothing_is_kept_and_nothing_changes(material):
-    start = config.Backbone(name="cnn", image_size=32)
+    start = Backbone(name="cnn", image_size=32)
     photos = material(32)
     kept, not_kept = (
         cells.SharedCells(start, [2], grid(feature_cache_mb=mb), CLASSES) for mb in (64, 0)
@@ -93,7 +95,7 @@ def test_small_photos_pass_the_trunk_in_several_batches_at_once(size, batch_size
 
 @pytest.mark.parametrize("augmentation", ["skin", "flip_hv"])
 def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypatch):
-    start, photos = config.Backbone(name="cnn", image_size=32), material(32)
+    start, photos = Backbone(name="cnn", image_size=32), material(32)
     found = []
     for passes in (16, 32, 64):  # of 40 photos, in batches of 16
         monkeypatch.setattr(features, "at_once", lambda *_, several=passes: several)
@@ -106,7 +108,7 @@ def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypat
 
 
 def test_the_plain_views_are_kept_where_those_of_flips_do_not_fit(material):
-    start, photos = config.Backbone(name="cnn", image_size=32), material(32)
+    start, photos = Backbone(name="cnn", image_size=32), material(32)
     settings = grid(augmentations=["none", "flip_hv"], feature_cache_mb=1)
     shared = cells.SharedCells(start, [2, 4, 10], settings, CLASSES)
     one = features.FeatureStore.bytes_needed(shared._tails, 40, 1)
@@ -120,7 +122,7 @@ def test_the_plain_views_are_kept_where_those_of_flips_do_not_fit(material):
 
 @pytest.mark.parametrize("augmentation", ["none", "skin"])
 def test_half_precision_is_the_same_kept_or_not(material, augmentation):
-    start, photos, found = config.Backbone(name="cnn", image_size=32), material(32), []
+    start, photos, found = Backbone(name="cnn", image_size=32), material(32), []
     for mb in (64, 0):
         settings = grid(augmentations=[augmentation], feature_dtype="float16", feature_cache_mb=mb)
         found.append(
@@ -131,7 +133,7 @@ def test_half_precision_is_the_same_kept_or_not(material, augmentation):
 
 
 def test_half_precision_features_are_near_but_not_equal(material):
-    start, photos = config.Backbone(name="cnn", image_size=32), material(32)
+    start, photos = Backbone(name="cnn", image_size=32), material(32)
     single, half = (
         cells.SharedCells(start, [2], grid(feature_dtype=dtype), CLASSES).train("none", 3, photos)
         for dtype in ("float32", "float16")
@@ -158,7 +160,7 @@ def test_frontier_of_branches():
 
 
 def test_tails_own_their_weights():
-    backbone = backbones.build(config.Backbone(name="cnn", image_size=32))
+    backbone = backbones.build(Backbone(name="cnn", image_size=32))
     before = [weight.copy() for weight in backbone.get_weights()]
     _, (tail, other) = shared_trunk.cut(backbone, [4, 7])
     first, second = (
@@ -171,7 +173,7 @@ def test_tails_own_their_weights():
 
 
 def test_a_depth_beyond_the_backbone_is_refused():
-    backbone = backbones.build(config.Backbone(name="mlp", image_size=16))
+    backbone = backbones.build(Backbone(name="mlp", image_size=16))
     with pytest.raises(UserError, match="beyond the backbone, which has 2 kernels"):
         shared_trunk.cut(backbone, [1, 3], unit="kernels")
 
@@ -210,7 +212,7 @@ def test_frozen_dropout_is_off_and_live_dropout_follows_the_seed():
     ],
 )
 def test_real_backbones(material, name, size, tolerance):
-    start = config.Backbone(name=name, image_size=size)
+    start = Backbone(name=name, image_size=size)
     settings = grid(augmentations=["skin"], seeds=[0], learning_rate=1e-3)
     photos, depths = material(size), [2, 10, 16]
     found = cells.SharedCells(start, depths, settings, CLASSES).train("skin", 0, photos)
@@ -224,7 +226,7 @@ def test_real_backbones(material, name, size, tolerance):
 @pytest.mark.slow
 def test_where_branches_meet_rounding_is_that_of_the_whole_network(material):
     """A bias before a BatchNorm has a gradient of rounding errors alone, and Adam follows it."""
-    start = config.Backbone(name="resnet50", image_size=50)
+    start = Backbone(name="resnet50", image_size=50)
     settings = grid(
         augmentations=["skin"], seeds=[0], learning_rate=1e-3, batch_size=8, epochs=8, dropout=0.0
     )

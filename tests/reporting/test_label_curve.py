@@ -3,7 +3,7 @@
 import fake_runs
 import pytest
 
-from dermssl.evaluation import statistics
+from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import compared, figures_labels, label_curve, scores
 
 
@@ -48,8 +48,8 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
 def test_a_win_that_only_its_own_interval_shows_is_a_tie(planted):
     (steps,) = planted.pairs.values()
     step = label_curve.Step(
-        steps[0].a, steps[0].b, 3, statistics.Interval(0.05, 0.001, 0.1),
-        statistics.Interval(0.05, -0.004, 0.11, 0.975),
+        steps[0].a, steps[0].b, 3, Interval(0.05, 0.001, 0.1),
+        Interval(0.05, -0.004, 0.11, 0.975),
     )  # fmt: skip
     assert step.verdict == "tie"
 

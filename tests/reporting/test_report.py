@@ -13,7 +13,7 @@ import tiny
 from sklearn.metrics import auc
 
 from dermssl.errors import RunFailed, UserError
-from dermssl.evaluation import curves, metrics, predictions
+from dermssl.evaluation import curves, predictions, ranking
 from dermssl.reporting import figures, figures_compared, figures_curves, report, scores
 
 
@@ -84,7 +84,7 @@ def test_roc_curves_enclose_the_area_that_is_reported():
     ]
     grid, curves = scores.roc_curves(seeds, taxonomy)
     for k, name in enumerate(taxonomy.fine):
-        reported = np.mean([metrics.roc_auc(seed.y == k, seed.p_fine[:, k]) for seed in seeds])
+        reported = np.mean([ranking.roc_auc(seed.y == k, seed.p_fine[:, k]) for seed in seeds])
         assert auc(grid, curves[name]) == pytest.approx(reported, abs=0.003)
         assert (np.diff(curves[name]) >= 0).all()
 

@@ -10,15 +10,15 @@ import tensorflow as tf
 from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
 
-from dermssl import config as configs
 from dermssl import runs
 from dermssl.errors import RunFailed
+from dermssl.settings import Backbone
 from dermssl.training import callbacks
 
 
 @pytest.fixture
 def run(tmp_path):
-    config = {"backbone": configs.Backbone(), "seed": 0}
+    config = {"backbone": Backbone(), "seed": 0}
     with runs.open_run(tmp_path / "run", "finetune", config, "hash") as made:
         yield made
 

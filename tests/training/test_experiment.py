@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import tiny
 
-from dermssl import runs
-from dermssl.config import Finetune
+from dermssl import runs, writing
 from dermssl.data.prepare import prepare
 from dermssl.data.splits import few_labels
 from dermssl.errors import UserError
+from dermssl.settings import Finetune
 from dermssl.training import experiment, label_counts
 from dermssl.training.experiment import Amount
 
@@ -99,5 +99,5 @@ def test_unfinished_runs_are_left_and_finished_ones_are_known(tmp_path):
     assert not job.is_finished
     Path(job.config["output"]).mkdir()
     for status in (runs.RUNNING, runs.FAILED, runs.FINISHED):
-        runs.write_json(Path(job.config["output"]) / "status.json", {"status": status})
+        writing.write_json(Path(job.config["output"]) / "status.json", {"status": status})
         assert job.is_finished == (status == runs.FINISHED)

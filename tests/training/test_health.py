@@ -9,7 +9,9 @@ import pytest
 import tiny
 
 from dermssl import pretrain, runs
-from dermssl.data import augment, index, pipeline
+from dermssl.data import augment, index, pipeline, policies
+from dermssl.data.photos import Photos
+from dermssl.data.policies import AUGMENTATIONS
 from dermssl.data.prepare import prepare
 from dermssl.models import backbones, simclr
 from dermssl.training import callbacks, health, probe_photos
@@ -31,8 +33,8 @@ def fit(photos, dataset, tmp_path):
         model = simclr.SimCLR(
             backbones.build(config["backbone"]), options.projection, options.temperature
         )
-        pool = pipeline.Photos(dataset.subset(index.TRAIN).files, 32)
-        policy = augment.scaled(augment.AUGMENTATIONS["simclr"], options.strength)
+        pool = Photos(dataset.subset(index.TRAIN).files, 32)
+        policy = policies.scaled(AUGMENTATIONS["simclr"], options.strength)
         data = pipeline.two_views(pool, policy, 0, 16, 32, 5 * epochs)
         with runs.open_run(tmp_path / "run", "pretrain", config, "hash", True) as made:
             panel = health.Panel(made, dataset, pool, config)
@@ -165,7 +167,7 @@ def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
     part = dataset.subset(index.VALIDATION)
     plain = {
         augment.plain(photo, 32).tobytes()
-        for photo in (pipeline.Photos(part.files, 32)[k] for k in range(len(part.index)))
+        for photo in (Photos(part.files, 32)[k] for k in range(len(part.index)))
     }
     assert {image.tobytes() for image in found.images} <= plain
     assert not set(found.groups[found.half == 0]) & set(found.groups[found.half == 1])
@@ -193,12 +195,12 @@ def test_without_labels_the_probes_are_not_available(dataset, photos, tmp_path, 
 
 
 def test_pairs_are_views_that_no_training_step_makes(photos, dataset):
-    pool = pipeline.Photos(dataset.subset(index.TRAIN).files, 32)
+    pool = Photos(dataset.subset(index.TRAIN).files, 32)
     settings = tiny.pretraining(photos, "unused")["pretrain"]
     views = probe_photos.pairs(pool, 20, settings, 0, 32)
     assert views.shape == (2, 20, 32, 32, 3)
     trained = next(iter(pipeline.two_views(
-        pool, augment.AUGMENTATIONS["simclr"], 0, 90, 32, 1
+        pool, AUGMENTATIONS["simclr"], 0, 90, 32, 1
     ))).numpy().astype(np.uint8)  # fmt: skip
     known = {view.tobytes() for view in trained.reshape(-1, 32, 32, 3)}
     assert not known & {view.tobytes() for view in views.reshape(-1, 32, 32, 3)}

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import config as configs
 from dermssl import finetune, runs, taxonomy
 from dermssl.data.prepare import prepare
 from dermssl.errors import RunFailed, UserError
 from dermssl.losses import focal
 from dermssl.models import backbones, classifier
+from dermssl.settings import Backbone, Data, Finetune
 from dermssl.training import phases
 
 HAM = taxonomy.load("ham10000")
@@ -38,7 +38,7 @@ def class_sums(per_record, target, alpha=None):
 @pytest.mark.parametrize("level", ["fine", "coarse"])
 def test_class_weights(balance, level):
     train, held_out = labels(0), labels(1)
-    config = configs.Finetune(class_balance=balance)
+    config = Finetune(class_balance=balance)
     alpha, weights, equal = phases.class_weights(config, train, held_out, HAM)
     target, held = train.targets[level], held_out.targets[level]
     assert (weights[level][target < 0] == 0).all()
@@ -61,7 +61,7 @@ def test_alpha_and_sample_weights_are_the_same_loss():
     logits = np.random.default_rng(2).normal(size=(80, 7)).astype(np.float32)
     found = []
     for balance in ("alpha", "sample_weights"):
-        config = configs.Finetune(class_balance=balance)
+        config = Finetune(class_balance=balance)
         alpha, weights, _ = phases.class_weights(config, train, train, HAM)
         loss = focal.SparseFocalLoss(2.0, alpha["fine"])
         found.append(float(loss(train.targets["fine"], logits, sample_weight=weights["fine"])))
@@ -71,35 +71,35 @@ def test_alpha_and_sample_weights_are_the_same_loss():
 def test_a_class_without_a_training_label_does_not_spoil_validation():
     train, held_out = labels(0), labels(1)
     train.targets["fine"][train.targets["fine"] == 3] = -1
-    _, _, equal = phases.class_weights(configs.Finetune(), train, held_out, HAM)
+    _, _, equal = phases.class_weights(Finetune(), train, held_out, HAM)
     assert np.isfinite(equal["fine"]).all()
     assert (equal["fine"][held_out.targets["fine"] == 3] == 0).all()
 
 
 def test_plan():
-    found = phases.plan(configs.Finetune())
+    found = phases.plan(Finetune())
     assert [(p.name, p.epochs, p.depth) for p in found] == [("frozen", 10, 0), ("unfrozen", 20, -1)]
     assert found[0].learning_rate == 1e-3
     assert found[1].learning_rate == 1e-4
-    (only,) = phases.plan(configs.Finetune(frozen_epochs=0, depth=5))
+    (only,) = phases.plan(Finetune(frozen_epochs=0, depth=5))
     assert (only.name, only.depth) == ("unfrozen", 5)
 
 
 def test_check_names_what_is_wrong():
     with pytest.raises(UserError, match="--augmentation 'no'; choose one of: none, "):
-        phases.check(configs.Finetune(augmentation="no"))
+        phases.check(Finetune(augmentation="no"))
     with pytest.raises(UserError, match="both 0"):
-        phases.check(configs.Finetune(frozen_epochs=0, unfrozen_epochs=0))
+        phases.check(Finetune(frozen_epochs=0, unfrozen_epochs=0))
 
 
 def small_model(seed=0):
     keras.utils.set_random_seed(seed)
-    backbone = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    backbone = backbones.build(Backbone(name="mlp", image_size=32))
     return classifier.build(backbone, HAM, seed=seed)
 
 
 def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
-    model, config = small_model(), configs.Finetune(weight_decay=0.01)
+    model, config = small_model(), Finetune(weight_decay=0.01)
     optimizers = []
     for phase in phases.plan(config):
         alpha = {"fine": None, "coarse": None}
@@ -119,7 +119,7 @@ def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
 
 
 def test_the_coarse_loss_counts_once_where_there_is_no_hierarchy():
-    model, config = small_model(), configs.Finetune(coarse_weight=0.5)
+    model, config = small_model(), Finetune(coarse_weight=0.5)
     phase = phases.plan(config)[0]
     for classes, expected in ((HAM, 0.5), (taxonomy.flat(HAM.fine), 0.0)):
         alpha = {"fine": None, "coarse": None}
@@ -132,7 +132,7 @@ class Recorder:
 
     def __init__(self, photos, folder):
         self.photos, self.folder = photos, folder
-        self.dataset = prepare(configs.Data(path=str(photos)))
+        self.dataset = prepare(Data(path=str(photos)))
 
     def __call__(self, model=None, wrong_labels=False, coarse_only=False, **settings):
         settings = {"frozen_epochs": 2, "unfrozen_epochs": 2, "batch_size": 16} | settings
@@ -278,7 +278,7 @@ def test_steps_per_epoch_and_the_data_go_on_across_phases(train, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_as_diverged(photos, tmp_path):
-    backbone = backbones.build(configs.Backbone(name="mlp", image_size=32))
+    backbone = backbones.build(Backbone(name="mlp", image_size=32))
     backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])
     backbone.save_weights(tmp_path / "huge.weights.h5")
     file = str(tmp_path / "huge.weights.h5")
