@@ -46,7 +46,7 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
 
     import numpy as np
 
-    from dermssl.data import audit, fingerprint, mask_files, preprocess
+    from dermssl.data import audit, fingerprint, masks, preprocess
     from dermssl.reporting import data_report, report
 
     data = config["data"]
@@ -70,12 +70,12 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     dataset = dataset.with_index(dataset.index.assign(split=split))
     features = None
     if backbone:
-        from dermssl.training import frozen_features
+        from dermssl.training import embedded
 
         good = dataset.with_index(dataset.index[readable])
         if preprocess.CROP in steps:  # nothing else here looks at masks
-            good = mask_files.verified(good, "skip", "")
-        found = frozen_features.embed(backbone, good, dataclasses.replace(data, preprocess=steps))
+            good = masks.verified(good, "skip", "")
+        found = embedded.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
         features = np.zeros((len(readable), found.shape[1]), np.float32)
         features[readable] = found
     found = audit.audit(dataset.index, seen, near, features, similarity)

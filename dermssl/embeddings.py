@@ -55,7 +55,7 @@ def run(
     from dermssl.data.index import group_ids
     from dermssl.evaluation import layouts
     from dermssl.reporting import report
-    from dermssl.training import embedded, progress
+    from dermssl.training import callbacks, embedded
 
     _check(max_photos, n_resamples, batch_size, colour_by)
     path = Path(path)
@@ -67,7 +67,7 @@ def run(
     columns = _columns(dataset.index, colour_by)
     model, size = embedded.backbone(path), status["config"]["backbone"]["image_size"]
     photos = located.photos(dataset, status["config"]["data"], size)
-    with progress.counted("Embeddings", len(rows)) as done:
+    with callbacks.counted("Embeddings", len(rows)) as done:
         h, thumbnails = embedded.embed(model, photos, size, batch_size, done)
     h = layouts.unit(h)
     names = ("tsne", "umap") if umap else ("tsne",)

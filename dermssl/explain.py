@@ -100,12 +100,12 @@ def _given(photos, steps):
     """Groups, a `Dataset` without labels, and no kept probabilities."""
     import pandas as pd
 
-    from dermssl.data import decode, mask_files
+    from dermssl.data import decode, masks
     from dermssl.data.index import COLUMNS, MASK, Dataset
 
     files, given = [], []
     for one in photos:
-        new = [file for file in mask_files.image_files(one) if file not in files]
+        new = [file for file in masks.image_files(one) if file not in files]
         given.append((one, new))
         files += new
     if len(files) > MOST:
@@ -115,7 +115,7 @@ def _given(photos, steps):
         raise UserError(bad[0][1])
     columns = [*COLUMNS, MASK]
     index = pd.DataFrame("", index=range(len(files)), columns=columns).assign(path=files)
-    found = mask_files.of_model([each for each in given if each[1]], steps, "skip")
+    found = masks.of_model([each for each in given if each[1]], steps, "skip")
     if found:
         index[MASK] = found
     return {"photos": range(len(files))}, Dataset(Path.cwd(), index, None), None

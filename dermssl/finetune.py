@@ -146,12 +146,12 @@ def _predict(model, dataset, config):
 
 def _write_stats(made, table, taxonomy, history, manifests, config, identity):
     """finetuned_stats.json: where the run ended, and its scores by split."""
-    from dermssl.evaluation import predictions, summary
+    from dermssl.evaluation import metrics, predictions
 
     scores = {}
     for split in table["split"].unique():
         y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
-        scores[split] = summary.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
+        scores[split] = metrics.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
     writing.write_json(
         made / "finetuned_stats.json",
         {

@@ -120,13 +120,13 @@ def _done(made):
 
 def _train_missing(made, config, plans, folds):
     """Train cell by cell, or all depths of an augmentation and seed at once."""
-    from dermssl.training import cells, grid_clock, grid_plan
+    from dermssl.training import cells, grid_plan
 
     grid, done = config["grid"], _done(made)
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
     todo = [cell for cell in every if cell.name not in done]
     sizes = [_n(fold) for fold in folds]
-    clock = grid_clock.Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
+    clock = grid_plan.Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         trainer, materials = None, {}  # the last model's go before memory is given back
@@ -214,7 +214,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
     """The cell's files, then its row: a row without its files can't be."""
     from dermssl.data import index
     from dermssl.reporting import grid_rows, results
-    from dermssl.training import hparams
+    from dermssl.training import tensorboard
 
     grid = config["grid"]
     state, intervals, n_test = runs.FAILED, None, None
@@ -231,7 +231,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
                 labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
             )
     losses = trained.losses if trained else []
-    hparams.write(made / "tensorboard" / cell.name, cell, losses, intervals or {})
+    tensorboard.write(made / "tensorboard" / cell.name, cell, losses, intervals or {})
     status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
     status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
     status |= {"status": state, "reason": reason, "seconds": seconds}
@@ -241,7 +241,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
 
 def dry_run(config, dataset=None):
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
-    from dermssl.training import grid_clock, grid_plan
+    from dermssl.training import grid_plan
 
     grid = config["grid"]
     plans, folds = _planned(config, dataset, timed=True)
@@ -254,7 +254,7 @@ def dry_run(config, dataset=None):
         cells = grid_plan.cells_of(plan, grid)
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
-        cost = grid_clock.minutes(seconds)
+        cost = grid_plan.minutes(seconds)
         print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {cost}")
         print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
         for depth, manifest in plan.manifests.items():
@@ -263,7 +263,7 @@ def dry_run(config, dataset=None):
             kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
             print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
         total, n_cells = total + seconds, n_cells + len(cells)
-    print(f"{n_cells} cells, about {grid_clock.minutes(total)} on this machine")
+    print(f"{n_cells} cells, about {grid_plan.minutes(total)} on this machine")
 
 
 def parser():

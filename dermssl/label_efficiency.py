@@ -50,7 +50,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
         RunFailed: a run diverged; the same call goes on from there.
     """
     from dermssl import finetune, pretrain
-    from dermssl.data.prepare import prepare
+    from dermssl.data.splits import prepare
     from dermssl.training import label_counts
 
     output, started = Path(output or OUTPUT), time.time()

@@ -38,12 +38,12 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     """
     import numpy as np
 
-    from dermssl.data import prepare, readers
+    from dermssl.data import readers, splits
     from dermssl.data.index import group_ids
     from dermssl.evaluation import leakage
     from dermssl.models import backbones, weights
     from dermssl.reporting import leakage_report, report
-    from dermssl.training import frozen_features, progress
+    from dermssl.training import callbacks, embedded
 
     for flag, value, least in (
         ("--folds", n_folds, 2), ("--n-seeds", n_seeds, 1), ("--n-resamples", n_resamples, 1)
@@ -56,7 +56,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     dataset = dataset.with_index(dataset.index[dataset.index["fine"] != ""])
     unit = _unit(dataset.index, data)
     dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
-    prepare.report_skipped(bad, len(bad) + len(dataset.index))
+    splits.report_skipped(bad, len(bad) + len(dataset.index))
     dataset, left_out = _with_classes_of_every_fold(dataset, n_folds)
     index = dataset.index
     names, groups = np.unique(group_ids(index, unit).astype(str), return_inverse=True)
@@ -71,11 +71,11 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     folder = report.folder_for(config["output"] or OUTPUT)
     n_fits = 2 * n_folds * n_seeds
     print(f"{len(index)} photos through the backbone, then {n_fits} regressions", flush=True)
-    features = frozen_features.embed(config["backbone"], dataset, data, BATCH)
+    features = embedded.embed_records(config["backbone"], dataset, data, BATCH)
     seeds = range(config["seed"], config["seed"] + n_seeds)
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
     whole = np.unique(clusters.astype(str), return_inverse=True)[1]
-    with progress.counted("Regressions", n_fits) as done:
+    with callbacks.counted("Regressions", n_fits) as done:
         predicted = leakage.predict(features, labels, groups, n_folds, seeds, _told(done), whole)
     rows = leakage.score(predicted, clusters, n_resamples)
     leakage_report.write(

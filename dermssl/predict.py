@@ -34,11 +34,12 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     Returns:
         int, the number of photos predicted.
     """
-    from dermssl.data import decode, mask_files
+    from dermssl.data import decode
+    from dermssl.data.masks import image_files, of_model
 
     status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
     scaling = _scaling(folder, calibrated)
-    files = mask_files.image_files(source)
+    files = image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
         print(f"skipped: {len(bad)} of {len(files)} photos", file=sys.stderr)
@@ -53,7 +54,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
     steps = status["config"]["data"].get("preprocess", ())
-    masks = mask_files.of_model([(source, files)], steps, on_bad)
+    masks = of_model([(source, files)], steps, on_bad)
     tables = _tables(folder, status, files, masks, batch_size, scaling)
     if output is None:
         _write(tables, sys.stdout)

@@ -97,7 +97,7 @@ def _fit(made, model, photos, config, panel):
 
     from dermssl.data import contact_sheet, pipeline, policies
     from dermssl.data.policies import AUGMENTATIONS
-    from dermssl.training import checkpoint, fitting, phases, schedules
+    from dermssl.training import checkpoint, fitting, phases
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
@@ -112,7 +112,7 @@ def _fit(made, model, photos, config, panel):
     contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
 
     warmup = min(round(settings.warmup * total), total - 1)
-    rate = schedules.warmup_cosine(settings.learning_rate, total, warmup)
+    rate = fitting.warmup_cosine(settings.learning_rate, total, warmup)
     optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=phases.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)

@@ -33,7 +33,7 @@ def run(tables, output, overwrite=False):
         Path of the comparison's folder, with `ssl_analysis_report.md`.
     """
     from dermssl import finetune, model_comparison, pretrain
-    from dermssl.data.prepare import prepare
+    from dermssl.data.splits import prepare
     from dermssl.training import label_counts
 
     output = Path(output)

@@ -48,12 +48,12 @@ def run(
     import numpy as np
 
     from dermssl.data import conditions, located
-    from dermssl.data import mask_files as named
+    from dermssl.data import masks as named
     from dermssl.data.index import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
     from dermssl.models import weights
     from dermssl.reporting import report
-    from dermssl.training import progress, stress
+    from dermssl.training import callbacks, stress
 
     _check(max_photos, strength, n_resamples, batch_size)
     path = Path(path)
@@ -83,7 +83,7 @@ def run(
     wanted = conditions.names(n_masks / len(rows))
     options = {"seed": seed, "strength": strength}
     options["steps"] = config["data"].get("preprocess") or ()
-    with progress.counted("Stress test", len(rows)) as done:
+    with callbacks.counted("Stress test", len(rows)) as done:
         p = stress.predict(
             model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
         )

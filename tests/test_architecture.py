@@ -20,7 +20,7 @@ COMMANDS = (
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
     "stress_test",
 )  # fmt: skip
-MAX_LINES = 300
+MAX_LINES = 400
 
 # Layer -> the layers of dermssl that it may import, besides itself and the foundations.
 FOUNDATIONS = {"errors", "settings", "config", "taxonomy", "runs", "stopping", "writing"}

@@ -74,7 +74,7 @@ def test_refused(name, clean, tmp_path, says):
 
 
 def test_the_clean_folder_is_no_bad_one(clean):
-    from dermssl.data.prepare import prepare
+    from dermssl.data.splits import prepare
 
     assert len(prepare(Data(path=str(clean))).index) == 24
 
@@ -84,7 +84,7 @@ import json, resource, shutil, sys
 from pathlib import Path
 import bad_inputs
 from dermssl.settings import Data
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.errors import UserError
 
 clean, work = Path(sys.argv[1]), Path(sys.argv[2])

@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 
 from dermssl import check_data, leakage, runs, writing
 from dermssl.data import readers
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.evaluation import leakage as inflation
 from dermssl.settings import Backbone, Data
-from dermssl.training import frozen_features
+from dermssl.training import embedded
 
 FILES = {
     "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
@@ -290,7 +290,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     dataset, backbone = readers.read(Data(path=str(photos))), Backbone(name="mlp", image_size=32)
     dataset = dataset.with_index(dataset.index[:3])
     plain, prepared = (
-        frozen_features.embed(backbone, dataset, Data(path=str(photos), preprocess=steps))
+        embedded.embed_records(backbone, dataset, Data(path=str(photos), preprocess=steps))
         for steps in ([], ["shades_of_grey"])
     )
     assert np.abs(plain - prepared).max() > 1e-4
@@ -301,7 +301,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     def spied(backbone, dataset, data, *batch_size):
         raise Seen(data.preprocess)
 
-    monkeypatch.setattr(frozen_features, "embed", spied)
+    monkeypatch.setattr(embedded, "embed_records", spied)
     run = shutil.copytree(pretrained, tmp_path / "run")
     status = runs.read_json(run / "status.json")
     status["config"]["data"]["preprocess"] = ["sharpen"]

@@ -291,9 +291,9 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
 
 def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
     from dermssl.evaluation.resampling import Interval
-    from dermssl.training import grid_plan, hparams
+    from dermssl.training import grid_plan, tensorboard
 
     cell = grid_plan.Cell("cnn", 1, "none", 0, fold=2)
     for _ in range(2):
-        hparams.write(tmp_path / "cell", cell, [2.0, 1.0], {"roc_auc": Interval(0.5, 0.4, 0.6)})
+        tensorboard.write(tmp_path / "cell", cell, [2.0, 1.0], {"roc_auc": Interval(0.5, 0.4, 0.6)})
     assert len(list((tmp_path / "cell").glob("events*"))) == 1

@@ -11,7 +11,7 @@ import tiny
 
 from dermssl import finetune, predict, pretrain, runs, taxonomy, writing
 from dermssl.data import synthetic
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.errors import UserError
 from dermssl.models import weights
 from dermssl.settings import Backbone, Data

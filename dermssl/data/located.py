@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl.data import files, mask_files, preprocess
+from dermssl.data import files, masks, preprocess
 from dermssl.data.index import COLUMNS, MASK, Dataset
 from dermssl.data.photos import Photos
 from dermssl.errors import UserError
@@ -102,7 +102,7 @@ def masks_of(dataset):
     """
     if MASK in dataset.index:
         return dataset.mask_files
-    found = mask_files.of_folder(dataset.root, dataset.index["path"])
+    found = masks.of_folder(dataset.root, dataset.index["path"])
     return [str(dataset.root / path) if path else "" for path in found]
 
 

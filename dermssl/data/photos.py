@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from dermssl import writing
-from dermssl.data import jpeg, masks, preprocess
-from dermssl.data.decode import MAX_BYTES, decode, read_header
+from dermssl.data import masks, preprocess
+from dermssl.data.decode import MAX_BYTES, decode, pixels, read_header
 from dermssl.errors import RunFailed, UserError
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Photos:
     def _made(self, number, data, box):
         # A crop needs the whole photo's detail, else the decoder may shrink it.
         min_size = self.side if box is None else None
-        photo = None if data is None else jpeg.pixels(data, min_size)
+        photo = None if data is None else pixels(data, min_size)
         if photo is None:
             photo = decode(self.files[number], min_size=min_size)
         if box is not None:

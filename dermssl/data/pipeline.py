@@ -13,13 +13,15 @@ step, so that workers in processes of their own need only share out the range of
 """
 
 import functools
+import math
+import sys
+import threading
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from dermssl.data import augment, mixing
-from dermssl.data.buffers import Buffers
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
 cv2.setNumThreads(1)
@@ -205,3 +207,37 @@ def plain(photos, batch_size, size, targets=None, weights=None):
 def _mapped(steps, load):
     """Batches made in parallel, in order, a few ahead of the network."""
     return steps.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+ALIGNMENT = 64  # bytes; TensorFlow copies what is aligned to less
+
+
+class Buffers:
+    """float32 arrays, each lent until nobody refers to it any more.
+
+    Args:
+        most: int, arrays to keep; what is asked for beyond them is made and forgotten.
+    """
+
+    def __init__(self, most=8):
+        self._most, self._kept, self._lock = most, [], threading.Lock()
+
+    def take(self, shape):
+        """A float32 array of this shape; its content is what was in it before."""
+        size = 4 * math.prod(shape) + ALIGNMENT
+        with self._lock:
+            raw = self._free(size)
+            if raw is None:
+                raw = np.empty(size, np.uint8)
+                if len(self._kept) < self._most:
+                    self._kept.append(raw)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + size - ALIGNMENT].view(np.float32).reshape(shape)
+
+    def _free(self, size):
+        """Memory that no array lies in: each array, and each view of one, refers to it."""
+        for number in range(len(self._kept)):
+            # Two references: the list's, and the argument of getrefcount.
+            if sys.getrefcount(self._kept[number]) == 2 and self._kept[number].nbytes == size:
+                return self._kept[number]
+        return None

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from dermssl.data import decode, files, labelling, mask_files, tables
+from dermssl.data import decode, files, labelling, masks, tables
 from dermssl.data.index import MASK, Dataset, check_files, make_index
 from dermssl.errors import UserError, unknown_name
 
@@ -70,7 +70,7 @@ def read(data):
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
     table = make_index(records.fillna("").reset_index(drop=True))
-    return Dataset(root, mask_files.attach(root, table, data, extra), classes)
+    return Dataset(root, masks.attach(root, table, data, extra), classes)
 
 
 def checked(dataset, on_bad, where):
@@ -98,7 +98,7 @@ def checked(dataset, on_bad, where):
         dataset = dataset.with_index(dataset.index[keep])
     if dataset.index.empty:
         raise UserError(f"{where}: none of {len(paths)} images is readable; check the folder")
-    return mask_files.verified(dataset, on_bad, where), bad
+    return masks.verified(dataset, on_bad, where), bad
 
 
 def detect(root, extra=None):
@@ -140,9 +140,9 @@ def labels(root, extra, skip_missing):
     records.loc[below.index, "path"], there[below.index] = below, True
     records = _drop_missing(records, there, file, skip_missing)
     if MASK in records:
-        records[MASK] = mask_files.checked(root, records[MASK], file)
+        records[MASK] = masks.checked(root, records[MASK], file)
     records = tables.drop_doubled(records, "path", file)
-    unlisted = set(mask_files.photos_in(root, strict=False)) - set(records["path"])
+    unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
     _warn_unlisted(unlisted, file, extra)
     return records, file
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dermssl.data import prepare, readers, splits
+from dermssl.data import readers, splits
 from dermssl.data.index import TEST, TRAIN, group_ids
 from dermssl.errors import UserError, unknown_name
 from dermssl.taxonomy import Taxonomy
@@ -136,7 +136,7 @@ def select(dataset, grid, data):
     if grid.folds and grid.test_per_class:
         raise UserError("--folds and --test-per-class: give one; folds test every photo")
     dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
-    prepare.report_skipped(bad, len(bad) + len(dataset.index))
+    splits.report_skipped(bad, len(bad) + len(dataset.index))
     if not grid.folds and not grid.test_per_class:
         # Split before classes are left out: as every other command splits this data set, so
         # that a pretraining run on it has kept out the same lesions.

@@ -5,11 +5,13 @@ measures memory. Unlabelled photos go to train, the pool of pretraining, unless
 their group is held out.
 """
 
+import logging
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 
+from dermssl.data import readers
 from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
 from dermssl.errors import UserError
 
@@ -184,3 +186,35 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
     hidden = (index["split"] == TRAIN) & ~index.index.isin(keep)
     blank = {name: index[name].mask(hidden, "") for name in ("fine", "coarse")}
     return dataset.with_index(index.assign(**blank))
+
+
+log = logging.getLogger("dermssl")
+
+
+def prepare(config):
+    """Read, check every photo, and split.
+
+    Args:
+        config: `dermssl.config.Data`.
+
+    Returns:
+        `Dataset` with every record in train, validation or test. Without any labels all
+        of it is train.
+    """
+    dataset = readers.read(config)
+    dataset, bad = readers.checked(dataset, config.on_bad, f"--data {config.path}")
+    report_skipped(bad, len(bad) + len(dataset.index))
+    return assign(dataset, config.validation, config.test, config.split_seed, config.group_by)
+
+
+def report_skipped(bad, total):
+    """Say how many photos were left out, and each with its reason, in the log.
+
+    Args:
+        bad: list of (path, message) as from `readers.checked`.
+        total: int, photos before.
+    """
+    if bad:
+        log.warning("skipped: %d of %d photos", len(bad), total)
+    for _, message in bad:
+        log.warning("skipped: %s", message)

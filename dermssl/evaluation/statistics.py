@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dermssl.errors import UserError
-from dermssl.evaluation import checks, summary
+from dermssl.evaluation import checks, metrics
 from dermssl.evaluation.resampling import (
     Interval,
     bootstrap_metric,
@@ -243,7 +243,7 @@ def _plans(y, y_coarse, p_fine, taxonomy, options):
     if options.get("p_coarse") is not None:
         raise UserError("p_coarse can't be given here; the sums of p_fine are used, for each model")
     several = p_fine if isinstance(p_fine, list | tuple) else [p_fine]
-    return [summary.plan(y, y_coarse, p, taxonomy, **options) for p in several]
+    return [metrics.plan(y, y_coarse, p, taxonomy, **options) for p in several]
 
 
 def _column(plans, name):

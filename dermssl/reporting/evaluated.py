@@ -11,7 +11,6 @@ from dermssl.data.index import TEST, VALIDATION
 from dermssl.errors import UserError
 from dermssl.evaluation import (
     curves,
-    gaps,
     predictions,
     ranking,
     statistics,
@@ -19,7 +18,7 @@ from dermssl.evaluation import (
     targets,
     temperature,
 )
-from dermssl.evaluation.summary import SUMMARY
+from dermssl.evaluation.metrics import SUMMARY
 from dermssl.reporting import calibrated, chance_words, scores
 from dermssl.settings import Evaluate
 
@@ -68,7 +67,7 @@ class Evaluation:
             alone can tell what it is worth.
         after, change, reliability, means: what the scaling does; from the functions of
             `calibrated`.
-        groups, gaps: from `subgroups.score` and `gaps.between`.
+        groups, gaps: from `subgroups.score` and `subgroups.between`.
         command: what to type for the same again.
     """
 
@@ -150,7 +149,7 @@ def make(path, split, n_resamples, settings, command):
         rows, seed, taxonomy, asked and asked.given, asked and asked.threshold,
         settings.age_bands, n_resamples,
     )  # fmt: skip
-    return replace(made, groups=groups, gaps=gaps.between(groups, taxonomy))
+    return replace(made, groups=groups, gaps=subgroups.between(groups, taxonomy))
 
 
 def _check(settings, taxonomy):

@@ -10,7 +10,6 @@ from dermssl.reporting import (
     evaluated,
     figures,
     figures_curves,
-    figures_groups,
     results,
     scores,
     sentences,
@@ -148,7 +147,7 @@ def draw(folder, made):
     if made.questions:
         figures_curves.decision(folder / "decision_curve.png", made.questions, split)
     if made.groups:
-        figures_groups.groups(folder / "subgroups.png", made, basis)
+        figures_curves.groups(folder / "subgroups.png", made, basis)
     figures.training_curves(folder / "training_curves.png", made.history, "Training")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dermssl import writing
 from dermssl.errors import RunFailed, UserError
-from dermssl.evaluation.summary import SUMMARY
+from dermssl.evaluation.metrics import SUMMARY
 
 NOT_AVAILABLE = "n/a"
 # Read back as text whatever they look like: a hash such as 12e456789012 isn't a number.

@@ -10,7 +10,7 @@ import numpy as np
 from dermssl import runs
 from dermssl.data.index import group_ids
 from dermssl.errors import UserError, unknown_name
-from dermssl.evaluation.points import POINTS
+from dermssl.evaluation.metrics import POINTS
 from dermssl.reporting import paired_tests, results, scores
 from dermssl.reporting.compared import Compared
 

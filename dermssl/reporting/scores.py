@@ -6,8 +6,8 @@ Nothing is decided in this module; `statistics` says what an interval means.
 
 import numpy as np
 
-from dermssl.evaluation import calibration, confusion, metrics, resampling, statistics, summary
-from dermssl.evaluation.points import POINTS
+from dermssl.evaluation import calibration, confusion, metrics, resampling, statistics
+from dermssl.evaluation.metrics import POINTS
 from dermssl.evaluation.resampling import LOWER_IS_BETTER
 from dermssl.settings import Evaluate
 
@@ -76,7 +76,7 @@ def plans(seeds, taxonomy, settings=None):
     """`metrics.plan` of each seed, with the coarse probabilities that the run predicted."""
     options = parameters(settings or Evaluate())
     return [
-        summary.plan(
+        metrics.plan(
             seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse, **options
         )
         for seed in seeds

@@ -3,8 +3,14 @@
 import math
 
 from dermssl.evaluation import subgroups
-from dermssl.evaluation.gaps import largest
-from dermssl.evaluation.subgroups import BALANCED, FEW, FEW_OF_A_CLASS, METRICS, SENSITIVITY
+from dermssl.evaluation.subgroups import (
+    BALANCED,
+    FEW,
+    FEW_OF_A_CLASS,
+    METRICS,
+    SENSITIVITY,
+    largest,
+)
 from dermssl.reporting import sentences
 
 AXES = {

@@ -1,5 +1,6 @@
 """What every training run does at the end of a step or an epoch."""
 
+import contextlib
 import math
 import shutil
 import time
@@ -229,3 +230,27 @@ class Progress(keras.callbacks.Callback):
 
     def _say(self, line):
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def counted(title, total):
+    """A line on stderr with the time left; nothing where there is no terminal.
+
+    Args:
+        title: str, what is being done.
+        total: int, how many photos.
+
+    Yields:
+        function of the number done so far.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
+    columns = [
+        progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
+    ]  # fmt: skip
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)

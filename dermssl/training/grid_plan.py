@@ -7,6 +7,7 @@ from dermssl.data.policies import AUGMENTATIONS
 from dermssl.errors import UserError, unknown_name
 from dermssl.models import backbones, freezing, weights
 from dermssl.settings import Backbone
+from dermssl.training.experiment import minutes
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part
 # would be noise.
@@ -200,3 +201,30 @@ def work_of(cell, grid, shared, n_train, n_test):
     limit = {"none": 1, "flip_hv": 4}.get(cell.augmentation, passes)
     tails = 0.3 * n_train * passes  # a tail itself: 0.02 (DenseNet121) to 0.4 (MobileNet)
     return n_train * min(passes, limit) / len(grid.depths) + tails
+
+
+class Clock:
+    """Progress lines with the time left."""
+
+    def __init__(self, todo, n_cells, work):
+        self._work, self._n = work, n_cells
+        self._done_cells = n_cells - len(todo)
+        self._left, self._did = sum(map(work, todo)), 0.0
+        self._began = time.time()
+
+    def start(self, group):
+        left = ""
+        if self._did:
+            seconds = (time.time() - self._began) / self._did * self._left
+            left = f", about {minutes(seconds)} left"
+        first = group[0]
+        depths = "/".join("all" if cell.depth < 0 else str(cell.depth) for cell in group)
+        fold = "" if first.fold is None else f", fold {first.fold}"
+        print(f"[{self._done_cells + 1}-{self._done_cells + len(group)}/{self._n}] {first.model}, "
+              f"{first.augmentation}, seed {first.seed}{fold}, depths {depths}{left}",
+              flush=True)  # fmt: skip
+
+    def end(self, group):
+        work = sum(map(self._work, group))
+        self._did, self._left = self._did + work, self._left - work
+        self._done_cells += len(group)

@@ -7,7 +7,7 @@ import keras
 
 from dermssl import runs
 from dermssl.data import index
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
 from dermssl.settings import Backbone
 from dermssl.training import checkpoint, pools

@@ -12,7 +12,7 @@ from dermssl.data.policies import AUGMENTATIONS
 from dermssl.errors import UserError, unknown_name
 from dermssl.losses import focal
 from dermssl.models import freezing
-from dermssl.training import callbacks, checkpoint, fitting, metrics, schedules
+from dermssl.training import callbacks, checkpoint, fitting, metrics
 
 log = logging.getLogger("dermssl")
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
@@ -185,7 +185,7 @@ def monitor(config, validation):
 def compile_phase(model, phase, steps, alpha, config, taxonomy):
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
     total = phase.epochs * steps
-    rate = schedules.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
+    rate = fitting.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     # Without a hierarchy the coarse level repeats the fine one and would count it twice.

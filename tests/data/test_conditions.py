@@ -6,7 +6,7 @@ from PIL import Image
 
 from dermssl.data import artefacts, augment, conditions, erase, preprocess
 from dermssl.data.photos import Photos
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.settings import Data
 
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from dermssl.data import artefacts, augment, extras, gallery, mixing, pipeline, policies
-from dermssl.data.buffers import ALIGNMENT, Buffers
 from dermssl.data.photos import Photos
+from dermssl.data.pipeline import ALIGNMENT, Buffers
 from dermssl.data.policies import AUGMENTATIONS, Policy
 from dermssl.errors import UserError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl.data import located, mask_files, readers
+from dermssl.data import located, readers
+from dermssl.data import masks as mask_files
 from dermssl.data.index import data_hash, make_index
 from dermssl.errors import UserError
 from dermssl.settings import Data

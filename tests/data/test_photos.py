@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl.data import decode, jpeg, masks, photos, preprocess, readers
+from dermssl.data import decode, masks, photos, preprocess, readers
 from dermssl.errors import UserError
 from dermssl.settings import Data
 
@@ -59,7 +59,7 @@ def test_quick_pixels_equal_pillow_s(tmp_path, subsampling, progressive, min_siz
         image = picture((107, 163)).convert(mode)
         data = encoded(image, subsampling=subsampling, progressive=progressive, quality=90)
         (tmp_path / "a.jpg").write_bytes(data)
-        found = jpeg.pixels(data, min_size)
+        found = decode.pixels(data, min_size)
         np.testing.assert_array_equal(found, decode.decode(tmp_path / "a.jpg", min_size))
         assert found.shape[0] == -(-107 // {None: 1, 50: 2, 25: 4, 12: 8}[min_size])
 
@@ -67,9 +67,9 @@ def test_quick_pixels_equal_pillow_s(tmp_path, subsampling, progressive, min_siz
 def test_a_scaled_photo_is_near_the_average_of_the_whole(tmp_path):
     # Scaling in the DCT is a little sharper than averaging: the stated tolerance.
     data = encoded(picture((256, 320)), quality=95, subsampling=0)
-    whole = jpeg.pixels(data)
+    whole = decode.pixels(data)
     for ratio in (2, 4, 8):
-        small = jpeg.pixels(data, 256 // ratio)
+        small = decode.pixels(data, 256 // ratio)
         assert small.shape == (256 // ratio, 320 // ratio, 3)
         averaged = cv2.resize(whole, small.shape[1::-1], interpolation=cv2.INTER_AREA)
         away = np.abs(small.astype(int) - averaged)
@@ -93,8 +93,8 @@ def test_what_is_not_plainly_whole_is_left_to_decode(tmp_path):
         b"\xff",
     ]
     odd += [whole[:2] + b"\xff\xd9", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xe0\0\0\xff\xd9"]
-    assert jpeg.pixels(whole) is not None
-    assert [jpeg.pixels(data) for data in odd] == [None] * len(odd)
+    assert decode.pixels(whole) is not None
+    assert [decode.pixels(data) for data in odd] == [None] * len(odd)
     (tmp_path / "turned.jpg").write_bytes(odd[2])
     (tmp_path / "cut.jpg").write_bytes(odd[1])
     files = [str(tmp_path / name) for name in ("turned.jpg", "cut.jpg", "gone.jpg")]
@@ -108,7 +108,7 @@ def test_what_is_not_plainly_whole_is_left_to_decode(tmp_path):
 def test_no_cut_of_a_file_is_taken_for_whole():
     data = encoded(picture((40, 50)))
     for end in range(0, len(data), 7):
-        assert jpeg.pixels(data[:end]) is None
+        assert decode.pixels(data[:end]) is None
 
 
 # The caches

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dermssl import taxonomy
-from dermssl.data import files, mask_files, readers, splits, synthetic, tables
+from dermssl.data import files, masks, readers, splits, synthetic, tables
 from dermssl.data.index import COLUMNS
 from dermssl.errors import UserError
 from dermssl.settings import Data
@@ -480,13 +480,13 @@ def test_checked(tmp_path):
 
 def test_image_files(tmp_path):
     fill(tmp_path, {"b/a.jpg": None, "a.png": None, "c.txt": "", "e/d.txt": ""})
-    assert mask_files.image_files(tmp_path / "a.png") == [str(tmp_path / "a.png")]
+    assert masks.image_files(tmp_path / "a.png") == [str(tmp_path / "a.png")]
     expected = [str(tmp_path / name) for name in ("a.png", "b/a.jpg")]
-    assert mask_files.image_files(str(tmp_path)) == expected
+    assert masks.image_files(str(tmp_path)) == expected
     with pytest.raises(UserError, match="no images found"):
-        mask_files.image_files(tmp_path / "e")
+        masks.image_files(tmp_path / "e")
     with pytest.raises(UserError, match="not found"):
-        mask_files.image_files(tmp_path / "x")
+        masks.image_files(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_balanced_leaves_the_test_split_alone(dataset):
 
 def test_one_split_is_that_of_the_other_commands(photos):
     from dermssl.data import readers
-    from dermssl.data.prepare import prepare
+    from dermssl.data.splits import prepare
 
     data = Data(path=str(photos))
     usual = prepare(data).index.set_index("path")["split"]

@@ -8,8 +8,8 @@ from sklearn import metrics as sk
 
 from dermssl import taxonomy as taxonomies
 from dermssl.errors import UserError
-from dermssl.evaluation import confusion, hierarchy, metrics, points, ranking, summary
-from dermssl.evaluation.summary import SUMMARY
+from dermssl.evaluation import confusion, hierarchy, metrics, ranking
+from dermssl.evaluation.metrics import SUMMARY
 
 HAM = taxonomies.load("ham10000")
 MEL, NV, BCC, AKIEC, BKL, DF, VASC = range(7)
@@ -208,22 +208,22 @@ def test_the_threshold_keeps_its_specificity_and_no_lower_one_does(specificity):
 
 def test_top_k_counts_ties_as_argmax_does():
     p = np.array([[0.4, 0.4, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])
-    assert points.top_k_accuracy([1, 1, -1], p, 1) == 0
-    assert points.top_k_accuracy([1, 1, -1], p, 2) == 1
-    assert points.top_k_accuracy([0, 0, 0], p, 2) == pytest.approx(1 / 3)
-    assert np.isnan(points.top_k_accuracy([-1, -1, -1], p, 2))
+    assert metrics.top_k_accuracy([1, 1, -1], p, 1) == 0
+    assert metrics.top_k_accuracy([1, 1, -1], p, 2) == 1
+    assert metrics.top_k_accuracy([0, 0, 0], p, 2) == pytest.approx(1 / 3)
+    assert np.isnan(metrics.top_k_accuracy([-1, -1, -1], p, 2))
     y, p = random_case(9)
     untied = p + np.random.default_rng(0).random(p.shape) * 1e-9
     untied /= untied.sum(axis=1, keepdims=True)
     expected = sk.top_k_accuracy_score(y, untied, k=3, labels=range(7))
-    assert points.top_k_accuracy(y, untied, 3) == pytest.approx(expected)
+    assert metrics.top_k_accuracy(y, untied, 3) == pytest.approx(expected)
 
 
 def test_log_loss_equals_scikit_learn():
     y, p = random_case(10)
-    assert points.log_loss(y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
+    assert metrics.log_loss(y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
     certain = one_hot([1], 2)
-    assert points.log_loss([0], certain) == pytest.approx(sk.log_loss([0], certain, labels=[0, 1]))
+    assert metrics.log_loss([0], certain) == pytest.approx(sk.log_loss([0], certain, labels=[0, 1]))
 
 
 def test_hierarchy_by_hand():
@@ -251,7 +251,7 @@ def test_malignancy_sums_the_malignant_classes_only():
 
 def test_summary_holds_each_metric():
     y, p = random_case(11)
-    row = summary.summarise(y, None, p, HAM)
+    row = metrics.summarise(y, None, p, HAM)
     assert tuple(row) == SUMMARY
     predicted, parent = p.argmax(axis=1), HAM.parent_index
     coarse = (p @ HAM.matrix).argmax(axis=1)
@@ -280,22 +280,22 @@ def test_summary_holds_each_metric():
         "tree_distance": hierarchy.tree_distance(y, predicted, HAM),
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
-    stricter = summary.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
+    stricter = metrics.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
     for name in ("melanoma_sensitivity", "malignant_sensitivity_at_specificity"):
         assert stricter[name] < row[name]
     assert stricter["malignant_partial_auc"] < row["malignant_partial_auc"] - 0.05
     assert stricter["top_k_accuracy"] > row["top_k_accuracy"]
-    every = summary.summarise(y, None, p, HAM, top_k=7)
+    every = metrics.summarise(y, None, p, HAM, top_k=7)
     assert np.isnan(every["top_k_accuracy"])  # naming every class is no achievement
 
 
 def test_coarse_only_records_count_at_the_coarse_level_only():
     y, p = [MEL, NV, -1, -1], one_hot([MEL, NV, BKL, NV])
-    row = summary.summarise(y, [0, 0, 1, 1], p, HAM)
+    row = metrics.summarise(y, [0, 0, 1, 1], p, HAM)
     assert (row["n"], row["n_fine"], row["n_coarse"]) == (4, 2, 4)
     assert row["fine_accuracy"] == 1
     assert row["coarse_accuracy"] == 0.75
-    filled = summary.summarise(y, [-1, -1, -1, -1], p, HAM)
+    filled = metrics.summarise(y, [-1, -1, -1, -1], p, HAM)
     assert (filled["n_coarse"], filled["coarse_accuracy"]) == (2, 1)
 
 
@@ -311,14 +311,14 @@ def test_coarse_only_records_count_at_the_coarse_level_only():
 )  # fmt: skip
 def test_what_the_data_can_not_define_is_nan(y, defined):
     p = np.array([one_hot([NV])[0], one_hot([MEL])[0]])[: len(y)].reshape(len(y), 7)
-    row = summary.summarise(y, None, p, HAM)
+    row = metrics.summarise(y, None, p, HAM)
     scalars = {name for name in row if not name.startswith("n")}
     assert {name for name in scalars if not np.isnan(row[name])} == defined
 
 
 def test_a_flat_taxonomy_has_no_hierarchy_malignancy_or_melanoma():
     y, p = random_case(12, n_classes=3)
-    row = summary.summarise(y, None, p, taxonomies.flat(["a", "b", "c"]))
+    row = metrics.summarise(y, None, p, taxonomies.flat(["a", "b", "c"]))
     assert row["coarse_accuracy"] == row["fine_accuracy"]
     for name in ("tree_distance", "malignant_auc", "melanoma_sensitivity"):
         assert np.isnan(row[name])
@@ -353,14 +353,14 @@ def test_per_class_table():
 def test_bad_input_is_named(change, message):
     case = {"y": [0, 1], "y_coarse": None, "p": one_hot([0, 1])} | change
     with pytest.raises(UserError, match=message):
-        summary.summarise(case["y"], case["y_coarse"], case["p"], HAM)
+        metrics.summarise(case["y"], case["y_coarse"], case["p"], HAM)
 
 
 def test_bad_options_are_named():
     with pytest.raises(UserError, match="specificity is 90"):
         ranking.sensitivity_at_specificity([0, 1], [0, 1], 90)
     with pytest.raises(UserError, match="k is 8"):
-        points.top_k_accuracy([0], one_hot([0]), 8)
+        metrics.top_k_accuracy([0], one_hot([0]), 8)
     with pytest.raises(UserError, match="min_sensitivity is 1"):
         ranking.partial_auc([0, 1], [0, 1], 1)
     with pytest.raises(UserError, match=r"\(2, 3\)"):

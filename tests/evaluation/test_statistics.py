@@ -9,10 +9,9 @@ from sklearn import metrics as sk
 
 from dermssl import taxonomy as taxonomies
 from dermssl.errors import UserError
-from dermssl.evaluation import confusion, kernels, resampling, statistics, summary
-from dermssl.evaluation.points import POINTS
+from dermssl.evaluation import confusion, kernels, metrics, resampling, statistics
+from dermssl.evaluation.metrics import POINTS, SUMMARY
 from dermssl.evaluation.resampling import Interval
-from dermssl.evaluation.summary import SUMMARY
 
 HAM = taxonomies.load("ham10000")
 
@@ -83,7 +82,7 @@ def test_each_kernel_equals_the_metric_of_the_repeated_records(metric):
 def test_registries_name_the_same_metrics():
     assert set(kernels.KERNELS) == set(POINTS)
     y, p, _ = random_case()
-    rows = summary.plan(y % 4, None, np.pad(p, ((0, 0), (0, 3))), HAM)
+    rows = metrics.plan(y % 4, None, np.pad(p, ((0, 0), (0, 3))), HAM)
     assert set(rows) == set(SUMMARY) - {"n", "n_fine", "n_coarse"}
 
 
@@ -262,7 +261,7 @@ def test_summary_intervals_hold_the_numbers_of_the_summary():
     y = rng.integers(7, size=250)
     p = 0.8 * rng.dirichlet(np.ones(7), 250) + 0.2 * np.eye(7)[y]
     y[:20] = -1
-    row = summary.summarise(y, None, p, HAM)
+    row = metrics.summarise(y, None, p, HAM)
     found = statistics.summary_intervals(y, None, p, HAM, rng.integers(200, size=250))
     assert {name: one.estimate for name, one in found.items()} == pytest.approx(
         {name: value for name, value in row.items() if not name.startswith("n")}

@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl.errors import UserError
-from dermssl.evaluation import gaps, predictions, resampling, subgroups, targets
+from dermssl.evaluation import predictions, resampling, subgroups, targets
 
 HAM = fake_runs.HAM
 
@@ -23,7 +23,7 @@ def run(skills, n=1600, seed=0, values=("I-II", "V-VI"), column="skin_tone", tab
     arrays = predictions.arrays_of(full, HAM)
     target = targets.malignancy(arrays.y, arrays.p_fine, HAM)
     groups = subgroups.score(rows, arrays, HAM, target, 0.4, n_resamples=200)
-    return groups, gaps.between(groups, HAM), rows, arrays
+    return groups, subgroups.between(groups, HAM), rows, arrays
 
 
 def test_a_planted_gap_is_found_and_named():
@@ -32,11 +32,11 @@ def test_a_planted_gap_is_found_and_named():
         ("skin_tone", "I-II"), ("skin_tone", "V-VI"),
     ]  # fmt: skip
     for metric in ("balanced_accuracy", "sensitivity"):
-        gap = gaps.largest(found, metric)
+        gap = subgroups.largest(found, metric)
         assert (gap.a.value, gap.b.value) == ("I-II", "V-VI")
         assert gap.interval.low > 0.05
         assert gap.value_a - gap.value_b == pytest.approx(gap.interval.estimate)
-    assert gaps.largest(found, "balanced_accuracy").classes == HAM.fine
+    assert subgroups.largest(found, "balanced_accuracy").classes == HAM.fine
 
 
 def test_without_a_gap_none_is_claimed_more_often_than_one_time_in_twenty_or_so():
@@ -45,7 +45,7 @@ def test_without_a_gap_none_is_claimed_more_often_than_one_time_in_twenty_or_so(
         _, found, _, _ = run((1.5,) * 4, n=1000, seed=seed, values=tuple("abcd"), column="site")
         assert len(found) == 18
         for metric in claimed:
-            gap = gaps.largest(found, metric)
+            gap = subgroups.largest(found, metric)
             claimed[metric] += gap.interval.excludes_zero
     assert sum(claimed.values()) <= 5  # 1.8 of 36 expected; 6 or more has a probability of 1%
 
@@ -86,7 +86,7 @@ def test_groups_are_compared_over_the_classes_that_both_have():
     assert by_value["hard"].missing == HAM.fine[:4]
     apart = [by_value[name].found["balanced_accuracy"].estimate for name in ("all", "hard")]
     assert apart[0] - apart[1] > 0.2
-    (gap,) = gaps.between(groups, HAM)
+    (gap,) = subgroups.between(groups, HAM)
     assert gap.classes == HAM.fine[4:]
     assert not gap.interval.excludes_zero
     assert gap.interval.estimate < 0.15
@@ -103,8 +103,8 @@ def test_small_groups_are_shown_and_compared_with_none():
     rows = full[full["split"] == "test"]
     groups = subgroups.score(rows, arrays, HAM, None, None, n_resamples=50)
     assert [(group.value, group.n) for group in groups] == [("female", 20), ("male", 276)]
-    assert gaps.between(groups, HAM) == []
-    assert gaps.largest([], "sensitivity") is None
+    assert subgroups.between(groups, HAM) == []
+    assert subgroups.largest([], "sensitivity") is None
     assert groups[0].found.keys() == {"balanced_accuracy"}
     # One value only is no axis.
     rows = rows.assign(sex="male")
@@ -128,7 +128,7 @@ def test_none_found_has_wilson_s_interval_and_is_no_sure_gap():
     none = groups[0].found["sensitivity"]
     assert (groups[0].behind["sensitivity"], none.estimate, none.low) == (5, 0, 0)
     assert none.high == pytest.approx(0.4345, abs=1e-3)  # Wilson, 0 of 5
-    gap = gaps.largest(gaps.between(groups, HAM), "sensitivity")
+    gap = subgroups.largest(subgroups.between(groups, HAM), "sensitivity")
     assert gap.value_a == pytest.approx(0.5)
     assert gap.value_b == 0
     assert gap.interval.low < 0.05  # the draws alone would say 0.5, surely
@@ -148,7 +148,7 @@ def test_without_a_threshold_nothing_was_called():
         for group in groups:
             found = group.found[metric]
             assert np.isnan([found.estimate, found.low, found.high]).all()
-        assert gaps.largest(gaps.between(groups, HAM), metric) is None
+        assert subgroups.largest(subgroups.between(groups, HAM), metric) is None
     assert len(groups) == 2
 
 
@@ -188,14 +188,14 @@ def test_an_axis_of_free_text_has_its_small_groups_taken_together():
 def test_one_gap_alone_has_an_interval_like_the_bootstrap_s():
     rng = np.random.default_rng(0)
     draws = rng.normal(0.2, 0.05, size=4000)
-    (alone,) = gaps.simultaneous([0.2], [draws])
+    (alone,) = subgroups.simultaneous([0.2], [draws])
     assert (alone.low, alone.high) == pytest.approx((0.2 - 0.098, 0.2 + 0.098), abs=0.005)
-    many = gaps.simultaneous([0.2] * 40, [rng.normal(0.2, 0.05, size=4000) for _ in range(40)])
+    many = subgroups.simultaneous([0.2] * 40, [rng.normal(0.2, 0.05, size=4000) for _ in range(40)])
     # Of 40 independent |t| the largest is under 3.22 in 95% of the cases.
     assert many[0].high - 0.2 == pytest.approx(3.22 * 0.05, rel=0.06)
-    (nothing,) = gaps.simultaneous([0.0], [np.zeros(50)])
+    (nothing,) = subgroups.simultaneous([0.0], [np.zeros(50)])
     assert not nothing.is_defined
-    (rare,) = gaps.simultaneous([0.2], [np.where(np.arange(50) < 30, np.nan, draws[:50])])
+    (rare,) = subgroups.simultaneous([0.2], [np.where(np.arange(50) < 30, np.nan, draws[:50])])
     assert not rare.is_defined
     assert rare.n_dropped == 30
 

@@ -6,8 +6,7 @@ import pytest
 import tiny
 
 from dermssl import runs, writing
-from dermssl.data.prepare import prepare
-from dermssl.data.splits import few_labels
+from dermssl.data.splits import few_labels, prepare
 from dermssl.errors import UserError
 from dermssl.settings import Finetune
 from dermssl.training import experiment, label_counts

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dermssl import runs, settings, stopping
 from dermssl.errors import UserError
-from dermssl.training import callbacks, checkpoint, fitting, schedules
+from dermssl.training import callbacks, checkpoint, fitting
 
 STEPS, EPOCHS = 3, 4
 HELD_OUT = tf.data.Dataset.from_tensors((np.eye(8, 4, dtype=np.float32), np.arange(8) % 2))
@@ -27,7 +27,7 @@ def model(units=5):
         keras.layers.Dropout(0.5, seed=3),
         keras.layers.Dense(2),
     ])  # fmt: skip
-    rate = schedules.warmup_cosine(0.1, STEPS * EPOCHS, 2)
+    rate = fitting.warmup_cosine(0.1, STEPS * EPOCHS, 2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # Eagerly: tracing graphs would take most of the time; tests/test_resume.py has them.
     made.compile(keras.optimizers.AdamW(rate), loss, metrics=["accuracy"], run_eagerly=True)

@@ -12,7 +12,7 @@ from dermssl import pretrain, runs
 from dermssl.data import augment, index, pipeline, policies
 from dermssl.data.photos import Photos
 from dermssl.data.policies import AUGMENTATIONS
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.models import backbones, simclr
 from dermssl.training import callbacks, health, probe_photos
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from dermssl import finetune, runs, taxonomy
-from dermssl.data.prepare import prepare
+from dermssl.data.splits import prepare
 from dermssl.errors import RunFailed, UserError
 from dermssl.losses import focal
 from dermssl.models import backbones, classifier
