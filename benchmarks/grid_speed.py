@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from dermssl import cli
-from dermssl.settings import Grid
+from dermssl.core import cli
+from dermssl.core.settings import Grid
 
 MODELS = ["mobilenet", "resnet50", "inceptionv3", "densenet121"]
 RANDOM = "brightness"  # an augmentation that differs in every epoch
@@ -49,7 +49,7 @@ def material(args, size, folder):
     """Synthetic photos: a class of nevi, a class of all else."""
     import numpy as np
 
-    from dermssl import taxonomy
+    from dermssl.core import taxonomy
     from dermssl.data import synthetic
     from dermssl.data.photos import Photos
     from dermssl.training.cells import Material

@@ -11,10 +11,10 @@ import logging
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs
-from dermssl import config as configs
-from dermssl.errors import RunFailed, UserError
-from dermssl.settings import Backbone
+from dermssl.core import cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import Backbone
 
 SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
@@ -28,7 +28,7 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     """Audit a data set and write what was found.
 
     Args:
-        config: dict from `dermssl.config.from_flags`: data, output. `on_bad` is not asked:
+        config: dict from `dermssl.core.config.from_flags`: data, output. `on_bad` is not asked:
             bad photos are listed.
         pretrained: folder of a pretraining run, whose embeddings are compared, or None.
         near: int, bits of 255 up to which two photos are near duplicates; -1 for none.

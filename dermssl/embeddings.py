@@ -11,10 +11,10 @@ RUN/embeddings/ and, for the projector, RUN/tensorboard/embeddings/.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs, writing
-from dermssl import config as configs
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS
 
 FOLDER = "embeddings"
 MAX_PHOTOS = 5000  # beyond, t-SNE takes many minutes and its picture is a cloud
@@ -192,7 +192,7 @@ def _write(folder, made, pictures):
         for name, points in planes.items()
         for k, axis in enumerate("xy")
     }
-    writing.write_csv(folder / "coordinates.csv", index.assign(**axes))
+    atomic_files.write_csv(folder / "coordinates.csv", index.assign(**axes))
     unit = scores.grouped_by(made["groups"])
     trust = {name: layouts.trustworthiness(made["h"], points) for name, points in planes.items()}
     status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status

@@ -9,10 +9,10 @@ writes into RUN/evaluation_SPLIT/.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs
-from dermssl import config as configs
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS, Evaluate
+from dermssl.core import cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS, Evaluate
 
 
 def run(path, split="test", n_resamples=1000, output=None, settings=None):

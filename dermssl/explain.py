@@ -12,9 +12,9 @@ TensorBoard. Not for diagnosis.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS
+from dermssl.core import cli, runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS
 
 FOLDERS = {True: "explained_photos", False: "explanations"}
 FEW_CELLS = 4  # a side

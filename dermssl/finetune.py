@@ -7,9 +7,9 @@ Training stops by the validation split; the test split is only predicted, at the
 The same command goes on where it was stopped, and ends as if it never had been.
 """
 
-from dermssl import cli, runs, writing
-from dermssl import config as configs
-from dermssl.errors import UserError
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
 
 SECTIONS = ("data", "backbone", "finetune", "checkpoint")
 OUTPUT = "outputs/ssl_finetuned"
@@ -19,7 +19,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     """Fine-tune, predict, and leave a run folder.
 
     Args:
-        config: dict from `dermssl.config.from_flags`: data, backbone, finetune, seed, output.
+        config: dict from `dermssl.core.config.from_flags`: data, backbone, finetune, seed, output.
         arm: str, the name in comparisons; None takes it from the weights.
         dataset: `Dataset` with splits, where the caller has one already.
         overwrite: bool, replace a different run in the folder.
@@ -73,7 +73,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             return made.path
         arm = arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
-        writing.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+        atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
@@ -81,10 +81,10 @@ def run(config, arm=None, dataset=None, overwrite=False):
             made, model, *labels, dataset.taxonomy, settings, seed, size, title,
             config.get("checkpoint"),
         )  # fmt: skip
-        with writing.replacing(made / weights.MODEL_FILE) as temporary:
+        with atomic_files.replacing(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
-        writing.write_csv(made / "predictions.csv", table)
+        atomic_files.write_csv(made / "predictions.csv", table)
         temperature.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
@@ -152,7 +152,7 @@ def _write_stats(made, table, taxonomy, history, manifests, config, identity):
     for split in table["split"].unique():
         y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
         scores[split] = metrics.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
-    writing.write_json(
+    atomic_files.write_json(
         made / "finetuned_stats.json",
         {
             "arm": made.status["arm"],

@@ -11,9 +11,9 @@ stopped, and tries failed cells again.
 import shutil
 import time
 
-from dermssl import cli, runs, writing
-from dermssl import config as configs
-from dermssl.errors import RunFailed, UserError
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import RunFailed, UserError
 
 SECTIONS = ("data", "grid")
 OUTPUT = "outputs/grid"
@@ -24,7 +24,7 @@ def run(config, overwrite=False, dataset=None):
     """Train what is missing of a grid, and write its report.
 
     Args:
-        config: dict from `dermssl.config.from_flags`: data, grid, seed, output.
+        config: dict from `dermssl.core.config.from_flags`: data, grid, seed, output.
         overwrite: bool, replace a different grid in the folder.
         dataset: `Dataset` without splits, where the caller has one already.
 
@@ -53,9 +53,9 @@ def run(config, overwrite=False, dataset=None):
         if overwrite:
             _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)
-        writing.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
-        writing.write_csv(made / grid_rows.RECORDS, joined(folds))
-        writing.write_json(made / "root.json", {"root": str(folds[0].root)})
+        atomic_files.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
+        atomic_files.write_csv(made / grid_rows.RECORDS, joined(folds))
+        atomic_files.write_json(made / "root.json", {"root": str(folds[0].root)})
         if made.status["status"] != runs.FINISHED:
             _train_missing(made, config, plans, folds)
         rows = grid_rows.read(made / grid_rows.RESULTS, made.status)

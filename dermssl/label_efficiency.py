@@ -12,10 +12,10 @@ import shlex
 import time
 from pathlib import Path
 
-from dermssl import cli
-from dermssl import config as configs
-from dermssl.errors import UserError
-from dermssl.settings import Data
+from dermssl.core import cli
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.training import experiment
 
 OUTPUT = "outputs/label_efficiency"

@@ -11,9 +11,9 @@ affordable; what a fine-tuned network would memorise is not measured, it has mor
 import itertools
 import shlex
 
-from dermssl import cli, runs
-from dermssl import config as configs
-from dermssl.errors import UserError
+from dermssl.core import cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
 
 SECTIONS = ("data", "backbone")
 OUTPUT = "outputs/leakage"
@@ -24,7 +24,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     """Estimate the inflation and write a report.
 
     Args:
-        config: dict from `dermssl.config.from_flags`: data, backbone, seed, output.
+        config: dict from `dermssl.core.config.from_flags`: data, backbone, seed, output.
         n_folds: int, each lesion is tested in one of them.
         n_seeds: int, repetitions with other folds and other tested photos.
         n_resamples: int, draws of the bootstrap.

@@ -10,10 +10,10 @@ differences.csv, runs.csv, pictures, and ssl_analysis_report.md and .html.
 import shlex
 from pathlib import Path
 
-from dermssl import cli
-from dermssl import config as configs
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS
+from dermssl.core import cli
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS
 
 OUTPUT = "outputs/model_comparison"
 REPORT = "ssl_analysis_report.md"

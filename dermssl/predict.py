@@ -16,8 +16,8 @@ the probabilities are those of a research model.
 import sys
 from pathlib import Path
 
-from dermssl import cli, runs, writing
-from dermssl.errors import UserError
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core.errors import UserError
 
 
 def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=True):
@@ -59,7 +59,10 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     if output is None:
         _write(tables, sys.stdout)
     else:
-        with writing.replacing(output) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        with (
+            atomic_files.replacing(output) as temporary,
+            open(temporary, "w", encoding="utf-8") as file,
+        ):
             _write(tables, file)
     return len(files)
 
@@ -138,7 +141,9 @@ def _applied(scaling, head):
 
 def _write(tables, file):
     for number, table in enumerate(tables):
-        writing.harmless(table).to_csv(file, index=False, header=number == 0, float_format="%.9g")
+        atomic_files.harmless(table).to_csv(
+            file, index=False, header=number == 0, float_format="%.9g"
+        )
 
 
 def parser():

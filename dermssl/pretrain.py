@@ -9,9 +9,9 @@ was stopped, and ends as if it never had been.
 
 import math
 
-from dermssl import cli, runs, writing
-from dermssl import config as configs
-from dermssl.errors import UserError
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
 
 SECTIONS = ("data", "backbone", "pretrain", "checkpoint")
 OUTPUT = "outputs/ssl_simclr"
@@ -22,7 +22,7 @@ def run(config, dataset=None, overwrite=False):
     """Pretrain, and leave a run folder with the backbone and its statistics.
 
     Args:
-        config: dict from `dermssl.config.from_flags`: data, backbone, pretrain, seed, output.
+        config: dict from `dermssl.core.config.from_flags`: data, backbone, pretrain, seed, output.
         dataset: `Dataset` with splits, where the caller has one already.
         overwrite: bool, replace a different run in the folder.
 
@@ -60,10 +60,10 @@ def run(config, dataset=None, overwrite=False):
         pools.write(made, pool)
         panel = health.Panel(made, dataset, photos, config)
         history = _fit(made, model, photos, config, panel)
-        with writing.replacing(made / weights.BACKBONE_FILE) as temporary:
+        with atomic_files.replacing(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
-        writing.write_json(
+        atomic_files.write_json(
             made / "ssl_stats.json",
             {
                 "backbone": opened.start.name,

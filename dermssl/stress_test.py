@@ -12,9 +12,9 @@ there are any, else by a disc in the centre. Writes into RUN/stress_test/.
 import shlex
 from pathlib import Path
 
-from dermssl import cli, runs, writing
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS
+from dermssl.core import atomic_files, cli, runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS
 
 FOLDER = "stress_test"
 SHOWN = 7  # photos on the contact sheet, one a class
@@ -160,7 +160,7 @@ def _write(folder, made, found, scores, y, p, groups):
     results.write_rows(
         folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
     )
-    writing.write_json(
+    atomic_files.write_json(
         folder / "stress.json",
         {
             **made, "warnings": warned, "findings": said,

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl import config as configs
-from dermssl import runs, writing
-from dermssl import taxonomy as taxonomies
+from dermssl.core import atomic_files, runs
+from dermssl.core import config as configs
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.settings import Backbone, Data, Finetune
 from dermssl.data import index
 from dermssl.evaluation import predictions
 from dermssl.reporting import figures
-from dermssl.settings import Backbone, Data, Finetune
 
 HAM = taxonomies.load("ham10000")
 SHARES = (0.14, 0.45, 0.1, 0.08, 0.13, 0.05, 0.05)
@@ -61,11 +61,11 @@ def make(
         "finetune": Finetune(**settings),
         "seed": seed,
     }
-    writing.write_csv(
+    atomic_files.write_csv(
         folder / "predictions.csv", predictions.table(table, p_fine, p_coarse, taxonomy)
     )
-    writing.write_json(folder / "taxonomy.json", taxonomy.as_dict())
-    writing.write_csv(folder / "history.csv", history(seed + 10 * len(arm)))
+    atomic_files.write_json(folder / "taxonomy.json", taxonomy.as_dict())
+    atomic_files.write_csv(folder / "history.csv", history(seed + 10 * len(arm)))
     entry = {
         "status": runs.FINISHED,
         "command": "finetune",
@@ -80,7 +80,7 @@ def make(
         "parameters": 3_229_000,
         **(status or {}),
     }
-    writing.write_json(folder / "status.json", entry)
+    atomic_files.write_json(folder / "status.json", entry)
     return folder
 
 

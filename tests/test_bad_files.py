@@ -19,8 +19,8 @@ import tiny
 
 import dermssl
 from dermssl import evaluate, finetune, model_comparison, predict
+from dermssl.core.settings import Backbone, Data
 from dermssl.evaluation import predictions
-from dermssl.settings import Backbone, Data
 
 
 def snapshot(folder):
@@ -83,9 +83,9 @@ LIMITED = """
 import json, resource, shutil, sys
 from pathlib import Path
 import bad_inputs
-from dermssl.settings import Data
+from dermssl.core.settings import Data
 from dermssl.data.splits import prepare
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 clean, work = Path(sys.argv[1]), Path(sys.argv[2])
 prepare(Data(path=str(clean)))  # all that is imported late

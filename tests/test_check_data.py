@@ -12,11 +12,12 @@ import pytest
 import tiny
 from PIL import Image, ImageOps
 
-from dermssl import check_data, leakage, runs, writing
+from dermssl import check_data, leakage
+from dermssl.core import atomic_files, runs
+from dermssl.core.settings import Backbone, Data
 from dermssl.data import readers
 from dermssl.data.splits import prepare
 from dermssl.evaluation import leakage as inflation
-from dermssl.settings import Backbone, Data
 from dermssl.training import embedded
 
 FILES = {
@@ -177,8 +178,8 @@ def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capf
 def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(command, "run", lambda *words: asked.append(words) or tmp_path)
-    writing.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
-    writing.write_json(tmp_path / "leakage.json", {"findings": []})
+    atomic_files.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
+    atomic_files.write_json(tmp_path / "leakage.json", {"findings": []})
     (tmp_path / "e.toml").write_text('[data]\npath = "a b"\npreprocess = ["sharpen"]\n')
     argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
     argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
@@ -305,7 +306,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     run = shutil.copytree(pretrained, tmp_path / "run")
     status = runs.read_json(run / "status.json")
     status["config"]["data"]["preprocess"] = ["sharpen"]
-    writing.write_json(run / "status.json", status)
+    atomic_files.write_json(run / "status.json", status)
     config = {"data": Data(path=str(photos)), "output": str(tmp_path / "o")}
     with pytest.raises(Seen, match="sharpen"):
         check_data.run(config, run)

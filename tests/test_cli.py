@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 from dermssl import __main__ as entry
-from dermssl import cli, stopping
-from dermssl.errors import RunFailed, UserError, unknown_name
+from dermssl.core import cli, signals
+from dermssl.core.errors import RunFailed, UserError, unknown_name
 
 
 def run(function, *argv, debug=True):
@@ -35,7 +35,7 @@ def raising(error):
         (UserError("two\nlines\t here"), 2, "dermssl: error: two lines here"),
         (KeyboardInterrupt(), 130, "dermssl: interrupted"),
         (
-            stopping.Stopped(signal.SIGTERM, "saved after step 3 of 9"),
+            signals.Stopped(signal.SIGTERM, "saved after step 3 of 9"),
             143,
             "dermssl: stopped by SIGTERM, saved after step 3 of 9; go on with: "
             "python -m dermssl.test\n",
@@ -52,18 +52,18 @@ def test_an_error_is_one_line_and_a_code(capsys, error, code, said):
 
 
 def test_the_command_that_goes_on_can_be_pasted(capsys):
-    assert run(raising(stopping.Stopped(signal.SIGINT)), "--kind", "a") == 130
+    assert run(raising(signals.Stopped(signal.SIGINT)), "--kind", "a") == 130
     assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test --kind a\n")
     parser = cli.parser("test", "")
     parser.add_argument("--data")
-    assert cli.run(parser, raising(stopping.Stopped(2)), ["--data", "my photos; rm"]) == 130
+    assert cli.run(parser, raising(signals.Stopped(2)), ["--data", "my photos; rm"]) == 130
     assert capsys.readouterr().err.endswith("--data 'my photos; rm'\n")
 
 
 def test_going_on_does_not_begin_anew(capsys):
     parser = cli.parser("test", "")
     parser.add_argument("--overwrite", action="store_true")
-    assert cli.run(parser, raising(stopping.Stopped(2)), ["--overwrite"]) == 130
+    assert cli.run(parser, raising(signals.Stopped(2)), ["--overwrite"]) == 130
     assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test\n")
 
 

@@ -9,8 +9,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from dermssl import finetune, predict, pretrain, runs
-from dermssl.errors import UserError
+from dermssl import finetune, predict, pretrain
+from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.evaluation import predictions, temperature
 
 HELPED = (
@@ -81,8 +82,8 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
 def test_fine_tuning_starts_from_the_pretrained_weights(photos, pretrained, tmp_path):
     import keras
 
+    from dermssl.core.settings import Backbone
     from dermssl.models import backbones, weights
-    from dermssl.settings import Backbone
 
     config = Backbone(name="cnn", image_size=32, weights=str(pretrained))
     start, folder = weights.resolve(config)
@@ -141,8 +142,8 @@ def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp
     config = tiny.finetuning(photos, output, weights=str(start), unfrozen_epochs=0)
     finetune.run(config)
     file = start / "backbone.weights.h5"
+    from dermssl.core.settings import Backbone
     from dermssl.models import backbones
-    from dermssl.settings import Backbone
 
     backbones.build(Backbone(name="cnn", image_size=32)).save_weights(file)
     with pytest.raises(UserError, match=r"starting weights: .* there, .* now"):
@@ -173,8 +174,8 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
+    from dermssl.core.settings import Backbone
     from dermssl.models import backbones
-    from dermssl.settings import Backbone
 
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
     backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])

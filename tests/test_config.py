@@ -7,10 +7,10 @@ import tomllib
 import pytest
 import tomli_w
 
-from dermssl import cli
-from dermssl import config as configs
-from dermssl.errors import UserError
-from dermssl.settings import SECTIONS, Checkpoint, Pretrain
+from dermssl.core import cli
+from dermssl.core import config as configs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SECTIONS, Checkpoint, Pretrain
 
 PRETRAIN = ("data", "backbone", "pretrain", "checkpoint")
 FINETUNE = ("data", "backbone", "finetune", "checkpoint")

@@ -14,10 +14,10 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl import evaluate
-from dermssl import taxonomy as taxonomies
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.settings import Evaluate
 from dermssl.data import index
 from dermssl.evaluation import predictions, temperature
-from dermssl.settings import Evaluate
 
 HAM = fake_runs.HAM
 ROOT = Path(__file__).parents[1]

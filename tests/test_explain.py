@@ -12,10 +12,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dermssl import explain
-from dermssl import taxonomy as taxonomies
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.settings import Backbone
 from dermssl.models import backbones, classifier, weights
 from dermssl.reporting import figures_explain
-from dermssl.settings import Backbone
 
 HAM = taxonomies.load("ham10000")
 

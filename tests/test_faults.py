@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, runs
+from dermssl import finetune
+from dermssl.core import runs
 from dermssl.training import callbacks, checkpoint
 
 pytestmark = pytest.mark.slow

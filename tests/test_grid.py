@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import config as configs
-from dermssl import grid, runs, writing
-from dermssl.errors import RunFailed, UserError
+from dermssl import grid
+from dermssl.core import atomic_files, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import Data, Grid
 from dermssl.reporting import grid_rows, results
-from dermssl.settings import Data, Grid
 
 
 def config(photos, output, weights="none", **settings):
@@ -156,7 +157,7 @@ def test_rows_of_another_config_are_not_done(photos, tmp_path):
     text = (output / "results.csv").read_text()
     status = runs.read_json(output / "status.json")
     (output / "results.csv").write_text(text.replace(status["config_hash"], "0" * 12))
-    writing.write_json(output / "status.json", status | {"status": "RUNNING"})
+    atomic_files.write_json(output / "status.json", status | {"status": "RUNNING"})
     grid.run(settings)
     rows = rows_of(output)
     assert rows["config_hash"].tolist() == [status["config_hash"]]

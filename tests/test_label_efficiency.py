@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, label_efficiency, pretrain, runs
+from dermssl import finetune, label_efficiency, pretrain
+from dermssl.core import runs
 from dermssl.reporting import compared
 from dermssl.training import frozen
 

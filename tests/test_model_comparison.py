@@ -10,10 +10,11 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from dermssl import model_comparison, runs
-from dermssl import taxonomy as taxonomies
+from dermssl import model_comparison
+from dermssl.core import runs
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.data import index
-from dermssl.errors import UserError
 from dermssl.evaluation import statistics
 from dermssl.reporting import compared, page, results, scored, scores, sentences
 

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, predict, pretrain, runs, taxonomy, writing
+from dermssl import finetune, predict, pretrain
+from dermssl.core import atomic_files, runs, taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Data
 from dermssl.data import synthetic
 from dermssl.data.splits import prepare
-from dermssl.errors import UserError
 from dermssl.models import weights
-from dermssl.settings import Backbone, Data
 from dermssl.training import pools
 
 HAM = taxonomy.load("ham10000")
@@ -76,7 +77,7 @@ def temper(run, folder, temperature, **entries):
     copy = shutil.copytree(run, folder)
     stored = runs.read_json(copy / "temperature.json")
     stored |= {"temperature": temperature, "concern": "", "n": 240, **entries}
-    writing.write_json(copy / "temperature.json", stored)
+    atomic_files.write_json(copy / "temperature.json", stored)
     return copy
 
 
@@ -146,7 +147,7 @@ def test_a_run_of_an_older_version_is_calibrated_from_its_predictions(
     for content in (None, {**older, "temperature": 9.0}):
         file.unlink(missing_ok=True)
         if content:
-            writing.write_json(file, content)
+            atomic_files.write_json(file, content)
         assert predict.main(argv) == 0
         said = capsys.readouterr().out
         assert "not calibrated, temperature 1: only 32 labelled records" in said
@@ -163,7 +164,7 @@ def test_two_heads_have_columns_of_their_own(photos, tmp_path):
     stored = runs.read_json(run / "temperature.json")
     shares = [1 / len(HAM.coarse)] * len(HAM.coarse)
     stored["coarse"] |= {"temperature": 2.0, "prior_power": 0.5, "shares": shares, "concern": ""}
-    writing.write_json(run / "temperature.json", stored)
+    atomic_files.write_json(run / "temperature.json", stored)
     predict.run(run, photos, tmp_path / "new.csv")
     found = read(tmp_path / "new.csv")
     assert set(found["temperature_coarse"]) == {2.0}
@@ -279,12 +280,12 @@ def test_also_through_the_run_that_a_clean_one_started_from(photos, pretrained, 
     (second / "pool.csv").write_text("path\nother_photos/1.jpg\n")
     status = runs.read_json(second / "status.json")
     status["config"]["data"]["path"] = "other"
-    writing.write_json(second / "status.json", status)
+    atomic_files.write_json(second / "status.json", status)
     config = other_split(tiny.finetuning(photos, tmp_path / "run", weights=str(second)))
     dataset = prepare(config["data"])
     pools.check(second, dataset)  # clean so far
     status["config"]["backbone"]["weights"] = str(pretrained)
-    writing.write_json(second / "status.json", status)
+    atomic_files.write_json(second / "status.json", status)
     with pytest.raises(UserError, match="both the pretraining pool and validation/test"):
         finetune.run(config, dataset=dataset)
 
@@ -312,5 +313,5 @@ def test_a_formula_like_name_is_recognised_in_the_pool(tmp_path):
 
     names = ["-a.jpg", "=b.jpg", "c.jpg"]
     table = index.make_index({"path": names, "split": ["train"] * 3})
-    writing.write_csv(tmp_path / "pool.csv", table)
+    atomic_files.write_csv(tmp_path / "pool.csv", table)
     assert index.read_csv(tmp_path / "pool.csv")["path"].tolist() == sorted(names)

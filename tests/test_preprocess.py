@@ -9,11 +9,12 @@ import pytest
 import tiny
 from PIL import Image
 
-from dermssl import embeddings, explain, finetune, predict, runs, stress_test
+from dermssl import embeddings, explain, finetune, predict, stress_test
+from dermssl.core import runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data, Grid
 from dermssl.data.photos import Photos
-from dermssl.errors import UserError
 from dermssl.evaluation import predictions
-from dermssl.settings import Data, Grid
 from dermssl.training import grid_plan
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import config as configs
-from dermssl import embeddings, explain, runs, stress_test, writing
+from dermssl import embeddings, explain, stress_test
+from dermssl.core import atomic_files, runs
+from dermssl.core import config as configs
+from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import Data, Pretrain
 from dermssl.data import index
-from dermssl.errors import RunFailed, UserError
-from dermssl.settings import Data, Pretrain
 
 CONFIG = {
     "data": Data(path="photos"),
@@ -42,16 +43,16 @@ def files(folder):
 
 
 def test_a_file_is_replaced_whole(tmp_path):
-    writing.write_text(tmp_path / "a.txt", "old")
-    writing.write_text(tmp_path / "a.txt", "néw")
+    atomic_files.write_text(tmp_path / "a.txt", "old")
+    atomic_files.write_text(tmp_path / "a.txt", "néw")
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "néw"
     assert files(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
-    writing.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(error), writing.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
+    atomic_files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(error), atomic_files.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -59,8 +60,8 @@ def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
 
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
-    writing.write_text(tmp_path / "a.keras", "old")
-    with writing.replacing(tmp_path / "a.keras") as temporary:
+    atomic_files.write_text(tmp_path / "a.keras", "old")
+    with atomic_files.replacing(tmp_path / "a.keras") as temporary:
         temporary.write_text("new")
         assert (tmp_path / "a.keras").read_text() == "old"
         assert temporary.parent == tmp_path  # a rename across disks is no rename
@@ -70,9 +71,9 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
 
 def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
     # Writing into the old file would also change it under its other name.
-    writing.write_text(tmp_path / "a.txt", "old")
+    atomic_files.write_text(tmp_path / "a.txt", "old")
     os.link(tmp_path / "a.txt", tmp_path / "b.txt")
-    writing.write_text(tmp_path / "a.txt", "new")
+    atomic_files.write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "b.txt").read_text() == "old"
 
 
@@ -81,18 +82,18 @@ def test_what_can_t_be_written_is_a_failed_run(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "full").mkdir(parents=True)
     with pytest.raises(RunFailed, match="can't be written"):
-        writing.write_text(tmp_path / place, "text")
+        atomic_files.write_text(tmp_path / place, "text")
     assert files(tmp_path) == ["file", "folder"]
 
 
 def test_a_full_disk_is_a_failed_run(tmp_path):
-    with pytest.raises(RunFailed, match="No space left"), writing.replacing(tmp_path / "a"):
+    with pytest.raises(RunFailed, match="No space left"), atomic_files.replacing(tmp_path / "a"):
         raise OSError(28, "No space left on device")
 
 
 def test_json_has_no_nan(tmp_path):
     value = {"a": [np.float32("nan"), np.inf, np.int64(3)], "b": np.arange(2), "c": (1.5, "é")}
-    writing.write_json(tmp_path / "a.json", value)
+    atomic_files.write_json(tmp_path / "a.json", value)
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=pytest.fail) == {
         "a": [None, None, 3], "b": [0, 1], "c": [1.5, "é"],
@@ -111,12 +112,12 @@ def test_unreadable_json_is_named(tmp_path):
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
 def test_csv_text_is_harmless_and_comes_back(tmp_path, text):
     table = pd.DataFrame({text: [text, "a"], "n": [-1.5, 2.0], "kept": ["a=1", "'quoted'"]})
-    writing.write_csv(tmp_path / "a.csv", table)
+    atomic_files.write_csv(tmp_path / "a.csv", table)
     found = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
     assert found.columns[0][0] == found.iloc[0, 0][0] == "'"
     assert found["n"].tolist() == ["-1.5", "2.0"]
     assert found["kept"].tolist() == ["a=1", "'quoted'"]
-    again = found.map(writing.as_written).rename(columns=writing.as_written)
+    again = found.map(atomic_files.as_written).rename(columns=atomic_files.as_written)
     assert again[text].tolist() == [text, "a"]
     assert again["kept"].tolist() == table["kept"].tolist()
 
@@ -232,7 +233,7 @@ def without(path, section, *keys):
     found = status(path)
     for key in keys:
         del found["config"][section][key]
-    writing.write_json(path / "status.json", found)
+    atomic_files.write_json(path / "status.json", found)
 
 
 def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
@@ -330,7 +331,7 @@ def test_a_kill_while_overwriting_leaves_no_finished_run(tmp_path, monkeypatch):
 LOCKED = """
 import sys
 from dermssl import runs
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 try:
     with runs.open_run(sys.argv[1], "pretrain", {"seed": 0}, "d1"):
         print("opened")

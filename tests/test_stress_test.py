@@ -11,7 +11,7 @@ import tiny
 from PIL import Image
 
 from dermssl import stress_test
-from dermssl import taxonomy as taxonomies
+from dermssl.core import taxonomy as taxonomies
 from dermssl.data import conditions
 from dermssl.data.index import make_index
 from dermssl.models import weights

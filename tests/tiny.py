@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dermssl.settings import Backbone, Data, Finetune, Pretrain
+from dermssl.core.settings import Backbone, Data, Finetune, Pretrain
 
 ROOT = Path(__file__).parents[1]
 # Flags of a command on the tiny photos.

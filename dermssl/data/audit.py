@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dermssl.core.errors import UserError
 from dermssl.data import fingerprint, neighbours, splits
 from dermssl.data.index import SPLITS, VALIDATION
-from dermssl.errors import UserError
 
 FILE, PIXELS, NEAR, SIMILAR = KINDS = ("same file", "same pixels", "near", "similar")
 DUPLICATES = (FILE, PIXELS, NEAR)  # look-alikes by embedding are a hint, no proof

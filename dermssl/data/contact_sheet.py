@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dermssl import writing
+from dermssl.core import atomic_files
 
 GAP = 4  # white pixels between pictures
 
@@ -29,5 +29,5 @@ def write(path, rows, side=128, labels=None):
             sheet[top : top + side, left : left + side] = shown
         if labels:
             sheet[GAP + r * cell :][:side, :margin] = labels[r]
-    with writing.replacing(path) as temporary:
+    with atomic_files.replacing(path) as temporary:
         Image.fromarray(sheet).save(temporary)

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB

@@ -7,9 +7,9 @@ continued (push-pull, Gortler et al. 1996), and with noise as strong as that of 
 import cv2
 import numpy as np
 
+from dermssl.core.errors import UserError
 from dermssl.data import masks
 from dermssl.data.decode import decode
-from dermssl.errors import UserError
 
 # Of HAM10000's lesions a disc of this radius (in sides of the central square) covers 88% of the
 # pixels on average, and over 95% in half of the photos; it takes half of the square.

@@ -13,8 +13,8 @@ import stat
 from collections import Counter
 from pathlib import Path
 
+from dermssl.core.errors import UserError
 from dermssl.data.tables import quoted
-from dermssl.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 ACCEPTED = f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(SUFFIXES)})"

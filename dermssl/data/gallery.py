@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
+from dermssl.core.errors import UserError
 from dermssl.data import artefacts, augment, contact_sheet, mixing, preprocess
 from dermssl.data.photos import Photos
 from dermssl.data.policies import AUGMENTATIONS
-from dermssl.errors import UserError
 
 SIDE = 160  # pixels a picture
 COLUMNS = 6  # photos at most; a wider sheet fits no screen

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl import writing
-from dermssl.errors import UserError
-from dermssl.settings import SPLITS
-from dermssl.taxonomy import Taxonomy
+from dermssl.core import atomic_files
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SPLITS
+from dermssl.core.taxonomy import Taxonomy
 
 COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
@@ -80,7 +80,7 @@ def make_index(columns):
 def read_csv(path):
     """A record table that a run wrote with `runs.write_csv`."""
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return make_index(found.map(writing.as_written))
+    return make_index(found.map(atomic_files.as_written))
 
 
 def is_labelled(index):

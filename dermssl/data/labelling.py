@@ -2,10 +2,10 @@
 
 import unicodedata
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
 from dermssl.data import files
 from dermssl.data.tables import quoted
-from dermssl.errors import UserError
 
 
 def resolve(records, option, root, built_in=None, origin=None):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dermssl.core.errors import UserError
 from dermssl.data import files, masks, preprocess
 from dermssl.data.index import COLUMNS, MASK, Dataset
 from dermssl.data.photos import Photos
-from dermssl.errors import UserError
 
 
 def dataset(table, taxonomy, config, moved=None):

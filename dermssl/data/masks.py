@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dermssl.core.errors import UserError
 from dermssl.data import decode, files, preprocess, tables
 from dermssl.data.index import MASK
-from dermssl.errors import UserError
 
 CROP_MARGIN = 1.3  # side of a crop over the lesion's: the border and some skin must be seen
 MIN_CROP = 0.2  # of the photo's shorter side; below it a mask is more likely a speck

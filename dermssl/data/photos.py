@@ -12,10 +12,10 @@ import time
 import cv2
 import numpy as np
 
-from dermssl import writing
+from dermssl.core import atomic_files
+from dermssl.core.errors import RunFailed, UserError
 from dermssl.data import masks, preprocess
 from dermssl.data.decode import MAX_BYTES, decode, pixels, read_header
-from dermssl.errors import RunFailed, UserError
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class _Disk:
             self._room -= size
             try:
                 with (
-                    writing.replacing(f"{self._folder}/{key}.npy") as path,
+                    atomic_files.replacing(f"{self._folder}/{key}.npy") as path,
                     open(path, "wb") as file,
                 ):
                     np.save(file, array)

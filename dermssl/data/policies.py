@@ -5,7 +5,7 @@ A policy says how far and how often; `augment_policy.draw` draws from it what on
 
 from dataclasses import dataclass, fields, replace
 
-from dermssl.errors import UserError, unknown_name
+from dermssl.core.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ when its model predicts. Nothing is random, so their result is what the cache of
 import cv2
 import numpy as np
 
-from dermssl.errors import unknown_name
+from dermssl.core.errors import unknown_name
 
 CROP = "lesion_crop"  # needs a mask, so `photos` does it, before all other steps
 MINKOWSKI = 6  # order of the norm that Finlayson & Trezzi (2004) found best

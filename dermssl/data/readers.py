@@ -17,9 +17,9 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.data import decode, files, labelling, masks, tables
 from dermssl.data.index import MASK, Dataset, check_files, make_index
-from dermssl.errors import UserError, unknown_name
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
 LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {

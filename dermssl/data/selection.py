@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import readers, splits
 from dermssl.data.index import TEST, TRAIN, group_ids
-from dermssl.errors import UserError, unknown_name
-from dermssl.taxonomy import Taxonomy
 
 
 def only_classes(dataset, classes):

@@ -11,9 +11,9 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from dermssl.core.errors import UserError
 from dermssl.data import readers
 from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
-from dermssl.errors import UserError
 
 
 def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
@@ -195,7 +195,7 @@ def prepare(config):
     """Read, check every photo, and split.
 
     Args:
-        config: `dermssl.config.Data`.
+        config: `dermssl.core.config.Data`.
 
     Returns:
         `Dataset` with every record in train, validation or test. Without any labels all

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
 from dermssl.data.index import SYNTHETIC
 from dermssl.data.synthetic_lesions import scene
 from dermssl.data.synthetic_photo import photograph
-from dermssl.errors import UserError
 
 COLUMNS = [  # of labels.csv
     *("filename", "label", "coarse", "lesion_id", "patient_id"),

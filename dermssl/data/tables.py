@@ -9,7 +9,7 @@ import io
 
 import pandas as pd
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 SEPARATORS = (",", ";", "\t")
 # As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.

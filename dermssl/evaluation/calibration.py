@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import checks
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)

@@ -5,7 +5,7 @@ Unknown labels are -1 throughout the package; a metric leaves those records out.
 
 import numpy as np
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 SUM_TOLERANCE = 1e-3  # float16 softmax and probabilities rounded in a CSV both stay inside it
 

@@ -7,7 +7,7 @@ A metric that the matrix can't define is NaN.
 
 import numpy as np
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import checks
 
 

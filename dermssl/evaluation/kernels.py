@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import calibration, checks, confusion, ranking
 
 

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from dermssl.errors import UserError, unknown_name
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.evaluation import checks
 
 PERPLEXITY = 30.0  # the usual one; van der Maaten & Hinton (2008) advise 5 to 50

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import resampling
 
 METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")

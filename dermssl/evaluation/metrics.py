@@ -10,7 +10,7 @@ A number the data can't define (one class only, a class without records, no labe
 import numpy as np
 import pandas as pd
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import calibration, checks, confusion, hierarchy, kernels, ranking, targets
 from dermssl.evaluation.ranking import (
     average_precision,

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermssl import runs, writing
-from dermssl import taxonomy as taxonomies
+from dermssl.core import atomic_files, runs
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.data.index import MASK, SPLITS, TEST, group_ids, label_arrays
-from dermssl.errors import UserError
 from dermssl.evaluation import checks
 
 NAME = "predictions.csv"
@@ -160,7 +160,7 @@ def _read_csv(file):
         ) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(writing.as_written).rename(columns=writing.as_written)
+    return found.map(atomic_files.as_written).rename(columns=atomic_files.as_written)
 
 
 def _check_labels(file, column, names, level):

@@ -7,7 +7,7 @@ the two sides has no records the curve doesn't exist, and every metric here is N
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import checks
 
 ROUNDING = 1e-9  # lets a rate of exactly 1 - specificity pass in floating point

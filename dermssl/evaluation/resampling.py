@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermssl.errors import UserError, unknown_name
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.evaluation import checks
 from dermssl.evaluation.kernels import KERNELS, count, on_confusion
 

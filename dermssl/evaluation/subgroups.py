@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import checks, targets
 from dermssl.evaluation.resampling import Interval, Replicates, cluster_codes, replicates
 from dermssl.evaluation.statistics import bounded

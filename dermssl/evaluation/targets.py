@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dermssl.errors import unknown_name
+from dermssl.core.errors import unknown_name
 from dermssl.evaluation import hierarchy
 
 MELANOMA = "mel"

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Finetune
 from dermssl.data.index import VALIDATION
-from dermssl.errors import UserError
 from dermssl.evaluation import calibration, predictions
-from dermssl.settings import Finetune
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
@@ -174,7 +174,7 @@ def fit(table, taxonomy, finetune):
 def write(folder, table, taxonomy, finetune):
     """Fit a run's `Scaling` and leave it in its folder; returns it. Arguments as in `fit`."""
     found = fit(table, taxonomy, finetune)
-    writing.write_json(Path(folder) / NAME, found.as_dict())
+    atomic_files.write_json(Path(folder) / NAME, found.as_dict())
     return found
 
 

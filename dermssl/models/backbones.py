@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from dermssl.errors import UserError, unknown_name
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.models import weight_files
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
@@ -151,7 +151,7 @@ def check(config):
     """Refuse a backbone that could not be built; builds and loads nothing.
 
     Args:
-        config: `dermssl.config.Backbone`.
+        config: `dermssl.core.config.Backbone`.
     """
     if config.name not in BACKBONES:
         raise unknown_name("--backbone", config.name, BACKBONES)
@@ -177,7 +177,7 @@ def build(config, name="backbone"):
     """The backbone with its preprocessing and global average pooling.
 
     Args:
-        config: `dermssl.config.Backbone`. `weights` here is "none", "imagenet", or the
+        config: `dermssl.core.config.Backbone`. `weights` here is "none", "imagenet", or the
             path of a weights file (.h5, .weights.h5, .keras); a run is resolved by
             `dermssl.models.weights`.
         name: str, name of the model.

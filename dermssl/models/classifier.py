@@ -51,7 +51,7 @@ def build(backbone, taxonomy, head="hierarchical", dropout=0.2, seed=0):
 
     Args:
         backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> (n, d).
-        taxonomy: `dermssl.taxonomy.Taxonomy`.
+        taxonomy: `dermssl.core.taxonomy.Taxonomy`.
         head: "hierarchical" (P(coarse) = sum of P(fine)) or "independent" (two dense heads).
         dropout: float in [0, 1), on the embedding.
         seed: int, of the head's first weights and of the dropout.

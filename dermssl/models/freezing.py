@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 ALL = -1
 

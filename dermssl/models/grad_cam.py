@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 POOLING = "embedding"  # the name `backbones.build` gives to the global pooling
 LEVELS = ("fine", "coarse")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 SUFFIXES = (".weights.h5", ".h5", ".hdf5", ".keras")
 MAX_BYTES = 2**31  # of all arrays; EfficientNetB1 with its optimizer takes 0.1 GB

@@ -5,10 +5,10 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from dermssl import config as configs
-from dermssl import runs, taxonomy
-from dermssl.errors import UserError
-from dermssl.settings import Backbone, Finetune
+from dermssl.core import config as configs
+from dermssl.core import runs, taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Finetune
 
 BACKBONE_FILE = runs.BACKBONE_FILE
 MODEL_FILE = "model.keras"
@@ -18,7 +18,7 @@ def resolve(config):
     """Point a backbone config at a weights file where it names a pretraining run.
 
     Args:
-        config: `dermssl.config.Backbone`.
+        config: `dermssl.core.config.Backbone`.
 
     Returns:
         The config with `weights` one of "none", "imagenet" or a file's path, and the

@@ -6,8 +6,8 @@ differs. A run here is a `compared.Member`, a model a `compared.Model`.
 
 import os
 
-from dermssl import runs
-from dermssl.errors import UserError
+from dermssl.core import runs
+from dermssl.core.errors import UserError
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
 FREE_OF_ARMS = ("finetune.predict", "backbone.weights")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermssl import runs
+from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.data.index import TEST
-from dermssl.errors import UserError
 from dermssl.evaluation import predictions
 from dermssl.reporting import alike
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
 from dermssl.data import audit, contact_sheet, decode
 from dermssl.data.index import SPLITS
 from dermssl.reporting import figures_data, report
@@ -27,10 +27,10 @@ def write(folder, found, dataset, settings):
         settings: dict: data, near_bits, bits, run, similarity, splits, command, notes.
     """
     numbers = summary(found, dataset, settings)
-    writing.write_csv(folder / "duplicates.csv", found.pairs)
-    writing.write_csv(folder / "crossing.csv", found.crossing)
-    writing.write_csv(folder / "photos.csv", found.photos)
-    writing.write_json(folder / "check_data.json", numbers)
+    atomic_files.write_csv(folder / "duplicates.csv", found.pairs)
+    atomic_files.write_csv(folder / "crossing.csv", found.crossing)
+    atomic_files.write_csv(folder / "photos.csv", found.photos)
+    atomic_files.write_json(folder / "check_data.json", numbers)
     classes = audit.classes(dataset.index)
     figures_data.classes(folder / "classes.png", classes)
     figures_data.sizes(folder / "sizes.png", found.photos)

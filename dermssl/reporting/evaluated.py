@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dermssl import runs
+from dermssl.core import runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Evaluate
 from dermssl.data.index import TEST, VALIDATION
-from dermssl.errors import UserError
 from dermssl.evaluation import (
     curves,
     predictions,
@@ -20,7 +21,6 @@ from dermssl.evaluation import (
 )
 from dermssl.evaluation.metrics import SUMMARY
 from dermssl.reporting import calibrated, chance_words, scores
-from dermssl.settings import Evaluate
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dermssl import writing
+from dermssl.core import atomic_files
 from dermssl.evaluation import curves
 from dermssl.evaluation.subgroups import FEW, METRICS
 from dermssl.reporting import (
@@ -27,7 +27,7 @@ def write(folder, made):
     """
     for name in SOME:  # those of another evaluation, which this one may not have
         (folder / name).unlink(missing_ok=True)
-    writing.write_json(folder / "metrics.json", evaluated.summary(made))
+    atomic_files.write_json(folder / "metrics.json", evaluated.summary(made))
     results.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
     roc, precision = curve_tables(made)
     _write(folder / "roc.csv", _named(roc))

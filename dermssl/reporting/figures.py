@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dermssl import writing
+from dermssl.core import atomic_files
 
 DPI = 160
 INK, MUTED, GRID = "#1F2933", "#5F6B7A", "#E3E8EE"
@@ -36,7 +36,7 @@ def new(width, height, rows=1, columns=1, **options):
 
 def save(figure, path):
     """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
-    with writing.replacing(path) as temporary:
+    with atomic_files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return path
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl import runs, writing
-from dermssl import taxonomy as taxonomies
+from dermssl.core import atomic_files, runs
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.data import index
-from dermssl.errors import UserError
 from dermssl.reporting import grid_rows
 
 
@@ -95,7 +95,7 @@ def read(folder):
     rows = grid_rows.read(folder / grid_rows.RESULTS, status)
     names = taxonomies.from_dict(runs.read_json(folder / "taxonomy.json"), "taxonomy.json")
     table = pd.read_csv(folder / grid_rows.RECORDS, dtype=str, keep_default_na=False)
-    table = table.map(writing.as_written)
+    table = table.map(atomic_files.as_written)
     table = table[table["split"] == index.TEST].reset_index(drop=True)
     y, _ = index.label_arrays(table, names)
     groups = index.group_ids(table, status["config"]["data"]["group_by"])

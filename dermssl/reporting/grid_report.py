@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
 from dermssl.evaluation import confusion
 from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, sentences
 
@@ -97,7 +97,7 @@ def _mixed_versions(rows):
 def _model(folder, grid, model, top):
     """What the template needs of one model; `top` is its `Best`, or None."""
     cells, table = grid_findings.cells(grid, model), pivot(grid, model)
-    writing.write_csv(folder / f"pivot_{model}.csv", table.reset_index())
+    atomic_files.write_csv(folder / f"pivot_{model}.csv", table.reset_index())
     rows = grid.rows[grid.rows["model"] == model]
     planned = grid.status["config"]["grid"]["depths"]
     n_seeds, whole = len(grid.seeds), grid.whole(model)

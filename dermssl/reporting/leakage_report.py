@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
 from dermssl.reporting import report, results
 from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
 from dermssl.reporting.sentences import count, dropped, estimate, few_groups, number
@@ -33,7 +33,7 @@ def write(folder, rows, predicted, settings):
         "findings": said,
         "versions": runs.versions(),
     }
-    writing.write_json(folder / "leakage.json", numbers)
+    atomic_files.write_json(folder / "leakage.json", numbers)
     cells = []
     for row in rows:
         cell = {name: row[name] for name in ("subset", "metric", "n")}

@@ -4,7 +4,7 @@ import math
 import re
 import zlib
 
-from dermssl import runs as folders
+from dermssl.core import runs as folders
 from dermssl.data.index import SPLITS, SYNTHETIC
 from dermssl.reporting import report, scored, scores, sentences
 from dermssl.reporting.alike import FREE

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import jinja2
 
-from dermssl import writing
-from dermssl.errors import UserError
+from dermssl.core import atomic_files
+from dermssl.core.errors import UserError
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import sentences
 from dermssl.reporting.scores import CLASS_FIGURES
@@ -55,8 +55,8 @@ def write(path, template, **context):
     """
     path = Path(path)
     text = render(template, **context)
-    writing.write_text(path, text)
-    writing.write_text(path.with_suffix(".html"), to_html(text, path.parent))
+    atomic_files.write_text(path, text)
+    atomic_files.write_text(path.with_suffix(".html"), to_html(text, path.parent))
     return path
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermssl import writing
-from dermssl.errors import RunFailed, UserError
+from dermssl.core import atomic_files
+from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation.metrics import SUMMARY
 
 NOT_AVAILABLE = "n/a"
@@ -75,7 +75,7 @@ def write_rows(path, rows, columns=None):
     `columns` gives the header where there may be no row to take it from.
     """
     cells = pd.DataFrame(rows, columns=columns).astype(object)
-    writing.write_csv(path, cells.where(cells.notna(), NOT_AVAILABLE))
+    atomic_files.write_csv(path, cells.where(cells.notna(), NOT_AVAILABLE))
 
 
 def append_row(path, row):
@@ -111,7 +111,9 @@ def _cells(path):
         raise UserError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: not a whole CSV file ({error}); remove it") from error
-    found = found.map(writing.as_written).rename(columns=writing.as_written).astype(object)
+    found = (
+        found.map(atomic_files.as_written).rename(columns=atomic_files.as_written).astype(object)
+    )
     for column in found.columns.difference(TEXT):
         found[column] = pd.Series(map(_value, found[column]), dtype=object)
     return found

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl import runs
+from dermssl.core import runs
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.index import group_ids
-from dermssl.errors import UserError, unknown_name
 from dermssl.evaluation.metrics import POINTS
 from dermssl.reporting import paired_tests, results, scores
 from dermssl.reporting.compared import Compared

@@ -6,10 +6,10 @@ Nothing is decided in this module; `statistics` says what an interval means.
 
 import numpy as np
 
+from dermssl.core.settings import Evaluate
 from dermssl.evaluation import calibration, confusion, metrics, resampling, statistics
 from dermssl.evaluation.metrics import POINTS
 from dermssl.evaluation.resampling import LOWER_IS_BETTER
-from dermssl.settings import Evaluate
 
 HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",

@@ -11,8 +11,8 @@ import tensorflow as tf
 from rich import progress
 from rich.console import Console
 
-from dermssl import runs, writing
-from dermssl.errors import RunFailed
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import RunFailed
 
 
 class History(keras.callbacks.Callback):
@@ -44,7 +44,7 @@ class History(keras.callbacks.Callback):
         timing = {"learning_rate": rate, "seconds": round(self.seconds(), 2)}
         self.rows.append({"phase": self.phase, "epoch": epoch + 1, **(logs or {}), **timing})
         self.before, self._started = 0.0, None
-        writing.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
+        atomic_files.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
 
 
 class Best(keras.callbacks.Callback):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl import runs, writing
-from dermssl.errors import RunFailed, UserError
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import RunFailed, UserError
 
 KEPT = 2
 FORMAT = 1
@@ -56,7 +56,7 @@ def save(run, step, state, arrays):
     flat = {f"{name}/{k}": item for name, values in arrays.items() for k, item in enumerate(values)}
     text = json.dumps({"format": FORMAT, "arrays": sizes, "versions": runs.versions(), **state})
     flat[_STATE] = np.frombuffer(text.encode(), np.uint8)
-    with writing.replacing(_folder(run) / f"{step:09d}.ckpt") as temporary:
+    with atomic_files.replacing(_folder(run) / f"{step:09d}.ckpt") as temporary:
         with open(temporary, "wb") as file:
             file.write(_MAGIC + b"0" * 64 + b"\n")
             np.savez(file, **flat)

@@ -5,12 +5,12 @@ import dataclasses
 import cv2
 import numpy as np
 
-from dermssl import config as configs
-from dermssl import runs
+from dermssl.core import config as configs
+from dermssl.core import runs
+from dermssl.core.settings import Backbone
 from dermssl.data import pipeline
 from dermssl.data.photos import photos_of
 from dermssl.models import backbones, weights
-from dermssl.settings import Backbone
 
 THUMBNAIL = 48  # pixels
 
@@ -60,9 +60,9 @@ def embed_records(config, dataset, data, batch_size=64):
     """The embedding h of every photo.
 
     Args:
-        config: `dermssl.config.Backbone`; `weights` may name a pretraining run.
+        config: `dermssl.core.config.Backbone`; `weights` may name a pretraining run.
         dataset: `dermssl.data.index.Dataset` of readable photos.
-        data: `dermssl.config.Data`; its preprocessing is done to them.
+        data: `dermssl.core.config.Data`; its preprocessing is done to them.
         batch_size: int.
 
     Returns:

@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dermssl import config as configs
-from dermssl import runs
-from dermssl.errors import UserError
-from dermssl.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
+from dermssl.core import config as configs
+from dermssl.core import runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
 

@@ -11,8 +11,8 @@ import time
 
 import keras
 
-from dermssl import settings
-from dermssl.errors import UserError
+from dermssl.core import settings
+from dermssl.core.errors import UserError
 from dermssl.training import callbacks, checkpoint
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import index, pipeline, splits
 from dermssl.data.index import label_arrays
 from dermssl.data.photos import photos_of
-from dermssl.errors import UserError
 from dermssl.evaluation import predictions
 from dermssl.training import opening
 
@@ -100,11 +100,11 @@ class Prober:
             table = predictions.table(
                 dataset.index[shown], p_fine[shown], None, dataset.taxonomy
             )  # fmt: skip
-            writing.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
-            writing.write_csv(made / predictions.NAME, table)
+            atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+            atomic_files.write_csv(made / predictions.NAME, table)
             row = {"phase": COMMAND, "epoch": 1, "inverse_penalty": penalty}
             row["seconds"] = round(time.time() - began, 2)
-            writing.write_csv(made / "history.csv", pd.DataFrame([row]))
+            atomic_files.write_csv(made / "history.csv", pd.DataFrame([row]))
             details = {"arm": arm, "seed": seed, "n_labels": int(train.sum()), "probe": True}
             made.set_status(runs.FINISHED, n_records=len(table), **details)
         return made.path

@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass
 
+from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.settings import Backbone
 from dermssl.data.policies import AUGMENTATIONS
-from dermssl.errors import UserError, unknown_name
 from dermssl.models import backbones, freezing, weights
-from dermssl.settings import Backbone
 from dermssl.training.experiment import minutes
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
 from dermssl.evaluation import embeddings, health, resampling, view_checks
 from dermssl.evaluation.resampling import Interval
 from dermssl.training import probe_photos
@@ -184,7 +184,7 @@ class Panel(keras.callbacks.Callback):
                 "share_of_these_epochs": looked / trained if trained else None,
             },
         }
-        writing.write_json(self.run / FILE, found)
+        atomic_files.write_json(self.run / FILE, found)
 
     def summary(self):
         """What ssl_stats.json keeps: health.json with the last probe alone and without times."""

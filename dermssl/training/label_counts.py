@@ -1,7 +1,7 @@
 """How many labels an amount keeps, and whether they will do, before anything is trained."""
 
+from dermssl.core.errors import UserError
 from dermssl.data import index, splits
-from dermssl.errors import UserError
 from dermssl.training import experiment
 
 

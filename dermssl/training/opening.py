@@ -5,11 +5,11 @@ from pathlib import Path
 
 import keras
 
-from dermssl import runs
+from dermssl.core import runs
+from dermssl.core.settings import Backbone
 from dermssl.data import index
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
-from dermssl.settings import Backbone
 from dermssl.training import checkpoint, pools
 
 
@@ -19,7 +19,7 @@ class Opening:
 
     Attributes:
         command: str.
-        config: dict as from `dermssl.config.from_flags`.
+        config: dict as from `dermssl.core.config.from_flags`.
         overwrite: bool.
         output: Path of the run's folder, not made yet.
         start: `config.Backbone` with resolved weights.
@@ -68,7 +68,7 @@ def prepared(command, config, output, dataset=None, overwrite=False):
 
     Args:
         command: str.
-        config: dict as from `dermssl.config.from_flags`.
+        config: dict as from `dermssl.core.config.from_flags`.
         output: str, the folder where the config names none.
         dataset: `Dataset` with splits, where the caller has one already.
         overwrite: bool, replace a different run in the folder.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.data import pipeline
 from dermssl.data.photos import Photos
 from dermssl.data.policies import AUGMENTATIONS
-from dermssl.errors import UserError, unknown_name
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.training import callbacks, checkpoint, fitting, metrics
@@ -42,7 +42,7 @@ class Phase:
 
 
 def plan(config):
-    """The phases of a `dermssl.config.Finetune`; one without epochs is left out."""
+    """The phases of a `dermssl.core.config.Finetune`; one without epochs is left out."""
     phases = (
         Phase("frozen", config.frozen_epochs, config.frozen_learning_rate, 0),
         Phase("unfrozen", config.unfrozen_epochs, config.unfrozen_learning_rate, config.depth),
@@ -124,7 +124,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
         model: classifier from `models.classifier.build`, with a layer named "backbone".
         train, validation: `Labels`.
         taxonomy: `Taxonomy`.
-        config: `dermssl.config.Finetune`.
+        config: `dermssl.core.config.Finetune`.
         seed, size: int.
         title: str, for the progress line.
         every: `settings.Checkpoint`, how often to save; None for its defaults.

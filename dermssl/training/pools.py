@@ -4,9 +4,9 @@ import logging
 import os
 from pathlib import Path
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import files, index, splits
-from dermssl.errors import UserError
 
 NAME = "pool.csv"
 log = logging.getLogger("dermssl")
@@ -14,7 +14,7 @@ log = logging.getLogger("dermssl")
 
 def write(run, pool):
     """Keep the records of a pretraining pool (a `Dataset`) in the run's folder."""
-    writing.write_csv(run / NAME, pool.index)
+    atomic_files.write_csv(run / NAME, pool.index)
 
 
 def check(pretrained, dataset):

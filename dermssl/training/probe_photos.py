@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from dermssl.core.settings import Data
 from dermssl.data import augment, index, pipeline, policies
 from dermssl.data.photos import photos_of
 from dermssl.data.policies import AUGMENTATIONS
 from dermssl.evaluation import embeddings
-from dermssl.settings import Data
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
 

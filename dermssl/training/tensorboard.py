@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.plugins.hparams import api
 
-from dermssl import writing
+from dermssl.core import atomic_files
 
 SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
 
@@ -43,19 +43,19 @@ def projector(folder, embeddings, metadata, thumbnails):
     from tensorboard.plugins import projector as plugin
 
     lines = ("\t".join(f"{value:.5g}" for value in row) for row in np.asarray(embeddings))
-    writing.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
-    cells = writing.harmless(metadata).map(_cell)
+    atomic_files.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
+    cells = atomic_files.harmless(metadata).map(_cell)
     rows = ["\t".join(cells.columns), *("\t".join(row) for row in cells.itertuples(index=False))]
-    writing.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
+    atomic_files.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
     sheet, side = sprite(thumbnails)
-    with writing.replacing(folder / "sprite.png") as temporary:
+    with atomic_files.replacing(folder / "sprite.png") as temporary:
         Image.fromarray(sheet).save(temporary)
     config = plugin.ProjectorConfig()
     entry = config.embeddings.add()
     entry.tensor_name, entry.tensor_path = "embedding", "tensors.tsv"
     entry.metadata_path, entry.sprite.image_path = "metadata.tsv", "sprite.png"
     entry.sprite.single_image_dim.extend([side, side])
-    writing.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
+    atomic_files.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
 
 
 def _cell(value):

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from dermssl.core.errors import UserError
 from dermssl.data import artefacts
 from dermssl.data.artefacts import ARTEFACTS, apply
 from dermssl.data.augment_policy import uniforms
-from dermssl.errors import UserError
 
 NAMES = list(ARTEFACTS)
 

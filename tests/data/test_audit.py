@@ -123,7 +123,7 @@ def test_leaks_conflicts_and_ids(tmp_path):
 
 def test_clean_photos_raise_no_alarm(photos):
     """160 drawn photos of 32 px: 12,720 pairs, of which only those of one lesion may look alike."""
-    from dermssl.settings import Data
+    from dermssl.core.settings import Data
 
     dataset = splits.assign(readers.read(Data(path=str(photos))))
     found = audit.audit(dataset.index, fingerprint.survey(dataset.files))

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from dermssl.core.errors import UserError
 from dermssl.data import augment, augment_policy, policies
 from dermssl.data.augment import apply, plain
 from dermssl.data.augment_policy import FOCUS_RADIUS, SKIN_GREY, Params, draw
 from dermssl.data.policies import AUGMENTATIONS, Policy, scaled
-from dermssl.errors import UserError
 
 ASPECT = 4 / 3
 SIMCLR = AUGMENTATIONS["simclr"]

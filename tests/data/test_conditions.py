@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core.settings import Data
 from dermssl.data import artefacts, augment, conditions, erase, preprocess
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
-from dermssl.settings import Data
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
 
 
 def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
-    from dermssl.errors import UserError
+    from dermssl.core.errors import UserError
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = Photos([str(tmp_path / "bad.jpg")], 32)

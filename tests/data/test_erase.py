@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core.errors import UserError
 from dermssl.data import erase
-from dermssl.errors import UserError
 
 SIDE = 64
 

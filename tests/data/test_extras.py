@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core.errors import UserError
 from dermssl.data import artefacts, augment, extras, gallery, mixing, pipeline, policies
 from dermssl.data.photos import Photos
 from dermssl.data.pipeline import ALIGNMENT, Buffers
 from dermssl.data.policies import AUGMENTATIONS, Policy
-from dermssl.errors import UserError
 
 SIZE = 48
 ONLY = {

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dermssl.core.errors import UserError
 from dermssl.data import located
 from dermssl.data.index import make_index
-from dermssl.errors import UserError
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import located, readers
 from dermssl.data import masks as mask_files
 from dermssl.data.index import data_hash, make_index
-from dermssl.errors import UserError
-from dermssl.settings import Data
 
 
 def write(root, *names, shape=(40, 60)):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import decode, masks, photos, preprocess, readers
-from dermssl.errors import UserError
-from dermssl.settings import Data
 
 SHAPES = [(40, 40), (33, 60), (90, 41), (200, 150)]
 

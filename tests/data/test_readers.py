@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import files, masks, readers, splits, synthetic, tables
 from dermssl.data.index import COLUMNS
-from dermssl.errors import UserError
-from dermssl.settings import Data
 
 REAL = Path(
     os.environ.get("DERMSSL_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data, Grid
 from dermssl.data import index, selection, synthetic
 from dermssl.data.index import Dataset, make_index
-from dermssl.errors import UserError
-from dermssl.settings import Data, Grid
 
 
 @pytest.fixture(scope="module")

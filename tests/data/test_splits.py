@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
 from dermssl.data import synthetic
 from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, Dataset, group_ids, make_index
 from dermssl.data.splits import assign, check_overlap, few_labels
-from dermssl.errors import UserError
 
 HAM = taxonomy.load("ham10000")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
 from dermssl.data import synthetic, synthetic_lesions, synthetic_photo
-from dermssl.errors import UserError
 
 FINE = taxonomy.load("ham10000").fine
 

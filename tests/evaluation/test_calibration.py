@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn import metrics as sk
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import calibration
 
 # Top probabilities .55 .55 .65 .95 .95, of which right: yes no yes yes no; the last is unknown.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from dermssl import taxonomy as taxonomies
+from dermssl.core import taxonomy as taxonomies
 from dermssl.evaluation import (
     calibration,
     curves,

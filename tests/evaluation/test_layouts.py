@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import layouts
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import leakage
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from dermssl import taxonomy as taxonomies
-from dermssl.errors import UserError
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.evaluation import confusion, hierarchy, metrics, ranking
 from dermssl.evaluation.metrics import SUMMARY
 

@@ -4,10 +4,10 @@ import fake_runs
 import numpy as np
 import pytest
 
-from dermssl import taxonomy as taxonomies
-from dermssl import writing
+from dermssl.core import atomic_files
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.data import index
-from dermssl.errors import UserError
 from dermssl.evaluation import predictions
 
 HAM = fake_runs.HAM
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_refused_in_one_line(folder, change, message):
 def test_probabilities_must_sum_to_one(folder):
     found = predictions.read(folder).table
     found.loc[3, "p_fine_mel"] += 0.5
-    writing.write_csv(folder / "predictions.csv", found)
+    atomic_files.write_csv(folder / "predictions.csv", found)
     with pytest.raises(UserError, match="1 of 80 rows don't sum to 1"):
         predictions.read(folder)
 

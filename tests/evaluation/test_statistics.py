@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from dermssl import taxonomy as taxonomies
-from dermssl.errors import UserError
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
 from dermssl.evaluation import confusion, kernels, metrics, resampling, statistics
 from dermssl.evaluation.metrics import POINTS, SUMMARY
 from dermssl.evaluation.resampling import Interval

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 from dermssl.evaluation import predictions, resampling, subgroups, targets
 
 HAM = fake_runs.HAM

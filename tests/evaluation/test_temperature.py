@@ -6,9 +6,9 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import index
-from dermssl.errors import UserError
 from dermssl.evaluation import predictions, temperature
 
 HAM = fake_runs.HAM
@@ -212,7 +212,7 @@ def test_it_comes_back_from_the_run_as_it_was(tmp_path):
     assert stored["temperature"] == stored["optimum"]
     assert temperature.read(tmp_path / "elsewhere") is None
     older = {key: value for key, value in stored.items() if key not in ("prior_power", "shares")}
-    writing.write_json(tmp_path / "temperature.json", older)
+    atomic_files.write_json(tmp_path / "temperature.json", older)
     assert temperature.read(tmp_path) is None  # to be fitted anew
     for broken in (
         {**stored, "temperature": 0},
@@ -222,7 +222,7 @@ def test_it_comes_back_from_the_run_as_it_was(tmp_path):
         {**stored, "shares": [0.5, 0.5]},
         {"n": 3},
     ):
-        writing.write_json(tmp_path / "temperature.json", broken)
+        atomic_files.write_json(tmp_path / "temperature.json", broken)
         with pytest.raises(UserError, match="no temperature of dermssl"):
             temperature.read(tmp_path)
 

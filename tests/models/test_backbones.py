@@ -7,9 +7,9 @@ import pytest
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone
 from dermssl.models import backbones, weight_files
-from dermssl.settings import Backbone
 
 FAST = ("cnn", "mlp", "mobilenet")
 NAMES = [

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.settings import Backbone
 from dermssl.losses.focal import SparseFocalLoss
 from dermssl.models import backbones, classifier, weights
-from dermssl.settings import Backbone
 
 HAM = taxonomy.load("ham10000")
 
@@ -189,7 +189,7 @@ def test_load_classifier_in_a_fresh_process(finetuned):
 def test_load_classifier_refuses_a_damaged_model(finetuned, tmp_path):
     import shutil
 
-    from dermssl.errors import UserError
+    from dermssl.core.errors import UserError
 
     copy = shutil.copytree(finetuned, tmp_path / "copy")
     (copy / weights.MODEL_FILE).write_bytes(b"no zip")

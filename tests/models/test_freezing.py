@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dermssl import taxonomy
-from dermssl.errors import UserError
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone
 from dermssl.models import backbones, classifier, freezing
-from dermssl.settings import Backbone
 
 FLAT = taxonomy.flat(["a", "b"])
 slow = pytest.mark.slow

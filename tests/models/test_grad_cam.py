@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dermssl import taxonomy as taxonomies
-from dermssl.errors import UserError
+from dermssl.core import taxonomy as taxonomies
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone
 from dermssl.models import backbones, classifier, grad_cam
-from dermssl.settings import Backbone
 
 HAM = taxonomies.load("ham10000")
 NAMES = [

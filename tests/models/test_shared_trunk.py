@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from dermssl import taxonomy
+from dermssl.core import taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Grid
 from dermssl.data import synthetic
 from dermssl.data.photos import Photos
-from dermssl.errors import UserError
 from dermssl.models import backbones, freezing, shared_trunk
-from dermssl.settings import Backbone, Grid
 from dermssl.training import cells, features
 
 CLASSES = taxonomy.flat(("nv", "other"))

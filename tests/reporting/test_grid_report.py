@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import taxonomy, writing
+from dermssl.core import atomic_files, taxonomy
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import grid_findings, grid_read, grid_report, results
 
@@ -41,9 +41,9 @@ def write_grid(folder, cells, seeds=(0, 1, 2), failed=(), lost=(), more=None, **
         "feature_dtype": "float32", "shared_trunk": True,
     } | settings  # fmt: skip
     (folder / "cells").mkdir(parents=True)
-    writing.write_json(folder / "taxonomy.json", names.as_dict())
-    writing.write_json(folder / "root.json", {"root": str(folder)})
-    writing.write_json(folder / "status.json", {
+    atomic_files.write_json(folder / "taxonomy.json", names.as_dict())
+    atomic_files.write_json(folder / "root.json", {"root": str(folder)})
+    atomic_files.write_json(folder / "status.json", {
         "status": "FINISHED", "data_hash": "d" * 12, "config_hash": "c" * 12, "versions": {},
         "config": {"grid": settings, "data": {"group_by": "auto"}},
     })  # fmt: skip
@@ -52,7 +52,7 @@ def write_grid(folder, cells, seeds=(0, 1, 2), failed=(), lost=(), more=None, **
         "coarse": [names.fine[y] for y in Y],
         "lesion_id": [f"L{k // 2}" for k in range(N)], "patient_id": "", "split": "test", "fold": 0,
     }  # fmt: skip
-    writing.write_csv(folder / "records.csv", pd.DataFrame(records))
+    atomic_files.write_csv(folder / "records.csv", pd.DataFrame(records))
     every = [(model, *key, wrong) for model, own in models.items() for key, wrong in own.items()]
     for model, depth, augmentation, wrong in every:
         for seed in seeds:

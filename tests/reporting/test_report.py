@@ -12,7 +12,7 @@ import pytest
 import tiny
 from sklearn.metrics import auc
 
-from dermssl.errors import RunFailed, UserError
+from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, predictions, ranking
 from dermssl.reporting import figures, figures_compared, figures_curves, report, scores
 

@@ -6,8 +6,8 @@ import threading
 import pandas as pd
 import pytest
 
-from dermssl import runs
-from dermssl.errors import UserError
+from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import results
 

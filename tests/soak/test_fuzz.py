@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from dermssl import runs, taxonomy
+from dermssl.core import runs, taxonomy
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Data
 from dermssl.data import decode, readers, splits, tables
-from dermssl.errors import UserError
 from dermssl.models import backbones
-from dermssl.settings import Backbone, Data
 
 EXAMPLES = int(os.environ.get("DERMSSL_FUZZ", "2000"))
 PEAK = 512  # MiB that the whole fuzz may add to the process's peak

@@ -10,9 +10,9 @@ import tensorflow as tf
 from rich.console import Console
 from tensorboard.backend.event_processing import event_accumulator
 
-from dermssl import runs
-from dermssl.errors import RunFailed
-from dermssl.settings import Backbone
+from dermssl.core import runs
+from dermssl.core.errors import RunFailed
+from dermssl.core.settings import Backbone
 from dermssl.training import callbacks
 
 

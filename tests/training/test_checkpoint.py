@@ -11,8 +11,8 @@ import pickle
 import numpy as np
 import pytest
 
-from dermssl import runs
-from dermssl.errors import RunFailed, UserError
+from dermssl.core import runs
+from dermssl.core.errors import RunFailed, UserError
 from dermssl.training import checkpoint
 
 ARRAYS = {

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Finetune
 from dermssl.data.splits import few_labels, prepare
-from dermssl.errors import UserError
-from dermssl.settings import Finetune
 from dermssl.training import experiment, label_counts
 from dermssl.training.experiment import Amount
 
@@ -98,5 +98,5 @@ def test_unfinished_runs_are_left_and_finished_ones_are_known(tmp_path):
     assert not job.is_finished
     Path(job.config["output"]).mkdir()
     for status in (runs.RUNNING, runs.FAILED, runs.FINISHED):
-        writing.write_json(Path(job.config["output"]) / "status.json", {"status": status})
+        atomic_files.write_json(Path(job.config["output"]) / "status.json", {"status": status})
         assert job.is_finished == (status == runs.FINISHED)

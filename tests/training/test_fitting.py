@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dermssl import runs, settings, stopping
-from dermssl.errors import UserError
+from dermssl.core import runs, settings, signals
+from dermssl.core.errors import UserError
 from dermssl.training import callbacks, checkpoint, fitting
 
 STEPS, EPOCHS = 3, 4
@@ -102,7 +102,7 @@ def test_stopped_and_gone_on_with(
         patched.setattr(callbacks, "StopOnNaN", At)
         patched.setattr(At, "step", step)
         patched.setattr(At, "in_validation", in_validation)
-        with pytest.raises(stopping.Stopped) as stopped:
+        with pytest.raises(signals.Stopped) as stopped:
             attempt(tmp_path / "run")
     assert str(stopped.value) == f"stopped by SIGTERM, saved after step {saved} of 12"
     assert runs.read_json(tmp_path / "run" / "status.json")["status"] == runs.KILLED
@@ -120,7 +120,7 @@ def test_early_stopping_is_gone_on_with_too(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(callbacks, "StopOnNaN", At)
         patched.setattr(At, "step", STEPS + 1)
-        with pytest.raises(stopping.Stopped):
+        with pytest.raises(signals.Stopped):
             attempt(tmp_path / "run", patience=1)
     assert state(*attempt(tmp_path / "run", patience=1)) == wanted
     assert state(*attempt(tmp_path / "run", patience=1)) == wanted

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import pretrain, runs
+from dermssl import pretrain
+from dermssl.core import runs
 from dermssl.data import augment, index, pipeline, policies
 from dermssl.data.photos import Photos
 from dermssl.data.policies import AUGMENTATIONS

@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, runs, taxonomy
+from dermssl import finetune
+from dermssl.core import runs, taxonomy
+from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import Backbone, Data, Finetune
 from dermssl.data.splits import prepare
-from dermssl.errors import RunFailed, UserError
 from dermssl.losses import focal
 from dermssl.models import backbones, classifier
-from dermssl.settings import Backbone, Data, Finetune
 from dermssl.training import phases
 
 HAM = taxonomy.load("ham10000")

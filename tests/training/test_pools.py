@@ -2,9 +2,9 @@
 
 import pytest
 
-from dermssl import runs, writing
+from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import index
-from dermssl.errors import UserError
 from dermssl.training import pools
 
 
@@ -21,7 +21,7 @@ from dermssl.training import pools
 def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preprocess, said):
     config = {"data": data, "backbone": {}}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
-    writing.write_json(tmp_path / "status.json", status)
+    atomic_files.write_json(tmp_path / "status.json", status)
     pools.warn(tmp_path, preprocess)
     pools.warn(None, preprocess)
     if said is None:
@@ -36,8 +36,8 @@ def pretrained_on(folder, root, names):
     folder.mkdir()
     config = {"data": {"path": str(root)}, "backbone": {"weights": "none"}}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
-    writing.write_json(folder / "status.json", status)
-    writing.write_csv(folder / pools.NAME, index.make_index({"path": names, "split": "train"}))
+    atomic_files.write_json(folder / "status.json", status)
+    atomic_files.write_csv(folder / pools.NAME, index.make_index({"path": names, "split": "train"}))
     return folder
 
 

@@ -1,6 +1,6 @@
 """From defaults, TOML files and flags to the settings of a command, checked.
 
-A setting is one field of a dataclass in `dermssl.settings`. A command names the
+A setting is one field of a dataclass in `dermssl.core.settings`. A command names the
 sections it uses; a TOML file may hold the sections of several commands, so one
 experiment file drives the whole road::
 
@@ -22,10 +22,8 @@ import types
 import typing
 from pathlib import Path
 
-from dermssl.errors import UserError
-from dermssl.settings import (
-    SECTIONS,
-)
+from dermssl.core.errors import UserError
+from dermssl.core.settings import SECTIONS
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")

@@ -1,6 +1,6 @@
 """Every setting of every command: its default, its help text and its bounds in one place.
 
-One frozen dataclass a section; `dermssl.config` fills them from TOML files and flags.
+One frozen dataclass a section; `dermssl.core.config` fills them from TOML files and flags.
 """
 
 from dataclasses import dataclass, field

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermssl.errors import UserError
+from dermssl.core.errors import UserError
 
 MALIGNANCY = ("benign", "premalignant", "malignant")
 BUILT_IN = Path(__file__).parent / "taxonomies"

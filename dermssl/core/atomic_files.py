@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from dermssl.errors import RunFailed
+from dermssl.core.errors import RunFailed
 
 
 @contextlib.contextmanager

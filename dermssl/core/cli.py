@@ -7,8 +7,8 @@ import sys
 import tempfile
 import traceback
 
-from dermssl import stopping
-from dermssl.errors import RunFailed, UserError
+from dermssl.core import signals
+from dermssl.core.errors import RunFailed, UserError
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -102,15 +102,15 @@ def run(parser, function, argv=None):
     """
     args = parser.parse_args(argv)
     try:
-        with stopping.ending():
+        with signals.ending():
             function(args)
             sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
-    except stopping.Stopped as stopped:
+    except signals.Stopped as stopped:
         words = sys.argv[1:] if argv is None else argv
         # With --overwrite it would begin anew.
         words = [word for word in words if word != "--overwrite"]
         command = shlex.join([*parser.prog.split(), *words])
-        onward = "run it again" if isinstance(stopped, stopping.Ended) else "go on"
+        onward = "run it again" if isinstance(stopped, signals.Ended) else "go on"
         return _say(f"{stopped}; {onward} with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)

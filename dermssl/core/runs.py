@@ -1,6 +1,6 @@
 """A run's folder: its lock, its identity, and a status that tells the truth.
 
-Nothing else in the package writes into outputs/. Files are written by `dermssl.writing`,
+Nothing else in the package writes into outputs/. Files are written by `dermssl.core.atomic_files`,
 whole or not at all; its functions can be had from here.
 """
 
@@ -15,14 +15,10 @@ from pathlib import Path
 
 import tomli_w
 
-from dermssl import config as configs
-from dermssl import stopping
-from dermssl.errors import RunFailed, UserError
-from dermssl.writing import (
-    sweep,
-    write_json,
-    write_text,
-)
+from dermssl.core import config as configs
+from dermssl.core import signals
+from dermssl.core.atomic_files import sweep, write_json, write_text
+from dermssl.core.errors import RunFailed, UserError
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
@@ -53,7 +49,7 @@ class Run:
     def __init__(self, path):
         self.path = Path(path)
         self.started = time.time()
-        self.stop = stopping.Watch()
+        self.stop = signals.Watch()
 
     def __truediv__(self, name):
         return self.path / name
@@ -112,7 +108,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
     Args:
         path: the folder; made if missing.
         command: the command's name, e.g. "pretrain".
-        config: dict as from `dermssl.config.from_flags`.
+        config: dict as from `dermssl.core.config.from_flags`.
         data_hash: str, from `dermssl.data.index.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
         classes: str, from `Taxonomy.fingerprint`; "" where a run has none.
@@ -154,7 +150,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
             run.started -= before.get("seconds") or 0
             run.set_status(RUNNING, reason=None)
         try:
-            with stopping.listening() as run.stop:
+            with signals.listening() as run.stop:
                 yield run
         except KeyboardInterrupt as stopped:
             _end(run, KILLED, str(stopped) or "interrupted")
