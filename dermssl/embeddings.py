@@ -52,7 +52,7 @@ def run(
     import numpy as np
 
     from dermssl.data import located
-    from dermssl.data.index import group_ids
+    from dermssl.data.records import group_ids
     from dermssl.evaluation import layouts
     from dermssl.reporting import report
     from dermssl.training import callbacks, embedded
@@ -103,14 +103,14 @@ def _check(max_photos, n_resamples, batch_size, colour_by):
 
 def _records(path, status, split):
     """The run's record table, its taxonomy or None, and what they are."""
-    from dermssl.data import index
+    from dermssl.data import records
     from dermssl.evaluation import predictions
 
     if status["command"] == "finetune":
         found = predictions.read(path)
         table, taxonomy, name = found.table, found.taxonomy, predictions.NAME
     elif status["command"] == "pretrain":
-        table, taxonomy, name = index.read_csv(path / "pool.csv"), None, "pool.csv"
+        table, taxonomy, name = records.read_csv(path / "pool.csv"), None, "pool.csv"
     else:
         raise UserError(
             f"{path}: a run of dermssl.{status['command']}; give one of pretrain or finetune"

@@ -101,7 +101,7 @@ def _given(photos, steps):
     import pandas as pd
 
     from dermssl.data import decode, masks
-    from dermssl.data.index import COLUMNS, MASK, Dataset
+    from dermssl.data.records import COLUMNS, MASK, Dataset
 
     files, given = [], []
     for one in photos:

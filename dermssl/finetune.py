@@ -35,7 +35,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     """
     import dataclasses
 
-    from dermssl.data import index, splits
+    from dermssl.data import records, splits
     from dermssl.evaluation import temperature
     from dermssl.models import classifier, weights
     from dermssl.training import checkpoint, opening, phases
@@ -54,7 +54,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             "there is nothing to tell apart; give photos of two classes or more"
         )
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
-    train, validation = _rows(shown, index.TRAIN), _rows(shown, index.VALIDATION)
+    train, validation = _rows(shown, records.TRAIN), _rows(shown, records.VALIDATION)
     if settings.batch_size > len(train):
         raise UserError(
             f"--batch-size {settings.batch_size} is larger than the {len(train)} labelled "
@@ -103,7 +103,7 @@ def _check_arm(folder, arm):
 
 def _rows(dataset, split):
     """Positions of a split's labelled records."""
-    from dermssl.data.index import is_labelled
+    from dermssl.data.records import is_labelled
 
     rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
     if not len(rows):
@@ -115,12 +115,12 @@ def _rows(dataset, split):
 
 def _labels(dataset, rows, config):
     """The photos and class numbers of some rows."""
-    from dermssl.data import index
+    from dermssl.data import records
     from dermssl.data.photos import photos_of
     from dermssl.training.phases import Labels
 
     part = dataset.with_index(dataset.index.iloc[rows])
-    fine, coarse = index.label_arrays(part.index, part.taxonomy)
+    fine, coarse = records.label_arrays(part.index, part.taxonomy)
     photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
     return Labels(photos, rows, {"fine": fine, "coarse": coarse})
 
@@ -128,8 +128,8 @@ def _labels(dataset, rows, config):
 def _predict(model, dataset, config):
     """The predictions table, with the true labels, also those that training did not see."""
     from dermssl.data import pipeline
-    from dermssl.data.index import TRAIN
     from dermssl.data.photos import photos_of
+    from dermssl.data.records import TRAIN
     from dermssl.evaluation import predictions
     from dermssl.models import classifier
 

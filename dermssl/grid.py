@@ -36,7 +36,7 @@ def run(config, overwrite=False, dataset=None):
         UserError: bad input, before any training.
         RunFailed: some cells failed; their rows say why.
     """
-    from dermssl.data import index
+    from dermssl.data import records
     from dermssl.data.selection import joined
     from dermssl.models import weights
     from dermssl.reporting import grid_report, grid_rows
@@ -45,7 +45,7 @@ def run(config, overwrite=False, dataset=None):
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
         pools.warn(pretrained, config["data"].preprocess)
-    identity = index.data_hash(folds[0].with_index(joined(folds)))
+    identity = records.data_hash(folds[0].with_index(joined(folds)))
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT
     classes = folds[0].taxonomy.fingerprint
@@ -197,22 +197,22 @@ def _groups(todo, grid):
 
 def _material(fold, plan, config):
     """Photos and labels of one fold at the model's size."""
-    from dermssl.data import index, photos
+    from dermssl.data import photos, records
     from dermssl.training.cells import Material
 
     size, data = plan.start.image_size, config["data"]
-    rows = (fold.index["split"] == index.TRAIN).to_numpy().nonzero()[0]
-    labels, _ = index.label_arrays(fold.index.iloc[rows], fold.taxonomy)
+    rows = (fold.index["split"] == records.TRAIN).to_numpy().nonzero()[0]
+    labels, _ = records.label_arrays(fold.index.iloc[rows], fold.taxonomy)
     return Material(
-        train=photos.photos_of(fold.subset(index.TRAIN), data, size, share=0.5),
-        test=photos.photos_of(fold.subset(index.TEST), data, size, share=0.5),
+        train=photos.photos_of(fold.subset(records.TRAIN), data, size, share=0.5),
+        test=photos.photos_of(fold.subset(records.TEST), data, size, share=0.5),
         records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
     )  # fmt: skip
 
 
 def _append(made, cell, plan, config, fold, trained, reason, seconds):
     """The cell's files, then its row: a row without its files can't be."""
-    from dermssl.data import index
+    from dermssl.data import records
     from dermssl.reporting import grid_rows, results
     from dermssl.training import tensorboard
 
@@ -224,9 +224,9 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
         if trained.diverged:
             state, reason = runs.DIVERGED, "a loss or a probability is no number; try a lower --lr"
         else:
-            test = fold.subset(index.TEST)
-            labels, _ = index.label_arrays(test.index, fold.taxonomy)
-            groups = index.group_ids(test.index, config["data"].group_by)
+            test = fold.subset(records.TEST)
+            labels, _ = records.label_arrays(test.index, fold.taxonomy)
+            groups = records.group_ids(test.index, config["data"].group_by)
             intervals = grid_rows.intervals(
                 labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
             )

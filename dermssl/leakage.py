@@ -39,7 +39,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     import numpy as np
 
     from dermssl.data import readers, splits
-    from dermssl.data.index import group_ids
+    from dermssl.data.records import group_ids
     from dermssl.evaluation import leakage
     from dermssl.models import backbones, weights
     from dermssl.reporting import leakage_report, report
@@ -98,7 +98,7 @@ def _with_classes_of_every_fold(dataset, n_folds):
     A group is a patient where known, else a lesion: what lies in one fold. With one of a class,
     its twins decide whether training knows the class at all, which is no memory of a lesion.
     """
-    from dermssl.data.index import group_ids
+    from dermssl.data.records import group_ids
 
     index = dataset.index
     groups = index.assign(group=group_ids(index)).groupby("fine")["group"].nunique()

@@ -34,7 +34,7 @@ def run(config, dataset=None, overwrite=False):
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    from dermssl.data import index, splits
+    from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
     from dermssl.training import checkpoint, health, opening, pools
@@ -42,8 +42,8 @@ def run(config, dataset=None, overwrite=False):
     settings, size = config["pretrain"], config["backbone"].image_size
     opened = opening.prepared("pretrain", config, OUTPUT, dataset, overwrite)
     dataset = opened.dataset
-    pool = dataset.subset(index.TRAIN)
-    splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != index.TRAIN])
+    pool = dataset.subset(records.TRAIN)
+    splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])
     if settings.batch_size > len(pool.index):
         raise UserError(
             f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "

@@ -49,7 +49,7 @@ def run(
 
     from dermssl.data import conditions, located
     from dermssl.data import masks as named
-    from dermssl.data.index import group_ids, label_arrays
+    from dermssl.data.records import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
     from dermssl.models import weights
     from dermssl.reporting import report
@@ -149,7 +149,7 @@ def _write(folder, made, found, scores, y, p, groups):
     """stress.csv, stress.json and the report."""
     import numpy as np
 
-    from dermssl.data import conditions, erase
+    from dermssl.data import conditions, lesion_inpainting
     from dermssl.reporting import report, results, sentences, stress_report
     from dermssl.reporting import scores as scored
     from dermssl.reporting.compared import TITLES
@@ -191,7 +191,7 @@ def _write(folder, made, found, scores, y, p, groups):
         malignant=scores[0].sensitivity is not None,
         boxed=conditions.BACKGROUND in p,
         n_classes=len(np.unique(y)),
-        disc=erase.DISC,
+        disc=lesion_inpainting.DISC,
         root=made["data"],
         unit=unit,
         versions=report.versions(status),

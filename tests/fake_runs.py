@@ -10,7 +10,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Backbone, Data, Finetune
-from dermssl.data import index
+from dermssl.data import records as index
 from dermssl.evaluation import predictions
 from dermssl.reporting import figures
 

@@ -16,7 +16,7 @@ from sklearn import metrics as sk
 from dermssl import evaluate
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Evaluate
-from dermssl.data import index
+from dermssl.data import records
 from dermssl.evaluation import predictions, temperature
 
 HAM = fake_runs.HAM
@@ -31,7 +31,7 @@ def evaluated(tmp_path_factory):
     fake_runs.make(folder, table, p, arm="ssl")
     output = evaluate.run(folder, n_resamples=100)
     here = (table["split"] == "test").to_numpy()
-    y, y_coarse = index.label_arrays(table[here], fake_runs.HAM)
+    y, y_coarse = records.label_arrays(table[here], fake_runs.HAM)
     return output, y, y_coarse, p[here].astype(np.float64)
 
 
@@ -140,7 +140,7 @@ def test_flat_taxonomy_with_hostile_names(tmp_path):
 
 def test_independent_heads_are_scored_on_their_own_coarse_probabilities(tmp_path, quick):
     table = fake_runs.records(n=200)
-    truth = index.label_arrays(table, fake_runs.HAM)[1]
+    truth = records.label_arrays(table, fake_runs.HAM)[1]
     p_coarse = np.eye(4)[truth] * 0.96 + 0.01
     folder = fake_runs.make(
         tmp_path / "run", table, fake_runs.simulate(table, 0.0), p_coarse=p_coarse
@@ -154,7 +154,7 @@ def two_classes(folder, tn, fp, fn, tp):
     flat = taxonomies.flat(("benign", "malignant"))
     truth = np.repeat([0, 0, 1, 1], [tn, fp, fn, tp])
     called = np.repeat([0, 1, 0, 1], [tn, fp, fn, tp])
-    table = index.make_index(
+    table = records.make_index(
         {
             "path": [f"{k:03d}.png" for k in range(400)],
             "fine": np.array(flat.fine, dtype=object)[truth],
@@ -420,7 +420,7 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     here = (table["split"] == "test").to_numpy()
     power = p[here].astype(float) ** 0.25
     tempered = power / power.sum(axis=1, keepdims=True)
-    y = index.label_arrays(table[here], HAM)[0]
+    y = records.label_arrays(table[here], HAM)[0]
     assert second["after_temperature"]["log_loss"]["estimate"] == pytest.approx(
         sk.log_loss(y, tempered, labels=range(7)), abs=1e-6
     )
@@ -442,7 +442,7 @@ def test_a_correction_for_balanced_training_is_judged_and_explained(tmp_path, qu
     weighed = p[here].astype(float) ** (1 / found["temperature"]["temperature"])
     weighed *= np.array(shares) ** power
     weighed /= weighed.sum(axis=1, keepdims=True)
-    y = index.label_arrays(table[here], HAM)[0]
+    y = records.label_arrays(table[here], HAM)[0]
     after = {name: entry["estimate"] for name, entry in found["after_temperature"].items()}
     assert after["log_loss"] == pytest.approx(sk.log_loss(y, weighed), abs=1e-6)
     assert after["fine_accuracy"] == pytest.approx((weighed.argmax(axis=1) == y).mean())
@@ -470,7 +470,7 @@ def test_a_correction_for_balanced_training_is_judged_and_explained(tmp_path, qu
     tempered = p[held_out].astype(float) ** (1 / found["temperature"]["temperature"])
     tempered *= np.array(shares) ** power
     tempered /= tempered.sum(axis=1, keepdims=True)
-    others = index.label_arrays(table[held_out], HAM)[0] != mel
+    others = records.label_arrays(table[held_out], HAM)[0] != mel
     kept = (tempered[others, mel] < entry["threshold"]).mean()
     assert 0.9 <= kept < 0.9 + 2 / others.sum()
     assert entry["metrics"]["fixed_sensitivity"]["estimate"] == pytest.approx(

@@ -14,7 +14,7 @@ from dermssl import model_comparison
 from dermssl.core import runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.data import index
+from dermssl.data import records
 from dermssl.evaluation import statistics
 from dermssl.reporting import compared, page, results, scored, scores, sentences
 
@@ -100,7 +100,7 @@ def test_performance_equals_sklearn_on_the_same_predictions(planted):
     _, output, table = planted
     found = results.read_rows(output / "performance_comparison.csv").set_index("arm")
     here = table[table["split"] == "test"]
-    y = index.label_arrays(here, HAM)[0]
+    y = records.label_arrays(here, HAM)[0]
     each = []
     for seed in range(3):
         p = fake_runs.simulate(table, 2.0, seed + 100)[here.index]
@@ -137,7 +137,7 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     found = results.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
     here = table[table["split"] == "test"]
     first = here.drop_duplicates("lesion_id").index
-    y = index.label_arrays(table.loc[first], HAM)[0]
+    y = records.label_arrays(table.loc[first], HAM)[0]
 
     def mean(skill, offset=0):
         return np.mean([fake_runs.simulate(table, skill, k + offset)[first] for k in range(3)], 0)
@@ -449,7 +449,7 @@ def test_drawn_photos_are_called_drawings(pair, quick):
     numbers = scored.score(compared.gather([folder]), n_resamples=QUICK)
     assert not any("drawings" in warning for warning in page.warnings(numbers))
     for arm, skill in (("random", 0.5), ("ssl", 0.7)):
-        drawn = table.assign(source=index.SYNTHETIC)
+        drawn = table.assign(source=records.SYNTHETIC)
         fake_runs.make(folder / "drawn" / arm, drawn, fake_runs.simulate(drawn, skill), arm=arm)
     numbers = scored.score(compared.gather([folder / "drawn"]), n_resamples=QUICK)
     assert "drawings, not skin" in page.warnings(numbers)[0]

@@ -309,9 +309,9 @@ def test_photos_are_known_by_where_they_lie(photos, tmp_path):
 
 
 def test_a_formula_like_name_is_recognised_in_the_pool(tmp_path):
-    from dermssl.data import index
+    from dermssl.data import records
 
     names = ["-a.jpg", "=b.jpg", "c.jpg"]
-    table = index.make_index({"path": names, "split": ["train"] * 3})
+    table = records.make_index({"path": names, "split": ["train"] * 3})
     atomic_files.write_csv(tmp_path / "pool.csv", table)
-    assert index.read_csv(tmp_path / "pool.csv")["path"].tolist() == sorted(names)
+    assert records.read_csv(tmp_path / "pool.csv")["path"].tolist() == sorted(names)

@@ -15,7 +15,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Data, Pretrain
-from dermssl.data import index
+from dermssl.data import records
 
 CONFIG = {
     "data": Data(path="photos"),
@@ -301,7 +301,7 @@ def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
 
 
 def test_the_list_of_later_files_names_those_of_every_command():
-    names = {f"evaluation_{split}" for split in index.SPLITS}
+    names = {f"evaluation_{split}" for split in records.SPLITS}
     names |= {stress_test.FOLDER, embeddings.FOLDER, *explain.FOLDERS.values(), "health.json"}
     names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
     assert set(runs.LATER) == names

@@ -13,7 +13,7 @@ from PIL import Image
 from dermssl import stress_test
 from dermssl.core import taxonomy as taxonomies
 from dermssl.data import conditions
-from dermssl.data.index import make_index
+from dermssl.data.records import make_index
 from dermssl.models import weights
 
 FLAT = taxonomies.flat(("benign", "suspect"))

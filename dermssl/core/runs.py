@@ -109,7 +109,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
         path: the folder; made if missing.
         command: the command's name, e.g. "pretrain".
         config: dict as from `dermssl.core.config.from_flags`.
-        data_hash: str, from `dermssl.data.index.data_hash`.
+        data_hash: str, from `dermssl.data.records.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
         classes: str, from `Taxonomy.fingerprint`; "" where a run has none.
         overwrite: replace what is there, and remove what later commands said of it (`LATER`).

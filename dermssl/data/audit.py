@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError
 from dermssl.data import fingerprint, neighbours, splits
-from dermssl.data.index import SPLITS, VALIDATION
+from dermssl.data.records import SPLITS, VALIDATION
 
 FILE, PIXELS, NEAR, SIMILAR = KINDS = ("same file", "same pixels", "near", "similar")
 DUPLICATES = (FILE, PIXELS, NEAR)  # look-alikes by embedding are a hint, no proof

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dermssl.data import artefacts, augment, erase, masks, preprocess
+from dermssl.data import artefacts, augment, lesion_inpainting, masks, preprocess
 
 CLEAN = "clean"
 ENOUGH_MASKS = 0.9  # share of photos with a mask; below it the lesions' boxes can't be erased
@@ -53,11 +53,11 @@ def holes(files, photos):
         file, shape = files[number], photo.shape[:2]
         if file:
             crop = _crop(photos.mask_files[number]) if cropped else None
-            mask = erase.read_mask(file, shape, crop)
-            mask = erase.square(mask)
+            mask = lesion_inpainting.read_mask(file, shape, crop)
+            mask = lesion_inpainting.square(mask)
             if mask.any():
                 return mask
-        return erase.disc(min(shape))
+        return lesion_inpainting.disc(min(shape))
 
     return hole
 
@@ -84,16 +84,18 @@ def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
     Returns:
         uint8 (size, size, 3).
     """
-    shown = erase.square(photo)
+    shown = lesion_inpainting.square(photo)
     makers = {
         CLEAN: lambda: shown,
-        ERASED: lambda: erase.erased(shown, hole, seed, record),
-        BACKGROUND: lambda: erase.erased(shown, erase.box(hole), seed, record),
-        LESION: lambda: erase.lesion_alone(shown, hole, seed, record),
+        ERASED: lambda: lesion_inpainting.erased(shown, hole, seed, record),
+        BACKGROUND: lambda: lesion_inpainting.erased(
+            shown, lesion_inpainting.box(hole), seed, record
+        ),
+        LESION: lambda: lesion_inpainting.lesion_alone(shown, hole, seed, record),
     }
     add = functools.partial(artefacts.apply, name, shown, seed, record, strength=strength)
     whole = photo.copy()
-    erase.square(whole)[:] = makers.get(name, add)()
+    lesion_inpainting.square(whole)[:] = makers.get(name, add)()
     return augment.plain(preprocess.apply(whole, steps), size)
 
 

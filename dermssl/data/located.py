@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.data import files, masks, preprocess
-from dermssl.data.index import COLUMNS, MASK, Dataset
+from dermssl.data import masks, paths, preprocess
 from dermssl.data.photos import Photos
+from dermssl.data.records import COLUMNS, MASK, Dataset
 
 
 def dataset(table, taxonomy, config, moved=None):
@@ -27,7 +27,7 @@ def dataset(table, taxonomy, config, moved=None):
     """
     path = moved or config["path"]
     try:
-        root = files.existing_folder(path, "--data")
+        root = paths.existing_folder(path, "--data")
     except UserError as error:
         if moved:
             raise
@@ -64,13 +64,13 @@ def _second(config):
     """The real path of the run's --unlabelled folder, or None."""
     if not config.get("unlabelled") or not Path(config["unlabelled"]).expanduser().is_dir():
         return None
-    return files.existing_folder(config["unlabelled"], "--unlabelled")
+    return paths.existing_folder(config["unlabelled"], "--unlabelled")
 
 
 def _is_there(root, name, second):
     """Whether a photo is below the data folder, or below the run's second one."""
     real = Path(root, name).resolve()
-    inside = files.is_inside(root, str(real)) or (second and files.is_inside(second, str(real)))
+    inside = paths.is_inside(root, str(real)) or (second and paths.is_inside(second, str(real)))
     return bool(inside) and real.is_file()
 
 

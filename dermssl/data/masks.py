@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.data import decode, files, preprocess, tables
-from dermssl.data.index import MASK
+from dermssl.data import csv_tables, decode, preprocess
+from dermssl.data import paths as files
+from dermssl.data.records import MASK
 
 CROP_MARGIN = 1.3  # side of a crop over the lesion's: the border and some skin must be seen
 MIN_CROP = 0.2  # of the photo's shorter side; below it a mask is more likely a speck
@@ -201,7 +202,7 @@ def checked(root, column, file):
     for line, there in zip(plain.index, files.present(root, plain)):
         if not there:
             raise UserError(
-                f"{file}: line {line}: mask {tables.quoted(plain[line])} not found; "
+                f"{file}: line {line}: mask {csv_tables.quoted(plain[line])} not found; "
                 "add the file, or leave the cell blank"
             )
     return plain.reindex(column.index, fill_value="")
@@ -316,9 +317,11 @@ def _matched(found, paths, among):
 def _table(root):
     """labels.csv, where it has a column for masks; else None."""
     file = Path(root) / "labels.csv"
-    if not file.is_file() or not {"filename", MASK} <= {*tables.header_of(file, "filename,label")}:
+    if not file.is_file() or not {"filename", MASK} <= {
+        *csv_tables.header_of(file, "filename,label")
+    }:
         return None
-    return tables.read_table(files.inside(root, file.name), "filename,label")
+    return csv_tables.read_table(files.inside(root, file.name), "filename,label")
 
 
 def _listed(root):
@@ -326,7 +329,7 @@ def _listed(root):
     table, file = _table(root), Path(root) / "labels.csv"
     if table is None:
         return {}
-    blank = table[MASK].str.lower().isin(tables.UNKNOWN)
+    blank = table[MASK].str.lower().isin(csv_tables.UNKNOWN)
     column = checked(root, table[MASK].mask(blank, ""), file)
     photos = [
         files.relative(name, f"{file}: line {line}") for line, name in table["filename"].items()

@@ -18,8 +18,10 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.data import decode, files, labelling, masks, tables
-from dermssl.data.index import MASK, Dataset, check_files, make_index
+from dermssl.data import csv_tables, decode, masks
+from dermssl.data import labels as labelling
+from dermssl.data import paths as files
+from dermssl.data.records import MASK, Dataset, check_files, make_index
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
 LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {
@@ -122,10 +124,10 @@ def labels(root, extra, skip_missing):
     file = files.inside(root, "labels.csv")
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
-    table = tables.read_table(file, "filename,label")
-    tables.need(table, ["filename"], file)
+    table = csv_tables.read_table(file, "filename,label")
+    csv_tables.need(table, ["filename"], file)
     if "coarse" not in table:
-        tables.need(table, ["label"], file)
+        csv_tables.need(table, ["label"], file)
     ignored = [name for name in table if name not in LABELS]
     if ignored:
         known = ", ".join(LABELS)
@@ -141,7 +143,7 @@ def labels(root, extra, skip_missing):
     records = _drop_missing(records, there, file, skip_missing)
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK], file)
-    records = tables.drop_doubled(records, "path", file)
+    records = csv_tables.drop_doubled(records, "path", file)
     unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
     _warn_unlisted(unlisted, file, extra)
     return records, file
@@ -157,8 +159,8 @@ def ham10000(root, extra, skip_missing):
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
     file = files.inside(root, found[0].name)
-    table = tables.read_table(file, "image_id,dx")
-    records = tables.drop_doubled(_rename(table, HAM10000, file), "path", file)
+    table = csv_tables.read_table(file, "image_id,dx")
+    records = csv_tables.drop_doubled(_rename(table, HAM10000, file), "path", file)
     photos = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
@@ -228,7 +230,7 @@ def _metadata_files(root):
         file
         for file in sorted(root.glob("*.csv"))
         if "metadata" in file.name.lower()
-        and {"image_id", "dx"} <= {*tables.header_of(file, "image_id,dx")}
+        and {"image_id", "dx"} <= {*csv_tables.header_of(file, "image_id,dx")}
     ]
 
 
@@ -243,7 +245,7 @@ def _rename(table, columns, file):
     """The known columns under the index's names, without words for "unknown", ages checked."""
     records = table[[name for name in columns if name in table]].rename(columns=columns)
     for name in records.columns.difference(["path", "fine", "coarse"]):
-        records[name] = records[name].mask(records[name].str.lower().isin(tables.UNKNOWN), "")
+        records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
     if "split" in records:
         records["split"] = records["split"].str.lower()
     if "age" in records:
@@ -251,7 +253,7 @@ def _rename(table, columns, file):
             if text and not _is_age(text):
                 line = records.index[records["age"] == text][0]
                 raise UserError(
-                    f"{file}: line {line}: age {tables.quoted(text)}; "
+                    f"{file}: line {line}: age {csv_tables.quoted(text)}; "
                     f"write years from 0 to {MAX_AGE}, or leave it blank"
                 )
     return records
@@ -270,7 +272,7 @@ def _drop_missing(records, there, file, skip):
     gone = records[~there]
     name = gone["path"].iloc[0]
     finding = (
-        f"{file}: line {gone.index[0]}: image {tables.quoted(name)} not found "
+        f"{file}: line {gone.index[0]}: image {csv_tables.quoted(name)} not found "
         f"({len(gone)} of {len(records)} images are missing)"
     )
     if len(gone) == len(records):
@@ -279,7 +281,7 @@ def _drop_missing(records, there, file, skip):
         raise UserError(f"{finding}; add the file, correct the line, or use --on-bad skip")
     log.warning("%s; their rows are left out", finding)
     for line, name in gone["path"].items():
-        log.warning("skipped: %s: line %d: image %s not found", file, line, tables.quoted(name))
+        log.warning("skipped: %s: line %d: image %s not found", file, line, csv_tables.quoted(name))
     return records[there]
 
 

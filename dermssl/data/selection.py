@@ -11,7 +11,7 @@ import pandas as pd
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import readers, splits
-from dermssl.data.index import TEST, TRAIN, group_ids
+from dermssl.data.records import TEST, TRAIN, group_ids
 
 
 def only_classes(dataset, classes):

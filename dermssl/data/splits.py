@@ -13,7 +13,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError
 from dermssl.data import readers
-from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
+from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
 
 
 def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data.index import SYNTHETIC
+from dermssl.data.records import SYNTHETIC
 from dermssl.data.synthetic_lesions import scene
 from dermssl.data.synthetic_photo import photograph
 

@@ -15,7 +15,7 @@ import pandas as pd
 from dermssl.core import atomic_files, runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.data.index import MASK, SPLITS, TEST, group_ids, label_arrays
+from dermssl.data.records import MASK, SPLITS, TEST, group_ids, label_arrays
 from dermssl.evaluation import checks
 
 NAME = "predictions.csv"
@@ -67,7 +67,7 @@ def table(index, p_fine, p_coarse, taxonomy):
     """The predictions of the records of `index`, as the table that `read` expects.
 
     Args:
-        index: record table, as from `dermssl.data.index.make_index`.
+        index: record table, as from `dermssl.data.records.make_index`.
         p_fine: float [n, F], in the order of `index` and of the taxonomy.
         p_coarse: float [n, C]; None for the sums of `p_fine`.
         taxonomy: a `Taxonomy`.

@@ -25,7 +25,7 @@ import numpy as np
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
-from dermssl.data.index import VALIDATION
+from dermssl.data.records import VALIDATION
 from dermssl.evaluation import calibration, predictions
 
 NAME = "temperature.json"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.data.index import TEST
+from dermssl.data.records import TEST
 from dermssl.evaluation import predictions
 from dermssl.reporting import alike
 

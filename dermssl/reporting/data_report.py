@@ -4,7 +4,7 @@ import numpy as np
 
 from dermssl.core import atomic_files, runs
 from dermssl.data import audit, contact_sheet, decode
-from dermssl.data.index import SPLITS
+from dermssl.data.records import SPLITS
 from dermssl.reporting import figures_data, report
 from dermssl.reporting.sentences import count
 

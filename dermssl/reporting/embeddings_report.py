@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermssl.data.index import TRAIN
+from dermssl.data.records import TRAIN
 from dermssl.evaluation import layouts, resampling
 from dermssl.reporting import sentences
 

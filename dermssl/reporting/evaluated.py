@@ -9,7 +9,7 @@ import numpy as np
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Evaluate
-from dermssl.data.index import TEST, VALIDATION
+from dermssl.data.records import TEST, VALIDATION
 from dermssl.evaluation import (
     curves,
     predictions,

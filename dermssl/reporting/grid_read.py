@@ -9,7 +9,7 @@ import pandas as pd
 from dermssl.core import atomic_files, runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.data import index
+from dermssl.data import records as index
 from dermssl.reporting import grid_rows
 
 

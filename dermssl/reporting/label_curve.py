@@ -6,7 +6,7 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 
 from dataclasses import dataclass
 
-from dermssl.data.index import VALIDATION
+from dermssl.data.records import VALIDATION
 from dermssl.evaluation import metrics, resampling
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting import label_sentences, scored, scores, sentences

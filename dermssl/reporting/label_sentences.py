@@ -5,7 +5,7 @@ one on either side: a number of labels where no difference is found is none, it 
 photos that tell. Between two numbers nothing is known, so it is given as a span.
 """
 
-from dermssl.data.index import SYNTHETIC
+from dermssl.data.records import SYNTHETIC
 from dermssl.reporting import sentences
 
 SAID = {

@@ -5,7 +5,7 @@ import re
 import zlib
 
 from dermssl.core import runs as folders
-from dermssl.data.index import SPLITS, SYNTHETIC
+from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.reporting import report, scored, scores, sentences
 from dermssl.reporting.alike import FREE
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.data.index import group_ids
+from dermssl.data.records import group_ids
 from dermssl.evaluation.metrics import POINTS
 from dermssl.reporting import paired_tests, results, scores
 from dermssl.reporting.compared import Compared

@@ -6,7 +6,7 @@ the interval doesn't cover (one seed, few records) is said beside it.
 
 import math
 
-from dermssl.data.index import TEST
+from dermssl.data.records import TEST
 from dermssl.evaluation.resampling import Interval
 from dermssl.reporting.compared import TITLES
 from dermssl.reporting.scores import NAMES, verdict

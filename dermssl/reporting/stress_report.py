@@ -5,9 +5,9 @@ from dataclasses import asdict
 import numpy as np
 
 from dermssl.data.conditions import BACKGROUND, ERASED, LESION, title
-from dermssl.data.index import TEST
 from dermssl.data.policies import AUGMENTATIONS
 from dermssl.data.preprocess import CROP
+from dermssl.data.records import TEST
 from dermssl.evaluation import shortcuts
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import sentences

@@ -61,7 +61,7 @@ def embed_records(config, dataset, data, batch_size=64):
 
     Args:
         config: `dermssl.core.config.Backbone`; `weights` may name a pretraining run.
-        dataset: `dermssl.data.index.Dataset` of readable photos.
+        dataset: `dermssl.data.records.Dataset` of readable photos.
         data: `dermssl.core.config.Data`; its preprocessing is done to them.
         batch_size: int.
 

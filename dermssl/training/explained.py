@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.data import augment, erase
+from dermssl.data import augment, lesion_inpainting
 from dermssl.models import classifier, grad_cam
 
 
@@ -83,7 +83,7 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
                 heats[row].append(Heat(level, role, names[k], float(p[level][row, k]), values))
     return [
         Explained(
-            row.path, erase.square(photos[k]), row.fine, row.coarse, p["fine"][k], p["coarse"][k],
+            row.path, lesion_inpainting.square(photos[k]), row.fine, row.coarse, p["fine"][k], p["coarse"][k],
             tuple(heats[k]),
         )
         for k, row in enumerate(index.itertuples())

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import index, pipeline, splits
-from dermssl.data.index import label_arrays
+from dermssl.data import pipeline, records, splits
 from dermssl.data.photos import photos_of
+from dermssl.data.records import label_arrays
 from dermssl.evaluation import predictions
 from dermssl.training import opening
 
@@ -29,7 +29,7 @@ BATCH = 64  # photos through the backbone at once
 
 def check(dataset):
     """Refuse a data set whose validation split can't choose a penalty."""
-    if not ((dataset.index["split"] == index.VALIDATION) & (dataset.index["fine"] != "")).any():
+    if not ((dataset.index["split"] == records.VALIDATION) & (dataset.index["fine"] != "")).any():
         raise UserError(
             "--probe: no photo with a fine label in the validation split, which chooses the "
             "penalty; give it some ([data] validation)"
@@ -79,7 +79,7 @@ class Prober:
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, dataset.taxonomy)
         split = few.index["split"].to_numpy()
-        train = (split == index.TRAIN) & (fine >= 0)
+        train = (split == records.TRAIN) & (fine >= 0)
         if len(np.unique(fine[train])) < 2:
             raise UserError(
                 f"--probe: {train.sum()} labelled training photos of fewer than two classes; "
@@ -93,10 +93,10 @@ class Prober:
                 return made.path
             began = time.time()
             vectors = self._of(opened)
-            validation = (split == index.VALIDATION) & (fine >= 0)
+            validation = (split == records.VALIDATION) & (fine >= 0)
             with threadpool_limits(1):  # on small matrices BLAS threads wait for one another
                 penalty, p_fine = _fitted(vectors, fine, train, validation, few.taxonomy)
-            shown = split != index.TRAIN if settings.predict == "held_out" else split != ""
+            shown = split != records.TRAIN if settings.predict == "held_out" else split != ""
             table = predictions.table(
                 dataset.index[shown], p_fine[shown], None, dataset.taxonomy
             )  # fmt: skip

@@ -1,7 +1,7 @@
 """How many labels an amount keeps, and whether they will do, before anything is trained."""
 
 from dermssl.core.errors import UserError
-from dermssl.data import index, splits
+from dermssl.data import records, splits
 from dermssl.training import experiment
 
 
@@ -21,8 +21,8 @@ def count(dataset, amounts):
     """
     if dataset.taxonomy is None:
         raise UserError(f"{dataset.root}: no photo has a label; a curve over labels needs some")
-    train = dataset.subset(index.TRAIN).index
-    coarse = int((index.is_labelled(train) & (train["fine"] == "")).sum())
+    train = dataset.subset(records.TRAIN).index
+    coarse = int((records.is_labelled(train) & (train["fine"] == "")).sum())
     if coarse:
         raise UserError(
             f"{dataset.root}: a coarse label only in {coarse} of the training photos; amounts of "
@@ -36,7 +36,7 @@ def count(dataset, amounts):
             flag, key = f"--labels {amount.key}", "([experiment] labels)"
             said = str(error).replace(f"--labels-per-class {amount.per_class}", f"{flag} {key}")
             raise UserError(said) from error
-        n = int(index.is_labelled(few.subset(index.TRAIN).index).sum())
+        n = int(records.is_labelled(few.subset(records.TRAIN).index).sum())
         if not n:
             raise UserError(f"{dataset.root}: no labelled photo in the training split")
         for other, same in found.items():
@@ -76,11 +76,11 @@ def _check(settings, dataset, tables):
     except UserError as error:
         raise UserError(f"{key} = {per_class}, {error}") from error
     counts = {}
-    for split in (index.TRAIN, index.VALIDATION):
-        counts[split] = int(index.is_labelled(few.subset(split).index).sum())
+    for split in (records.TRAIN, records.VALIDATION):
+        counts[split] = int(records.is_labelled(few.subset(split).index).sum())
         if not counts[split]:
             raise UserError(f"no labelled photo in the {split} split; fine-tuning needs some")
-    n, batch = counts[index.TRAIN], settings.batch_size
+    n, batch = counts[records.TRAIN], settings.batch_size
     if batch > n:
         share = settings.label_fraction
         name = experiment.Amount(per_class, share).key

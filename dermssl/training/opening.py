@@ -7,7 +7,7 @@ import keras
 
 from dermssl.core import runs
 from dermssl.core.settings import Backbone
-from dermssl.data import index
+from dermssl.data import records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
 from dermssl.training import checkpoint, pools
@@ -34,7 +34,7 @@ class Opening:
     output: Path
     start: Backbone
     pretrained: Path | None
-    dataset: index.Dataset
+    dataset: records.Dataset
     data_hash: str
     origin: str
     classes: str
@@ -88,5 +88,5 @@ def prepared(command, config, output, dataset=None, overwrite=False):
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return Opening(
         command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
-        index.data_hash(dataset), weights.fingerprint(start), classes,
+        records.data_hash(dataset), weights.fingerprint(start), classes,
     )  # fmt: skip

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import files, index, splits
+from dermssl.data import paths as files
+from dermssl.data import records, splits
 
 NAME = "pool.csv"
 log = logging.getLogger("dermssl")
@@ -30,11 +31,11 @@ def check(pretrained, dataset):
         pretrained: folder of a pretraining run, or None.
         dataset: `Dataset` with splits.
     """
-    held_out = dataset.index[dataset.index["split"] != index.TRAIN]
+    held_out = dataset.index[dataset.index["split"] != records.TRAIN]
     lying = held_out.assign(path=_real(dataset.root, held_out["path"]))
     while pretrained is not None and Path(pretrained).is_dir():
         config = runs.finished(pretrained, "pretrain", ("data", "backbone"))["config"]
-        pool = index.read_csv(Path(pretrained) / NAME)
+        pool = records.read_csv(Path(pretrained) / NAME)
         root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
         there = _real(root, pool["path"])
         splits.check_overlap(pool.assign(path=there), lying)

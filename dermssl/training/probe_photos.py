@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from dermssl.core.settings import Data
-from dermssl.data import augment, index, pipeline, policies
+from dermssl.data import augment, pipeline, policies
+from dermssl.data import records as index
 from dermssl.data.photos import photos_of
 from dermssl.data.policies import AUGMENTATIONS
 from dermssl.evaluation import embeddings

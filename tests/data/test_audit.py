@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dermssl.data import audit, fingerprint, index, neighbours, readers, splits
-from dermssl.data.index import make_index
+from dermssl.data import audit, fingerprint, neighbours, readers, records, splits
+from dermssl.data.records import make_index
 
 
 def photo(number, width=120, height=90):
@@ -208,10 +208,10 @@ def test_many_photos_take_no_loop():
 
 def test_splits_that_can_t_be_made_are_a_note():
     rows = make_index({"path": ["a", "b"], "fine": ["nv", "mel"]})
-    dataset, note = audit.with_splits(index.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
+    dataset, note = audit.with_splits(records.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
     assert note.startswith("none: class 'mel' has 1 group")
     assert (dataset.index["split"] == "").all()
     rows = rows.assign(split=["val", "holdout"])
-    dataset, note = audit.with_splits(index.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
+    dataset, note = audit.with_splits(records.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
     assert dataset.index["split"].tolist() == ["validation", ""]
     assert note == "the data set's own; not used: holdout"

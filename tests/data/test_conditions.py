@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dermssl.core.settings import Data
-from dermssl.data import artefacts, augment, conditions, erase, preprocess
+from dermssl.data import artefacts, augment, conditions, lesion_inpainting, preprocess
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
 
@@ -34,7 +34,7 @@ def test_batches_hold_every_view_whatever_their_size(some):
     one = np.concatenate(list(conditions.batches(*options, 5, seed=3)), axis=1)
     np.testing.assert_array_equal(whole, one)
     for k, name in enumerate(conditions.names()):
-        photo = erase.square(some[2])
+        photo = lesion_inpainting.square(some[2])
         expected = conditions.view(name, photo, hole(2, some[2]), 32, seed=3, record=1)
         np.testing.assert_array_equal(whole[k, 2], expected)
         if name != conditions.CLEAN:
@@ -51,7 +51,7 @@ def test_clean_is_what_prediction_sees(some):
 def test_the_run_s_steps_come_after_the_artefact(some):
     steps = ("shades_of_grey", "sharpen")
     prepared = Photos(some.files, 32, steps=steps)
-    photo, hole = some[0], erase.disc(min(some[0].shape[:2]))
+    photo, hole = some[0], lesion_inpainting.disc(min(some[0].shape[:2]))
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
     np.testing.assert_array_equal(clean, augment.plain(prepared[0], 32))
     cast = conditions.view("colour_cast", photo, hole, 32, steps=steps)
@@ -67,10 +67,12 @@ def test_a_wide_photo_is_prepared_whole(some):
     # Colour constancy looks at the margins, too, that the network doesn't see.
     photo = np.concatenate([some[0], np.full((some[0].shape[0], 20, 3), 255, np.uint8)], axis=1)
     photo = np.concatenate([np.full((some[0].shape[0], 20, 3), 90, np.uint8), photo], axis=1)
-    hole, steps = erase.disc(some[0].shape[0]), ("shades_of_grey",)
+    hole, steps = lesion_inpainting.disc(some[0].shape[0]), ("shades_of_grey",)
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
     np.testing.assert_array_equal(clean, augment.plain(preprocess.apply(photo, steps), 32))
-    square = conditions.view(conditions.CLEAN, erase.square(photo), hole, 32, steps=steps)
+    square = conditions.view(
+        conditions.CLEAN, lesion_inpainting.square(photo), hole, 32, steps=steps
+    )
     assert (clean != square).any()
 
 
@@ -81,7 +83,7 @@ def test_without_masks_no_box_is_erased():
 
 
 def test_an_artefact_is_another_one_on_each_record(some):
-    photo, hole = erase.square(some[0]), erase.disc(some[0].shape[0])
+    photo, hole = lesion_inpainting.square(some[0]), lesion_inpainting.disc(some[0].shape[0])
     views = [conditions.view("patch", photo, hole, 32, record=k) for k in (0, 0, 1)]
     np.testing.assert_array_equal(views[0], views[1])
     assert (views[0] != views[2]).any()
@@ -99,8 +101,8 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
     Image.fromarray(mask).save(tmp_path / "half.png")
     hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Fake())
     np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
-    np.testing.assert_array_equal(hole(1, photo), erase.disc(40))
-    np.testing.assert_array_equal(hole(2, photo), erase.disc(40))
+    np.testing.assert_array_equal(hole(1, photo), lesion_inpainting.disc(40))
+    np.testing.assert_array_equal(hole(2, photo), lesion_inpainting.disc(40))
 
 
 def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
@@ -121,7 +123,7 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
     photos = Photos([str(tmp_path / "a.png")], 24, 0, **options)
     hole = conditions.holes([mask], photos)(0, photos[0])
-    dark = erase.square(photos[0])[..., 0] < 120
+    dark = lesion_inpainting.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
     assert (hole == dark).mean() > 0.95
 
@@ -139,6 +141,6 @@ def test_a_hole_is_cropped_as_its_photo_was_whatever_mask_it_is(tmp_path):
         options = {"steps": ["lesion_crop"], "mask_files": [own]}
         photos = Photos([str(tmp_path / "a.png")], 60, 0, **options)
         hole = conditions.holes([given], photos)(0, photos[0])
-        dark = erase.square(photos[0])[..., 0] < 120
+        dark = lesion_inpainting.square(photos[0])[..., 0] < 120
         assert dark.mean() > 0.08
         assert (hole == dark).mean() > 0.97

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dermssl.core.errors import UserError
-from dermssl.data import erase
+from dermssl.data import lesion_inpainting
 
 SIDE = 64
 
@@ -27,7 +27,7 @@ def lesion(photo, radius=12):
 def test_nothing_of_the_lesion_stays():
     clean = skin()
     photo, hole = lesion(clean)
-    found = erase.erased(photo, hole, 0, 0)
+    found = lesion_inpainting.erased(photo, hole, 0, 0)
     assert np.abs(found.astype(int) - clean).max() <= 1
 
 
@@ -35,22 +35,22 @@ def test_a_rim_around_the_mask_goes_too():
     clean = skin()
     photo, hole = lesion(clean)
     tight = lesion(clean, 11)[1]
-    found = erase.erased(photo, tight, 0, 0)
+    found = lesion_inpainting.erased(photo, tight, 0, 0)
     assert np.abs(found.astype(int) - clean).max() <= 25
     assert (np.abs(found.astype(int) - clean).max(axis=-1)[hole] <= 5).mean() > 0.9
 
 
 def test_what_is_far_from_the_lesion_stays_as_it_was():
     photo, hole = lesion(skin(grain=8))
-    found = erase.erased(photo, hole, 0, 0)
-    far = ~lesion(photo, 12 + 3 * erase.MARGIN * SIDE)[1]
+    found = lesion_inpainting.erased(photo, hole, 0, 0)
+    far = ~lesion(photo, 12 + 3 * lesion_inpainting.MARGIN * SIDE)[1]
     np.testing.assert_array_equal(found[far], photo[far])
 
 
 def test_colours_go_on_through_the_hole():
     clean = skin(slope=60)
     photo, hole = lesion(clean)
-    found = erase.erased(photo, hole, 0, 0).astype(int)
+    found = lesion_inpainting.erased(photo, hole, 0, 0).astype(int)
     left, right = found[28:36, 20:24, 0].mean(), found[28:36, 40:44, 0].mean()
     assert right - left > 8  # of 19 in truth; a flat fill has 0
     assert np.abs(found - clean).mean(axis=(0, 1)).max() < 2
@@ -58,52 +58,56 @@ def test_colours_go_on_through_the_hole():
 
 def test_the_hole_has_the_grain_of_the_skin():
     photo, hole = lesion(skin(grain=6))
-    inside = erase.erased(photo, hole, 0, 0)[26:38, 26:38].std(axis=(0, 1))
+    inside = lesion_inpainting.erased(photo, hole, 0, 0)[26:38, 26:38].std(axis=(0, 1))
     np.testing.assert_allclose(inside, 6, atol=2)
-    smooth = erase.erased(lesion(skin())[0], hole, 0, 0)
+    smooth = lesion_inpainting.erased(lesion(skin())[0], hole, 0, 0)
     assert smooth[26:38, 26:38].std(axis=(0, 1)).max() < 1
 
 
 def test_the_noise_is_a_function_of_seed_and_record():
     photo, hole = lesion(skin(grain=6))
-    one = erase.erased(photo, hole, 1, 2)
-    np.testing.assert_array_equal(one, erase.erased(photo, hole, 1, 2))
-    assert (one != erase.erased(photo, hole, 1, 3)).any()
-    assert (one != erase.erased(photo, hole, 2, 2)).any()
+    one = lesion_inpainting.erased(photo, hole, 1, 2)
+    np.testing.assert_array_equal(one, lesion_inpainting.erased(photo, hole, 1, 2))
+    assert (one != lesion_inpainting.erased(photo, hole, 1, 3)).any()
+    assert (one != lesion_inpainting.erased(photo, hole, 2, 2)).any()
 
 
 def test_no_hole_and_nothing_but_a_hole():
     photo, hole = lesion(skin(grain=6))
-    np.testing.assert_array_equal(erase.erased(photo, hole & False, 0, 0), photo)
-    everything = erase.erased(photo, hole | True, 0, 0)
-    np.testing.assert_array_equal(everything, np.broadcast_to(erase.SKIN, photo.shape))
+    np.testing.assert_array_equal(lesion_inpainting.erased(photo, hole & False, 0, 0), photo)
+    everything = lesion_inpainting.erased(photo, hole | True, 0, 0)
+    np.testing.assert_array_equal(everything, np.broadcast_to(lesion_inpainting.SKIN, photo.shape))
 
 
 def test_the_lesion_alone_stands_on_one_colour():
     photo, hole = lesion(skin(slope=60))
     photo[:5, :5] = (0, 255, 0)  # a patch in the corner
-    found = erase.lesion_alone(photo, hole, 0, 0)
+    found = lesion_inpainting.lesion_alone(photo, hole, 0, 0)
     np.testing.assert_array_equal(found[hole], photo[hole])
     far = ~lesion(photo, 22)[1]
-    np.testing.assert_array_equal(found[far], np.broadcast_to(erase.SKIN, photo.shape)[far])
+    np.testing.assert_array_equal(
+        found[far], np.broadcast_to(lesion_inpainting.SKIN, photo.shape)[far]
+    )
 
 
 def test_the_box_holds_the_hole_and_a_tenth_more():
     hole = np.zeros((40, 60), bool)
     hole[10:21, 30:51] = True
     hole[10, 30] = hole[20, 50] = False
-    found = erase.box(hole)
+    found = lesion_inpainting.box(hole)
     rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (8, 22, 27, 53)
     assert found.sum() == 15 * 27
-    assert not erase.box(hole & False).any()
-    assert erase.box(hole | True).all()
+    assert not lesion_inpainting.box(hole & False).any()
+    assert lesion_inpainting.box(hole | True).all()
 
 
 def test_the_disc_takes_half_of_the_square():
-    assert erase.disc(200).mean() == pytest.approx(np.pi * erase.DISC**2, abs=0.01)
-    assert erase.disc(200)[100, 100]
-    assert not erase.disc(200)[0, 0]
+    assert lesion_inpainting.disc(200).mean() == pytest.approx(
+        np.pi * lesion_inpainting.DISC**2, abs=0.01
+    )
+    assert lesion_inpainting.disc(200)[100, 100]
+    assert not lesion_inpainting.disc(200)[0, 0]
 
 
 def write_mask(path, shape, rows):
@@ -117,22 +121,25 @@ def test_a_mask_of_ones_is_a_mask(tmp_path):
     mask[:15] = 1
     Image.fromarray(mask).save(tmp_path / "ones.png")
     write_mask(tmp_path / "full.png", (45, 60), slice(0, 15))
-    ones, full = (erase.read_mask(tmp_path / f"{name}.png", (90, 120)) for name in ("ones", "full"))
+    ones, full = (
+        lesion_inpainting.read_mask(tmp_path / f"{name}.png", (90, 120))
+        for name in ("ones", "full")
+    )
     assert ones.any()
     np.testing.assert_array_equal(ones, full)
 
 
 def test_masks_fit_their_photo(tmp_path):
     write_mask(tmp_path / "a_segmentation.png", (45, 60), slice(0, 15))
-    mask = erase.read_mask(tmp_path / "a_segmentation.png", (90, 120))
+    mask = lesion_inpainting.read_mask(tmp_path / "a_segmentation.png", (90, 120))
     assert mask.shape == (90, 120)
     assert mask[:28].all()
     assert not mask[32:].any()
     with pytest.raises(UserError, match=r"a_segmentation\.png: a mask of 60 x 45 px doesn't fit"):
-        erase.read_mask(tmp_path / "a_segmentation.png", (120, 90))
+        lesion_inpainting.read_mask(tmp_path / "a_segmentation.png", (120, 90))
 
 
 def test_the_square_is_the_middle():
     photo = np.arange(6 * 10).reshape(6, 10)
-    np.testing.assert_array_equal(erase.square(photo), photo[:, 2:8])
-    np.testing.assert_array_equal(erase.square(photo.T), photo.T[2:8])
+    np.testing.assert_array_equal(lesion_inpainting.square(photo), photo[:, 2:8])
+    np.testing.assert_array_equal(lesion_inpainting.square(photo.T), photo.T[2:8])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dermssl.core.errors import UserError
 from dermssl.data import located
-from dermssl.data.index import make_index
+from dermssl.data.records import make_index
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70))

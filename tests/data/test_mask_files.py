@@ -8,7 +8,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import located, readers
 from dermssl.data import masks as mask_files
-from dermssl.data.index import data_hash, make_index
+from dermssl.data.records import data_hash, make_index
 
 
 def write(root, *names, shape=(40, 60)):

@@ -14,8 +14,9 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.data import files, masks, readers, splits, synthetic, tables
-from dermssl.data.index import COLUMNS
+from dermssl.data import csv_tables, masks, readers, splits, synthetic
+from dermssl.data import paths as files
+from dermssl.data.records import COLUMNS
 
 REAL = Path(
     os.environ.get("DERMSSL_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -495,8 +496,8 @@ def test_image_files(tmp_path):
 )
 def test_header_of(tmp_path, header, columns):
     (tmp_path / "t.csv").write_text(f"\n{header}\nx\n")
-    assert len(tables.header_of(tmp_path / "t.csv", "filename,label")) == columns
-    assert tables.header_of(tmp_path / "none.csv", "filename,label") == []
+    assert len(csv_tables.header_of(tmp_path / "t.csv", "filename,label")) == columns
+    assert csv_tables.header_of(tmp_path / "none.csv", "filename,label") == []
 
 
 def test_many_rows_take_no_time(tmp_path):

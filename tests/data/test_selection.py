@@ -8,8 +8,8 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data, Grid
-from dermssl.data import index, selection, synthetic
-from dermssl.data.index import Dataset, make_index
+from dermssl.data import records, selection, synthetic
+from dermssl.data.records import Dataset, make_index
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def counts(dataset, split):
 
 
 def assert_apart(dataset):
-    groups = index.group_ids(dataset.index)
+    groups = records.group_ids(dataset.index)
     test = (dataset.index["split"] == "test").to_numpy()
     assert set(groups[test]).isdisjoint(groups[~test])
 

@@ -10,7 +10,7 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.data import synthetic
-from dermssl.data.index import SPLITS, TEST, TRAIN, VALIDATION, Dataset, group_ids, make_index
+from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, Dataset, group_ids, make_index
 from dermssl.data.splits import assign, check_overlap, few_labels
 
 HAM = taxonomy.load("ham10000")

@@ -7,7 +7,7 @@ import pytest
 from dermssl.core import atomic_files
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.data import index
+from dermssl.data import records
 from dermssl.evaluation import predictions
 
 HAM = fake_runs.HAM
@@ -35,7 +35,7 @@ def test_probabilities_come_back_to_the_last_bit_of_float32(folder, table):
     y, y_coarse, p_fine, p_coarse, groups = found.arrays("test")
     np.testing.assert_array_equal(p_fine.astype(np.float32), p[here])
     np.testing.assert_allclose(p_coarse, p[here] @ HAM.matrix, atol=1e-6)
-    fine, coarse = index.label_arrays(table[here], HAM)
+    fine, coarse = records.label_arrays(table[here], HAM)
     np.testing.assert_array_equal(y, fine)
     np.testing.assert_array_equal(y_coarse, coarse)
     assert list(groups) == ["lesion_id=" + lesion for lesion in table.loc[here, "lesion_id"]]

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import index
+from dermssl.data import records as index
 from dermssl.evaluation import predictions, temperature
 
 HAM = fake_runs.HAM

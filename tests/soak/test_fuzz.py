@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dermssl.core import runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
-from dermssl.data import decode, readers, splits, tables
+from dermssl.data import csv_tables, decode, readers, splits
 from dermssl.models import backbones
 
 EXAMPLES = int(os.environ.get("DERMSSL_FUZZ", "2000"))
@@ -204,8 +204,8 @@ def _photos(tmp_path):
 def test_tables_of_any_bytes(data, tmp_path, report):
     path = tmp_path / "labels.csv"
     path.write_bytes(data)
-    tables.header_of(path, "filename,label")
-    outcome(report, tables.read_table, path, "filename,label")
+    csv_tables.header_of(path, "filename,label")
+    outcome(report, csv_tables.read_table, path, "filename,label")
 
 
 json_value = st.recursive(

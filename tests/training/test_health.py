@@ -10,7 +10,7 @@ import tiny
 
 from dermssl import pretrain
 from dermssl.core import runs
-from dermssl.data import augment, index, pipeline, policies
+from dermssl.data import augment, pipeline, policies, records
 from dermssl.data.photos import Photos
 from dermssl.data.policies import AUGMENTATIONS
 from dermssl.data.splits import prepare
@@ -34,7 +34,7 @@ def fit(photos, dataset, tmp_path):
         model = simclr.SimCLR(
             backbones.build(config["backbone"]), options.projection, options.temperature
         )
-        pool = Photos(dataset.subset(index.TRAIN).files, 32)
+        pool = Photos(dataset.subset(records.TRAIN).files, 32)
         policy = policies.scaled(AUGMENTATIONS["simclr"], options.strength)
         data = pipeline.two_views(pool, policy, 0, 16, 32, 5 * epochs)
         with runs.open_run(tmp_path / "run", "pretrain", config, "hash", True) as made:
@@ -165,7 +165,7 @@ def test_a_run_that_had_all_its_epochs_without_a_panel_has_no_summary(photos, tm
 
 def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
     found = probe_photos.labelled(dataset, 500, 32)
-    part = dataset.subset(index.VALIDATION)
+    part = dataset.subset(records.VALIDATION)
     plain = {
         augment.plain(photo, 32).tobytes()
         for photo in (Photos(part.files, 32)[k] for k in range(len(part.index)))
@@ -181,7 +181,7 @@ def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
 
 
 def test_without_labels_the_probes_are_not_available(dataset, photos, tmp_path, capsys):
-    blank = dataset.index.assign(fine="", coarse="", split=index.TRAIN)
+    blank = dataset.index.assign(fine="", coarse="", split=records.TRAIN)
     unlabelled = dataset.with_index(blank)
     assert probe_photos.labelled(unlabelled, 500, 32) is None
     config = tiny.pretraining(photos, tmp_path / "run", "mlp", epochs=1)
@@ -196,7 +196,7 @@ def test_without_labels_the_probes_are_not_available(dataset, photos, tmp_path, 
 
 
 def test_pairs_are_views_that_no_training_step_makes(photos, dataset):
-    pool = Photos(dataset.subset(index.TRAIN).files, 32)
+    pool = Photos(dataset.subset(records.TRAIN).files, 32)
     settings = tiny.pretraining(photos, "unused")["pretrain"]
     views = probe_photos.pairs(pool, 20, settings, 0, 32)
     assert views.shape == (2, 20, 32, 32, 3)

@@ -4,7 +4,7 @@ import pytest
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import index
+from dermssl.data import records
 from dermssl.training import pools
 
 
@@ -37,7 +37,9 @@ def pretrained_on(folder, root, names):
     config = {"data": {"path": str(root)}, "backbone": {"weights": "none"}}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(folder / "status.json", status)
-    atomic_files.write_csv(folder / pools.NAME, index.make_index({"path": names, "split": "train"}))
+    atomic_files.write_csv(
+        folder / pools.NAME, records.make_index({"path": names, "split": "train"})
+    )
     return folder
 
 
@@ -51,8 +53,8 @@ def test_a_held_out_photo_is_known_by_its_bytes(tmp_path):
     photo(data / "nv" / "a.jpg", "the photo")
     photo(other / "ISIC_7.jpg", "the photo")
     photo(other / "ISIC_8.jpg", "one other")
-    table = index.make_index({"path": ["nv/a.jpg"], "split": "test"})
-    dataset = index.Dataset(data, table, None)
+    table = records.make_index({"path": ["nv/a.jpg"], "split": "test"})
+    dataset = records.Dataset(data, table, None)
     pools.check(pretrained_on(tmp_path / "clean", other, ["ISIC_8.jpg"]), dataset)
     run = pretrained_on(tmp_path / "leaky", other, ["ISIC_8.jpg", "ISIC_7.jpg"])
     with pytest.raises(UserError, match=r"1 validation or test photos .* the first is nv/a\.jpg"):
@@ -62,8 +64,8 @@ def test_a_held_out_photo_is_known_by_its_bytes(tmp_path):
 def test_another_folders_photo_of_the_same_name_is_another_photo(tmp_path):
     photo(tmp_path / "data" / "1.jpg", "this")
     photo(tmp_path / "other" / "1.jpg", "that one")
-    table = index.make_index({"path": ["1.jpg"], "split": "test"})
-    dataset = index.Dataset(tmp_path / "data", table, None)
+    table = records.make_index({"path": ["1.jpg"], "split": "test"})
+    dataset = records.Dataset(tmp_path / "data", table, None)
     run = pretrained_on(tmp_path / "run", tmp_path / "other", ["1.jpg"])
     pools.check(run, dataset)
     (tmp_path / "other").rename(tmp_path / "gone")  # moved: their names are all there is

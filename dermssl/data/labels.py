@@ -4,8 +4,8 @@ import unicodedata
 
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data import files
-from dermssl.data.tables import quoted
+from dermssl.data import paths
+from dermssl.data.csv_tables import quoted
 
 
 def resolve(records, option, root, built_in=None, origin=None):
@@ -25,7 +25,7 @@ def resolve(records, option, root, built_in=None, origin=None):
         `(records, Taxonomy)`; the taxonomy is None where nothing is labelled.
     """
     records = records.assign(**{name: _clean(records, name) for name in ("fine", "coarse")})
-    own = files.inside(root, "taxonomy.toml")
+    own = paths.inside(root, "taxonomy.toml")
     if option != "auto":
         classes, where = taxonomy.load(option), f"taxonomy '{option}'"
     elif own.is_file():

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from dermssl.core.errors import UserError
-from dermssl.data.tables import quoted
+from dermssl.data.csv_tables import quoted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 ACCEPTED = f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(SUFFIXES)})"
