@@ -11,8 +11,8 @@ SIZE, BATCH, PROCESSES = 224, 32, 2
 def ours(files, cache_mb=0):
     """Batches of the product's pipeline."""
     from dermssl.data import pipeline
+    from dermssl.data.augmentation.policies import AUGMENTATIONS
     from dermssl.data.photos import Photos
-    from dermssl.data.policies import AUGMENTATIONS
 
     photos = Photos(files, SIZE, cache_mb)
     if cache_mb:

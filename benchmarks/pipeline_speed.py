@@ -136,19 +136,20 @@ def python_share(files, rounds=5):
 
     import cv2
 
-    from dermssl.data import augment, photos
-    from dermssl.data.policies import AUGMENTATIONS
+    from dermssl.data import photos
+    from dermssl.data.augmentation import opencv
+    from dermssl.data.augmentation.policies import AUGMENTATIONS
 
     policy, some = AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
     out, read = np.empty((SIZE, SIZE, 3), np.float32), some[0]
-    view = augment.plain(read, SIZE)
+    view = opencv.plain(read, SIZE)
 
     def seconds():
         began = time.thread_time()
         for number in range(len(some)):
             photo = some[number]
             for which in (0, 1):
-                made = augment.view(photo, policy, 0, 0, number, which, SIZE)
+                made = opencv.view(photo, policy, 0, 0, number, which, SIZE)
                 if made is not view:
                     out[:] = made
         return (time.thread_time() - began) / len(some)

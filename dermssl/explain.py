@@ -59,7 +59,8 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     """
     import numpy as np
 
-    from dermssl.data import augment, located
+    from dermssl.data import located
+    from dermssl.data.augmentation import opencv
     from dermssl.models import grad_cam, weights
     from dermssl.reporting import figures_explain, report
     from dermssl.training import explained, tensorboard
@@ -79,7 +80,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
     seen = located.photos(dataset, config["data"], size, cache_mb=256)
     found = explained.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
-    images = np.stack([augment.plain(seen[k], size) for k in range(len(seen))])
+    images = np.stack([opencv.plain(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
     alike = explained.sanity(model, images, predicted, seed)
 

@@ -95,8 +95,9 @@ def _fit(made, model, photos, config, panel):
     """Compile and train; returns the rows of history.csv."""
     import keras
 
-    from dermssl.data import contact_sheet, pipeline, policies
-    from dermssl.data.policies import AUGMENTATIONS
+    from dermssl.data import contact_sheet, pipeline
+    from dermssl.data.augmentation import policies
+    from dermssl.data.augmentation.policies import AUGMENTATIONS
     from dermssl.training import checkpoint, fitting, phases
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]

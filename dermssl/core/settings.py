@@ -154,7 +154,9 @@ class Finetune:
         choices=("balanced_accuracy", "loss"),
     )
     patience: int = setting(10, "epochs without a better one before a phase ends", low=1)
-    augmentation: str = setting("skin", "training augmentation (see dermssl.data.augment)")
+    augmentation: str = setting(
+        "skin", "training augmentation (see dermssl.data.augmentation.opencv)"
+    )
     predict: str = setting(
         "all",
         "records to predict at the end: all, or held_out for validation and test alone",
@@ -187,7 +189,7 @@ class Grid:
         choices=("layers", "kernels"),
     )
     augmentations: list[str] = setting(
-        ["none", "flip_hv", "brightness", "flip_brightness"], "see dermssl.data.augment"
+        ["none", "flip_hv", "brightness", "flip_brightness"], "see dermssl.data.augmentation.opencv"
     )
     seeds: list[int] = setting([0], "training seeds", low=0, high=2**31 - 1)
     image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)

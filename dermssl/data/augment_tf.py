@@ -7,8 +7,14 @@ test_augment.py` holds the mean difference under 0.3 grey levels and every one u
 
 import tensorflow as tf
 
-from dermssl.data.augment import MIN_BLUR, NOISE_SHIFTS, NOISE_UNIT, noise_place, noise_tile
-from dermssl.data.augment_policy import Params
+from dermssl.data.augmentation.draw import Params
+from dermssl.data.augmentation.opencv import (
+    MIN_BLUR,
+    NOISE_SHIFTS,
+    NOISE_UNIT,
+    noise_place,
+    noise_tile,
+)
 
 _TYPES = Params(tf.float32, tf.float32, tf.float32, tf.float32, tf.int32, tf.float64)
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dermssl.data import artefacts, augment, lesion_inpainting, masks, preprocess
+from dermssl.data import lesion_inpainting, masks, preprocess
+from dermssl.data.augmentation import artefacts, opencv
 
 CLEAN = "clean"
 ENOUGH_MASKS = 0.9  # share of photos with a mask; below it the lesions' boxes can't be erased
@@ -96,7 +97,7 @@ def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
     add = functools.partial(artefacts.apply, name, shown, seed, record, strength=strength)
     whole = photo.copy()
     lesion_inpainting.square(whole)[:] = makers.get(name, add)()
-    return augment.plain(preprocess.apply(whole, steps), size)
+    return opencv.plain(preprocess.apply(whole, steps), size)
 
 
 def batches(photos, hole, records, wanted, size, batch_size, **options):

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.data import artefacts, augment, contact_sheet, mixing, preprocess
+from dermssl.data import contact_sheet, preprocess
+from dermssl.data.augmentation import artefacts, mixup, opencv
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
-from dermssl.data.policies import AUGMENTATIONS
 
 SIDE = 160  # pixels a picture
 COLUMNS = 6  # photos at most; a wider sheet fits no screen
@@ -35,29 +36,29 @@ def write(path, files, seed=0):
 
 def rows(photos, seed=0):
     """(name, pictures) of each row, uint8 (SIDE, SIDE, 3); the photos themselves come first."""
-    plain = [augment.plain(photo, SIDE) for photo in photos]
+    plain = [opencv.plain(photo, SIDE) for photo in photos]
     yield "photo", plain
     for name, policy in AUGMENTATIONS.items():
         if name == "none":
             continue
         for number in range(2 if name == "simclr" else 1):
             views = [
-                augment.view(photo, policy, seed, 0, record, number, SIDE)
+                opencv.view(photo, policy, seed, 0, record, number, SIDE)
                 for record, photo in enumerate(photos)
             ]
             if policy.mixes:
-                parts = [mixing.share(policy, seed, 0, record) for record in range(len(views))]
+                parts = [mixup.share(policy, seed, 0, record) for record in range(len(views))]
                 others = views[1:] + views[:1]
-                views = [mixing.mix(*pair, *part)[0] for *pair, part in zip(views, others, parts)]
+                views = [mixup.mix(*pair, *part)[0] for *pair, part in zip(views, others, parts)]
             yield f"{name}, view {number + 1}" if name == "simclr" else name, views
     for name in artefacts.ARTEFACTS:
         # On the square that a network sees: on the whole photo a ruler may lie beside it.
-        squares = [augment.plain(photo, 2 * SIDE) for photo in photos]
+        squares = [opencv.plain(photo, 2 * SIDE) for photo in photos]
         yield name, [artefacts.apply(name, photo, seed, k) for k, photo in enumerate(squares)]
     for name in preprocess.STEPS:
         if name != preprocess.CROP:  # needs masks
             done = [preprocess.apply(photo, [name]) for photo in photos]
-            yield name, [augment.plain(photo, SIDE) for photo in done]
+            yield name, [opencv.plain(photo, SIDE) for photo in done]
 
 
 def _label(name):

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from dermssl.data import augment, mixing
+from dermssl.data.augmentation import mixup, opencv
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
 cv2.setNumThreads(1)
@@ -59,7 +59,7 @@ def views(photos, rows, records, policy, seed, epoch, view, size):
         rows: int array (n,), which photos.
         records: int array (len(photos),), the number that keys each photo's randomness;
             it stays the same in every subset of a data set.
-        policy: an `augment.Policy`.
+        policy: an `opencv.Policy`.
         seed, epoch, view: int.
         size: int.
 
@@ -75,7 +75,7 @@ def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
     for place, row in enumerate(rows):
         photo, focus, record = photos[row], photos.focus(row), int(records[row])
         for k, number in enumerate(numbers):
-            out[k, place] = augment.view(
+            out[k, place] = opencv.view(
                 photo, policy, seed, epoch, record, number, out.shape[2], focus
             )
     return out
@@ -87,7 +87,7 @@ def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, 
     Args:
         photos: `Photos`; at least `batch_size` of them. The part batch at the end of a
             pass is dropped, since the loss depends on the batch's size.
-        policy: an `augment.Policy`.
+        policy: an `opencv.Policy`.
         seed, batch_size, size: int.
         steps: int, where the run ends, counted from its beginning.
         start: int, the first step to make.
@@ -170,10 +170,10 @@ def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch)
     made = views(photos, rows, records, policy, seed, epoch, 0, pixels.shape[1])
     shares = np.ones(n)
     for k in range(n):
-        part = mixing.share(policy, seed, epoch, int(records[own[k]]))
-        pixels[k], shares[k] = mixing.mix(made[k], made[k + 1], *part)
+        part = mixup.share(policy, seed, epoch, int(records[own[k]]))
+        pixels[k], shares[k] = mixup.mix(made[k], made[k + 1], *part)
     labels = [
-        mixing.targets(labels[own], weights[name][own], labels[other], weights[name][other], shares)
+        mixup.targets(labels[own], weights[name][own], labels[other], weights[name][other], shares)
         for name, labels in targets.items()
     ]
     return pixels, *labels, *[np.ones(n, np.float32)] * len(labels)
@@ -189,7 +189,7 @@ def plain(photos, batch_size, size, targets=None, weights=None):
 
     def batch(step):
         rows = range(step * batch_size, min((step + 1) * batch_size, len(photos)))
-        return np.stack([augment.plain(photos[row], size) for row in rows])
+        return np.stack([opencv.plain(photos[row], size) for row in rows])
 
     def load(step):
         pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)

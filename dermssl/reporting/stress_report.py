@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import numpy as np
 
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.conditions import BACKGROUND, ERASED, LESION, title
-from dermssl.data.policies import AUGMENTATIONS
 from dermssl.data.preprocess import CROP
 from dermssl.data.records import TEST
 from dermssl.evaluation import shortcuts

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from dermssl.data import pipeline
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
-from dermssl.data.policies import AUGMENTATIONS
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.training import features

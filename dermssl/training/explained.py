@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.data import augment, lesion_inpainting
+from dermssl.data import lesion_inpainting
+from dermssl.data.augmentation import opencv
 from dermssl.models import classifier, grad_cam
 
 
@@ -62,7 +63,7 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
     Returns:
         list of `Explained`, one a photo.
     """
-    images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
+    images = np.stack([opencv.plain(photos[k], size) for k in range(len(photos))])
     parts = range(0, len(images), batch_size)
     batches = [model(images[k : k + batch_size].astype(np.float32), training=False) for k in parts]
     logits = {level: np.concatenate([b[level] for b in batches]) for level in grad_cam.LEVELS}

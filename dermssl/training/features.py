@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from dermssl.data import augment, augment_policy
-from dermssl.data.policies import AUGMENTATIONS, Policy
+from dermssl.data.augmentation import draw, opencv
+from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
 
 
 def at_once(size, batch_size=1):
@@ -38,16 +38,16 @@ def n_variants(policy):
 
 def variants(policy, seed, epoch, records):
     """int array (n,): which of the views each record shows in an epoch; 1 and 2 are flips."""
-    signs = [augment_policy.draw(policy, seed, epoch, int(r), 0).affine.diagonal() for r in records]
+    signs = [draw.draw(policy, seed, epoch, int(r), 0).affine.diagonal() for r in records]
     return (np.array(signs) < 0) @ np.array([1, 2])
 
 
 def view(photo, variant, size):
-    """uint8 (size, size, 3): the view itself, pixel for pixel as `augment.apply` makes it."""
-    params = augment_policy.draw(AUGMENTATIONS["none"], 0, 0, 0, 0)
+    """uint8 (size, size, 3): the view itself, pixel for pixel as `opencv.apply` makes it."""
+    params = draw.draw(AUGMENTATIONS["none"], 0, 0, 0, 0)
     flip = np.diag([-1.0 if variant & 1 else 1.0, -1.0 if variant & 2 else 1.0])
     affine = np.column_stack([flip, [0, 0]]).astype(np.float32)
-    return augment.apply(photo, params._replace(affine=affine), size)
+    return opencv.apply(photo, params._replace(affine=affine), size)
 
 
 class FeatureStore:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Backbone
-from dermssl.data.policies import AUGMENTATIONS
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.models import backbones, freezing, weights
 from dermssl.training.experiment import minutes
 

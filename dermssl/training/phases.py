@@ -8,8 +8,8 @@ import numpy as np
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data import pipeline
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
-from dermssl.data.policies import AUGMENTATIONS
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.training import callbacks, checkpoint, fitting, metrics

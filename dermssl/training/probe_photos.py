@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from dermssl.core.settings import Data
-from dermssl.data import augment, pipeline, policies
+from dermssl.data import pipeline
 from dermssl.data import records as index
+from dermssl.data.augmentation import opencv, policies
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import photos_of
-from dermssl.data.policies import AUGMENTATIONS
 from dermssl.evaluation import embeddings
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
@@ -68,7 +69,7 @@ def labelled(dataset, most, size, data=None):
         return None
     kept = half >= 0
     photos = photos_of(part.with_index(rows[kept]), data or Data(), size, share=0)
-    images = np.stack([augment.plain(photos[k], size) for k in range(len(photos))])
+    images = np.stack([opencv.plain(photos[k], size) for k in range(len(photos))])
     labels = np.unique(labels[kept], return_inverse=True)[1]
     return Labelled(images, labels, groups[kept], half[kept])
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from dermssl.core.errors import UserError
-from dermssl.data import artefacts
-from dermssl.data.artefacts import ARTEFACTS, apply
-from dermssl.data.augment_policy import uniforms
+from dermssl.data.augmentation import artefacts
+from dermssl.data.augmentation.artefacts import ARTEFACTS, apply
+from dermssl.data.augmentation.draw import uniforms
 
 NAMES = list(ARTEFACTS)
 

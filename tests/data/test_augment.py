@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dermssl.core.errors import UserError
-from dermssl.data import augment, augment_policy, policies
-from dermssl.data.augment import apply, plain
-from dermssl.data.augment_policy import FOCUS_RADIUS, SKIN_GREY, Params, draw
-from dermssl.data.policies import AUGMENTATIONS, Policy, scaled
+from dermssl.data.augmentation import draw as augment_policy
+from dermssl.data.augmentation import opencv, policies
+from dermssl.data.augmentation.draw import FOCUS_RADIUS, SKIN_GREY, Params, draw
+from dermssl.data.augmentation.opencv import apply, plain
+from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy, scaled
 
 ASPECT = 4 / 3
 SIMCLR = AUGMENTATIONS["simclr"]
@@ -236,7 +237,7 @@ def test_large_photos_are_averaged_not_skipped(side, middle, shrink):
     image = np.random.default_rng(1).integers(0, 256, (700, 900, 3), dtype=np.uint8)
     affine = np.array([[side, -0.1, middle[0]], [0.1, side, middle[1]]], np.float32)
     view = apply(image, identity(affine=affine), 64)
-    matrix, got = augment.pixel_affine(affine, 700, 900, 64)
+    matrix, got = opencv.pixel_affine(affine, 700, 900, 64)
     assert got == shrink
     assert view.std() < 75 / shrink  # noise of sigma 74, averaged over shrink x shrink pixels
     # The part that was cut out equals the same places of the whole averaged photo.
@@ -323,14 +324,14 @@ def test_short_cuts_give_the_same_pixels(photo):
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for record in range(6):
         affine = draw(SIMCLR, 0, 0, record, 0, ASPECT).affine
-        matrix, shrink = augment.pixel_affine(affine, 150, 200, 96)
+        matrix, shrink = opencv.pixel_affine(affine, 150, 200, 96)
         assert shrink == 1
         want = cv2.warpAffine(photo, matrix, (96, 96), flags=flags, borderMode=4)
         assert np.array_equal(apply(photo, identity(affine=affine), 96), want)
-        top, left = augment.noise_place(9000 + record)
-        tile = augment.noise_tile(96 + augment.NOISE_SHIFTS)[top : top + 96, left : left + 96]
+        top, left = opencv.noise_place(9000 + record)
+        tile = opencv.noise_tile(96 + opencv.NOISE_SHIFTS)[top : top + 96, left : left + 96]
         base = plain(photo, 96)
-        want = cv2.addWeighted(base, 1, tile, (1 + record) / augment.NOISE_UNIT, 0, dtype=0)
+        want = cv2.addWeighted(base, 1, tile, (1 + record) / opencv.NOISE_UNIT, 0, dtype=0)
         got = apply(photo, identity(noise=1.0 + record, noise_key=9000 + record), 96)
         assert np.abs(got.astype(int) - want).max() <= 1  # where a sum ends on .5
         assert (got == want).mean() > 0.999

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from dermssl.core.settings import Data
-from dermssl.data import artefacts, augment, conditions, lesion_inpainting, preprocess
+from dermssl.data import conditions, lesion_inpainting, preprocess
+from dermssl.data.augmentation import artefacts, opencv
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
 
@@ -45,7 +46,7 @@ def test_clean_is_what_prediction_sees(some):
     hole = conditions.holes([None] * 5, some)
     found = next(iter(conditions.batches(some, hole, range(5), ("clean",), 32, 5)))[0]
     for k in range(5):
-        np.testing.assert_array_equal(found[k], augment.plain(some[k], 32))
+        np.testing.assert_array_equal(found[k], opencv.plain(some[k], 32))
 
 
 def test_the_run_s_steps_come_after_the_artefact(some):
@@ -53,10 +54,10 @@ def test_the_run_s_steps_come_after_the_artefact(some):
     prepared = Photos(some.files, 32, steps=steps)
     photo, hole = some[0], lesion_inpainting.disc(min(some[0].shape[:2]))
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
-    np.testing.assert_array_equal(clean, augment.plain(prepared[0], 32))
+    np.testing.assert_array_equal(clean, opencv.plain(prepared[0], 32))
     cast = conditions.view("colour_cast", photo, hole, 32, steps=steps)
     drawn = artefacts.apply("colour_cast", photo, 0, 0)
-    np.testing.assert_array_equal(cast, augment.plain(preprocess.apply(drawn, steps), 32))
+    np.testing.assert_array_equal(cast, opencv.plain(preprocess.apply(drawn, steps), 32))
     # Which is the point: colour constancy takes most of a cast away again.
     after = np.abs(cast.astype(int) - clean).mean()
     plain = [conditions.view(name, photo, hole, 32) for name in (conditions.CLEAN, "colour_cast")]
@@ -69,7 +70,7 @@ def test_a_wide_photo_is_prepared_whole(some):
     photo = np.concatenate([np.full((some[0].shape[0], 20, 3), 90, np.uint8), photo], axis=1)
     hole, steps = lesion_inpainting.disc(some[0].shape[0]), ("shades_of_grey",)
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
-    np.testing.assert_array_equal(clean, augment.plain(preprocess.apply(photo, steps), 32))
+    np.testing.assert_array_equal(clean, opencv.plain(preprocess.apply(photo, steps), 32))
     square = conditions.view(
         conditions.CLEAN, lesion_inpainting.square(photo), hole, 32, steps=steps
     )

@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from dermssl.core.errors import UserError
-from dermssl.data import artefacts, augment, extras, gallery, mixing, pipeline, policies
+from dermssl.data import gallery, pipeline
+from dermssl.data.augmentation import artefacts, mixup, opencv, policies, view_ops
+from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
 from dermssl.data.photos import Photos
 from dermssl.data.pipeline import ALIGNMENT, Buffers
-from dermssl.data.policies import AUGMENTATIONS, Policy
 
 SIZE = 48
 ONLY = {
@@ -35,14 +36,14 @@ def view():
 def test_an_extra_does_something_and_stays_an_image(view, name):
     before, made = view.copy(), []
     for record in range(12):
-        made.append(extras.apply(view.copy(), ONLY[name], 0, 0, record, 0))
+        made.append(view_ops.apply(view.copy(), ONLY[name], 0, 0, record, 0))
         assert made[-1].shape == view.shape
         assert made[-1].dtype == np.uint8
     assert sum(not np.array_equal(each, before) for each in made) >= 10
-    again = extras.apply(view.copy(), ONLY[name], 0, 0, 5, 0)
+    again = view_ops.apply(view.copy(), ONLY[name], 0, 0, 5, 0)
     assert np.array_equal(again, made[5])
     for other in ((1, 0, 5, 0), (0, 1, 5, 0), (0, 0, 6, 0), (0, 0, 5, 1)):
-        assert not np.array_equal(extras.apply(view.copy(), ONLY[name], *other), again)
+        assert not np.array_equal(view_ops.apply(view.copy(), ONLY[name], *other), again)
 
 
 @pytest.mark.parametrize("name", [n for n, p in AUGMENTATIONS.items() if p.has_extras])
@@ -50,10 +51,10 @@ def test_extras_leave_the_view_s_own_draws_alone(name):
     photo, base = picture(), AUGMENTATIONS["skin"]
     changed = 0
     for record in range(30):
-        plain = augment.view(photo, base, 0, 0, record, 0, SIZE)
-        extra = augment.view(photo, AUGMENTATIONS[name], 0, 0, record, 0, SIZE)
+        plain = opencv.view(photo, base, 0, 0, record, 0, SIZE)
+        extra = opencv.view(photo, AUGMENTATIONS[name], 0, 0, record, 0, SIZE)
         changed += not np.array_equal(plain, extra)
-        again = extras.apply(plain, AUGMENTATIONS[name], 0, 0, record, 0)
+        again = view_ops.apply(plain, AUGMENTATIONS[name], 0, 0, record, 0)
         assert np.array_equal(again, extra)
     assert 5 <= changed <= 30
 
@@ -61,7 +62,7 @@ def test_extras_leave_the_view_s_own_draws_alone(name):
 def test_extras_keep_their_probabilities(view):
     policy = Policy(artefacts=0.3, cutout=0.0)
     hit = [
-        not np.array_equal(extras.apply(view.copy(), policy, 0, 0, record, 0), view)
+        not np.array_equal(view_ops.apply(view.copy(), policy, 0, 0, record, 0), view)
         for record in range(400)
     ]
     assert np.mean(hit) == pytest.approx(0.3, abs=0.09)  # 4 sigma
@@ -69,7 +70,7 @@ def test_extras_keep_their_probabilities(view):
 
 def test_cutout_hides_the_share_it_says(view):
     for side, x, y in ((0.25, 0.0, 0.0), (0.5, 1.0, 1.0), (0.4, 0.3, 0.9)):
-        made = extras.cutout(view, side, x, y)
+        made = view_ops.cutout(view, side, x, y)
         hidden = (made == 150).all(axis=2)
         rows, columns = np.nonzero(hidden)
         cut = round(side * SIZE)
@@ -78,9 +79,9 @@ def test_cutout_hides_the_share_it_says(view):
         assert np.array_equal(made[~hidden], view[~hidden])
 
 
-@pytest.mark.parametrize("name", extras.OPERATIONS)
+@pytest.mark.parametrize("name", view_ops.OPERATIONS)
 def test_randaugment_s_operations_grow_with_their_magnitude(view, name):
-    operation, view = extras.OPERATIONS[name], view // 2 + 60  # room for contrast to grow
+    operation, view = view_ops.OPERATIONS[name], view // 2 + 60  # room for contrast to grow
     away = [np.abs(operation(view, m).astype(int) - view).mean() for m in (0.0, 0.3, 1.0)]
     assert away[0] <= 0.01
     assert away[0] < away[1] < away[2]
@@ -100,27 +101,27 @@ def test_strength_nought_has_no_extras(view):
 def test_mixup_and_cutmix_hold_the_share_they_say():
     one, other = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), 200, np.uint8)
     for record in range(20):
-        share, place = mixing.share(Policy(mixup=1.0), 0, 0, record)
-        mixed, kept = mixing.mix(one, other, share, place)
+        share, place = mixup.share(Policy(mixup=1.0), 0, 0, record)
+        mixed, kept = mixup.mix(one, other, share, place)
         assert place is None
         assert 0.5 <= kept == share <= 1
         assert np.abs(mixed - 200 * (1 - share)).max() <= 0.5
-        share, place = mixing.share(Policy(cutmix=1.0), 0, 0, record)
-        mixed, kept = mixing.mix(one, other, share, place)
+        share, place = mixup.share(Policy(cutmix=1.0), 0, 0, record)
+        mixed, kept = mixup.mix(one, other, share, place)
         assert 0.5 <= kept <= 1
         assert kept == pytest.approx(share, abs=0.03)
         assert mixed.mean() == pytest.approx(200 * (1 - kept), abs=1e-6)
         assert set(np.unique(mixed)) <= {0, 200}
-    assert mixing.share(Policy(), 0, 0, 0) == (1.0, None)
+    assert mixup.share(Policy(), 0, 0, 0) == (1.0, None)
 
 
 def test_shares_follow_their_distribution():
-    shares = [mixing.share(Policy(mixup=0.2), 0, 0, record)[0] for record in range(2000)]
+    shares = [mixup.share(Policy(mixup=0.2), 0, 0, record)[0] for record in range(2000)]
     # Beta(.2, .2), folded: 2 * F(.1) of it lies above .9, F from SciPy.
     from scipy.stats import beta
 
     assert np.mean(np.array(shares) > 0.9) == pytest.approx(2 * beta.cdf(0.1, 0.2, 0.2), abs=0.045)
-    cut = [mixing.share(Policy(cutmix=0.5), 0, 0, record)[1] for record in range(1000)]
+    cut = [mixup.share(Policy(cutmix=0.5), 0, 0, record)[1] for record in range(1000)]
     assert np.mean([place is not None for place in cut]) == pytest.approx(0.5, abs=0.065)
 
 
@@ -153,8 +154,8 @@ def test_a_mixed_batch_is_its_records_and_the_next_ones(photos, policy):
         for place, image in enumerate(images):
             at = 3 * within + place
             own, other = order[at], order[(at + 1) % 7]
-            views = [augment.plain(photos[row], SIZE) for row in (own, other)]
-            mixed, kept = mixing.mix(*views, *mixing.share(policy, 0, epoch, own))
+            views = [opencv.plain(photos[row], SIZE) for row in (own, other)]
+            mixed, kept = mixup.mix(*views, *mixup.share(policy, 0, epoch, own))
             np.testing.assert_array_equal(image, mixed)
             for name in TARGETS:
                 label, share, second, rest = targets[name][place]

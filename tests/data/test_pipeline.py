@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermssl.data import augment, pipeline
+from dermssl.data import pipeline
+from dermssl.data.augmentation import opencv
+from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
 from dermssl.data.photos import Photos
-from dermssl.data.policies import AUGMENTATIONS, Policy
 
 SIZE, N, BATCH = 16, 11, 4
 POLICY = AUGMENTATIONS["simclr"]
@@ -164,7 +165,7 @@ def test_two_views_are_those_of_the_records(photos):
     data = two_views(photos, policy=Policy())
     for step, batch in enumerate(data):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0, drop_remainder=True)
-        expected = np.stack([augment.plain(photos[row], SIZE) for row in rows])
+        expected = np.stack([opencv.plain(photos[row], SIZE) for row in rows])
         np.testing.assert_array_equal(batch[0], expected)
         np.testing.assert_array_equal(batch[1], expected)
 
@@ -174,7 +175,7 @@ def test_labels_and_weights_stay_with_their_photo(photos):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0)
         assert images.shape == (len(rows), SIZE, SIZE, 3)
         assert images.dtype == np.float32
-        expected = np.stack([augment.plain(photos[row], SIZE) for row in rows])
+        expected = np.stack([opencv.plain(photos[row], SIZE) for row in rows])
         np.testing.assert_array_equal(images, expected)
         for name in ("fine", "coarse"):
             assert targets[name].dtype == np.int64
@@ -199,7 +200,7 @@ def test_plain_is_every_photo_once_in_order(photos):
     assert [len(batch) for batch in batches] == [4, 4, 3]
     found = np.concatenate(batches)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [augment.plain(photos[k], SIZE) for k in range(N)])
+    np.testing.assert_array_equal(found, [opencv.plain(photos[k], SIZE) for k in range(N)])
     data = pipeline.plain(photos, BATCH, SIZE, TARGETS, WEIGHTS)
     images, targets, weights = zip(*data.as_numpy_iterator())
     np.testing.assert_array_equal(np.concatenate(images), found)

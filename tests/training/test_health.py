@@ -10,9 +10,10 @@ import tiny
 
 from dermssl import pretrain
 from dermssl.core import runs
-from dermssl.data import augment, pipeline, policies, records
+from dermssl.data import pipeline, records
+from dermssl.data.augmentation import opencv, policies
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
-from dermssl.data.policies import AUGMENTATIONS
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, simclr
 from dermssl.training import callbacks, health, probe_photos
@@ -167,7 +168,7 @@ def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
     found = probe_photos.labelled(dataset, 500, 32)
     part = dataset.subset(records.VALIDATION)
     plain = {
-        augment.plain(photo, 32).tobytes()
+        opencv.plain(photo, 32).tobytes()
         for photo in (Photos(part.files, 32)[k] for k in range(len(part.index)))
     }
     assert {image.tobytes() for image in found.images} <= plain

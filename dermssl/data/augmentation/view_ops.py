@@ -11,8 +11,8 @@ import math
 import cv2
 import numpy as np
 
-from dermssl.data import artefacts
-from dermssl.data.augment_policy import SKIN_GREY, uniforms
+from dermssl.data.augmentation import artefacts
+from dermssl.data.augmentation.draw import SKIN_GREY, uniforms
 
 # Streams of `uniforms`; 0 is the view's own, artefacts take theirs from their names.
 ARTEFACT, CUTOUT, RANDAUGMENT, MIX = 1, 2, 3, 4

@@ -11,8 +11,8 @@ import functools
 import cv2
 import numpy as np
 
-from dermssl.data import extras
-from dermssl.data.augment_policy import draw
+from dermssl.data.augmentation import view_ops
+from dermssl.data.augmentation.draw import draw
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
 NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 noises
@@ -55,7 +55,7 @@ def view(image, policy, seed, epoch, record, number, size, focus=None):
     """
     aspect = image.shape[1] / image.shape[0]
     made = apply(image, draw(policy, seed, epoch, record, number, aspect, focus), size)
-    return extras.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made
+    return view_ops.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made
 
 
 def apply(image, params, size):

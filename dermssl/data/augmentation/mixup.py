@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from scipy.special import betaincinv
 
-from dermssl.data.augment_policy import uniforms
-from dermssl.data.extras import MIX
+from dermssl.data.augmentation.draw import uniforms
+from dermssl.data.augmentation.view_ops import MIX
 
 
 def share(policy, seed, epoch, record):
