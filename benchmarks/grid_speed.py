@@ -50,12 +50,12 @@ def material(args, size, folder):
     import numpy as np
 
     from dermssl.core import taxonomy
-    from dermssl.data import synthetic
     from dermssl.data.photos import Photos
+    from dermssl.data.synthetic.dataset import dataset
     from dermssl.training.cells import Material
 
     n = args.photos + args.test_photos
-    labels = (synthetic.records(n)["label"] != "nv").to_numpy().astype(np.int64)
+    labels = (dataset.records(n)["label"] != "nv").to_numpy().astype(np.int64)
     files = [str(folder / "images" / f"SYN_{k:06d}.jpg") for k in range(n)]
     train, test = files[: args.photos], files[args.photos :]
     return Material(
@@ -113,7 +113,7 @@ def main(argv=None):
     cli.quiet_tensorflow()
     import tensorflow as tf
 
-    from dermssl.data import synthetic
+    from dermssl.data.synthetic.dataset import dataset
     from dermssl.training import grid_plan
 
     tf.get_logger().setLevel("ERROR")  # it warns that a loop traces anew each time: it does
@@ -129,7 +129,7 @@ def main(argv=None):
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         n, size = args.photos + args.test_photos, 2 * max(p.start.image_size for p in plans)
-        synthetic.write(folder, n=n, size=size)
+        dataset.write(folder, n=n, size=size)
         for plan in plans:
             rows += one_model(plan, grid, material(args, plan.start.image_size, Path(folder)))
     missed = report(rows, args)

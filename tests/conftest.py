@@ -16,9 +16,9 @@ import tiny
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Folder of 160 synthetic photos of 32 px; the smallest that has every class thrice."""
-    from dermssl.data import synthetic
+    from dermssl.data.synthetic.dataset import dataset
 
-    return synthetic.write(tmp_path_factory.mktemp("tiny") / "photos", n=160, size=32, seed=2)
+    return dataset.write(tmp_path_factory.mktemp("tiny") / "photos", n=160, size=32, seed=2)
 
 
 @pytest.fixture(scope="session")

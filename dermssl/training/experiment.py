@@ -132,7 +132,7 @@ def with_data(tables, output):
         return tables
     if "synthetic" not in tables:
         raise UserError("no photos: give --data FOLDER, or a [synthetic] section in the config")
-    from dermssl.data import synthetic
+    from dermssl.data.synthetic.dataset import dataset as synthetic
 
     settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}
     refuse_unknown("[synthetic]", settings, ("n", "size", "seed"))

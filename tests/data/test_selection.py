@@ -8,8 +8,9 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data, Grid
-from dermssl.data import records, selection, synthetic
+from dermssl.data import records, selection
 from dermssl.data.records import Dataset, make_index
+from dermssl.data.synthetic.dataset import dataset as synthetic
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data import synthetic, synthetic_lesions, synthetic_photo
+from dermssl.data.synthetic.dataset import camera, dataset
+from dermssl.data.synthetic.dataset import lesions as synthetic_lesions
 
 FINE = taxonomy.load("ham10000").fine
 
@@ -18,19 +19,19 @@ FINE = taxonomy.load("ham10000").fine
 @pytest.fixture(scope="module")
 def drawn():
     """1,400 photos at 32 px, drawn once for the whole module."""
-    return synthetic.generate(1400, 32, seed=5)
+    return dataset.generate(1400, 32, seed=5)
 
 
 def test_same_seed_same_bytes():
-    images, table = synthetic.generate(40, 24, seed=1)
-    again, table_again = synthetic.generate(40, 24, seed=1)
+    images, table = dataset.generate(40, 24, seed=1)
+    again, table_again = dataset.generate(40, 24, seed=1)
     assert images.tobytes() == again.tobytes()
     pd.testing.assert_frame_equal(table, table_again)
 
 
 def test_other_seed_other_data():
-    images, table = synthetic.generate(40, 24, seed=1)
-    others, other_table = synthetic.generate(40, 24, seed=2)
+    images, table = dataset.generate(40, 24, seed=1)
+    others, other_table = dataset.generate(40, 24, seed=2)
     assert not (images == others).all(axis=(1, 2, 3)).any()
     assert not table.equals(other_table)
 
@@ -38,13 +39,13 @@ def test_other_seed_other_data():
 def test_global_generator_is_left_alone():
     np.random.seed(0)
     state = np.random.get_state()[1].copy()
-    synthetic.generate(30, 24)
+    dataset.generate(30, 24)
     np.testing.assert_array_equal(state, np.random.get_state()[1])
 
 
 def test_smaller_set_is_start_of_larger():
-    images, table = synthetic.generate(30, 24, seed=3)
-    more, more_table = synthetic.generate(75, 24, seed=3)
+    images, table = dataset.generate(30, 24, seed=3)
+    more, more_table = dataset.generate(75, 24, seed=3)
     np.testing.assert_array_equal(images, more[:30])
     pd.testing.assert_frame_equal(table, more_table[:30])
 
@@ -53,9 +54,9 @@ def test_any_photo_can_be_drawn_alone(drawn):
     images, table = drawn
     row = table.iloc[1200]
     lesion = int(row.lesion_id.removeprefix("LES_"))
-    rng = synthetic.stream(5, synthetic.LESION, lesion)
+    rng = dataset.stream(5, dataset.LESION, lesion)
     subject = synthetic_lesions.scene(rng, row.label, row.skin_tone, 32)
-    photo = synthetic_photo.photograph(synthetic.stream(5, synthetic.PHOTO, 1200), subject, 32)
+    photo = camera.photograph(dataset.stream(5, dataset.PHOTO, 1200), subject, 32)
     np.testing.assert_array_equal(photo, images[1200])
 
 
@@ -63,7 +64,7 @@ def test_schema(drawn):
     images, table = drawn
     assert images.shape == (1400, 32, 32, 3)
     assert images.dtype == np.uint8
-    assert list(table.columns) == list(synthetic.COLUMNS)
+    assert list(table.columns) == list(dataset.COLUMNS)
     assert len(table) == 1400
     assert not table.isna().any().any()
     assert table.filename.is_unique
@@ -71,9 +72,9 @@ def test_schema(drawn):
     assert set(table.label) == set(FINE)
     assert set(table.skin_tone) <= set(synthetic_lesions.TONES)
     assert set(table.sex) == {"female", "male"}
-    assert set(table.site) <= set(synthetic.SITES)
+    assert set(table.site) <= set(dataset.SITES)
     assert table.age.between(5, 85).all()
-    assert table.equals(synthetic.records(1400, seed=5))
+    assert table.equals(dataset.records(1400, seed=5))
 
 
 def test_coarse_follows_the_taxonomy(drawn):
@@ -83,15 +84,15 @@ def test_coarse_follows_the_taxonomy(drawn):
 
 
 def test_tables_of_shares():
-    assert sum(synthetic.BLOCK.values()) == 50
-    assert set(synthetic.BLOCK) == set(synthetic_lesions.PAINTERS) == set(FINE)
-    assert set(synthetic.SKIN_TONES) == set(synthetic_lesions.TONES)
-    for shares in (synthetic.SKIN_TONES, synthetic.SITES):
+    assert sum(dataset.BLOCK.values()) == 50
+    assert set(dataset.BLOCK) == set(synthetic_lesions.PAINTERS) == set(FINE)
+    assert set(dataset.SKIN_TONES) == set(synthetic_lesions.TONES)
+    for shares in (dataset.SKIN_TONES, dataset.SITES):
         assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_imbalance_is_that_of_ham10000():
-    share = synthetic.records(4000, seed=0).label.value_counts(normalize=True)
+    share = dataset.records(4000, seed=0).label.value_counts(normalize=True)
     ham = {"nv": 0.67, "mel": 0.11, "bkl": 0.11, "bcc": 0.051, "akiec": 0.033}
     for label, expected in ham.items():
         assert share[label] == pytest.approx(expected, rel=0.35), label
@@ -100,13 +101,13 @@ def test_imbalance_is_that_of_ham10000():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_class_has_a_dozen_lesions_from_1000_photos(seed):
-    lesions = synthetic.records(1000, seed).drop_duplicates("lesion_id")
+    lesions = dataset.records(1000, seed).drop_duplicates("lesion_id")
     assert lesions.label.value_counts().reindex(FINE).min() >= 12
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_smallest_set_has_every_class(seed):
-    assert set(synthetic.records(synthetic.MIN_RECORDS, seed).label) == set(FINE)
+    assert set(dataset.records(dataset.MIN_RECORDS, seed).label) == set(FINE)
 
 
 def test_lesions_and_patients(drawn):
@@ -121,7 +122,7 @@ def test_lesions_and_patients(drawn):
 
 
 def test_skin_tones_lean_light_and_reach_dark():
-    people = synthetic.records(4000, seed=0).drop_duplicates("patient_id")
+    people = dataset.records(4000, seed=0).drop_duplicates("patient_id")
     share = people.skin_tone.value_counts(normalize=True)
     assert 0.7 < share[["I", "II", "III"]].sum() < 0.9
     assert share.reindex(list(synthetic_lesions.TONES)).min() > 0.01
@@ -147,13 +148,10 @@ def test_photos_of_a_lesion_are_close_but_not_equal(drawn):
 
 
 def test_artefacts_do_not_depend_on_the_class():
-    seed, table = 0, synthetic.records(6000, seed=0)
-    shown = [
-        synthetic_photo.pick_artefacts(synthetic.stream(seed, synthetic.PHOTO, k))
-        for k in range(6000)
-    ]
+    seed, table = 0, dataset.records(6000, seed=0)
+    shown = [camera.pick_artefacts(dataset.stream(seed, dataset.PHOTO, k)) for k in range(6000)]
     label = table.label.to_numpy(dtype=object)
-    for name, share in synthetic_photo.ARTEFACTS.items():
+    for name, share in camera.ARTEFACTS.items():
         has = np.array([name in artefacts for artefacts in shown])
         assert has.mean() == pytest.approx(share, abs=0.02)
         chi_square = sum(
@@ -164,15 +162,15 @@ def test_artefacts_do_not_depend_on_the_class():
         assert chi_square < 22.5, name  # 6 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("name", synthetic_photo.ARTEFACTS)
+@pytest.mark.parametrize("name", camera.ARTEFACTS)
 def test_each_artefact_can_be_seen(name, monkeypatch):
     subject, changed = np.full((62, 62, 3), 0.5, np.float32), 0
     for number in range(5):
         photos = []
         for shown in (set(), {name}):
-            monkeypatch.setattr(synthetic_photo, "pick_artefacts", lambda rng, shown=shown: shown)
-            rng = synthetic.stream(0, synthetic.PHOTO, number)
-            photos.append(synthetic_photo.photograph(rng, subject, 48).astype(int))
+            monkeypatch.setattr(camera, "pick_artefacts", lambda rng, shown=shown: shown)
+            rng = dataset.stream(0, dataset.PHOTO, number)
+            photos.append(camera.photograph(rng, subject, 48).astype(int))
         changed += (np.abs(photos[0] - photos[1]).max(axis=-1) > 30).sum()  # above the grain
     assert changed > 20
 
@@ -190,8 +188,8 @@ def test_mean_colour_does_not_give_the_class_away(drawn):
 
 
 def test_write_round_trip(tmp_path):
-    folder = synthetic.write(tmp_path / "new" / "set", n=40, size=48, seed=4)
-    images, table = synthetic.generate(40, 48, seed=4)
+    folder = dataset.write(tmp_path / "new" / "set", n=40, size=48, seed=4)
+    images, table = dataset.generate(40, 48, seed=4)
     labels = pd.read_csv(folder / "labels.csv")
     pd.testing.assert_frame_equal(labels, table, check_dtype=False)
     for name, image in zip(labels.filename, images):
@@ -202,18 +200,18 @@ def test_write_round_trip(tmp_path):
 
 def test_write_again_gives_the_same_files(tmp_path):
     read = lambda: {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}  # noqa: E731
-    synthetic.write(tmp_path, n=30, size=24)
+    dataset.write(tmp_path, n=30, size=24)
     first = read()
-    synthetic.write(tmp_path, n=45, size=24)
+    dataset.write(tmp_path, n=45, size=24)
     (tmp_path / "images" / "mine.jpg").write_bytes(b"kept")
-    synthetic.write(tmp_path, n=30, size=24)
+    dataset.write(tmp_path, n=30, size=24)
     assert read() == {**first, "mine.jpg": b"kept"}
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        {"n": synthetic.MIN_RECORDS - 1},
+        {"n": dataset.MIN_RECORDS - 1},
         {"n": 10.5},
         {"n": True},
         {"n": 10**6},
@@ -225,7 +223,7 @@ def test_write_again_gives_the_same_files(tmp_path):
     ],
 )
 def test_bad_arguments(bad, tmp_path):
-    for call in (synthetic.generate, lambda **k: synthetic.write(tmp_path / "x", **k)):
+    for call in (dataset.generate, lambda **k: dataset.write(tmp_path / "x", **k)):
         with pytest.raises(UserError, match=f"synthetic data: {next(iter(bad))} is") as caught:
             call(**bad)
         assert "\n" not in str(caught.value)
@@ -235,9 +233,9 @@ def test_bad_arguments(bad, tmp_path):
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match="taken: can't make this folder"):
-        synthetic.write(tmp_path / "taken", n=30, size=24)
+        dataset.write(tmp_path / "taken", n=30, size=24)
 
 
 def test_no_tensorflow():
-    code = "import sys, dermssl.data.synthetic; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, dermssl.data.synthetic.dataset; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

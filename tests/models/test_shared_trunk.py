@@ -7,8 +7,8 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Grid
-from dermssl.data import synthetic
 from dermssl.data.photos import Photos
+from dermssl.data.synthetic.dataset import dataset
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.training import cells, features
 
@@ -22,9 +22,9 @@ def grid(**changes):
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
-    folder = synthetic.write(tmp_path_factory.mktemp("photos"), n=56, size=64, seed=1)
+    folder = dataset.write(tmp_path_factory.mktemp("photos"), n=56, size=64, seed=1)
     files = sorted(map(str, (folder / "images").glob("*.jpg")))
-    labels = (synthetic.records(56, seed=1)["label"] != "nv").to_numpy().astype(np.int64)
+    labels = (dataset.records(56, seed=1)["label"] != "nv").to_numpy().astype(np.int64)
 
     def of(size):
         train, test = Photos(files[:40], size), Photos(files[40:], size)
