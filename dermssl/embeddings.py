@@ -183,8 +183,8 @@ def _tensorboard(made, h, thumbnails, folder, pictures):
 
 def _write(folder, made, pictures):
     """coordinates.csv and the report."""
-    from dermssl.evaluation import layouts
-    from dermssl.reporting import embeddings_report, report, scores, sentences
+    from dermssl.evaluation import layouts, metric_tables
+    from dermssl.reporting import embeddings_report, report, sentences
 
     index, planes, status = made["index"], made["planes"], made["status"]
     axes = {
@@ -193,7 +193,7 @@ def _write(folder, made, pictures):
         for k, axis in enumerate("xy")
     }
     atomic_files.write_csv(folder / "coordinates.csv", index.assign(**axes))
-    unit = scores.grouped_by(made["groups"])
+    unit = metric_tables.grouped_by(made["groups"])
     trust = {name: layouts.trustworthiness(made["h"], points) for name, points in planes.items()}
     status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status
     report.write(

@@ -176,8 +176,8 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
     """explanations.csv and the report."""
     import numpy as np
 
+    from dermssl.evaluation.run_groups import TITLES as ARMS
     from dermssl.reporting import report, results, sentences
-    from dermssl.reporting.compared import TITLES as ARMS
 
     rows = []
     for group, chosen in groups.items():

@@ -25,7 +25,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
         overwrite: bool, replace a different run in the folder.
 
     Returns:
-        Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
+        Path of the run's folder: `model.keras`, `calibrator.json`, `predictions.csv` (raw),
         `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
         `status.json`.
 
@@ -36,7 +36,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     import dataclasses
 
     from dermssl.data import records, splits
-    from dermssl.evaluation import temperature
+    from dermssl.evaluation import calibrator
     from dermssl.models import classifier, weights
     from dermssl.training import checkpoint, opening, phases
 
@@ -85,7 +85,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             model.save(temporary)
         table = _predict(model, dataset, config)
         atomic_files.write_csv(made / "predictions.csv", table)
-        temperature.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
+        calibrator.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
         _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)

@@ -52,7 +52,8 @@ def run(
     Raises:
         UserError: the runs can't be compared, with the first thing that differs.
     """
-    from dermssl.reporting import compared, page, report, results, scored
+    from dermssl.evaluation import run_groups
+    from dermssl.reporting import page, report, results, scored
 
     paths = [Path(path) for path in paths]
     place = configs.read_toml(config).get("output") if config else None
@@ -61,7 +62,7 @@ def run(
     paths = paths or [Path(place)]
     output = Path(output or (Path(place) / "model_comparison" if place else OUTPUT))
     _check_named(paths)
-    found = compared.gather(paths, split, skip_unfinished, allow_different_budget)
+    found = run_groups.gather(paths, split, skip_unfinished, allow_different_budget)
     if len(found.members) == 1 and not one_is_enough:
         raise UserError(
             f"{found.members[0].path}: one run alone, nothing to compare it with; name another "
@@ -102,32 +103,35 @@ def _check_named(paths):
 
 def _draw(folder, numbers):
     """The pictures."""
-    from dermssl.reporting import figures, figures_compared, page, scored, scores, sentences
+    from dermssl.evaluation import metric_tables
+    from dermssl.reporting import figures, figures_compared, page, scored, sentences
 
     found, taxonomy = numbers.compared, numbers.compared.taxonomy
     keys = {(model.arm, model.labels): model for model in found.models}
-    primary = {key: numbers.intervals[key][scores.PRIMARY] for key in keys}
-    seeds = {key: scored.by_seed(model, scores.PRIMARY, taxonomy) for key, model in keys.items()}
+    primary = {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys}
+    seeds = {
+        key: scored.by_seed(model, metric_tables.PRIMARY, taxonomy) for key, model in keys.items()
+    }
     figures_compared.comparison(
         folder / "comparison.png", found, primary, seeds,
         sentences.photos(numbers.counts, found.split), scored.chance(numbers),
-        scores.NAMES[scores.PRIMARY],
+        metric_tables.NAMES[metric_tables.PRIMARY],
     )  # fmt: skip
     figures_compared.training_curves(folder / "training_curves.png", found)
     figures_compared.roc(
         folder / "roc.png",
         found,
-        {key: scores.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
+        {key: metric_tables.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
         {key: sentences.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
     )
     figures_compared.reliability(
         folder / "reliability.png",
         found,
-        {key: scores.reliability(model.arrays) for key, model in keys.items()},
+        {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
         {key: sentences.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
     )
     for model in found.models:
-        fine, coarse = scores.matrices(model.arrays, taxonomy)
+        fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
         title = f"{model.name} ({sentences.count(len(model.members), 'seed')})"
         file = folder / page.confusion_file(model)
         figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))

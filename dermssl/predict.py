@@ -68,23 +68,23 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
 
 
 def _scaling(folder, calibrated):
-    """The run's `temperature.Scaling`, or None for raw probabilities."""
-    from dermssl.evaluation import temperature
+    """The run's `calibrator.Scaling`, or None for raw probabilities."""
+    from dermssl.evaluation import calibrator
 
-    return temperature.of_folder(folder) if calibrated else None
+    return calibrator.of_folder(folder) if calibrated else None
 
 
 def calibration(folder, calibrated=True):
     """What is done to the probabilities, and how to read them, in one line."""
-    from dermssl.evaluation import temperature
+    from dermssl.evaluation import calibrator
 
-    balanced = temperature.balanced_run(runs.read_json(Path(folder) / "status.json"))
+    balanced = calibrator.balanced_run(runs.read_json(Path(folder) / "status.json"))
     scaling = _scaling(folder, calibrated)
     if scaling:
         said, advice = scaling.sentence(balanced), scaling.advice(balanced)
     else:
         said = "raw, as asked for by --uncalibrated"
-        advice = temperature.BALANCED if balanced else ""
+        advice = calibrator.BALANCED if balanced else ""
     return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
 
 

@@ -150,9 +150,9 @@ def _write(folder, made, found, scores, y, p, groups):
     import numpy as np
 
     from dermssl.data import conditions, lesion_inpainting
+    from dermssl.evaluation import metric_tables as scored
+    from dermssl.evaluation.run_groups import TITLES
     from dermssl.reporting import report, results, sentences, stress_report
-    from dermssl.reporting import scores as scored
-    from dermssl.reporting.compared import TITLES
 
     n_discs = made["n"] - made["n_masks"]
     warned = stress_report.warnings(scores, y, p, n_discs, groups)

@@ -12,7 +12,7 @@ from PIL import Image
 from dermssl import finetune, predict, pretrain
 from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.evaluation import predictions, temperature
+from dermssl.evaluation import calibrator, predictions
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
@@ -74,8 +74,8 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
     assert stats["scores"]["test"]["fine_accuracy"] == pytest.approx((guess == test["fine"]).mean())
     assert status["data_hash"] == runs.read_json(pretrained / "status.json")["data_hash"]
     found = predictions.read(finetuned)
-    fitted = temperature.fit(found.table, found.taxonomy, {})
-    assert temperature.read(finetuned) == fitted
+    fitted = calibrator.fit(found.table, found.taxonomy, {})
+    assert calibrator.read(finetuned) == fitted
     assert fitted.fine.n == (table["split"] == "validation").sum()
 
 
@@ -120,13 +120,13 @@ def test_finetune_tells_the_calibration_of_its_balance(photos, tmp_path, monkeyp
         told.append(finetune)
         return write_really(folder, table, taxonomy, finetune)
 
-    write_really = temperature.write
-    monkeypatch.setattr(temperature, "write", write)
+    write_really = calibrator.write
+    monkeypatch.setattr(calibrator, "write", write)
     options = {"class_balance": "none", "head": "independent", "unfrozen_epochs": 0}
     run = finetune.run(tiny.finetuning(photos, tmp_path / "run", name="mlp", **options))
     assert options.items() <= told[0].items()
-    assert temperature.read(run).coarse is not None
-    assert not temperature.balanced_run(runs.read_json(run / "status.json"))
+    assert calibrator.read(run).coarse is not None
+    assert not calibrator.balanced_run(runs.read_json(run / "status.json"))
 
 
 def test_a_finished_run_keeps_its_arm(photos, pretrained, finetuned):

@@ -17,7 +17,7 @@ from dermssl import evaluate
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Evaluate
 from dermssl.data import records
-from dermssl.evaluation import predictions, temperature
+from dermssl.evaluation import calibrator, predictions
 
 HAM = fake_runs.HAM
 ROOT = Path(__file__).parents[1]
@@ -411,7 +411,7 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     p = fake_runs.simulate(table, 1.5)
     plain = {"class_balance": "none"}
     folder = fake_runs.make(tmp_path / "run", table, p, n_labels="all", finetune=plain)
-    fitted = temperature.write(folder, predictions.read(folder).table, HAM, plain)
+    fitted = calibrator.write(folder, predictions.read(folder).table, HAM, plain)
     first = values(evaluate.run(folder, n_resamples=50))
     assert first["temperature"]["temperature"] == pytest.approx(fitted.fine.temperature)
     stored = json.loads((folder / "temperature.json").read_text())

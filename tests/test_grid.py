@@ -291,7 +291,7 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
 
 
 def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
-    from dermssl.evaluation.resampling import Interval
+    from dermssl.evaluation.bootstrap import Interval
     from dermssl.training import grid_plan, tensorboard
 
     cell = grid_plan.Cell("cnn", 1, "none", 0, fold=2)

@@ -10,7 +10,7 @@ import tiny
 
 from dermssl import finetune, label_efficiency, pretrain
 from dermssl.core import runs
-from dermssl.reporting import compared
+from dermssl.evaluation import run_groups
 from dermssl.training import frozen
 
 CONFIG = """
@@ -99,7 +99,7 @@ def test_probes_and_fine_tuning_in_one_folder_are_compared_apart(
         assert tiny.call(label_efficiency, *argv, *words) == 0
         command = capsys.readouterr().out.split("dermssl.model_comparison ")[1].strip()
         listed = subprocess.run(["bash", "-c", f"ls -d {command}"], capture_output=True, text=True)
-        (member,) = compared.gather(listed.stdout.splitlines()).members
+        (member,) = run_groups.gather(listed.stdout.splitlines()).members
         assert member.status["command"] == name
 
 

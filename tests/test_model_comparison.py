@@ -15,8 +15,8 @@ from dermssl.core import runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records
-from dermssl.evaluation import statistics
-from dermssl.reporting import compared, page, results, scored, scores, sentences
+from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
+from dermssl.reporting import page, results, scored, sentences
 
 HAM = fake_runs.HAM
 QUICK = 60  # resamples
@@ -52,7 +52,7 @@ def pair(tmp_path):
 
 
 def sentences_of(paths, **options):
-    return page.verdicts(scored.score(compared.gather(paths, **options), n_resamples=QUICK))
+    return page.verdicts(scored.score(run_groups.gather(paths, **options), n_resamples=QUICK))
 
 
 def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
@@ -92,7 +92,7 @@ def test_bold_only_where_the_lead_excludes_zero(planted):
 def test_a_tie_at_the_top_is_not_bold(pair):
     p = fake_runs.simulate(pair[1], 0.52)
     fake_runs.make(pair[0] / "ssl", pair[1], p, arm="ssl")
-    numbers = scored.score(compared.gather([pair[0]]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
     assert not any(numbers.leads(m, "balanced_accuracy") for m in numbers.compared.models)
 
 
@@ -153,7 +153,7 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     assert found.loc[("imagenet", "random", "fine_accuracy"), "p_holm"] == 1
     row = found.loc[("ssl", "random", "malignant_auc")]
     truth = np.isin(y, [0, 2])
-    slow = statistics.delong(truth, p["ssl"][:, [0, 2]].sum(1), p["random"][:, [0, 2]].sum(1))
+    slow = hypothesis_tests.delong(truth, p["ssl"][:, [0, 2]].sum(1), p["random"][:, [0, 2]].sum(1))
     assert row["test"] == "DeLong"
     assert row["p"] == pytest.approx(slow.p, rel=1e-4)
     areas = [sk.roc_auc_score(truth, p[arm][:, [0, 2]].sum(1)) for arm in ("ssl", "random")]
@@ -173,7 +173,7 @@ def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
     for arm, skill in (("random", 0.2), ("ssl", 2.0)):
         p = fake_runs.simulate(table, skill, len(arm), flat)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, taxonomy=flat)
-    rows = scored.difference_rows(scored.score(compared.gather([tmp_path]), n_resamples=QUICK))
+    rows = scored.difference_rows(scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
     tests = {row["metric"]: row["test"] for row in rows}
     assert (tests["fine_accuracy"], tests["roc_auc"]) == ("McNemar", "DeLong")
     p = {row["metric"]: (row["p"], row["p_holm"]) for row in rows}
@@ -187,10 +187,12 @@ def test_no_arm_is_called_better_without_a_difference(tmp_path):
         folder = fake_runs.experiment(
             tmp_path / str(trial), {"random": 1.0, "ssl": 1.0}, table=table, seeds=(trial * 3,)
         )
-        found = compared.gather([folder])
+        found = run_groups.gather([folder])
         a, b = found.models
-        interval = scores.differences(a.arrays, b.arrays, HAM, 100, [scores.PRIMARY])
-        wrong += scores.verdict(scores.PRIMARY, interval[scores.PRIMARY]) != "tie"
+        interval = metric_tables.differences(a.arrays, b.arrays, HAM, 100, [metric_tables.PRIMARY])
+        wrong += (
+            metric_tables.verdict(metric_tables.PRIMARY, interval[metric_tables.PRIMARY]) != "tie"
+        )
     assert wrong <= 2  # one in twenty is expected: 3 or more of 8 has a probability of 0.6%
 
 
@@ -200,12 +202,12 @@ def test_draws_that_miss_a_class_are_told(tmp_path):
     table["fine"], table["coarse"] = "nv", "melanocytic"
     table.loc[rare, ["fine", "coarse"]] = ["mel", "melanocytic"]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
-    numbers = scored.score(compared.gather([tmp_path]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
     assert any("of the draws miss a class" in said for said in page.warnings(numbers))
 
 
 def test_one_seed_is_said_everywhere(pair):
-    numbers = scored.score(compared.gather([pair[0]]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
     assert "with one seed, the variation of training isn't covered" in page.verdicts(numbers)[0]
     assert any(said.startswith("One seed only") for said in page.warnings(numbers))
     row = scored.performance_rows(numbers)[0]
@@ -216,7 +218,7 @@ def test_missing_arms_and_few_seeds_are_said(tmp_path):
     fake_runs.experiment(
         tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0, 1), table=fake_runs.records(n=120)
     )
-    context = page.context(scored.score(compared.gather([tmp_path]), n_resamples=QUICK))
+    context = page.context(scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
     assert any("No run from ImageNet weights is here" in said for said in context["gaps"])
     assert any(said.startswith("Fewer than 3 seeds") for said in context["warnings"])
 
@@ -231,7 +233,7 @@ def test_only_shared_seeds_are_compared(pair):
             arm="ssl",
             seed=seed,
         )
-    numbers = scored.score(compared.gather([folder]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([folder]), n_resamples=QUICK)
     assert numbers.pairs[0].n_seeds == 1
     assert any("only the 1 shared one are compared" in said for said in page.warnings(numbers))
     shutil.rmtree(folder / "ssl")
@@ -257,7 +259,7 @@ def test_runs_on_other_data_are_refused(pair):
     other = table.assign(split=["train", "test"] * 60)
     fake_runs.make(folder / "ssl", other, fake_runs.simulate(other, 1.0), arm="ssl")
     with pytest.raises(UserError, match=r"record 'photo_\d+.png' is in \w+ there, in \w+ here"):
-        compared.gather([folder])
+        run_groups.gather([folder])
 
 
 @pytest.mark.parametrize(
@@ -273,14 +275,14 @@ def test_the_first_difference_is_shown(pair, change, message):
     other = change(table).reset_index(drop=True)
     fake_runs.make(folder / "ssl", other, fake_runs.simulate(other, 1.0), arm="ssl")
     with pytest.raises(UserError, match=message) as error:
-        compared.gather([folder])
+        run_groups.gather([folder])
     assert f"{folder / 'random'} and {folder / 'ssl'} can't be compared" in str(error.value)
 
 
 def test_another_data_hash_is_refused(pair):
     fake_runs.change_status(pair[0] / "ssl", data_hash="other")
     with pytest.raises(UserError, match="data hash d4d4d4d4d4d4 there, other here"):
-        compared.gather([pair[0]])
+        run_groups.gather([pair[0]])
 
 
 def test_equal_numbers_of_other_labels_are_not_compared(pair):
@@ -289,13 +291,13 @@ def test_equal_numbers_of_other_labels_are_not_compared(pair):
     p = fake_runs.simulate(table, 0.7)
     fake_runs.make(folder / "ssl", table, p, arm="ssl", finetune=other)
     with pytest.raises(UserError, match=r"finetune\.label_fraction is 1\.0 there and 0\.02 here"):
-        compared.gather([folder])
+        run_groups.gather([folder])
 
 
 def test_a_probe_is_not_compared_with_fine_tuning(pair):
     fake_runs.change_status(pair[0] / "ssl", command="probe")
     with pytest.raises(UserError, match="a run of finetune and one of probe"):
-        compared.gather([pair[0]])
+        run_groups.gather([pair[0]])
 
 
 def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
@@ -303,7 +305,7 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
     for arm, weights in (("random", "none"), ("t05", "outputs/t05"), ("in1k", "imagenet")):
         p = fake_runs.simulate(table, 0.6, 0)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, weights=weights)
-    found = compared.gather([tmp_path])
+    found = run_groups.gather([tmp_path])
     pairs = [(a.arm, b.arm) for a, b in sentences.verdict_pairs(found, "random")]
     assert pairs == [("t05", "random"), ("t05", "in1k"), ("in1k", "random")]
     assert sentences.gaps(found, "random") == []
@@ -312,7 +314,7 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
 
 
 def test_two_arms_have_two_pictures():
-    models = [compared.Model(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
+    models = [run_groups.Model(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
     assert len({page.confusion_file(model) for model in models}) == 5
 
 
@@ -320,7 +322,7 @@ def test_another_taxonomy_is_refused(pair):
     file = pair[0] / "ssl" / "taxonomy.json"
     file.write_text(file.read_text().replace('"premalignant"', '"malignant"'))
     with pytest.raises(UserError, match=r"taxonomy, malignancy: .*premalignant.* there"):
-        compared.gather([pair[0]])
+        run_groups.gather([pair[0]])
 
 
 def test_another_budget_is_refused_or_told(pair):
@@ -329,8 +331,8 @@ def test_another_budget_is_refused_or_told(pair):
     fake_runs.make(folder / "ssl", table, p, arm="ssl", finetune={"unfrozen_epochs": 40})
     shown = "finetune.unfrozen_epochs is 20 there and 40 here"
     with pytest.raises(UserError, match=shown):
-        compared.gather([folder])
-    found = compared.gather([folder], allow_different_budget=True)
+        run_groups.gather([folder])
+    found = run_groups.gather([folder], allow_different_budget=True)
     assert any(shown in said for said in page.warnings(scored.score(found, n_resamples=20)))
 
 
@@ -340,10 +342,10 @@ def test_photos_prepared_in_another_way_are_another_budget(pair):
     fake_runs.make(folder / "ssl", table, p, arm="ssl", preprocess=["shades_of_grey"])
     shown = r"data.preprocess is \[\] there and \['shades_of_grey'\] here"
     with pytest.raises(UserError, match=shown):
-        compared.gather([folder])
+        run_groups.gather([folder])
     assert any(
         re.search(shown, said)
-        for said in compared.gather([folder], allow_different_budget=True).notes
+        for said in run_groups.gather([folder], allow_different_budget=True).notes
     )
 
 
@@ -354,11 +356,11 @@ def test_runs_of_a_pretraining_made_anew_are_refused(tmp_path):
             tmp_path / f"ssl{seed}", table, fake_runs.simulate(table, 0.6, seed), arm="ssl",
             seed=seed, weights="outputs/ssl", status={"start": start} if start else None,
         )  # fmt: skip
-    compared.gather([tmp_path])  # a run of older versions doesn't say what it started from
+    run_groups.gather([tmp_path])  # a run of older versions doesn't say what it started from
     fake_runs.change_status(tmp_path / "ssl2", start="bbbb")
     said = "start from outputs/ssl, but not from the same weights .hash aaaa there, bbbb here"
     with pytest.raises(UserError, match=said):
-        compared.gather([tmp_path])
+        run_groups.gather([tmp_path])
 
 
 def test_a_run_from_before_preprocessing_had_none(pair):
@@ -366,7 +368,7 @@ def test_a_run_from_before_preprocessing_had_none(pair):
     config = runs.read_json(folder / "ssl" / "status.json")["config"]
     del config["data"]["preprocess"]
     fake_runs.change_status(folder / "ssl", config=config)
-    assert compared.gather([folder]).notes == ()
+    assert run_groups.gather([folder]).notes == ()
 
 
 def test_budgets_may_differ_between_label_counts_but_are_told(pair):
@@ -376,7 +378,7 @@ def test_budgets_may_differ_between_label_counts_but_are_told(pair):
             folder / f"{arm}_all", table, fake_runs.simulate(table, 1.0), arm=arm, n_labels="all",
             finetune={"steps_per_epoch": 50},
         )  # fmt: skip
-    found = compared.gather([folder])
+    found = run_groups.gather([folder])
     assert found.labels == (70, "all")
     assert found.notes == (
         "Budgets differ between label counts, not between their arms: "
@@ -387,8 +389,8 @@ def test_budgets_may_differ_between_label_counts_but_are_told(pair):
 def test_the_same_seed_twice_is_refused(pair):
     shutil.copytree(pair[0] / "ssl", pair[0] / "again")
     with pytest.raises(UserError, match="both are SimCLR, 70 labels, seed 0"):
-        compared.gather([pair[0]])
-    assert len(compared.find([pair[0], pair[0] / "ssl"])) == 3  # named twice, found once
+        run_groups.gather([pair[0]])
+    assert len(run_groups.find([pair[0], pair[0] / "ssl"])) == 3  # named twice, found once
 
 
 def test_unfinished_runs_are_refused_or_listed(pair, capsys, quick):
@@ -410,11 +412,11 @@ def test_an_unknown_baseline_lists_the_arms(pair):
     with pytest.raises(
         UserError, match="unknown --baseline 'imagenet'; choose one of: random, ssl"
     ):
-        scored.score(compared.gather([pair[0]]), "imagenet", QUICK)
+        scored.score(run_groups.gather([pair[0]]), "imagenet", QUICK)
 
 
 def test_the_baseline_is_always_the_second(pair):
-    numbers = scored.score(compared.gather([pair[0]]), "ssl", QUICK)
+    numbers = scored.score(run_groups.gather([pair[0]]), "ssl", QUICK)
     assert [(pair.a.arm, pair.b.arm) for pair in numbers.pairs] == [("random", "ssl")]
     assert "random init" in page.verdicts(numbers)[0].split(" SimCLR")[0]
 
@@ -440,18 +442,18 @@ def test_leaking_groups_are_told_first(tmp_path):
     table = fake_runs.records(n=120)
     table["lesion_id"] = ["L" + str(k % 30) for k in range(120)]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
-    numbers = scored.score(compared.gather([tmp_path]), n_resamples=20)
+    numbers = scored.score(run_groups.gather([tmp_path]), n_resamples=20)
     assert "in more than one split" in page.warnings(numbers)[0]
 
 
 def test_drawn_photos_are_called_drawings(pair, quick):
     folder, table = pair
-    numbers = scored.score(compared.gather([folder]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([folder]), n_resamples=QUICK)
     assert not any("drawings" in warning for warning in page.warnings(numbers))
     for arm, skill in (("random", 0.5), ("ssl", 0.7)):
         drawn = table.assign(source=records.SYNTHETIC)
         fake_runs.make(folder / "drawn" / arm, drawn, fake_runs.simulate(drawn, skill), arm=arm)
-    numbers = scored.score(compared.gather([folder / "drawn"]), n_resamples=QUICK)
+    numbers = scored.score(run_groups.gather([folder / "drawn"]), n_resamples=QUICK)
     assert "drawings, not skin" in page.warnings(numbers)[0]
 
 

@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 PRIOR_POWERS = (0.0, 2.0)  # 1 is what training with balanced cross-entropy asks for
@@ -77,8 +77,8 @@ def reliability(p, y, n_bins=15):
             "low": edges[:-1],
             "high": edges[1:],
             "n": n,
-            "confidence": checks.ratio(np.bincount(bins, confidence, n_bins), n),
-            "accuracy": checks.ratio(np.bincount(bins, correct, n_bins), n),
+            "confidence": validate.ratio(np.bincount(bins, confidence, n_bins), n),
+            "accuracy": validate.ratio(np.bincount(bins, correct, n_bins), n),
         }
     )
 
@@ -116,7 +116,7 @@ def brier(p, y):
         float in 0..2, lower is better; NaN without a labelled record. For two classes it is
         twice the common binary form.
     """
-    return checks.mean_known(brier_by_record(p, y))
+    return validate.mean_known(brier_by_record(p, y))
 
 
 def brier_by_record(p, y):
@@ -219,7 +219,7 @@ def apply_temperature(p, temperature, offset=0.0):
     value = getattr(temperature, "temperature", temperature)
     if not (np.isfinite(value) and value > 0):
         raise UserError(f"temperature is {value}; expected a finite number above 0")
-    p = checks.probabilities(p)
+    p = validate.probabilities(p)
     log_p = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
     return softmax(log_p / value + offset, axis=1)
 
@@ -239,11 +239,11 @@ def decision_curve(y, p, thresholds):
         DataFrame, one row a threshold: `threshold`, `model`, `all`, `none`; NaN throughout
         without a labelled record.
     """
-    y, p = checks.labels(y, "y", 2), checks.scores(p, "p")
-    checks.same_length(y=y, p=p)
-    if len(p) and not (p.min() >= 0 and p.max() <= 1 + checks.SUM_TOLERANCE):
+    y, p = validate.labels(y, "y", 2), validate.scores(p, "p")
+    validate.same_length(y=y, p=p)
+    if len(p) and not (p.min() >= 0 and p.max() <= 1 + validate.SUM_TOLERANCE):
         raise UserError(f"p spans {p.min():.6g}..{p.max():.6g}; expected probabilities in 0..1")
-    thresholds = [checks.open_fraction(t, "threshold") for t in np.atleast_1d(thresholds)]
+    thresholds = [validate.open_fraction(t, "threshold") for t in np.atleast_1d(thresholds)]
     y, p = y[y >= 0], p[y >= 0]
     n, positives = len(y), int(y.sum())
     rows = []
@@ -251,8 +251,8 @@ def decision_curve(y, p, thresholds):
         acted = p >= t
         hits, alarms = int(y[acted].sum()), int((1 - y[acted]).sum())
         odds = t / (1 - t)
-        model = checks.ratio(hits - alarms * odds, n)
-        everyone = checks.ratio(positives - (n - positives) * odds, n)
+        model = validate.ratio(hits - alarms * odds, n)
+        everyone = validate.ratio(positives - (n - positives) * odds, n)
         rows.append((t, float(model), float(everyone), 0.0 if n else np.nan))
     return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
 
@@ -265,14 +265,14 @@ def _known(logits, y):
     top = logits.max(axis=1, keepdims=True, initial=-np.inf)
     if np.isnan(logits).any() or not np.isfinite(top).all():
         raise UserError("logits hold NaN, +inf or a row of only -inf; expected finite values")
-    y = checks.labels(y, "y", logits.shape[1])
-    checks.same_length(logits=logits, y=y)
+    y = validate.labels(y, "y", logits.shape[1])
+    validate.same_length(logits=logits, y=y)
     logits = np.where(np.isneginf(logits), top + LOG_FLOOR, logits)
     return logits[y >= 0], y[y >= 0]
 
 
 def _pair(p, y):
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(p=p, y=y)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(p=p, y=y)
     return p, y

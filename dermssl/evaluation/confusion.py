@@ -8,7 +8,7 @@ A metric that the matrix can't define is NaN.
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 
 def confusion(y, predicted, n_classes, weights=None):
@@ -23,20 +23,20 @@ def confusion(y, predicted, n_classes, weights=None):
     Returns:
         int64 [K, K], or float64 with weights; rows are the truth.
     """
-    y = checks.labels(y, "y", n_classes)
-    predicted = checks.predictions(predicted, "predicted", n_classes)
-    checks.same_length(y=y, predicted=predicted)
+    y = validate.labels(y, "y", n_classes)
+    predicted = validate.predictions(predicted, "predicted", n_classes)
+    validate.same_length(y=y, predicted=predicted)
     known = y >= 0
     cells = y[known] * n_classes + predicted[known]
     if weights is not None:
-        weights = checks.weights(weights, len(y))[known]
+        weights = validate.weights(weights, len(y))[known]
     return np.bincount(cells, weights, n_classes**2).reshape(n_classes, n_classes)
 
 
 def accuracy(matrix):
     """Share of records on the diagonal, in 0..1; NaN for an empty matrix."""
     matrix = _square(matrix)
-    return _scalar(checks.ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1))))
+    return _scalar(validate.ratio(_diagonal(matrix).sum(-1), matrix.sum((-2, -1))))
 
 
 def balanced_accuracy(matrix):
@@ -75,10 +75,10 @@ def per_class(matrix):
     others = matrix.sum((-2, -1))[..., None] - support
     present = support > 0
     return {
-        "recall": checks.ratio(hit, support),
-        "specificity": checks.ratio(others - (called - hit), others),
-        "precision": checks.ratio(hit, called),
-        "f1": np.where(present, checks.ratio(2 * hit, support + called), np.nan),
+        "recall": validate.ratio(hit, support),
+        "specificity": validate.ratio(others - (called - hit), others),
+        "precision": validate.ratio(hit, called),
+        "f1": np.where(present, validate.ratio(2 * hit, support + called), np.nan),
         "support": support,
     }
 
@@ -88,7 +88,7 @@ def _mean_over_present(matrix, figure):
     present = table["support"] > 0
     n_present = present.sum(-1)
     total = np.where(present, table[figure], 0).sum(-1)
-    return _scalar(checks.ratio(total, np.where(n_present >= 2, n_present, 0)))
+    return _scalar(validate.ratio(total, np.where(n_present >= 2, n_present, 0)))
 
 
 def _diagonal(matrix):

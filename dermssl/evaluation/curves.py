@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dermssl.evaluation import calibration, checks, ranking
-from dermssl.evaluation.resampling import replicates
+from dermssl.evaluation import calibration, ranking, validate
+from dermssl.evaluation.bootstrap import replicates
 
 FEW, HIDDEN = 5, 3  # seen errors; the rule of three: 0 seen is compatible with 3
 THRESHOLDS = np.round(np.arange(0.01, 1, 0.01), 2)
@@ -53,7 +53,7 @@ def reliability(p, y, groups=None, n_bins=BINS, n_resamples=1000):
     bins, _, correct = calibration.top_label_bins(p, y, n_bins)
 
     def kernel(tally):
-        return checks.ratio(tally(bins, n_bins, correct), tally(bins, n_bins))
+        return validate.ratio(tally(bins, n_bins, correct), tally(bins, n_bins))
 
     found = replicates(kernel, groups, len(y), n_resamples=n_resamples).intervals()
     bounds = {"accuracy_low": [i.low for i in found], "accuracy_high": [i.high for i in found]}
@@ -84,8 +84,8 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
             np.cumsum(part[::-1], axis=0)[::-1][1:] for part in (counts[:size], counts[size:])
         )
         no, yes = counts[:size].sum(axis=0), counts[size:].sum(axis=0)
-        model = checks.ratio(positive - negative * odds, no + yes)
-        everyone = checks.ratio(yes - no * odds, no + yes)
+        model = validate.ratio(positive - negative * odds, no + yes)
+        everyone = validate.ratio(yes - no * odds, no + yes)
         return np.concatenate([model, model - np.maximum(everyone, 0)])
 
     found = replicates(kernel, groups, len(target.y), n_resamples=n_resamples)

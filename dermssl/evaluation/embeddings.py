@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from scipy import special
 
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 NEIGHBOURS = 5  # of the k-NN probe: a rare class has few photos in its half
 INVERSE_PENALTY = 0.1  # of the linear probe: a few hundred photos, often over 1,000 dimensions
@@ -42,7 +42,7 @@ def alignment(first, second, alpha=2):
         float in [0, 2^alpha]: 0 where both views lie on one point, 2 for directions at random
         (alpha 2). A collapsed model has 0, too: read it beside `uniformity`.
     """
-    checks.same_length(first=first, second=second)
+    validate.same_length(first=first, second=second)
     if not len(first):
         return np.nan
     distance = np.linalg.norm(unit(first) - unit(second), axis=1)
@@ -125,7 +125,7 @@ def pair_accuracy(first, second):
     Returns:
         float in [0, 1]; NaN with fewer than two photos.
     """
-    checks.same_length(first=first, second=second)
+    validate.same_length(first=first, second=second)
     n = len(first)
     if n < 2:
         return np.nan
@@ -141,7 +141,7 @@ def nearest_pairs(first, second):
     Args:
         first, second: float [n, d].
     """
-    checks.same_length(first=first, second=second)
+    validate.same_length(first=first, second=second)
     if len(first) < 2:
         return np.nan
     both = np.concatenate([first, second]).astype(np.float64)
@@ -178,7 +178,7 @@ def halves(labels, groups, seed=0):
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels, groups = np.asarray(labels), np.asarray(groups)
-    checks.same_length(labels=labels, groups=groups)
+    validate.same_length(labels=labels, groups=groups)
     half = np.full(len(labels), -1, np.int64)
     if len(np.unique(groups)) < 2 or np.bincount(labels).max() < 2:
         return None
@@ -239,7 +239,7 @@ def linear_probe(vectors, labels, half):
 def _crossed(predicted, vectors, labels, half):
     """Each half predicted from the other one."""
     labels, half = np.asarray(labels), np.asarray(half)
-    checks.same_length(vectors=vectors, labels=labels, half=half)
+    validate.same_length(vectors=vectors, labels=labels, half=half)
     found = np.empty(len(labels), np.int64)
     for side in (0, 1):
         known, asked = half == side, half != side

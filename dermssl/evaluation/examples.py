@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 
 def choose(y, p, count=6, groups=None):
@@ -21,9 +21,9 @@ def choose(y, p, count=6, groups=None):
         P(true class), so neither a lucky nor an unlucky one (the lower middle of an even number).
         Ties go to the earlier row. A group without rows is left out.
     """
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     order = np.argsort(-p.max(axis=1), kind="stable")
     order = order[y[order] >= 0]
     right = p.argmax(axis=1) == y

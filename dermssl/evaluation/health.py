@@ -7,8 +7,8 @@ which is no promise. Rules read numbers only; `RULES` is the list, the first red
 import math
 from dataclasses import dataclass
 
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.embeddings import uniformity_on_sphere
-from dermssl.evaluation.resampling import Interval
 from dermssl.evaluation.view_checks import ViewCheck
 
 LIGHTS = GREEN, YELLOW, RED = ("green", "yellow", "red")

@@ -6,7 +6,7 @@ record that doesn't count, which is what the bootstrap resamples.
 
 import numpy as np
 
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 
 def full_path_accuracy(y, predicted, predicted_coarse, taxonomy):
@@ -23,7 +23,7 @@ def full_path_accuracy(y, predicted, predicted_coarse, taxonomy):
     Returns:
         float in 0..1; NaN without a labelled record.
     """
-    return checks.mean_known(full_path_by_record(y, predicted, predicted_coarse, taxonomy))
+    return validate.mean_known(full_path_by_record(y, predicted, predicted_coarse, taxonomy))
 
 
 def tree_distance(y, predicted, taxonomy):
@@ -36,7 +36,7 @@ def tree_distance(y, predicted, taxonomy):
     Returns:
         float in 0..2; NaN without a labelled record.
     """
-    return checks.mean_known(tree_distance_by_record(y, predicted, taxonomy))
+    return validate.mean_known(tree_distance_by_record(y, predicted, taxonomy))
 
 
 def coarse_given_wrong_fine(y, predicted, taxonomy, predicted_coarse=None):
@@ -47,14 +47,14 @@ def coarse_given_wrong_fine(y, predicted, taxonomy, predicted_coarse=None):
     Returns:
         float in 0..1; NaN if no fine class is wrong.
     """
-    return checks.mean_known(coarse_if_wrong_by_record(y, predicted, taxonomy, predicted_coarse))
+    return validate.mean_known(coarse_if_wrong_by_record(y, predicted, taxonomy, predicted_coarse))
 
 
 def full_path_by_record(y, predicted, predicted_coarse, taxonomy):
     """float [n]: 1 right at both levels, 0 not, NaN unknown."""
     y, predicted, parent = _leaves(y, predicted, taxonomy)
-    coarse = checks.predictions(predicted_coarse, "predicted_coarse", len(taxonomy.coarse))
-    checks.same_length(y=y, predicted_coarse=coarse)
+    coarse = validate.predictions(predicted_coarse, "predicted_coarse", len(taxonomy.coarse))
+    validate.same_length(y=y, predicted_coarse=coarse)
     return np.where(y < 0, np.nan, (y == predicted) & (parent[y] == coarse))
 
 
@@ -70,8 +70,8 @@ def coarse_if_wrong_by_record(y, predicted, taxonomy, predicted_coarse=None):
     y, predicted, parent = _leaves(y, predicted, taxonomy)
     coarse = parent[predicted]
     if predicted_coarse is not None:
-        coarse = checks.predictions(predicted_coarse, "predicted_coarse", len(taxonomy.coarse))
-        checks.same_length(y=y, predicted_coarse=coarse)
+        coarse = validate.predictions(predicted_coarse, "predicted_coarse", len(taxonomy.coarse))
+        validate.same_length(y=y, predicted_coarse=coarse)
     return np.where((y < 0) | (y == predicted), np.nan, parent[y] == coarse)
 
 
@@ -88,7 +88,7 @@ def malignant_labels(y, taxonomy):
     """
     if not has_malignancy(taxonomy):
         return None
-    y = checks.labels(y, "y", len(taxonomy.fine))
+    y = validate.labels(y, "y", len(taxonomy.fine))
     return np.where(y < 0, -1, _malignant(taxonomy)[y])
 
 
@@ -100,7 +100,7 @@ def p_malignant(p_fine, taxonomy):
     """
     if not has_malignancy(taxonomy):
         return None
-    return checks.probabilities(p_fine, "p_fine", len(taxonomy.fine)) @ _malignant(taxonomy)
+    return validate.probabilities(p_fine, "p_fine", len(taxonomy.fine)) @ _malignant(taxonomy)
 
 
 def _malignant(taxonomy):
@@ -108,7 +108,7 @@ def _malignant(taxonomy):
 
 
 def _leaves(y, predicted, taxonomy):
-    y = checks.labels(y, "y", len(taxonomy.fine))
-    predicted = checks.predictions(predicted, "predicted", len(taxonomy.fine))
-    checks.same_length(y=y, predicted=predicted)
+    y = validate.labels(y, "y", len(taxonomy.fine))
+    predicted = validate.predictions(predicted, "predicted", len(taxonomy.fine))
+    validate.same_length(y=y, predicted=predicted)
     return y, predicted, taxonomy.parent_index

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 PERPLEXITY = 30.0  # the usual one; van der Maaten & Hinton (2008) advise 5 to 50
 DIMENSIONS = 50  # kept by PCA before t-SNE, as in the paper's experiments
@@ -137,7 +137,7 @@ def same_class(h, labels, groups, k=NEIGHBOURS):
         NaN where the label is unknown or no other lesion is there.
     """
     labels, groups = np.asarray(labels, dtype=object), np.asarray(groups, dtype=object)
-    checks.same_length(h=h, labels=labels, groups=groups)
+    validate.same_length(h=h, labels=labels, groups=groups)
     share, chance = np.full(len(h), np.nan), np.full(len(h), np.nan)
     known = np.flatnonzero(labels != "")
     h, labels, groups = h[known], pd.factorize(labels[known])[0], pd.factorize(groups[known])[0]
@@ -148,6 +148,6 @@ def same_class(h, labels, groups, k=NEIGHBOURS):
         near = np.argsort(np.where(own, np.inf, -(h[rows] @ h.T)), axis=1, kind="stable")[:, :k]
         asked, there = ~np.take_along_axis(own, near, axis=1), (~own).sum(axis=1)
         hits = (np.take_along_axis(same, near, axis=1) & asked).sum(axis=1)
-        share[known[rows]] = checks.ratio(hits, asked.sum(axis=1))
-        chance[known[rows]] = checks.ratio((same & ~own).sum(axis=1), there)
+        share[known[rows]] = validate.ratio(hits, asked.sum(axis=1))
+        chance[known[rows]] = validate.ratio((same & ~own).sum(axis=1), there)
     return share, chance

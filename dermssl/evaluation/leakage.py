@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import resampling
+from dermssl.evaluation import bootstrap
 
 METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")
 
@@ -188,8 +188,8 @@ def score(predicted, clusters=None, n_resamples=1000):
         for metric in METRICS:
             rows.append({
                 "subset": subset, "metric": metric, "n": int(kept.sum()),
-                "clean": resampling.bootstrap_metric(metric, y, clean, own, **options),
-                "leaky": resampling.bootstrap_metric(metric, y, leaky, own, **options),
-                "inflation": resampling.paired_difference(metric, y, leaky, clean, own, **options),
+                "clean": bootstrap.bootstrap_metric(metric, y, clean, own, **options),
+                "leaky": bootstrap.bootstrap_metric(metric, y, leaky, own, **options),
+                "inflation": bootstrap.paired_difference(metric, y, leaky, clean, own, **options),
             })  # fmt: skip
     return rows

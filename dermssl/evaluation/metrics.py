@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import calibration, checks, confusion, hierarchy, kernels, ranking, targets
+from dermssl.evaluation import (
+    binary_tasks,
+    bootstrap_metrics,
+    calibration,
+    confusion,
+    hierarchy,
+    ranking,
+    validate,
+)
 from dermssl.evaluation.ranking import (
     average_precision,
     roc_auc,
@@ -26,8 +34,8 @@ def per_class_table(y, p_fine, taxonomy):
         `precision`, `f1`, `roc_auc`, `average_precision`; NaN where undefined, as in
         `confusion.per_class`.
     """
-    p = checks.probabilities(p_fine, "p_fine", len(taxonomy.fine))
-    y = checks.labels(y, "y", len(taxonomy.fine))
+    p = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
+    y = validate.labels(y, "y", len(taxonomy.fine))
     figures = confusion.per_class(confusion.confusion(y, p.argmax(axis=1), p.shape[1]))
     truths = [np.where(y < 0, -1, y == k) for k in range(p.shape[1])]
     return pd.DataFrame(
@@ -61,14 +69,14 @@ def top_k_accuracy(y, p, k=2):
     Returns:
         float in 0..1; NaN without a labelled record.
     """
-    return checks.mean_known(top_k_by_record(y, p, k))
+    return validate.mean_known(top_k_by_record(y, p, k))
 
 
 def top_k_by_record(y, p, k=2):
     """float [n]: 1 where the true class is among the k most probable, else 0; NaN unknown."""
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     if not 1 <= k <= p.shape[1]:
         raise UserError(f"k is {k}; expected 1..{p.shape[1]}, the number of classes")
     top = np.argsort(-p, axis=1, kind="stable")[:, :k]
@@ -81,18 +89,18 @@ def log_loss(y, p):
     Returns:
         float in 0..36 (p is lifted to 2.2e-16); NaN without a labelled record.
     """
-    return checks.mean_known(kernels.log_loss_by_record(p, y))
+    return validate.mean_known(bootstrap_metrics.log_loss_by_record(p, y))
 
 
 def _of_confusion(metric):
     def point(y, p):
-        p = checks.probabilities(p)
+        p = validate.probabilities(p)
         return metric(confusion.confusion(y, p.argmax(axis=1), p.shape[1]))
 
     return point
 
 
-# The same names as `kernels.KERNELS`: name -> function(y, p, **options) -> float.
+# The same names as `bootstrap_metrics.KERNELS`: name -> function(y, p, **options) -> float.
 POINTS = {
     "accuracy": _of_confusion(confusion.accuracy),
     "balanced_accuracy": _of_confusion(confusion.balanced_accuracy),
@@ -106,7 +114,7 @@ POINTS = {
     "log_loss": log_loss,
     "brier": lambda y, p: calibration.brier(p, y),
     "ece": lambda y, p, n_bins=15: calibration.expected_calibration_error(p, y, n_bins),
-    "mean": lambda y, values: checks.mean_known(values),
+    "mean": lambda y, values: validate.mean_known(values),
 }
 
 
@@ -116,7 +124,7 @@ def plan(
     p_fine,
     taxonomy,
     p_coarse=None,
-    melanoma=targets.MELANOMA,
+    melanoma=binary_tasks.MELANOMA,
     specificity=0.9,
     min_sensitivity=0.8,
     top_k=2,
@@ -139,14 +147,14 @@ def plan(
         dict. Entries that need the malignancy axis, the melanoma class or a hierarchy are
         missing where the taxonomy hasn't got them.
     """
-    p_fine = checks.probabilities(p_fine, "p_fine", len(taxonomy.fine))
-    y = checks.labels(y, "y", len(taxonomy.fine))
-    checks.same_length(y=y, p_fine=p_fine)
+    p_fine = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
+    y = validate.labels(y, "y", len(taxonomy.fine))
+    validate.same_length(y=y, p_fine=p_fine)
     y_coarse = _coarse_labels(y, y_coarse, taxonomy)
     if p_coarse is None:
         p_coarse = p_fine @ taxonomy.matrix
-    p_coarse = checks.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
-    checks.same_length(y=y, p_coarse=p_coarse)
+    p_coarse = validate.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
+    validate.same_length(y=y, p_coarse=p_coarse)
 
     entries = {
         "fine_accuracy": ("accuracy", y, p_fine, {}),
@@ -161,13 +169,13 @@ def plan(
         "brier": ("brier", y, p_fine, {}),
         "ece": ("ece", y, p_fine, {}),
     }
-    malignant = targets.malignancy(y, p_fine, taxonomy)
+    malignant = binary_tasks.malignancy(y, p_fine, taxonomy)
     if malignant:
-        found = targets.plan(malignant, specificity, min_sensitivity)
+        found = binary_tasks.plan(malignant, specificity, min_sensitivity)
         entries |= {f"malignant_{name}": entry for name, entry in found.items()}
     if melanoma in taxonomy.fine:
-        target = targets.one_class(y, p_fine, taxonomy, melanoma)
-        found = targets.plan(target, specificity, min_sensitivity)
+        target = binary_tasks.one_class(y, p_fine, taxonomy, melanoma)
+        found = binary_tasks.plan(target, specificity, min_sensitivity)
         entries["melanoma_sensitivity"] = found["sensitivity_at_specificity"]
     if top_k < len(taxonomy.fine):
         entries["top_k_accuracy"] = ("mean", None, top_k_by_record(y, p_fine, top_k), {})
@@ -237,8 +245,8 @@ def _coarse_labels(y, y_coarse, taxonomy):
     known, parent = y >= 0, taxonomy.parent_index[y]
     if y_coarse is None:
         return np.where(known, parent, -1)
-    y_coarse = checks.labels(y_coarse, "y_coarse", len(taxonomy.coarse))
-    checks.same_length(y=y, y_coarse=y_coarse)
+    y_coarse = validate.labels(y_coarse, "y_coarse", len(taxonomy.coarse))
+    validate.same_length(y=y, y_coarse=y_coarse)
     clash = known & (y_coarse >= 0) & (y_coarse != parent)
     if clash.any():
         i = int(clash.argmax())

@@ -16,7 +16,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data.records import MASK, SPLITS, TEST, group_ids, label_arrays
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 NAME = "predictions.csv"
 DESCRIPTION = (
@@ -76,11 +76,11 @@ def table(index, p_fine, p_coarse, taxonomy):
         DataFrame: the record's description (with its mask, where masks are known), then
         p_fine_NAME and p_coarse_NAME columns with 9 significant digits.
     """
-    p_fine = checks.probabilities(p_fine, "p_fine", len(taxonomy.fine))
+    p_fine = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
     if p_coarse is None:
         p_coarse = p_fine @ taxonomy.matrix
-    p_coarse = checks.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
-    checks.same_length(index=index, p_fine=p_fine, p_coarse=p_coarse)
+    p_coarse = validate.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
+    validate.same_length(index=index, p_fine=p_fine, p_coarse=p_coarse)
     levels = {"fine": p_fine, "coarse": p_coarse}
     columns = {
         name: np.char.mod(f"%.{DIGITS}g", p[:, k]).astype(np.float64)
@@ -129,7 +129,7 @@ def read(run_path):
     found["age"] = pd.to_numeric(found["age"], errors="coerce")
     for level in ("fine", "coarse"):
         p = found[_columns(level, classes)].to_numpy(np.float64)
-        checks.probabilities(p, f"{file}: p_{level}")
+        validate.probabilities(p, f"{file}: p_{level}")
         _check_labels(file, found[level], getattr(classes, level), level)
     _check_rows(file, found, status)
     return Predictions(found, classes, status, path)

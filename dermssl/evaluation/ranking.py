@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import checks
+from dermssl.evaluation import validate
 
 ROUNDING = 1e-9  # lets a rate of exactly 1 - specificity pass in floating point
 
@@ -40,9 +40,9 @@ def macro_roc_auc(y, p):
     Returns:
         float in 0..1; NaN with fewer than two classes present.
     """
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     y, p = y[y >= 0], p[y >= 0]
     present = np.unique(y)
     if len(present) < 2:
@@ -68,9 +68,9 @@ def average_precision(y, score):
 
 def macro_average_precision(y, p):
     """Mean one-vs-rest average precision over the classes present in `y`, as `macro_roc_auc`."""
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     y, p = y[y >= 0], p[y >= 0]
     present = np.unique(y)
     if len(present) < 2:
@@ -109,7 +109,7 @@ def sensitivity_at_specificity(y, score, specificity):
     Returns:
         float in 0..1; NaN if either side is empty.
     """
-    allowed = 1 - checks.fraction(specificity, "specificity") + ROUNDING
+    allowed = 1 - validate.fraction(specificity, "specificity") + ROUNDING
     y, score, weights = known_binary(y, score)
     if not both_sides(y, weights):
         return np.nan
@@ -124,7 +124,7 @@ def threshold_at_specificity(y, score, specificity):
         float: act where score >= it. Infinite where no score keeps it (act on nobody); NaN if
         either side is empty.
     """
-    allowed = 1 - checks.fraction(specificity, "specificity") + ROUNDING
+    allowed = 1 - validate.fraction(specificity, "specificity") + ROUNDING
     y, score, weights = known_binary(y, score)
     if not both_sides(y, weights):
         return np.nan
@@ -134,10 +134,10 @@ def threshold_at_specificity(y, score, specificity):
 
 def known_binary(y, score, weights=None):
     """Validated (y int64, score, weights) of the records whose y isn't -1."""
-    y, score = checks.labels(y, "y", 2), checks.scores(score)
-    checks.same_length(y=y, score=score)
+    y, score = validate.labels(y, "y", 2), validate.scores(score)
+    validate.same_length(y=y, score=score)
     known = y >= 0
-    return y[known], score[known], checks.weights(weights, len(y))[known]
+    return y[known], score[known], validate.weights(weights, len(y))[known]
 
 
 def both_sides(y, weights):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import hierarchy, resampling, statistics
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation import bootstrap, hierarchy, hypothesis_tests
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 
 
@@ -62,22 +62,22 @@ def score(y, p, groups, taxonomy, clean, n_resamples=1000):
         sensitivity = sensitivity_drop = None
         if found_before is not None:
             found = _found(y, now, taxonomy)
-            sensitivity = resampling.bootstrap_metric("mean", None, found, groups, **options)
+            sensitivity = bootstrap.bootstrap_metric("mean", None, found, groups, **options)
             if name != clean:
-                sensitivity_drop = resampling.paired_difference(
+                sensitivity_drop = bootstrap.paired_difference(
                     "mean", None, found_before, found, groups, **options
                 )
-        of_fine = resampling.bootstrap_metric(
+        of_fine = bootstrap.bootstrap_metric(
             "balanced_accuracy", y, probabilities, groups, **options
         )
         if name == clean:
             scores.append(Score(name, of_fine, sensitivity=sensitivity))
             continue
-        drop = resampling.paired_difference(
+        drop = bootstrap.paired_difference(
             "balanced_accuracy", y, p[clean], probabilities, groups, **options
         )
         flipped = (now != before).astype(float)
-        flips = resampling.bootstrap_metric("mean", None, flipped, groups, **options)
+        flips = bootstrap.bootstrap_metric("mean", None, flipped, groups, **options)
         more = np.bincount(now, minlength=len(taxonomy.fine)).astype(float)
         more = (more - np.bincount(before, minlength=len(taxonomy.fine))) / max(1, len(now))
         gains = taxonomy.fine[more.argmax()] if more.max() > 0 else None
@@ -104,12 +104,12 @@ def lower_bound(interval, y, p, groups=None):
     Nor do draws show how little a class with few groups tells (with one, its recall is the same
     in all of them): what such recalls may lack by Wilson comes off the interval's end.
     """
-    codes, right = resampling.cluster_codes(groups, len(y)), p.argmax(axis=1) == y
+    codes, right = bootstrap.cluster_codes(groups, len(y)), p.argmax(axis=1) == y
     bounds, lacking = [], []
     for k in np.unique(y[y >= 0]):
         own = np.unique(codes[y == k])
         wrong = np.unique(codes[(y == k) & ~right])
-        bounds.append(statistics.wilson(len(own) - len(wrong), len(own)).low)
+        bounds.append(hypothesis_tests.wilson(len(own) - len(wrong), len(own)).low)
         few = len(own) < FEW_OF_A_CLASS
         lacking.append(max(0.0, right[y == k].mean() - bounds[-1]) if few else 0.0)
     if not bounds:

@@ -14,9 +14,9 @@ import pandas as pd
 from scipy.stats import norm
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import checks, targets
-from dermssl.evaluation.resampling import Interval, Replicates, cluster_codes, replicates
-from dermssl.evaluation.statistics import bounded
+from dermssl.evaluation import binary_tasks, validate
+from dermssl.evaluation.bootstrap import Interval, Replicates, cluster_codes, replicates
+from dermssl.evaluation.hypothesis_tests import bounded
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -88,7 +88,7 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
         rows: the records' rows of predictions.csv.
         arrays: their `predictions.Arrays`.
         taxonomy: `Taxonomy`.
-        target: `targets.Target`, or None.
+        target: `binary_tasks.Target`, or None.
         threshold: yes where its score >= this, in all groups.
         starts: of `age_bands`.
         n_resamples: draws of the bootstrap.
@@ -102,16 +102,20 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
     if not places:
         return []
     hit = (arrays.p_fine.argmax(axis=1) == y).astype(float)
-    asked = [targets.hits(target, threshold), targets.passes(target, threshold)] if target else []
+    asked = (
+        [binary_tasks.hits(target, threshold), binary_tasks.passes(target, threshold)]
+        if target
+        else []
+    )
 
     def kernel(tally):
         cells = []
         for _, _, inside in places:
             codes = np.where(inside, y, -1)
-            cells.append(checks.ratio(tally(codes, k, hit), tally(codes, k)))
+            cells.append(validate.ratio(tally(codes, k, hit), tally(codes, k)))
             for answer in asked:
                 codes = np.where(inside & ~np.isnan(answer), 0, -1)
-                cells.append(checks.ratio(tally(codes, 1, answer), tally(codes, 1)))
+                cells.append(validate.ratio(tally(codes, 1, answer), tally(codes, 1)))
         return np.concatenate(cells)
 
     drawn = replicates(kernel, arrays.groups, len(y), n_resamples=n_resamples)
@@ -301,9 +305,9 @@ def simultaneous(estimates, draws, hidden=0.0, level=0.95):
     estimates, draws = np.asarray(estimates, float), np.asarray(draws, float)
     known = ~np.isnan(draws)
     counts = known.sum(axis=1)
-    mean = checks.ratio(np.where(known, draws, 0).sum(axis=1), counts)
+    mean = validate.ratio(np.where(known, draws, 0).sum(axis=1), counts)
     apart = np.where(known, draws - mean[:, None], 0)
-    sd = np.sqrt(checks.ratio((apart**2).sum(axis=1), counts - 1) + hidden)
+    sd = np.sqrt(validate.ratio((apart**2).sum(axis=1), counts - 1) + hidden)
     usable = (sd > 1e-9) & (counts > draws.shape[1] / 2)
     reach = np.full(len(estimates), np.nan)
     if usable.any():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dermssl.evaluation import checks, embeddings
+from dermssl.evaluation import embeddings, validate
 
 BINS = 8  # of each channel's histogram
 THUMBNAIL = 4  # pixels a side
@@ -50,7 +50,7 @@ def check(first, second):
     Returns:
         `ViewCheck`.
     """
-    checks.same_length(first=first, second=second)
+    validate.same_length(first=first, second=second)
     n = len(first)
     pairs = [(a.astype(np.int16), b) for a, b in zip(first, second)]
     found = {}

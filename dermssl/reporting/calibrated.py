@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dermssl.evaluation import curves, resampling, targets
-from dermssl.reporting import scores
+from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
 
 METRICS = ("ece", "brier", "log_loss")
 # Were the most probable class the one named.
@@ -30,7 +29,7 @@ def arrays(scaling, seed, taxonomy):
 def after(given, taxonomy, n_resamples):
     """dict of metric in `METRICS` or `NAMED` -> `Interval`; empty without `given`."""
     names = METRICS + NAMED
-    return scores.intervals([given], taxonomy, n_resamples, names) if given else {}
+    return metric_tables.intervals([given], taxonomy, n_resamples, names) if given else {}
 
 
 def change(seed, given, n_resamples):
@@ -38,7 +37,7 @@ def change(seed, given, n_resamples):
     if given is None:
         return {}
     return {
-        name: resampling.paired_difference(
+        name: bootstrap.paired_difference(
             name, seed.y, given.p_fine, seed.p_fine, seed.groups, n_resamples=n_resamples
         )
         for name in METRICS
@@ -74,7 +73,7 @@ def in_the_large(seed, given, taxonomy, n_resamples):
     for target, shown in zip(asked, _asked(given or seed, taxonomy)):
         known = target.y >= 0
         n = known.sum() or np.nan
-        excess = resampling.bootstrap_metric(
+        excess = bootstrap.bootstrap_metric(
             "mean", None, np.where(known, shown.score - target.y, np.nan), seed.groups,
             n_resamples=n_resamples, level=1 - 0.05 / len(asked),
         )  # fmt: skip
@@ -92,6 +91,6 @@ def in_the_large(seed, given, taxonomy, n_resamples):
 def _asked(arrays, taxonomy):
     """Every fine class against the rest, then the malignancy axis where there is one."""
     y, p = arrays.y, arrays.p_fine
-    classes = [targets.one_class(y, p, taxonomy, name) for name in taxonomy.fine]
-    axis = targets.malignancy(y, p, taxonomy)
+    classes = [binary_tasks.one_class(y, p, taxonomy, name) for name in taxonomy.fine]
+    axis = binary_tasks.malignancy(y, p, taxonomy)
     return [*classes, axis] if axis else classes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermssl.evaluation import resampling, shortcuts
+from dermssl.evaluation import bootstrap, shortcuts
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import sentences
 
@@ -54,11 +54,11 @@ def _commonest(seed, k, name, intervals, n_resamples):
     known = seed.y >= 0
     right = np.where(known, (seed.p_fine.argmax(axis=1) == seed.y).astype(float), np.nan)
     always = np.where(known, (seed.y == k).astype(float), np.nan)
-    difference = resampling.paired_difference(
+    difference = bootstrap.paired_difference(
         "mean", None, right, always, seed.groups, n_resamples=n_resamples
     )
     share = sentences.number(float(np.nanmean(always)))
-    found = resampling.verdict(difference)
+    found = bootstrap.verdict(difference)
     says = {
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",

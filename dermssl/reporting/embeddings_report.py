@@ -3,7 +3,7 @@
 import numpy as np
 
 from dermssl.data.records import TRAIN
-from dermssl.evaluation import layouts, resampling
+from dermssl.evaluation import bootstrap, layouts
 from dermssl.reporting import sentences
 
 
@@ -34,7 +34,7 @@ def classes(h, index, groups, n_resamples=1000):
     rows = []
     for name in names:
         own = labels == name
-        interval = resampling.bootstrap_metric(
+        interval = bootstrap.bootstrap_metric(
             "mean", None, np.where(own, share, np.nan), groups, n_resamples=n_resamples
         )
         known = chance[own][~np.isnan(chance[own])]

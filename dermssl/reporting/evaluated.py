@@ -11,27 +11,28 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Evaluate
 from dermssl.data.records import TEST, VALIDATION
 from dermssl.evaluation import (
+    binary_tasks,
+    calibrator,
     curves,
+    hypothesis_tests,
+    metric_tables,
     predictions,
     ranking,
-    statistics,
     subgroups,
-    targets,
-    temperature,
 )
 from dermssl.evaluation.metrics import SUMMARY
-from dermssl.reporting import calibrated, chance_words, scores
+from dermssl.reporting import calibrated, chance_words
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A `targets.Target` with its numbers.
+    """A `binary_tasks.Target` with its numbers.
 
     Attributes:
         target: as the model predicted it.
         given: as `dermssl.predict` gives it; the same where calibration changes nothing, or the
             split can't tell what it is worth.
-        found: dict of metric -> `Interval`, from `targets.plan`; also `fixed_sensitivity` and
+        found: dict of metric -> `Interval`, from `binary_tasks.plan`; also `fixed_sensitivity` and
             `fixed_specificity`, those at `threshold`.
         threshold: the lowest of `given` with the specificity asked for, on the records of
             `chosen_on`.
@@ -40,8 +41,8 @@ class Question:
             the names are those of `calibrated.TITLES`.
     """
 
-    target: targets.Target
-    given: targets.Target
+    target: binary_tasks.Target
+    given: binary_tasks.Target
     found: dict
     threshold: float
     chosen_on: str
@@ -61,9 +62,9 @@ class Evaluation:
         n_resamples: draws of the bootstrap.
         settings: `settings.Evaluate`.
         intervals: dict of metric -> `Interval`.
-        classes: DataFrame from `scores.per_class`.
+        classes: DataFrame from `metric_tables.per_class`.
         questions: tuple of `Question`.
-        scaling: the run's `temperature.Scaling`; None away from the test split, whose records
+        scaling: the run's `calibrator.Scaling`; None away from the test split, whose records
             alone can tell what it is worth.
         after, change, reliability, means: what the scaling does; from the functions of
             `calibrated`.
@@ -119,7 +120,7 @@ def make(path, split, n_resamples, settings, command):
     if (seed.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
     # What was fitted on validation records says nothing new about those same records.
-    scaling = temperature.of_run(found) if split == TEST else None
+    scaling = calibrator.of_run(found) if split == TEST else None
     given = calibrated.arrays(scaling, seed, taxonomy)
     made = Evaluation(
         path=path,
@@ -129,8 +130,8 @@ def make(path, split, n_resamples, settings, command):
         split=split,
         n_resamples=n_resamples,
         settings=settings,
-        intervals=scores.intervals([seed], taxonomy, n_resamples, settings=settings),
-        classes=scores.per_class([seed], taxonomy, n_resamples, scores.CLASS_FIGURES),
+        intervals=metric_tables.intervals([seed], taxonomy, n_resamples, settings=settings),
+        classes=metric_tables.per_class([seed], taxonomy, n_resamples, metric_tables.CLASS_FIGURES),
         questions=_questions(
             seed, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
         ),
@@ -153,7 +154,7 @@ def make(path, split, n_resamples, settings, command):
 
 
 def _check(settings, taxonomy):
-    targets.chosen_class(settings.one_class, taxonomy)
+    binary_tasks.chosen_class(settings.one_class, taxonomy)
     subgroups.age_bands([], settings.age_bands)
     if settings.top_k != Evaluate().top_k and settings.top_k >= len(taxonomy.fine):
         raise UserError(
@@ -174,22 +175,22 @@ def _questions(seed, given, held_out, split, taxonomy, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
 
     def asked(arrays):
-        return targets.of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
+        return binary_tasks.of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
 
     made, raw = [], asked(seed)
     others = asked(held_out) if held_out else [None] * len(raw)
     for target, shown, other in zip(raw, asked(given or seed), others):
         threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
-        entries = targets.plan(target, *options)
-        entries["fixed_sensitivity"] = "mean", None, targets.hits(shown, threshold), {}
-        entries["fixed_specificity"] = "mean", None, targets.passes(shown, threshold), {}
+        entries = binary_tasks.plan(target, *options)
+        entries["fixed_sensitivity"] = "mean", None, binary_tasks.hits(shown, threshold), {}
+        entries["fixed_specificity"] = "mean", None, binary_tasks.passes(shown, threshold), {}
         if np.isnan(threshold):
             del entries["fixed_sensitivity"], entries["fixed_specificity"]
         benefit = {calibrated.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)}
         if given:
             benefit[calibrated.GIVEN] = curves.decision(shown, seed.groups, n_resamples=n_resamples)
         intervals = {
-            name: statistics.bounded_metric(
+            name: hypothesis_tests.bounded_metric(
                 metric, y, score, seed.groups, n_resamples=n_resamples, **extra
             )
             for name, (metric, y, score, extra) in entries.items()
@@ -209,7 +210,7 @@ def _threshold(target, held_out, split, specificity):
 
 def summary(made):
     """The content of metrics.json."""
-    counts, status = scores.counts(made.seed), made.found.status
+    counts, status = metric_tables.counts(made.seed), made.found.status
     scaling = made.scaling
     after = made.after.get("ece")
     kept = ("arm", "seed", "n_labels", "config_hash", "data_hash")

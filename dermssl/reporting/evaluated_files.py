@@ -3,17 +3,9 @@
 import pandas as pd
 
 from dermssl.core import atomic_files
-from dermssl.evaluation import curves
+from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.subgroups import FEW, METRICS
-from dermssl.reporting import (
-    calibrated,
-    evaluated,
-    figures,
-    figures_curves,
-    results,
-    scores,
-    sentences,
-)
+from dermssl.reporting import calibrated, evaluated, figures, figures_curves, results, sentences
 
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 
@@ -117,7 +109,7 @@ def verdict(gap):
 def draw(folder, made):
     """The pictures."""
     taxonomy, split = made.found.taxonomy, made.split
-    for level, matrix in zip(made.levels, scores.matrices([made.seed], taxonomy)):
+    for level, matrix in zip(made.levels, metric_tables.matrices([made.seed], taxonomy)):
         names = getattr(taxonomy, level)
         titles = taxonomy.titles if level == "fine" else names
         for kind, normalised in (("counts", False), ("shares", True)):
@@ -127,7 +119,7 @@ def draw(folder, made):
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
     roc, precision = curve_tables(made)
-    basis = sentences.photos(scores.counts(made.seed), split)
+    basis = sentences.photos(metric_tables.counts(made.seed), split)
     figures_curves.roc(
         folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {basis}"
     )
@@ -163,7 +155,7 @@ def _labels(made, figure, of_question, shares=False):
     n = int((made.seed.y >= 0).sum())
     for row in made.classes.to_dict("records"):
         bounds = [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]]
-        interval = scores.statistics.Interval(*bounds)
+        interval = metric_tables.statistics.Interval(*bounds)
         found[row["fine"], "class"] = _label(row["title"], interval, row["support"], n, shares)
     return found
 

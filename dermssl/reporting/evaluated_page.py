@@ -2,9 +2,9 @@
 
 import math
 
-from dermssl.evaluation import curves, temperature
-from dermssl.reporting import calibrated, evaluated, report, scores, sentences, subgroup_words
-from dermssl.reporting.compared import TITLES
+from dermssl.evaluation import calibrator, curves, metric_tables
+from dermssl.evaluation.run_groups import TITLES
+from dermssl.reporting import calibrated, evaluated, report, sentences, subgroup_words
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
@@ -16,7 +16,7 @@ def context(made):
     Args:
         made: `evaluated.Evaluation`.
     """
-    counts = scores.counts(made.seed)
+    counts = metric_tables.counts(made.seed)
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
     model = TITLES.get(status["arm"], status["arm"])
     if status.get("n_labels"):
@@ -32,7 +32,7 @@ def context(made):
         + sentences.dropped([made.intervals["balanced_accuracy"]]),
         "metrics": [
             (title, made.intervals[name])
-            for name, title in scores.titles(made.settings).items()
+            for name, title in metric_tables.titles(made.settings).items()
             if name in made.intervals and not name.startswith(ELSEWHERE)
         ],
         "questions": [question(each, made) for each in made.questions],
@@ -93,12 +93,12 @@ def question_rows(made):
 def calibration(made):
     """What is said of the probabilities, as predicted and as `predict` gives them."""
     said = f"{_scaling(made)} {_in_the_large(made)}".rstrip()
-    if not temperature.balanced_run(made.found.status):
+    if not calibrator.balanced_run(made.found.status):
         return said
     if made.scaling and made.scaling.fine.shares:
         return f"{said} {_named(made)}".rstrip()
     return (
-        f"{said} But {temperature.BALANCED}. The expected calibration error looks at the likeliest "
+        f"{said} But {calibrator.BALANCED}. The expected calibration error looks at the likeliest "
         "class alone and doesn't show it; thresholds of the decision curve are on this scale."
     )
 
@@ -136,7 +136,7 @@ def _scaling(made):
 
 def _change(made, name):
     """What calibration did to one metric of the split."""
-    change, title = made.change.get(name), scores.titles(made.settings)[name]
+    change, title = made.change.get(name), metric_tables.titles(made.settings)[name]
     if change is None or not change.is_defined:
         return ""
     shown = f"{sentences.estimate(change)} on these {made.split} records"
@@ -167,7 +167,7 @@ def _in_the_large(made):
 
 def _named(made):
     """What naming the most probable class would change."""
-    titles = scores.titles(made.settings)
+    titles = metric_tables.titles(made.settings)
     pairs = {name: (made.intervals.get(name), made.after.get(name)) for name in calibrated.NAMED}
     changes = [
         f"{titles[name]} {sentences.number(raw.estimate)} would become "
@@ -186,7 +186,7 @@ def _named(made):
 
 def calibration_rows(made):
     """ECE, Brier score and log loss, as predicted, as `predict` gives them, and the change."""
-    titles = scores.titles(made.settings)
+    titles = metric_tables.titles(made.settings)
     return [
         {
             "title": titles[name],

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
+from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, sentences
-from dermssl.reporting.compared import TITLES
 from dermssl.reporting.figures import GRID, INK, MUTED
 
 # Okabe & Ito (2008), and a grey for the arm that knows nothing. The marker says it once more.

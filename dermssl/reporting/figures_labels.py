@@ -3,11 +3,11 @@
 import numpy as np
 from matplotlib import ticker
 
+from dermssl.evaluation.metric_tables import NAMES
+from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, figures_compared, sentences
-from dermssl.reporting.compared import TITLES
 from dermssl.reporting.figures import INK, MUTED
 from dermssl.reporting.label_curve import METRIC
-from dermssl.reporting.scores import NAMES
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import resampling, statistics
-from dermssl.evaluation.resampling import Interval
-from dermssl.reporting import paired_tests
+from dermssl.evaluation import bootstrap, hypothesis_tests, pair_tests
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting.sentences import count
 
 LEVEL = 0.95
@@ -50,7 +49,7 @@ class Best:
     @property
     def ties(self):
         """Keys of the cells that it isn't shown to beat."""
-        return [a.other for a in self.against if resampling.verdict(a.difference) != "better"]
+        return [a.other for a in self.against if bootstrap.verdict(a.difference) != "better"]
 
     @property
     def is_clear(self):
@@ -80,7 +79,7 @@ def bests(grid):
     Returns:
         dict of model -> `Best`.
     """
-    alone = paired_tests.independent(grid)
+    alone = pair_tests.independent(grid)
     tops, pairs = {}, []
     for model in grid.models:
         found = cells(grid, model)
@@ -89,12 +88,12 @@ def bests(grid):
             top = max(whole, key=lambda key: found[key].mean)
             tops[model] = found[top]
             pairs += [(top, key) for key in whole if key != top]
-    p = [statistics.mcnemar(*(_right(grid, key)[alone] for key in pair)).p for pair in pairs]
-    tested = dict(zip(pairs, zip(p, statistics.holm(p).tolist())))
+    p = [hypothesis_tests.mcnemar(*(_right(grid, key)[alone] for key in pair)).p for pair in pairs]
+    tested = dict(zip(pairs, zip(p, hypothesis_tests.holm(p).tolist())))
     made = {}
     for model, cell in tops.items():
         own = [pair for pair in pairs if pair[0] == cell.key]
-        interval = statistics.bounded_metric(
+        interval = hypothesis_tests.bounded_metric(
             "accuracy", grid.y, grid.by_seed(cell.key), grid.groups,
             n_resamples=N_RESAMPLES, level=LEVEL,
         )  # fmt: skip
@@ -118,7 +117,7 @@ def _difference(grid, keys_a, keys_b, n_comparisons):
         [np.mean(each, axis=0) for each in zip(*(_hits(grid, key) for key in keys))]
         for keys in (keys_a, keys_b)
     )
-    return resampling.paired_difference(
+    return bootstrap.paired_difference(
         "mean", None, first, second, grid.groups,
         n_resamples=N_RESAMPLES, level=1 - (1 - LEVEL) / max(1, n_comparisons),
     )  # fmt: skip
@@ -228,7 +227,7 @@ def effect_sentence(axis, base, effects):
     """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
     named = {"better": [], "worse": [], "tie": [], "undefined": []}
     for value, difference in effects:
-        named[resampling.verdict(difference)].append((value, difference))
+        named[bootstrap.verdict(difference)].append((value, difference))
     ties = [value for value, _ in named["tie"]]
     clear = [each for each in effects if each in named["better"] + named["worse"]]
     said = []

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from dermssl.core import atomic_files
-from dermssl.evaluation import statistics
+from dermssl.evaluation import hypothesis_tests
 from dermssl.reporting import results
 
 RESULTS = "results.csv"
@@ -66,7 +66,7 @@ def intervals(labels, probabilities, taxonomy, groups, n_resamples):
 
     A grid's classes stand under no coarse ones: coarse figures would repeat the fine ones.
     """
-    found = statistics.summary_intervals(
+    found = hypothesis_tests.summary_intervals(
         labels, None, probabilities, taxonomy, groups, n_resamples=n_resamples
     )
     return {name: value for name, value in found.items() if not name.startswith("coarse_")}

@@ -7,12 +7,12 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 from dataclasses import dataclass
 
 from dermssl.data.records import VALIDATION
-from dermssl.evaluation import metrics, resampling
-from dermssl.evaluation.resampling import Interval
-from dermssl.reporting import label_sentences, scored, scores, sentences
+from dermssl.evaluation import bootstrap, metric_tables, metrics
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.reporting import label_sentences, scored, sentences
 
 LEVEL = 0.95
-METRIC = scores.PRIMARY
+METRIC = metric_tables.PRIMARY
 DIFFERENCES = (
     "a", "b", "labels", "n_labels", "n_seeds", "metric", "difference", "low", "high", "level",
     "joint_low", "joint_high", "joint_level", "verdict_for_a", "n_resamples", "n_dropped",
@@ -44,7 +44,7 @@ class Step:
     @property
     def verdict(self):
         """Of arm a, by the wider interval: better, worse, tie or undefined."""
-        return "undefined" if self.joint is None else scores.verdict(METRIC, self.joint)
+        return "undefined" if self.joint is None else metric_tables.verdict(METRIC, self.joint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Curve:
     Attributes:
         compared: `compared.Compared`.
         baseline: str, the arm the others are held against.
-        counts: dict, from `scores.counts`.
+        counts: dict, from `metric_tables.counts`.
         intervals: dict of (arm, labels) -> `Interval` at 95%.
         by_seed: dict of (arm, labels) -> the score of each seed.
         pairs: dict of (arm a, arm b) -> list of `Step`, fewest labels first.
@@ -91,9 +91,11 @@ def score(found, n_resamples=2000):
     return Curve(
         compared=found,
         baseline=baseline,
-        counts=scores.counts(found.members[0].arrays),
+        counts=metric_tables.counts(found.members[0].arrays),
         intervals={
-            key: scores.intervals(model.arrays, found.taxonomy, n_resamples, (METRIC,))[METRIC]
+            key: metric_tables.intervals(model.arrays, found.taxonomy, n_resamples, (METRIC,))[
+                METRIC
+            ]
             for key, model in models.items()
         },
         by_seed={
@@ -116,11 +118,11 @@ def _step(a, b, taxonomy, n_resamples, n_steps):
         [member.arrays for member in model.members if member.status["seed"] in shared]
         for model in (a, b)
     ]
-    plans = [[plan[METRIC] for plan in scores.plans(arrays, taxonomy)] for arrays in both]
+    plans = [[plan[METRIC] for plan in metric_tables.plans(arrays, taxonomy)] for arrays in both]
     metric, y, _, options = plans[0][0]
     columns = [[p for _, _, p, _ in plan] for plan in plans]
     own, joint = (
-        resampling.paired_difference(
+        bootstrap.paired_difference(
             metric, y, *columns, both[0][0].groups, n_resamples=n_resamples, level=level, **options
         )
         for level in (LEVEL, joint_level(n_steps))
@@ -137,7 +139,9 @@ def joint_level(n):
 def verdicts(curve):
     """One sentence a pair of arms, over all its numbers of labels."""
     return [
-        label_sentences.verdict(steps, curve.counts, curve.compared.split, scores.NAMES[METRIC])
+        label_sentences.verdict(
+            steps, curve.counts, curve.compared.split, metric_tables.NAMES[METRIC]
+        )
         for steps in curve.pairs.values()
     ]
 
@@ -238,7 +242,7 @@ def context(curve, left_out=()):
             for model in found.models
         ],
         "steps": [step for steps in curve.pairs.values() for step in steps],
-        "name": scores.NAMES[METRIC],
+        "name": metric_tables.NAMES[METRIC],
         "chance": curve.chance,
         "basis": sentences.photos(curve.counts, found.split),
         "unit": curve.counts["grouped_by"],

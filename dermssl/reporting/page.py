@@ -6,8 +6,9 @@ import zlib
 
 from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS, SYNTHETIC
-from dermssl.reporting import report, scored, scores, sentences
-from dermssl.reporting.alike import FREE
+from dermssl.evaluation import metric_tables
+from dermssl.evaluation.comparability import FREE
+from dermssl.reporting import report, scored, sentences
 
 
 def context(numbers):
@@ -24,15 +25,15 @@ def context(numbers):
         "verdicts": verdicts(numbers),
         "gaps": sentences.gaps(compared, numbers.baseline),
         "warnings": warnings(numbers),
-        "headline": scores.HEADLINE,
-        "names": scores.NAMES,
+        "headline": metric_tables.HEADLINE,
+        "names": metric_tables.NAMES,
         "models": [
             model_row(numbers, model, cost) for model, cost in zip(compared.models, performance)
         ],
         "source": data_source(compared),
         "basis": f"Scored on {sentences.photos(counts, compared.split)}",
         "differences": rows,
-        "tested": len(rows) * len(scores.HEADLINE),
+        "tested": len(rows) * len(metric_tables.HEADLINE),
         "tests": paired_rows(numbers),
         "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
         "enough": sentences.ENOUGH_RECORDS,
@@ -66,10 +67,16 @@ def verdicts(numbers):
     """One sentence a pair, on the primary metric."""
     said = []
     for a, b in sentences.verdict_pairs(numbers.compared, numbers.baseline):
-        interval, n_seeds = numbers.difference(a, b, scores.PRIMARY)
+        interval, n_seeds = numbers.difference(a, b, metric_tables.PRIMARY)
         said.append(
             sentences.comparison(
-                a, b, scores.PRIMARY, interval, n_seeds, numbers.counts, numbers.compared.split
+                a,
+                b,
+                metric_tables.PRIMARY,
+                interval,
+                n_seeds,
+                numbers.counts,
+                numbers.compared.split,
             )
         )
     return said
@@ -82,7 +89,9 @@ def warnings(numbers):
     classes = numbers.classes[first.arm, first.labels]
     uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
     said = sentences.warnings(compared, numbers.counts, classes, uneven)
-    said += sentences.dropped([found[scores.PRIMARY] for found in numbers.intervals.values()])
+    said += sentences.dropped(
+        [found[metric_tables.PRIMARY] for found in numbers.intervals.values()]
+    )
     if set(first.members[0].predictions.table["source"]) == {SYNTHETIC}:
         said.insert(
             0,
@@ -112,7 +121,7 @@ def model_row(numbers, model, cost):
         "model": model,
         "cells": [
             {"interval": numbers.intervals[key][name], "leads": numbers.leads(model, name)}
-            for name in scores.HEADLINE
+            for name in metric_tables.HEADLINE
         ],
         "classes": report.class_rows(numbers.classes[key]),
         "confusion": confusion_file(model),
@@ -134,8 +143,8 @@ def difference_rows(numbers):
             "cells": [
                 sentences.estimate(interval) + words.get(found, f", **{found}**")
                 for interval, found in (
-                    (pair.found[name], scores.verdict(name, pair.found[name]))
-                    for name in scores.HEADLINE
+                    (pair.found[name], metric_tables.verdict(name, pair.found[name]))
+                    for name in metric_tables.HEADLINE
                 )
             ],
         }

@@ -13,9 +13,9 @@ import jinja2
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.metric_tables import CLASS_FIGURES
 from dermssl.reporting import sentences
-from dermssl.reporting.scores import CLASS_FIGURES
 
 TEMPLATES = Path(__file__).parent / "templates"
 

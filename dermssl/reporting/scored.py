@@ -10,9 +10,10 @@ import numpy as np
 from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
+from dermssl.evaluation import metric_tables, pair_tests
 from dermssl.evaluation.metrics import POINTS
-from dermssl.reporting import paired_tests, results, scores
-from dermssl.reporting.compared import Compared
+from dermssl.evaluation.run_groups import Compared
+from dermssl.reporting import results
 
 DIFFERENCE_COLUMNS = (
     "labels", "a", "b", "n_seeds", "metric", "difference", "low", "high", "level",
@@ -28,7 +29,7 @@ class Pair:
         a, b: `compared.Model`.
         n_seeds: seeds that both have.
         found: dict of metric -> `Interval`; empty where no seed is shared.
-        tested: `paired_tests.Tested`; None where no seed is shared.
+        tested: `pair_tests.Tested`; None where no seed is shared.
     """
 
     a: object
@@ -51,10 +52,10 @@ class Scored:
         compared: `Compared`.
         baseline: the arm that the others are held against.
         n_resamples: draws of the bootstrap.
-        counts: dict, from `scores.counts`.
-        intervals: of every metric, from `scores.intervals`.
-        spread: standard deviations over seeds, from `scores.spread`.
-        classes: from `scores.per_class`.
+        counts: dict, from `metric_tables.counts`.
+        intervals: of every metric, from `metric_tables.intervals`.
+        spread: standard deviations over seeds, from `metric_tables.spread`.
+        classes: from `metric_tables.per_class`.
         pairs: tuple of `Pair`, the baseline always as b.
     """
 
@@ -82,7 +83,7 @@ class Scored:
         others = [other for other in self.compared.at(model.labels) if other is not model]
         found = [self.difference(model, other, metric)[0] for other in others]
         return bool(found) and all(
-            interval is not None and scores.verdict(metric, interval) == "better"
+            interval is not None and metric_tables.verdict(metric, interval) == "better"
             for interval in found
         )
 
@@ -107,20 +108,20 @@ def score(compared, baseline=None, n_resamples=1000):
     for labels in compared.labels:
         at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
         pairs += [_pair(a, b, taxonomy, n_resamples) for b, a in itertools.combinations(at, 2)]
-    tests = paired_tests.run([_shared(pair.a, pair.b) for pair in pairs], taxonomy)
+    tests = pair_tests.run([_shared(pair.a, pair.b) for pair in pairs], taxonomy)
     pairs = [replace(pair, tested=tested) for pair, tested in zip(pairs, tests)]
     return Scored(
         compared=compared,
         baseline=baseline,
         n_resamples=n_resamples,
-        counts=scores.counts(compared.members[0].arrays),
+        counts=metric_tables.counts(compared.members[0].arrays),
         intervals={
-            key: scores.intervals(model.arrays, taxonomy, n_resamples)
+            key: metric_tables.intervals(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()
         },
-        spread={key: scores.spread(model.arrays, taxonomy) for key, model in models.items()},
+        spread={key: metric_tables.spread(model.arrays, taxonomy) for key, model in models.items()},
         classes={
-            key: scores.per_class(model.arrays, taxonomy, n_resamples)
+            key: metric_tables.per_class(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()
         },
         pairs=tuple(pairs),
@@ -163,7 +164,9 @@ def run_rows(scored):
     """Rows of runs.csv, one a run; those that didn't finish come last."""
     rows = []
     for member in scored.compared.members:
-        intervals = scores.intervals([member.arrays], scored.compared.taxonomy, scored.n_resamples)
+        intervals = metric_tables.intervals(
+            [member.arrays], scored.compared.taxonomy, scored.n_resamples
+        )
         rows.append(
             results.row(member.path, member.status, scored.compared.split, scored.counts, intervals)
         )
@@ -189,7 +192,7 @@ def difference_rows(scored):
                     "level": interval.level,
                     "n_resamples": interval.n_resamples,
                     "n_dropped": interval.n_dropped,
-                    "verdict_for_a": scores.verdict(name, interval),
+                    "verdict_for_a": metric_tables.verdict(name, interval),
                     "test": test,
                     "n_tested": pair.tested.n if test else math.nan,
                     "p": p,
@@ -201,7 +204,7 @@ def difference_rows(scored):
 
 def by_seed(model, metric, taxonomy):
     """One metric of each seed of a model."""
-    plans = scores.plans(model.arrays, taxonomy)
+    plans = metric_tables.plans(model.arrays, taxonomy)
     found = [plan[metric] for plan in plans]
     return [POINTS[name](y, p, **options) for name, y, p, options in found]
 
@@ -240,7 +243,7 @@ def pretraining(compared):
 
 def _pair(a, b, taxonomy, n_resamples):
     both = _shared(a, b)
-    found = scores.differences(*both, taxonomy, n_resamples) if both[0] else {}
+    found = metric_tables.differences(*both, taxonomy, n_resamples) if both[0] else {}
     return Pair(a, b, len(both[0]), found)
 
 

@@ -7,9 +7,9 @@ the interval doesn't cover (one seed, few records) is said beside it.
 import math
 
 from dermssl.data.records import TEST
-from dermssl.evaluation.resampling import Interval
-from dermssl.reporting.compared import TITLES
-from dermssl.reporting.scores import NAMES, verdict
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.metric_tables import NAMES, verdict
+from dermssl.evaluation.run_groups import TITLES
 
 NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3

@@ -15,8 +15,8 @@ import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
 from dermssl.core import atomic_files, runs
-from dermssl.evaluation import embeddings, health, resampling, view_checks
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation import bootstrap, embeddings, health, view_checks
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.training import probe_photos
 
 FILE = "health.json"
@@ -201,7 +201,7 @@ def _probe(vectors, known):
     found = {}
     for name, probe in (("knn", embeddings.knn_probe), ("linear", embeddings.linear_probe)):
         predicted = probe(vectors, known.labels, known.half)
-        interval = resampling.bootstrap_metric(
+        interval = bootstrap.bootstrap_metric(
             "balanced_accuracy", known.labels, predicted, known.groups, n_resamples=DRAWS
         )
         found |= {

@@ -5,13 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
-from dermssl.evaluation import (
-    calibration,
-    curves,
-    ranking,
-    resampling,
-    targets,
-)
+from dermssl.evaluation import binary_tasks, bootstrap, calibration, curves, ranking
 
 HAM = taxonomies.load("ham10000")
 
@@ -25,7 +19,7 @@ def case(seed=0, n=300, groups=100):
 
 
 def target(y, score):
-    return targets.Target("a", "a", True, np.asarray(y), np.asarray(score, dtype=float))
+    return binary_tasks.Target("a", "a", True, np.asarray(y), np.asarray(score, dtype=float))
 
 
 def test_the_roc_points_are_scikit_learn_s_and_enclose_the_auc():
@@ -97,7 +91,7 @@ def test_the_interval_of_the_net_benefit_equals_the_bootstrap_of_each_record_s_p
         odds = row.threshold / (1 - row.threshold)
         part = (score >= row.threshold) * np.where(y == 1, 1, -odds)
         part = np.where(y < 0, np.nan, part)
-        slow = resampling.bootstrap_metric("mean", None, part, groups, n_resamples=300)
+        slow = bootstrap.bootstrap_metric("mean", None, part, groups, n_resamples=300)
         assert row.model == pytest.approx(slow.estimate)
         assert (row.model_low, row.model_high) == pytest.approx((slow.low, slow.high))
         assert row.gain_low < row.model - max(row.all, 0) < row.gain_high
@@ -138,16 +132,16 @@ def test_a_perfect_model_is_of_use():
 def test_targets_of_a_taxonomy():
     p = np.eye(7)[[0, 1, 2, 3, 0]] * 0.8 + 0.2 / 7
     y = np.array([0, 1, 2, 3, -1])
-    malignant, mel = targets.of(y, p, HAM)
+    malignant, mel = binary_tasks.of(y, p, HAM)
     assert (malignant.name, mel.name, mel.title) == ("malignant", "mel", "melanoma")
     assert malignant.y.tolist() == [1, 0, 1, 0, -1]  # akiec is premalignant, so not malignant
     assert mel.y.tolist() == [1, 0, 0, 0, -1]
     np.testing.assert_allclose(malignant.score, p[:, 0] + p[:, 2])
     assert (malignant.n, malignant.n_positive) == (4, 2)
-    assert [each.name for each in targets.of(y, p, HAM, "bcc")] == ["malignant", "bcc"]
+    assert [each.name for each in binary_tasks.of(y, p, HAM, "bcc")] == ["malignant", "bcc"]
     two = taxonomies.flat(["no", "yes"])
-    assert [each.name for each in targets.of(y[:2], p[:2, :2], two)] == ["yes"]
+    assert [each.name for each in binary_tasks.of(y[:2], p[:2, :2], two)] == ["yes"]
     three = taxonomies.flat("abc")
-    assert targets.of(y[:2], p[:2, :3], three) == ()
-    with pytest.raises(targets.hierarchy.checks.UserError, match="unknown --class 'scc'"):
-        targets.of(y, p, HAM, "scc")
+    assert binary_tasks.of(y[:2], p[:2, :3], three) == ()
+    with pytest.raises(binary_tasks.hierarchy.checks.UserError, match="unknown --class 'scc'"):
+        binary_tasks.of(y, p, HAM, "scc")

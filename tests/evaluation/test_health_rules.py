@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dermssl.evaluation import health
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.view_checks import ViewCheck
 
 VIEWS = ViewCheck(250, 38.0, 0.0, 0.02, 0.1, 0.05, 1 / 499)

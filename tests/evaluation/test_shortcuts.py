@@ -6,8 +6,8 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
-from dermssl.evaluation import resampling, shortcuts, statistics
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation import bootstrap, hypothesis_tests, shortcuts
+from dermssl.evaluation.bootstrap import Interval
 
 FLAT = taxonomies.flat(("a", "b"))
 
@@ -35,7 +35,7 @@ def test_scores_equal_sklearn_and_the_paired_bootstrap(scored):
     assert hair.drop.estimate == pytest.approx(
         clean.balanced_accuracy.estimate - hair.balanced_accuracy.estimate
     )
-    assert hair.drop == resampling.paired_difference(
+    assert hair.drop == bootstrap.paired_difference(
         "balanced_accuracy", y, p["clean"], p["hair"], groups, n_resamples=200
     )
     assert hair.drop.n_clusters == 150
@@ -94,10 +94,10 @@ def test_one_lesion_of_a_class_shows_nothing():
     # In every draw that holds it its recall is 1: the interval doesn't know that it is one.
     y = np.repeat([0, 1], [1, 50])
     p = certain(np.where(np.arange(51) % 5 < 3, y, 1 - y), 2)
-    found = resampling.bootstrap_metric("balanced_accuracy", y, p, n_resamples=500)
+    found = bootstrap.bootstrap_metric("balanced_accuracy", y, p, n_resamples=500)
     assert found.low > 0.7
     assert shortcuts.lower_bound(found, y, p) == pytest.approx(
-        found.low - (1 - statistics.wilson(1, 1).low) / 2
+        found.low - (1 - hypothesis_tests.wilson(1, 1).low) / 2
     )
     assert shortcuts.lower_bound(found, y, p) < 0.5
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import predictions, resampling, subgroups, targets
+from dermssl.evaluation import binary_tasks, bootstrap, predictions, subgroups
 
 HAM = fake_runs.HAM
 
@@ -21,7 +21,7 @@ def run(skills, n=1600, seed=0, values=("I-II", "V-VI"), column="skin_tone", tab
     full = predictions.table(table, p, None, HAM)
     rows = full[full["split"] == "test"]
     arrays = predictions.arrays_of(full, HAM)
-    target = targets.malignancy(arrays.y, arrays.p_fine, HAM)
+    target = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
     groups = subgroups.score(rows, arrays, HAM, target, 0.4, n_resamples=200)
     return groups, subgroups.between(groups, HAM), rows, arrays
 
@@ -52,7 +52,7 @@ def test_without_a_gap_none_is_claimed_more_often_than_one_time_in_twenty_or_so(
 
 def test_figures_equal_scikit_learn_on_each_group_s_records():
     groups, _, rows, arrays = run((2.0, 0.5))
-    malignant = targets.malignancy(arrays.y, arrays.p_fine, HAM)
+    malignant = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
     for group in groups:
         here = (rows["skin_tone"] == group.value).to_numpy()
         y, predicted = arrays.y[here], arrays.p_fine[here].argmax(axis=1)
@@ -122,7 +122,7 @@ def test_none_found_has_wilson_s_interval_and_is_no_sure_gap():
     inside = np.array([group in missed for group in arrays.groups])
     inside |= ~malignant & (np.arange(len(rows)) // 2 % 2 == 0)
     score = np.where(malignant, np.where(inside, 0.1, 0.1 + 0.5 * (np.arange(len(rows)) % 2)), 0.0)
-    target = targets.Target("malignant", "malignant", False, malignant.astype(int), score)
+    target = binary_tasks.Target("malignant", "malignant", False, malignant.astype(int), score)
     rows = rows.assign(site=np.where(inside, "a", "b"))
     groups = subgroups.score(rows, arrays, HAM, target, 0.5, n_resamples=200)
     none = groups[0].found["sensitivity"]
@@ -139,9 +139,9 @@ def test_without_a_threshold_nothing_was_called():
     table["sex"] = np.where(np.arange(400) // 8 % 2, "female", "male")
     full = predictions.table(table, fake_runs.simulate(table, 1.0), None, HAM)
     arrays = predictions.arrays_of(full, HAM)
-    target = targets.malignancy(arrays.y, arrays.p_fine, HAM)
-    assert np.isnan(targets.hits(target, np.nan)).all()
-    assert np.isnan(targets.passes(target, np.nan)).all()
+    target = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
+    assert np.isnan(binary_tasks.hits(target, np.nan)).all()
+    assert np.isnan(binary_tasks.passes(target, np.nan)).all()
     rows = full[full["split"] == "test"]
     groups = subgroups.score(rows, arrays, HAM, target, np.nan, n_resamples=50)
     for metric in ("sensitivity", "specificity"):
@@ -206,11 +206,11 @@ def test_replicates_are_the_draws_of_the_bootstrap():
     def kernel(tally):
         return tally(y, 2) / tally(np.zeros(40, dtype=int), 1)
 
-    found = resampling.replicates(kernel, groups, 40, n_resamples=100)
+    found = bootstrap.replicates(kernel, groups, 40, n_resamples=100)
     assert found.sample.tolist() == [0.5, 0.5]
     for code, interval in enumerate(found.intervals()):
         share = (y == code).astype(float)
-        expected = resampling.bootstrap_metric("mean", None, share, groups, n_resamples=100)
+        expected = bootstrap.bootstrap_metric("mean", None, share, groups, n_resamples=100)
         assert interval == expected
     with pytest.raises(UserError, match="n_resamples is 0"):
-        resampling.replicates(kernel, groups, 40, n_resamples=0)
+        bootstrap.replicates(kernel, groups, 40, n_resamples=0)

@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.data import records as index
-from dermssl.evaluation import predictions, temperature
+from dermssl.evaluation import calibrator, predictions
 
 HAM = fake_runs.HAM
 TRUE = 2.0  # of the labels below
@@ -35,7 +35,7 @@ def drawn(n=1600, seed=0, splits=("validation", "test")):
 
 def test_it_is_fitted_on_validation_and_mends_the_test_split():
     table = drawn()
-    found = temperature.fit(table, HAM, PLAIN)
+    found = calibrator.fit(table, HAM, PLAIN)
     assert found.fine.temperature == pytest.approx(TRUE, rel=0.1)
     assert (found.fine.n, found.fine.concern, found.coarse) == (800, "", None)
     here = predictions.arrays_of(table, HAM, "validation")
@@ -48,12 +48,12 @@ def test_it_is_fitted_on_validation_and_mends_the_test_split():
     # The test labels have no say.
     other = table.copy()
     other.loc[other["split"] == "test", ["fine", "coarse"]] = ["nv", "melanocytic"]
-    assert temperature.fit(other, HAM, PLAIN) == found
+    assert calibrator.fit(other, HAM, PLAIN) == found
 
 
 def test_the_argmax_stays_and_coarse_is_still_the_sum_of_fine():
     table = drawn()
-    found = temperature.fit(table, HAM, PLAIN)
+    found = calibrator.fit(table, HAM, PLAIN)
     test = predictions.arrays_of(table, HAM, "test")
     fine, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
     assert found.changes
@@ -72,7 +72,7 @@ def uneven(n=4000, seed=0):
 
 def test_balanced_training_is_undone_and_probabilities_are_frequencies():
     table = uneven()
-    found = temperature.fit(table, HAM, {})
+    found = calibrator.fit(table, HAM, {})
     assert found.fine.temperature == pytest.approx(TRUE, rel=0.15)
     assert found.fine.prior_power == pytest.approx(1, abs=0.15)
     here = predictions.arrays_of(table, HAM, "validation")
@@ -87,7 +87,7 @@ def test_balanced_training_is_undone_and_probabilities_are_frequencies():
     assert (np.abs(fine.sum(axis=0) - counts) < 3 * np.sqrt(counts)).all()
     assert test.p_fine.sum(axis=0)[5] > 1.5 * counts[5]
     np.testing.assert_allclose(coarse, fine @ HAM.matrix, atol=1e-12)
-    alone = temperature.fit(table, HAM, PLAIN)
+    alone = calibrator.fit(table, HAM, PLAIN)
     assert (alone.fine.prior_power, alone.fine.shares) == (0, ())
     tempered, _ = alone.apply(test.p_fine, test.p_coarse, HAM)
     assert sk.log_loss(test.y, fine) < sk.log_loss(test.y, tempered) - 0.02
@@ -96,7 +96,7 @@ def test_balanced_training_is_undone_and_probabilities_are_frequencies():
 def test_a_class_that_validation_has_none_of_stays_possible():
     table = uneven()
     absent = (table["split"] == "validation") & (table["fine"] == HAM.fine[6])
-    found = temperature.fit(table[~absent], HAM, {})
+    found = calibrator.fit(table[~absent], HAM, {})
     assert 0 < found.fine.shares[6] < 0.0012
     test = predictions.arrays_of(table, HAM, "test")
     assert found.apply(test.p_fine, test.p_coarse, HAM)[0][:, 6].min() > 0
@@ -104,7 +104,7 @@ def test_a_class_that_validation_has_none_of_stays_possible():
 
 def test_each_of_two_heads_is_corrected_by_its_own_shares():
     table = uneven()
-    found = temperature.fit(table, HAM, TWO_HEADS)
+    found = calibrator.fit(table, HAM, TWO_HEADS)
     assert (len(found.fine.shares), len(found.coarse.shares)) == (7, len(HAM.coarse))
     test = predictions.arrays_of(table, HAM, "test")
     _, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
@@ -119,19 +119,19 @@ def test_a_head_that_can_not_be_corrected_says_so_for_itself():
     y = index.label_arrays(table, HAM)[1]
     columns = [f"p_coarse_{name}" for name in HAM.coarse]
     table[columns] = 0.5 * np.eye(len(HAM.coarse))[y] + 0.5 / len(HAM.coarse)  # never wrong
-    found = temperature.fit(table, HAM, TWO_HEADS)
+    found = calibrator.fit(table, HAM, TWO_HEADS)
     assert found.fine.shares
     assert not found.coarse.shares
     assert found.sentence(True).startswith("calibrated with temperature")
     assert "coarse head: no optimum within" in found.sentence(True)
-    assert found.advice(True).startswith(temperature.CORRECTED)
+    assert found.advice(True).startswith(calibrator.CORRECTED)
 
 
 def test_equally_many_labels_a_class_are_a_balance_too():
-    assert temperature.is_balanced({})
-    assert not temperature.is_balanced(PLAIN)
-    assert temperature.is_balanced(PLAIN | {"labels_per_class": 10})
-    assert temperature.fit(uneven(), HAM, PLAIN | {"labels_per_class": 10}).fine.shares
+    assert calibrator.is_balanced({})
+    assert not calibrator.is_balanced(PLAIN)
+    assert calibrator.is_balanced(PLAIN | {"labels_per_class": 10})
+    assert calibrator.fit(uneven(), HAM, PLAIN | {"labels_per_class": 10}).fine.shares
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -143,22 +143,22 @@ def test_without_anything_to_correct_the_temperature_stays_alone(seed):
     truth = index.label_arrays(table, HAM)[0]
     x = rng.normal(size=(len(table), 7)) + 1.5 * np.eye(7)[truth]
     table = predictions.table(table, softmax(TRUE * 1.5 * x, axis=1), None, HAM)
-    assert temperature.fit(table, HAM, {}) == temperature.fit(table, HAM, PLAIN)  # equal shares
+    assert calibrator.fit(table, HAM, {}) == calibrator.fit(table, HAM, PLAIN)  # equal shares
 
 
 def test_what_is_said_follows_what_was_done():
-    corrected = temperature.fit(uneven(), HAM, {})
+    corrected = calibrator.fit(uneven(), HAM, {})
     assert corrected.sentence(True).startswith("calibrated with temperature ")
     assert "class shares of validation to the power" in corrected.sentence(True)
-    assert corrected.advice(True) == temperature.CORRECTED
-    only = temperature.fit(uneven(), HAM, PLAIN)
+    assert corrected.advice(True) == calibrator.CORRECTED
+    only = calibrator.fit(uneven(), HAM, PLAIN)
     assert only.sentence(True).startswith("tempered with temperature ")
-    assert only.advice(True) == temperature.BALANCED
+    assert only.advice(True) == calibrator.BALANCED
     assert only.sentence(False).startswith("calibrated with temperature ")
     assert only.advice(False) == ""
-    few = temperature.fit(uneven(n=80), HAM, {})
+    few = calibrator.fit(uneven(n=80), HAM, {})
     assert "only 20 labelled records" in few.sentence(True)
-    assert few.advice(True) == temperature.BALANCED
+    assert few.advice(True) == calibrator.BALANCED
     assert few.advice(False) == ""
 
 
@@ -167,8 +167,8 @@ def test_independent_heads_have_a_temperature_each():
     columns = [f"p_coarse_{name}" for name in HAM.coarse]
     p = table[columns].to_numpy() ** 3
     table[columns] = p / p.sum(axis=1, keepdims=True)
-    found = temperature.fit(table, HAM, PLAIN | TWO_HEADS)
-    assert found.fine == temperature.fit(table, HAM, PLAIN).fine
+    found = calibrator.fit(table, HAM, PLAIN | TWO_HEADS)
+    assert found.fine == calibrator.fit(table, HAM, PLAIN).fine
     assert found.coarse.temperature > 1.2 * found.fine.temperature
     test = predictions.arrays_of(table, HAM, "test")
     _, coarse = found.apply(test.p_fine, test.p_coarse, HAM)
@@ -192,7 +192,7 @@ def certain(table):
     ],
 )
 def test_a_temperature_that_can_not_be_trusted_is_one_and_says_why(table, concern):
-    found = temperature.fit(table(), HAM, PLAIN)
+    found = calibrator.fit(table(), HAM, PLAIN)
     assert found.fine.temperature == 1
     assert not found.changes
     assert concern in found.fine.concern
@@ -201,19 +201,19 @@ def test_a_temperature_that_can_not_be_trusted_is_one_and_says_why(table, concer
 
 
 def test_it_comes_back_from_the_run_as_it_was(tmp_path):
-    found = temperature.write(tmp_path, uneven(), HAM, {})
+    found = calibrator.write(tmp_path, uneven(), HAM, {})
     assert found.fine.shares
-    assert temperature.read(tmp_path) == found
-    found = temperature.write(tmp_path, drawn(), HAM, PLAIN)
+    assert calibrator.read(tmp_path) == found
+    found = calibrator.write(tmp_path, drawn(), HAM, PLAIN)
     assert not found.fine.shares
-    assert temperature.read(tmp_path) == found
+    assert calibrator.read(tmp_path) == found
     stored = runs.read_json(tmp_path / "temperature.json")
     assert stored["fitted_on"] == "validation split of predictions.csv"
     assert stored["temperature"] == stored["optimum"]
-    assert temperature.read(tmp_path / "elsewhere") is None
+    assert calibrator.read(tmp_path / "elsewhere") is None
     older = {key: value for key, value in stored.items() if key not in ("prior_power", "shares")}
     atomic_files.write_json(tmp_path / "temperature.json", older)
-    assert temperature.read(tmp_path) is None  # to be fitted anew
+    assert calibrator.read(tmp_path) is None  # to be fitted anew
     for broken in (
         {**stored, "temperature": 0},
         {**stored, "temperature": None},
@@ -224,10 +224,10 @@ def test_it_comes_back_from_the_run_as_it_was(tmp_path):
     ):
         atomic_files.write_json(tmp_path / "temperature.json", broken)
         with pytest.raises(UserError, match="no temperature of dermssl"):
-            temperature.read(tmp_path)
+            calibrator.read(tmp_path)
 
 
 def test_the_calibration_of_another_run_is_refused(tmp_path):
-    found = temperature.write(tmp_path, uneven(), HAM, {})
+    found = calibrator.write(tmp_path, uneven(), HAM, {})
     with pytest.raises(UserError, match="shares of 7 classes, but the run has 2"):
         found.apply(np.full((3, 2), 0.5), None, HAM)

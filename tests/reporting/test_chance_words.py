@@ -4,9 +4,10 @@ import fake_runs
 import numpy as np
 import pytest
 
+from dermssl.evaluation import metric_tables
+from dermssl.evaluation.hypothesis_tests import wilson
 from dermssl.evaluation.predictions import Arrays
-from dermssl.evaluation.statistics import wilson
-from dermssl.reporting import chance_words, scores
+from dermssl.reporting import chance_words
 
 HAM = fake_runs.HAM
 
@@ -25,7 +26,7 @@ def arrays(p=None, skill=0.0, y=None):
 
 def said(seed):
     names = ("balanced_accuracy", "fine_accuracy")
-    return chance_words.findings(seed, HAM, scores.intervals([seed], HAM, 100, names), 100)
+    return chance_words.findings(seed, HAM, metric_tables.intervals([seed], HAM, 100, names), 100)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +75,13 @@ def test_none_found_has_wilsons_interval_of_as_many_lesions():
     seed = arrays(p)
     n = len(set(seed.groups[seed.y == 0]))
     assert 0 < n < (seed.y == 0).sum()
-    row = scores.per_class([seed], HAM, 100).iloc[0]
+    row = metric_tables.per_class([seed], HAM, 100).iloc[0]
     expected = wilson(0, n)
     assert (row["sensitivity_low"], row["sensitivity_high"]) == (expected.low, expected.high)
     assert row["sensitivity"] == 0
-    found = scores.intervals([seed], HAM, 100, ("malignant_sensitivity", "balanced_accuracy"))
+    found = metric_tables.intervals(
+        [seed], HAM, 100, ("malignant_sensitivity", "balanced_accuracy")
+    )
     ill = len(set(seed.groups[np.isin(seed.y, [0, 2])]))
     assert found["malignant_sensitivity"].high == wilson(0, ill).high
     assert not found["balanced_accuracy"].is_defined  # no share: still without one
@@ -86,6 +89,6 @@ def test_none_found_has_wilsons_interval_of_as_many_lesions():
 
 def test_a_tree_distance_of_0_is_no_share():
     perfect = np.eye(7)[arrays().y]
-    found = scores.intervals([arrays(perfect)], HAM, 100, ("tree_distance", "fine_accuracy"))
+    found = metric_tables.intervals([arrays(perfect)], HAM, 100, ("tree_distance", "fine_accuracy"))
     assert not found["tree_distance"].is_defined
     assert found["fine_accuracy"].low == wilson(150, 150).low

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from dermssl.core import atomic_files, taxonomy
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import grid_findings, grid_read, grid_report, results
 
 N = 200

@@ -3,8 +3,9 @@
 import fake_runs
 import pytest
 
-from dermssl.evaluation.resampling import Interval
-from dermssl.reporting import compared, figures_labels, label_curve, scores
+from dermssl.evaluation import metric_tables, run_groups
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.reporting import figures_labels, label_curve
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def planted(tmp_path_factory):
                     fake_runs.simulate(table, skill, noise), arm=arm, seed=seed, n_labels=labels,
                     weights="none" if arm == "random" else "outputs/pretrain_ssl",
                 )  # fmt: skip
-    return label_curve.score(compared.gather([folder]), n_resamples=200)
+    return label_curve.score(run_groups.gather([folder]), n_resamples=200)
 
 
 def test_the_planted_turning_point_is_found(planted):
@@ -41,7 +42,9 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
     assert first.joint.low < first.own.low < first.own.estimate < first.own.high < first.joint.high
     assert (second.own.low, second.own.high) == (0, 0)
     arrays = [[m.arrays for m in model.members] for model in (first.a, first.b)]
-    same = scores.differences(*arrays, fake_runs.HAM, 200, (scores.PRIMARY,))[scores.PRIMARY]
+    same = metric_tables.differences(*arrays, fake_runs.HAM, 200, (metric_tables.PRIMARY,))[
+        metric_tables.PRIMARY
+    ]
     assert same == first.own
 
 
@@ -63,7 +66,7 @@ def test_equal_predictions_are_one_seed(tmp_path):
                 tmp_path / f"{arm}{seed}", table, fake_runs.simulate(table, skill), arm=arm,
                 seed=seed, weights="none" if arm == "random" else "outputs/pretrain_ssl",
             )  # fmt: skip
-    curve = label_curve.score(compared.gather([tmp_path]), n_resamples=50)
+    curve = label_curve.score(run_groups.gather([tmp_path]), n_resamples=50)
     (said,) = label_curve.verdicts(curve)
     assert "1 seed, paired" in said
     assert "the variation of training isn't covered" in said

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from dermssl.evaluation.resampling import Interval
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.run_groups import Member, Model
 from dermssl.reporting import label_curve, label_sentences
-from dermssl.reporting.compared import Member, Model
 
 COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by": "lesion"}
 BETTER = Interval(0.12, 0.05, 0.19, 0.9875)

@@ -13,8 +13,8 @@ import tiny
 from sklearn.metrics import auc
 
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.evaluation import curves, predictions, ranking
-from dermssl.reporting import figures, figures_compared, figures_curves, report, scores
+from dermssl.evaluation import curves, metric_tables, predictions, ranking
+from dermssl.reporting import figures, figures_compared, figures_curves, report
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_roc_curves_enclose_the_area_that_is_reported():
         )
         for seed in (0, 1)
     ]
-    grid, curves = scores.roc_curves(seeds, taxonomy)
+    grid, curves = metric_tables.roc_curves(seeds, taxonomy)
     for k, name in enumerate(taxonomy.fine):
         reported = np.mean([ranking.roc_auc(seed.y == k, seed.p_fine[:, k]) for seed in seeds])
         assert auc(grid, curves[name]) == pytest.approx(reported, abs=0.003)

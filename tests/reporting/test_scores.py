@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dermssl.evaluation import metric_tables
 from dermssl.evaluation.predictions import Arrays
-from dermssl.reporting import scores
 
 
 def arrays(y, y_coarse, groups):
@@ -13,8 +13,8 @@ def arrays(y, y_coarse, groups):
 
 def test_groups_are_those_of_the_level_that_is_scored():
     groups = ["lesion_id=a", "lesion_id=a", "lesion_id=b", "path=c.jpg"]
-    both = scores.counts(arrays([0, 1, -1, -1], [0, 1, 0, 1], groups))
+    both = metric_tables.counts(arrays([0, 1, -1, -1], [0, 1, 0, 1], groups))
     assert both == {"n": 4, "n_fine": 2, "n_coarse": 4, "n_groups": 1, "grouped_by": "lesion"}
-    coarse = scores.counts(arrays([-1] * 4, [0, 1, 0, -1], groups))
+    coarse = metric_tables.counts(arrays([-1] * 4, [0, 1, 0, -1], groups))
     assert (coarse["n_fine"], coarse["n_coarse"], coarse["n_groups"]) == (0, 3, 2)
-    assert scores.counts(arrays([-1] * 4, [0, 1, 0, 1], groups))["grouped_by"] == "group"
+    assert metric_tables.counts(arrays([-1] * 4, [0, 1, 0, 1], groups))["grouped_by"] == "group"

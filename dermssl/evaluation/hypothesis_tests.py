@@ -10,8 +10,8 @@ import numpy as np
 from scipy import stats
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import checks, metrics
-from dermssl.evaluation.resampling import (
+from dermssl.evaluation import metrics, validate
+from dermssl.evaluation.bootstrap import (
     Interval,
     bootstrap_metric,
     cluster_codes,
@@ -56,9 +56,9 @@ def mcnemar(correct_a, correct_b):
     Returns:
         a `McNemar`; p = 1 without discordant records, NaN without records.
     """
-    a = checks.predictions(correct_a, "correct_a", 2).astype(bool)
-    b = checks.predictions(correct_b, "correct_b", 2).astype(bool)
-    checks.same_length(correct_a=a, correct_b=b)
+    a = validate.predictions(correct_a, "correct_a", 2).astype(bool)
+    b = validate.predictions(correct_b, "correct_b", 2).astype(bool)
+    validate.same_length(correct_a=a, correct_b=b)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     n = only_a + only_b
     if n < EXACT_BELOW:
@@ -84,10 +84,10 @@ def delong(y, score_a, score_b, level=0.95):
         where a difference that isn't 0 has no variance (each AUC at its limit); identical
         rankings give z = 0, p = 1.
     """
-    checks.open_fraction(level, "level")
-    y = checks.labels(y, "y", 2)
-    score_a, score_b = checks.scores(score_a, "score_a"), checks.scores(score_b, "score_b")
-    checks.same_length(y=y, score_a=score_a, score_b=score_b)
+    validate.open_fraction(level, "level")
+    y = validate.labels(y, "y", 2)
+    score_a, score_b = validate.scores(score_a, "score_a"), validate.scores(score_b, "score_b")
+    validate.same_length(y=y, score_a=score_a, score_b=score_b)
     positive, negative = y == 1, y == 0
     n_positive, n_negative = int(positive.sum()), int(negative.sum())
     if n_positive == 0 or n_negative == 0:
@@ -145,7 +145,7 @@ def wilson(k, n, level=0.95):
     Returns:
         an `Interval` within 0..1; NaN throughout for n = 0.
     """
-    checks.open_fraction(level, "level")
+    validate.open_fraction(level, "level")
     if not 0 <= k <= n or int(k) != k or int(n) != n:
         raise UserError(f"wilson: {k} of {n}; expected whole numbers with 0 <= k <= n")
     if n == 0:

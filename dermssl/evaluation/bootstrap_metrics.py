@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import calibration, checks, confusion, ranking
+from dermssl.evaluation import calibration, confusion, ranking, validate
 
 
 def count(clusters, multiplicities, codes, n_codes, values=None):
@@ -44,10 +44,10 @@ def on_confusion(tally, y, p, metric, n_classes=None):
     """
     p = np.asarray(p)
     if p.ndim == 2:
-        p = checks.probabilities(p)
+        p = validate.probabilities(p)
         n_classes, p = p.shape[1], p.argmax(axis=1)
-    y, p = checks.labels(y, "y", n_classes), checks.predictions(p, "p", n_classes)
-    checks.same_length(y=y, p=p)
+    y, p = validate.labels(y, "y", n_classes), validate.predictions(p, "p", n_classes)
+    validate.same_length(y=y, p=p)
     if n_classes is None:
         n_classes = int(max(y.max(), p.max())) + 1
     cells = tally(np.where(y < 0, -1, y * n_classes + p), n_classes**2)
@@ -70,7 +70,7 @@ def roc_auc(tally, y, score):
     negative, positive = _by_score(tally, y, score)
     below = np.cumsum(negative, axis=0) - negative
     wins = (positive * (below + negative / 2)).sum(axis=0)
-    return checks.ratio(wins, positive.sum(axis=0) * negative.sum(axis=0))
+    return validate.ratio(wins, positive.sum(axis=0) * negative.sum(axis=0))
 
 
 def macro_roc_auc(tally, y, p):
@@ -85,7 +85,7 @@ def average_precision(tally, y, score):
     found = np.cumsum(positive, axis=0)
     called = found + np.cumsum(negative, axis=0)
     precision = np.divide(found, called, out=np.zeros(found.shape), where=called > 0)
-    value = checks.ratio((positive * precision).sum(axis=0), found[-1])
+    value = validate.ratio((positive * precision).sum(axis=0), found[-1])
     return np.where(called[-1] > found[-1], value, np.nan)
 
 
@@ -110,7 +110,7 @@ def partial_auc(tally, y, score, min_sensitivity=0.8):
 
 def sensitivity_at_specificity(tally, y, score, specificity):
     """Every existing threshold, from "nobody is positive" down."""
-    allowed = 1 - checks.fraction(specificity, "specificity") + ranking.ROUNDING
+    allowed = 1 - validate.fraction(specificity, "specificity") + ranking.ROUNDING
     negative, positive = _by_score(tally, y, score)
     false_positives, step = _curve(negative[::-1])
     sensitivity, gain = _curve(positive[::-1])
@@ -125,7 +125,7 @@ def mean(tally, y, values):
     if values.ndim != 1 or np.isinf(values).any():
         raise UserError(f"values {values.shape} must be one finite number (or NaN) per record")
     codes = np.where(np.isnan(values), -1, 0)
-    return checks.ratio(tally(codes, 1, values)[0], tally(codes, 1)[0])
+    return validate.ratio(tally(codes, 1, values)[0], tally(codes, 1)[0])
 
 
 def log_loss(tally, y, p):
@@ -142,7 +142,7 @@ def expected_calibration_error(tally, y, p, n_bins=15):
     """Mean distance of confidence and accuracy over the bins, weighted by their records."""
     bins, confidence, correct = calibration.top_label_bins(p, y, n_bins)
     gap = np.abs(tally(bins, n_bins, correct - confidence)).sum(axis=0)
-    return checks.ratio(gap, tally(bins, n_bins).sum(axis=0))
+    return validate.ratio(gap, tally(bins, n_bins).sum(axis=0))
 
 
 def log_loss_by_record(p, y):
@@ -151,9 +151,9 @@ def log_loss_by_record(p, y):
     p is first lifted to the smallest float64 step (2.2e-16), as scikit-learn does, so that a
     certain and wrong prediction costs 36 and not infinity.
     """
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     own = p[np.arange(len(y)), y].clip(np.finfo(np.float64).eps, 1)
     return np.where(y < 0, np.nan, -np.log(own))
 
@@ -177,9 +177,9 @@ KERNELS = {
 
 def _macro(kernel, tally, y, p):
     """The mean of a one-vs-rest kernel over the classes of the sample."""
-    p = checks.probabilities(p)
-    y = checks.labels(y, "y", p.shape[1])
-    checks.same_length(y=y, p=p)
+    p = validate.probabilities(p)
+    y = validate.labels(y, "y", p.shape[1])
+    validate.same_length(y=y, p=p)
     present = np.unique(y[y >= 0])
     if len(present) < 2:
         return np.full(tally(np.zeros_like(y), 1).shape[1], np.nan)
@@ -189,8 +189,8 @@ def _macro(kernel, tally, y, p):
 
 def _by_score(tally, y, score):
     """Negatives and positives at each distinct score, ascending: two [scores, draws]."""
-    y, score = checks.labels(y, "y", 2), checks.scores(score)
-    checks.same_length(y=y, score=score)
+    y, score = validate.labels(y, "y", 2), validate.scores(score)
+    validate.same_length(y=y, score=score)
     distinct, rank = np.unique(score, return_inverse=True)
     counts = tally(np.where(y < 0, -1, 2 * rank + y), 2 * len(distinct))
     return counts[0::2], counts[1::2]
@@ -198,5 +198,5 @@ def _by_score(tally, y, score):
 
 def _curve(counts):
     """Cumulative share before each row, and the row's own share; NaN in a draw without any."""
-    share = checks.ratio(counts, counts.sum(axis=0))
+    share = validate.ratio(counts, counts.sum(axis=0))
     return np.cumsum(share, axis=0) - share, share

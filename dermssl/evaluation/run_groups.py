@@ -12,8 +12,7 @@ import pandas as pd
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.data.records import TEST
-from dermssl.evaluation import predictions
-from dermssl.reporting import alike
+from dermssl.evaluation import comparability, predictions
 
 COMMAND = "finetune"
 COMMANDS = (COMMAND, "probe")  # both leave predictions.csv
@@ -166,8 +165,8 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
         raise UserError(f"no finished fine-tuning run among {len(failures)}; nothing to compare")
     first = finished[0]
     for other in finished[1:]:
-        alike.check_data(first, other, split)
-    alike.check_starts(finished)
+        comparability.check_data(first, other, split)
+    comparability.check_starts(finished)
     groups = {}
     for member in finished:
         groups.setdefault((member.status["arm"], member.labels), []).append(member)
@@ -176,9 +175,9 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
         for (arm, labels), members in groups.items()
     ]
     for model in models:
-        alike.check_seeds(model)
+        comparability.check_seeds(model)
     models.sort(key=lambda m: (m.labels == "all", m.members[0].status["n_labels"], *_order(m.arm)))
-    notes = alike.budget_notes(models, allow_different_budget)
+    notes = comparability.budget_notes(models, allow_different_budget)
     return Compared(tuple(models), split, tuple(failures), tuple(notes))
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.evaluation import checks
-from dermssl.evaluation.kernels import KERNELS, count, on_confusion
+from dermssl.evaluation import validate
+from dermssl.evaluation.bootstrap_metrics import KERNELS, count, on_confusion
 
 CHUNK = 2**22  # multiplicities held at once (32 MB as int64)
 # Metrics where less is better; the rest are better when higher.
@@ -101,7 +101,7 @@ def cluster_codes(groups, n):
     if groups is None:
         return np.arange(n)
     groups = pd.Series(list(groups), dtype=object)
-    checks.same_length(groups=groups, records=range(n))
+    validate.same_length(groups=groups, records=range(n))
     codes, names = pd.factorize(groups.mask(groups.isna() | (groups == "")))
     codes = codes.astype(np.int64)
     alone = np.flatnonzero(codes < 0)
@@ -214,7 +214,7 @@ def _seeds(predicted):
 
 def _codes(models, y, groups):
     lengths = {f"predictions {i}": model for i, model in enumerate(models)}
-    checks.same_length(**lengths, **({} if y is None else {"y": y}))
+    validate.same_length(**lengths, **({} if y is None else {"y": y}))
     return cluster_codes(groups, len(models[0]))
 
 
@@ -264,7 +264,7 @@ def _interval(estimates, values, codes, level, seed, may_be_zero=False):
 
     `may_be_zero`: draws that are all 0 are an answer (equal models), not a lack of spread.
     """
-    checks.open_fraction(level, "level")
+    validate.open_fraction(level, "level")
     n_seeds, n_resamples = values.shape
     if n_seeds > 1:
         stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1])))

@@ -7,9 +7,9 @@ Nothing is decided in this module; `statistics` says what an interval means.
 import numpy as np
 
 from dermssl.core.settings import Evaluate
-from dermssl.evaluation import calibration, confusion, metrics, resampling, statistics
+from dermssl.evaluation import bootstrap, calibration, confusion, hypothesis_tests, metrics
+from dermssl.evaluation.bootstrap import LOWER_IS_BETTER
 from dermssl.evaluation.metrics import POINTS
-from dermssl.evaluation.resampling import LOWER_IS_BETTER
 
 HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
@@ -89,7 +89,9 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
     return {
         # Shares are the better the higher; a tree distance is a mean, too, but no share.
         name: (
-            resampling.bootstrap_metric if name in LOWER_IS_BETTER else statistics.bounded_metric
+            bootstrap.bootstrap_metric
+            if name in LOWER_IS_BETTER
+            else hypothesis_tests.bounded_metric
         )(metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options)
         for name, (metric, y, _, options) in planned[0].items()
         if names is None or name in names
@@ -103,7 +105,7 @@ def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
     for name in (name for name in names if name in planned_a[0]):
         metric, y, _, options = planned_a[0][name]
         columns = _column(planned_a, name), _column(planned_b, name)
-        found[name] = resampling.paired_difference(
+        found[name] = bootstrap.paired_difference(
             metric, y, *columns, a[0].groups, n_resamples=n_resamples, **options
         )
     return found
@@ -111,7 +113,7 @@ def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
 
 def verdict(name, interval):
     """What the difference of a metric says of the first model: better, worse, tie, undefined."""
-    return resampling.verdict(interval, name not in LOWER_IS_BETTER)
+    return bootstrap.verdict(interval, name not in LOWER_IS_BETTER)
 
 
 def spread(seeds, taxonomy):
@@ -161,7 +163,7 @@ def per_class(seeds, taxonomy, n_resamples=1000, bounded=CLASS_FIGURES[:2]):
             entries = [_class_plan(seed, k)[figure] for seed in seeds]
             metric, y, _, options = entries[0]
             bounds.append(
-                statistics.bounded_metric(
+                hypothesis_tests.bounded_metric(
                     metric, y, [entry[2] for entry in entries], seeds[0].groups,
                     n_resamples=n_resamples, **options,
                 )

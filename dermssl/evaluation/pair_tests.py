@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import statistics, targets
-from dermssl.evaluation.statistics import DeLong, McNemar
+from dermssl.evaluation import binary_tasks, hypothesis_tests
+from dermssl.evaluation.hypothesis_tests import DeLong, McNemar
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def run(pairs, taxonomy):
         y = a[0].y[rows]
         p_a, p_b = (np.mean([seed.p_fine[rows] for seed in seeds], axis=0) for seeds in (a, b))
         right = [p.argmax(axis=1) == y for p in (p_a, p_b)]
-        chances.append((len(rows), statistics.mcnemar(*right)))
+        chances.append((len(rows), hypothesis_tests.mcnemar(*right)))
         areas.append(_delong(y, p_a, p_b, taxonomy))
-    holm = statistics.holm([test.p for _, test in chances])
-    holm_areas = statistics.holm([np.nan if each is None else each[2].p for each in areas])
+    holm = hypothesis_tests.holm([test.p for _, test in chances])
+    holm_areas = hypothesis_tests.holm([np.nan if each is None else each[2].p for each in areas])
     found = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
         found[number] = Tested(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
@@ -80,12 +80,12 @@ def independent(arrays):
 
 def _delong(y, p_a, p_b, taxonomy):
     """(metric, title, `DeLong`) of malignancy, or of one of two classes; None without either."""
-    a, b = (targets.malignancy(y, p, taxonomy) for p in (p_a, p_b))
+    a, b = (binary_tasks.malignancy(y, p, taxonomy) for p in (p_a, p_b))
     metric, title = "malignant_auc", "malignant against the rest"
     if a is None:
         if len(taxonomy.fine) != 2:
             return None
         name = taxonomy.fine[1]
-        a, b = (targets.one_class(y, p, taxonomy, name) for p in (p_a, p_b))
+        a, b = (binary_tasks.one_class(y, p, taxonomy, name) for p in (p_a, p_b))
         metric, title = "roc_auc", f"{a.title} against the rest"
-    return metric, title, statistics.delong(a.y, a.score, b.score)
+    return metric, title, hypothesis_tests.delong(a.y, a.score, b.score)
