@@ -70,12 +70,12 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     dataset = dataset.with_index(dataset.index.assign(split=split))
     features = None
     if backbone:
-        from dermssl.training import embedded
+        from dermssl.inference import outputs
 
         good = dataset.with_index(dataset.index[readable])
         if preprocess.CROP in steps:  # nothing else here looks at masks
             good = masks.verified(good, "skip", "")
-        found = embedded.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
+        found = outputs.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
         features = np.zeros((len(readable), found.shape[1]), np.float32)
         features[readable] = found
     found = audit.audit(dataset.index, seen, near, features, similarity)

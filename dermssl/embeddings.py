@@ -51,24 +51,24 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import located
     from dermssl.data.records import group_ids
     from dermssl.evaluation import layouts
+    from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
-    from dermssl.training import callbacks, embedded
+    from dermssl.training import callbacks
 
     _check(max_photos, n_resamples, batch_size, colour_by)
     path = Path(path)
     status = runs.finished(path, sections=("backbone", "data"))
     table, taxonomy, source = _records(path, status, split)
-    rows = located.spread(table["fine"], max_photos, seed)
+    rows = finished_run.spread(table["fine"], max_photos, seed)
     perplexity = layouts.perplexity_for(len(rows), perplexity)
-    dataset = located.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
+    dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
     columns = _columns(dataset.index, colour_by)
-    model, size = embedded.backbone(path), status["config"]["backbone"]["image_size"]
-    photos = located.photos(dataset, status["config"]["data"], size)
+    model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
+    photos = finished_run.photos(dataset, status["config"]["data"], size)
     with callbacks.counted("Embeddings", len(rows)) as done:
-        h, thumbnails = embedded.embed(model, photos, size, batch_size, done)
+        h, thumbnails = outputs.embed(model, photos, size, batch_size, done)
     h = layouts.unit(h)
     names = ("tsne", "umap") if umap else ("tsne",)
     planes = {name: layouts.lay_out(name, h, perplexity, seed) for name in names}

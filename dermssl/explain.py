@@ -59,8 +59,8 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     """
     import numpy as np
 
-    from dermssl.data import located
     from dermssl.data.augmentation import opencv
+    from dermssl.inference import finished_run
     from dermssl.models import grad_cam, weights
     from dermssl.reporting import figures_explain, report
     from dermssl.training import explained, tensorboard
@@ -78,7 +78,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.folder_for(output or path / FOLDERS[bool(photos)])
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    seen = located.photos(dataset, config["data"], size, cache_mb=256)
+    seen = finished_run.photos(dataset, config["data"], size, cache_mb=256)
     found = explained.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
     images = np.stack([opencv.plain(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
@@ -126,8 +126,8 @@ def _chosen(path, config, data, split, count):
     """The same for a choice from the run's split, each photo once."""
     import numpy as np
 
-    from dermssl.data import located
     from dermssl.evaluation import examples, predictions
+    from dermssl.inference import finished_run
 
     found = predictions.read(path)
     arrays = found.arrays(split)
@@ -136,7 +136,7 @@ def _chosen(path, config, data, split, count):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; give photos")
     rows = np.unique(np.concatenate(list(chosen.values())))
     table = found.table[found.table["split"] == split].iloc[rows]
-    dataset = located.dataset(table, found.taxonomy, config["data"], data)
+    dataset = finished_run.dataset(table, found.taxonomy, config["data"], data)
     groups = {name: np.searchsorted(rows, each) for name, each in chosen.items()}
     return groups, dataset, arrays.p_fine[rows]
 

@@ -41,9 +41,10 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     from dermssl.data import readers, splits
     from dermssl.data.records import group_ids
     from dermssl.evaluation import leakage
+    from dermssl.inference import outputs
     from dermssl.models import backbones, weights
     from dermssl.reporting import leakage_report, report
-    from dermssl.training import callbacks, embedded
+    from dermssl.training import callbacks
 
     for flag, value, least in (
         ("--folds", n_folds, 2), ("--n-seeds", n_seeds, 1), ("--n-resamples", n_resamples, 1)
@@ -71,7 +72,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     folder = report.folder_for(config["output"] or OUTPUT)
     n_fits = 2 * n_folds * n_seeds
     print(f"{len(index)} photos through the backbone, then {n_fits} regressions", flush=True)
-    features = embedded.embed_records(config["backbone"], dataset, data, BATCH)
+    features = outputs.embed_records(config["backbone"], dataset, data, BATCH)
     seeds = range(config["seed"], config["seed"] + n_seeds)
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
     whole = np.unique(clusters.astype(str), return_inverse=True)[1]

@@ -47,10 +47,11 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import conditions, located
+    from dermssl.data import conditions
     from dermssl.data import masks as named
     from dermssl.data.records import group_ids, label_arrays
     from dermssl.evaluation import predictions, shortcuts
+    from dermssl.inference import finished_run
     from dermssl.models import weights
     from dermssl.reporting import report
     from dermssl.training import callbacks, stress
@@ -63,21 +64,21 @@ def run(
     rows = np.flatnonzero(rows)
     if not len(rows):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; nothing to score")
-    rows = rows[located.spread(found.table["fine"].iloc[rows], max_photos, seed)]
-    dataset = located.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
+    rows = rows[finished_run.spread(found.table["fine"].iloc[rows], max_photos, seed)]
+    dataset = finished_run.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
     if masks:
         mask_files = named.in_folder(masks, dataset.index["path"], found.table["path"])
     else:
-        mask_files = located.masks_of(dataset)
+        mask_files = finished_run.masks_of(dataset)
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.folder_for(output or path / FOLDER)
 
     model, taxonomy = weights.load_classifier(path)
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    photos = located.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
+    photos = finished_run.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
     hole = conditions.holes(mask_files, photos)
     n_masks = sum(map(bool, mask_files))
     wanted = conditions.names(n_masks / len(rows))

@@ -18,7 +18,7 @@ from dermssl.core.settings import Backbone, Data
 from dermssl.data import readers
 from dermssl.data.splits import prepare
 from dermssl.evaluation import leakage as inflation
-from dermssl.training import embedded
+from dermssl.inference import outputs
 
 FILES = {
     "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
@@ -291,7 +291,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     dataset, backbone = readers.read(Data(path=str(photos))), Backbone(name="mlp", image_size=32)
     dataset = dataset.with_index(dataset.index[:3])
     plain, prepared = (
-        embedded.embed_records(backbone, dataset, Data(path=str(photos), preprocess=steps))
+        outputs.embed_records(backbone, dataset, Data(path=str(photos), preprocess=steps))
         for steps in ([], ["shades_of_grey"])
     )
     assert np.abs(plain - prepared).max() > 1e-4
@@ -302,7 +302,7 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     def spied(backbone, dataset, data, *batch_size):
         raise Seen(data.preprocess)
 
-    monkeypatch.setattr(embedded, "embed_records", spied)
+    monkeypatch.setattr(outputs, "embed_records", spied)
     run = shutil.copytree(pretrained, tmp_path / "run")
     status = runs.read_json(run / "status.json")
     status["config"]["data"]["preprocess"] = ["sharpen"]

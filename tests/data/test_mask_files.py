@@ -6,9 +6,10 @@ from PIL import Image
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.data import located, readers
 from dermssl.data import masks as mask_files
+from dermssl.data import readers
 from dermssl.data.records import data_hash, make_index
+from dermssl.inference import finished_run
 
 
 def write(root, *names, shape=(40, 60)):
@@ -75,8 +76,8 @@ def test_a_run_s_masks_are_those_of_its_table(tmp_path):
 
     def masks(config=config, **columns):
         rows = make_index({"path": ["a.jpg", "b.jpg"], **columns})
-        found = located.dataset(rows, None, config)
-        return [mask.removeprefix(f"{tmp_path}/data/") for mask in located.masks_of(found)]
+        found = finished_run.dataset(rows, None, config)
+        return [mask.removeprefix(f"{tmp_path}/data/") for mask in finished_run.masks_of(found)]
 
     assert masks(mask=["m.png", ""]) == ["m.png", ""]
     assert masks(mask=["", ""]) == ["", ""]
@@ -134,7 +135,7 @@ def test_the_second_folder_has_its_own_masks(tmp_path, caplog):
     (tmp_path / "data/labels.csv").write_text("filename,label,mask\na.jpg,nv,\n")
     found = data_of(tmp_path / "data", **settings).index.set_index("path")["mask"]
     assert found.to_dict() == want | {"a.jpg": ""}
-    located_again = located.dataset(
+    located_again = finished_run.dataset(
         data_of(tmp_path / "data", **settings).index, None,
         {"path": str(tmp_path / "data"), **settings},
     )  # fmt: skip
