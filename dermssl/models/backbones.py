@@ -16,7 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.models import weight_files
+from dermssl.models import weight_inspection
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -230,17 +230,17 @@ def _load_file(network, backbone, config):
     path = Path(config.weights)
     if not path.is_file():
         raise UserError(f"--backbone-weights {path}: no such file; use none, imagenet or a file")
-    layers_there = weight_files.check(path, f"--backbone-weights {path}")
+    layers_there = weight_inspection.check(path, f"--backbone-weights {path}")
     # keras.applications releases hold the bare application; our runs save the backbone.
     target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
     try:
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             target.load_weights(path)
-    except weight_files.ERRORS as error:
+    except weight_inspection.ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":;")
-        like = weight_files.looks_like(layers_there)
-        found = f"it holds {weight_files.described(layers_there)}" if layers_there else reason
+        like = weight_inspection.looks_like(layers_there)
+        found = f"it holds {weight_inspection.described(layers_there)}" if layers_there else reason
         found = reason if like == config.name else found  # the same, of other widths
         raise UserError(
             f"--backbone-weights {path}: does not hold weights of {config.name} ({found}); "

@@ -72,7 +72,7 @@ def load_classifier(folder):
     Returns:
         `keras.Model` as from `classifier.build`, and its `Taxonomy`.
     """
-    from dermssl.models import backbones, classifier, weight_files
+    from dermssl.models import backbones, classifier, weight_inspection
 
     folder = Path(folder)
     config = runs.finished(folder, "finetune", ("backbone", "finetune"))["config"]
@@ -82,16 +82,16 @@ def load_classifier(folder):
     backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
     head = configs.build(Finetune, config["finetune"], folder)
     model = classifier.build(backbone, names, head.head, head.dropout)
-    there = weight_files.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
+    there = weight_inspection.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
     try:
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             model.load_weights(folder / MODEL_FILE)
-    except weight_files.ERRORS as error:
-        like = weight_files.looks_like(there)
+    except weight_inspection.ERRORS as error:
+        like = weight_inspection.looks_like(there)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if like != config["backbone"]["name"] and there:
-            reason = f"it holds {weight_files.described(there)}"
+            reason = f"it holds {weight_inspection.described(there)}"
         raise UserError(
             f"{folder / MODEL_FILE}: does not hold the weights of this run, a "
             f"{config['backbone']['name']} ({reason}); make the run again"

@@ -9,7 +9,7 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
-from dermssl.models import backbones, weight_files
+from dermssl.models import backbones, weight_inspection
 
 FAST = ("cnn", "mlp", "mobilenet")
 NAMES = [
@@ -270,4 +270,4 @@ def test_a_weights_file_tells_its_backbone(name, tmp_path):
     model = backbone(name, size=75 if name == "inceptionv3" else 32)
     for file in ("w.weights.h5", "w.keras"):
         (model.save_weights if file == "w.weights.h5" else model.save)(tmp_path / file)
-        assert weight_files.looks_like(weight_files.check(tmp_path / file, "x")) == name
+        assert weight_inspection.looks_like(weight_inspection.check(tmp_path / file, "x")) == name
