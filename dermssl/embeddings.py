@@ -184,7 +184,7 @@ def _tensorboard(made, h, thumbnails, folder, pictures):
 def _write(folder, made, pictures):
     """coordinates.csv and the report."""
     from dermssl.evaluation import layouts, metric_tables
-    from dermssl.reporting import embeddings_report, report, sentences
+    from dermssl.reporting import embeddings_report, report, wording
 
     index, planes, status = made["index"], made["planes"], made["status"]
     axes = {
@@ -201,16 +201,16 @@ def _write(folder, made, pictures):
         "embeddings.md",
         run=made["path"].name or made["path"],
         model=f"{status['command']} of {status['config']['backbone']['name']}",
-        basis=sentences.count(len(index), "photo"),
+        basis=wording.count(len(index), "photo"),
         pictures=pictures,
         dimensions=made["h"].shape[1],
         made=embeddings_report.how(planes, made["h"].shape[1], made["perplexity"], made["seed"]),
-        trust=", ".join(f"{layouts.TITLES[k]} {sentences.number(v)}" for k, v in trust.items()),
+        trust=", ".join(f"{layouts.TITLES[k]} {wording.number(v)}" for k, v in trust.items()),
         classes=embeddings_report.classes(made["h"], index, made["groups"], made["n_resamples"]),
         k=layouts.NEIGHBOURS,
         unit=unit,
         n_resamples=made["n_resamples"],
-        enough=sentences.ENOUGH_RECORDS,
+        enough=wording.ENOUGH_RECORDS,
         notes=embeddings_report.notes(status, index),
         source=made["source"],
         tensorboard=f"python -m tensorboard.main --host localhost --logdir {made['log'].parent}",

@@ -84,7 +84,7 @@ def parser():
 
 def _at_threshold(entry, parameters):
     """Sensitivity and specificity at the threshold that was chosen, with where it was."""
-    from dermssl.reporting.sentences import of_json
+    from dermssl.reporting.wording import of_json
 
     asked = f"{parameters['specificity']:g} specificity"
     if entry["threshold"] is None:  # no such records, or none of its scores keeps it
@@ -99,7 +99,7 @@ def _at_threshold(entry, parameters):
 
 
 def _run(args):
-    from dermssl.reporting.sentences import of_json
+    from dermssl.reporting.wording import of_json
 
     cli.check_resamples(args.n_resamples)
     tables = configs.read_toml(args.config) if args.config else {}

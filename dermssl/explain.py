@@ -177,7 +177,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
     import numpy as np
 
     from dermssl.evaluation.run_groups import TITLES as ARMS
-    from dermssl.reporting import report, results, sentences
+    from dermssl.reporting import report, results_csv, wording
 
     rows = []
     for group, chosen in groups.items():
@@ -194,7 +194,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
                     "likeness_to_shuffled_weights": float(alike[k]),
                 }
             )  # fmt: skip
-    results.write_rows(folder / "explanations.csv", rows)
+    results_csv.write_rows(folder / "explanations.csv", rows)
     notes = []
     if min(cells) < FEW_CELLS:
         notes.append(
@@ -203,29 +203,29 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
         )
     if kept is not None:
         p = np.stack([each.p_fine for each in found])
-        notes += sentences.changed(float(np.abs(p - kept).max()))
+        notes += wording.changed(float(np.abs(p - kept).max()))
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a")
     status |= runs.finished(path)
     model = ARMS.get(status["arm"], status["arm"])
     if status.get("n_labels"):
-        model += f", {sentences.count(status['n_labels'], 'label')}"
+        model += f", {wording.count(status['n_labels'], 'label')}"
     known = alike[~np.isnan(alike)]
-    mean = sentences.number(float(known.mean()) if len(known) else None, 2)
+    mean = wording.number(float(known.mean()) if len(known) else None, 2)
     report.write(
         folder / "report.md",
         "explanations.md",
         run=path.name or path,
         model=model,
         status=status,
-        basis=sentences.count(len(found), "photo"),
+        basis=wording.count(len(found), "photo"),
         notes=notes,
         groups=[
             {"title": TITLES[name], "text": TEXTS[name], "file": f"{name}.png"} for name in groups
         ],
         backbone=status["config"]["backbone"]["name"],
         cells=f"{cells[0]} x {cells[1]}",
-        n=sentences.count(len(found), "photo"),
-        sanity=f"mean {mean} over {sentences.count(len(known), 'photo')}",
+        n=wording.count(len(found), "photo"),
+        sanity=f"mean {mean} over {wording.count(len(known), 'photo')}",
         source=source,
         tensorboard=f"python -m tensorboard.main --host localhost --logdir {log.parent}",
         versions=report.versions(status),

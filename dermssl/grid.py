@@ -29,7 +29,7 @@ def run(config, overwrite=False, dataset=None):
         dataset: `Dataset` without splits, where the caller has one already.
 
     Returns:
-        Path of the folder: `results.csv`, a `pivot_MODEL.csv` a model, `report.md`,
+        Path of the folder: `results_csv.csv`, a `pivot_MODEL.csv` a model, `report.md`,
         `cells/`, `records.csv`, `tensorboard/`, `config.toml`, `status.json`.
 
     Raises:
@@ -106,7 +106,7 @@ def _clear(made):
 
 def _done(made):
     """Names of the cells that need no more training. Rows of failed ones give way to new ones."""
-    from dermssl.reporting import grid_rows, results
+    from dermssl.reporting import grid_rows, results_csv
 
     def counts(row):
         return row["status"] != runs.FAILED and grid_rows.belongs(row, made.status)
@@ -114,8 +114,8 @@ def _done(made):
     path = made / grid_rows.RESULTS
     if not path.exists():
         return set()
-    results.keep_rows(path, counts)
-    return set(results.read_rows(path)["cell"])
+    results_csv.keep_rows(path, counts)
+    return set(results_csv.read_rows(path)["cell"])
 
 
 def _train_missing(made, config, plans, folds):
@@ -213,7 +213,7 @@ def _material(fold, plan, config):
 def _append(made, cell, plan, config, fold, trained, reason, seconds):
     """The cell's files, then its row: a row without its files can't be."""
     from dermssl.data import records
-    from dermssl.reporting import grid_rows, results
+    from dermssl.reporting import grid_rows, results_csv
     from dermssl.training import tensorboard
 
     grid = config["grid"]
@@ -236,7 +236,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
     status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
     status |= {"status": state, "reason": reason, "seconds": seconds}
     row = grid_rows.row(made.path, status, cell, plan, grid, trained, intervals, n_test)
-    results.append_row(made / grid_rows.RESULTS, row)
+    results_csv.append_row(made / grid_rows.RESULTS, row)
 
 
 def dry_run(config, dataset=None):

@@ -107,12 +107,12 @@ def _with_arms_that_are_there(tables):
 def _report(folders, output, left_out, n_resamples, command):
     """Score the runs and write what they say."""
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import figures_labels, label_curve, report, results
+    from dermssl.reporting import figures_labels, label_curve, report, results_csv
 
     found = run_groups.gather(folders)
     curve = label_curve.score(found, n_resamples)
-    results.write_rows(output / "label_efficiency.csv", label_curve.rows(curve))
-    results.write_rows(
+    results_csv.write_rows(output / "label_efficiency.csv", label_curve.rows(curve))
+    results_csv.write_rows(
         output / "label_differences.csv", label_curve.difference_rows(curve),
         label_curve.DIFFERENCES,
     )  # fmt: skip

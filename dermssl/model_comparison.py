@@ -53,7 +53,7 @@ def run(
         UserError: the runs can't be compared, with the first thing that differs.
     """
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import page, report, results, scored
+    from dermssl.reporting import page, report, results_csv, scored
 
     paths = [Path(path) for path in paths]
     place = configs.read_toml(config).get("output") if config else None
@@ -70,10 +70,10 @@ def run(
         )
     numbers = scored.score(found, baseline, n_resamples)
     folder = report.folder_for(output)
-    results.write_rows(folder / "performance_comparison.csv", scored.performance_rows(numbers))
-    results.write_rows(folder / "runs.csv", scored.run_rows(numbers))
+    results_csv.write_rows(folder / "performance_comparison.csv", scored.performance_rows(numbers))
+    results_csv.write_rows(folder / "runs.csv", scored.run_rows(numbers))
     differences = scored.difference_rows(numbers)
-    results.write_rows(folder / "differences.csv", differences, scored.DIFFERENCE_COLUMNS)
+    results_csv.write_rows(folder / "differences.csv", differences, scored.DIFFERENCE_COLUMNS)
     _draw(folder, numbers)
     words = ["python", "-m", "dermssl.model_comparison", *map(str, paths)]
     words += ["--config", str(config)] if config else []
@@ -104,7 +104,7 @@ def _check_named(paths):
 def _draw(folder, numbers):
     """The pictures."""
     from dermssl.evaluation import metric_tables
-    from dermssl.reporting import figures, figures_compared, page, scored, sentences
+    from dermssl.reporting import figures, figures_compared, page, scored, wording
 
     found, taxonomy = numbers.compared, numbers.compared.taxonomy
     keys = {(model.arm, model.labels): model for model in found.models}
@@ -114,7 +114,7 @@ def _draw(folder, numbers):
     }
     figures_compared.comparison(
         folder / "comparison.png", found, primary, seeds,
-        sentences.photos(numbers.counts, found.split), scored.chance(numbers),
+        wording.photos(numbers.counts, found.split), scored.chance(numbers),
         metric_tables.NAMES[metric_tables.PRIMARY],
     )  # fmt: skip
     figures_compared.training_curves(folder / "training_curves.png", found)
@@ -122,17 +122,17 @@ def _draw(folder, numbers):
         folder / "roc.png",
         found,
         {key: metric_tables.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
-        {key: sentences.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
+        {key: wording.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
     )
     figures_compared.reliability(
         folder / "reliability.png",
         found,
         {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
-        {key: sentences.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
+        {key: wording.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
     )
     for model in found.models:
         fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
-        title = f"{model.name} ({sentences.count(len(model.members), 'seed')})"
+        title = f"{model.name} ({wording.count(len(model.members), 'seed')})"
         file = folder / page.confusion_file(model)
         figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
 

@@ -153,12 +153,12 @@ def _write(folder, made, found, scores, y, p, groups):
     from dermssl.data import conditions, lesion_inpainting
     from dermssl.evaluation import metric_tables as scored
     from dermssl.evaluation.run_groups import TITLES
-    from dermssl.reporting import report, results, sentences, stress_report
+    from dermssl.reporting import report, results_csv, stress_report, wording
 
     n_discs = made["n"] - made["n_masks"]
     warned = stress_report.warnings(scores, y, p, n_discs, groups)
     said = stress_report.findings(scores, y, p, n_discs, groups)
-    results.write_rows(
+    results_csv.write_rows(
         folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
     )
     atomic_files.write_json(
@@ -171,7 +171,7 @@ def _write(folder, made, found, scores, y, p, groups):
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | found.status
     model = TITLES.get(status["arm"], status["arm"])
     if status.get("n_labels"):
-        model += f", {sentences.count(status['n_labels'], 'label')}"
+        model += f", {wording.count(status['n_labels'], 'label')}"
     unit = scored.grouped_by(groups)
     counts = {"n_fine": made["n"], "n_groups": made["n_groups"], "grouped_by": unit}
     report.write(
@@ -183,7 +183,7 @@ def _write(folder, made, found, scores, y, p, groups):
         run_path=made["run"],
         model=model,
         status=status,
-        basis=sentences.photos(counts, made["split"]),
+        basis=wording.photos(counts, made["split"]),
         chosen=stress_report.chosen(made),
         warnings=warned,
         notes=stress_report.notes(made, scores, y, groups, found.taxonomy, unit),
@@ -252,12 +252,12 @@ def _run(args):
 
 def _tell(args, found):
     from dermssl.data.conditions import title
-    from dermssl.reporting import sentences
+    from dermssl.reporting import wording
 
     print(f"{args.run}: {found['n']} {args.split} photos, chance {found['chance']:.3f}")
     for name, entry in found["conditions"].items():
         print(
-            f"  {title(name):<20} balanced accuracy {sentences.of_json(entry['balanced_accuracy'])}"
+            f"  {title(name):<20} balanced accuracy {wording.of_json(entry['balanced_accuracy'])}"
         )
     for sentence in found["findings"]:
         print(f"- {sentence}")

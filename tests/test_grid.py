@@ -12,7 +12,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Data, Grid
-from dermssl.reporting import grid_rows, results
+from dermssl.reporting import grid_rows, results_csv
 
 
 def config(photos, output, weights="none", **settings):
@@ -30,7 +30,7 @@ def config(photos, output, weights="none", **settings):
 
 
 def rows_of(path):
-    return results.read_rows(path / grid_rows.RESULTS)
+    return results_csv.read_rows(path / grid_rows.RESULTS)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_what_is_missing_is_made_and_nothing_else(made, photos, pretrained, tmp_
         written.append(row["cell"])
         append(path, row)
 
-    append = results.append_row
-    monkeypatch.setattr(results, "append_row", stop)
+    append = results_csv.append_row
+    monkeypatch.setattr(results_csv, "append_row", stop)
     with pytest.raises(KeyboardInterrupt):
         grid.run(config(photos, output, pretrained))
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records
 from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
-from dermssl.reporting import page, results, scored, sentences
+from dermssl.reporting import page, results_csv, scored, wording
 
 HAM = fake_runs.HAM
 QUICK = 60  # resamples
@@ -56,7 +56,7 @@ def sentences_of(paths, **options):
 
 
 def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
-    table = results.read_rows(planted[1] / "differences.csv").set_index(["a", "b", "metric"])
+    table = results_csv.read_rows(planted[1] / "differences.csv").set_index(["a", "b", "metric"])
     assert table.loc[("ssl", "random", "balanced_accuracy"), "verdict_for_a"] == "better"
     assert table.loc[("ssl", "imagenet", "log_loss"), "verdict_for_a"] == "better"
     assert table.loc[("ssl", "random", "log_loss"), "difference"] < 0
@@ -98,7 +98,7 @@ def test_a_tie_at_the_top_is_not_bold(pair):
 
 def test_performance_equals_sklearn_on_the_same_predictions(planted):
     _, output, table = planted
-    found = results.read_rows(output / "performance_comparison.csv").set_index("arm")
+    found = results_csv.read_rows(output / "performance_comparison.csv").set_index("arm")
     here = table[table["split"] == "test"]
     y = records.label_arrays(here, HAM)[0]
     each = []
@@ -118,7 +118,7 @@ def test_performance_equals_sklearn_on_the_same_predictions(planted):
 
 
 def test_every_run_is_a_row(planted):
-    found = results.read_rows(planted[1] / "runs.csv")
+    found = results_csv.read_rows(planted[1] / "runs.csv")
     assert len(found) == 9
     assert set(found["status"]) == {"FINISHED"}
     assert found["balanced_accuracy_low"].notna().all()
@@ -134,7 +134,7 @@ def test_page_is_self_contained(planted):
 
 def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     _, output, table = planted
-    found = results.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
+    found = results_csv.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
     here = table[table["split"] == "test"]
     first = here.drop_duplicates("lesion_id").index
     y = records.label_arrays(table.loc[first], HAM)[0]
@@ -306,9 +306,9 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
         p = fake_runs.simulate(table, 0.6, 0)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, weights=weights)
     found = run_groups.gather([tmp_path])
-    pairs = [(a.arm, b.arm) for a, b in sentences.verdict_pairs(found, "random")]
+    pairs = [(a.arm, b.arm) for a, b in wording.verdict_pairs(found, "random")]
     assert pairs == [("t05", "random"), ("t05", "in1k"), ("in1k", "random")]
-    assert sentences.gaps(found, "random") == []
+    assert wording.gaps(found, "random") == []
     (ssl,) = [model for model in found.models if model.is_ssl]
     assert ssl.arm == "t05"
 
@@ -405,7 +405,7 @@ def test_unfinished_runs_are_refused_or_listed(pair, capsys, quick):
     text = (folder / "out" / "ssl_analysis_report.md").read_text()
     assert f"`{broken}`: DIVERGED, the loss became nan" in text
     assert "1 run did not finish" in text
-    assert "DIVERGED" in set(results.read_rows(folder / "out" / "runs.csv")["status"])
+    assert "DIVERGED" in set(results_csv.read_rows(folder / "out" / "runs.csv")["status"])
 
 
 def test_an_unknown_baseline_lists_the_arms(pair):

@@ -4,7 +4,7 @@ import numpy as np
 
 from dermssl.evaluation import bootstrap, shortcuts
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 
 def findings(seed, taxonomy, intervals, n_resamples=1000):
@@ -31,8 +31,8 @@ def findings(seed, taxonomy, intervals, n_resamples=1000):
 
 def _chance(seed, intervals):
     interval, chance = intervals["balanced_accuracy"], shortcuts.chance(seed.y)
-    shown = f"Balanced accuracy {sentences.estimate(interval)}"
-    guess = f"chance ({sentences.number(chance)})"
+    shown = f"Balanced accuracy {wording.estimate(interval)}"
+    guess = f"chance ({wording.number(chance)})"
     if shortcuts.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
         return f"{shown} is above {guess}."
     if not interval.is_defined:
@@ -57,11 +57,11 @@ def _commonest(seed, k, name, intervals, n_resamples):
     difference = bootstrap.paired_difference(
         "mean", None, right, always, seed.groups, n_resamples=n_resamples
     )
-    share = sentences.number(float(np.nanmean(always)))
+    share = wording.number(float(np.nanmean(always)))
     found = bootstrap.verdict(difference)
     says = {
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",
     }.get(found, "isn't shown to be above that of always naming the commonest class")
-    text = f"Accuracy {sentences.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
-    return f"{text}: the difference is {sentences.estimate(difference)}."
+    text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
+    return f"{text}: the difference is {wording.estimate(difference)}."

@@ -6,7 +6,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.data import audit, contact_sheet, decode
 from dermssl.data.records import SPLITS
 from dermssl.reporting import figures_data, report
-from dermssl.reporting.sentences import count
+from dermssl.reporting.wording import count
 
 SHOWN_PAIRS = 10  # of a kind, in the pictures
 LISTED = 20  # rows of a table in the report; the CSV has all

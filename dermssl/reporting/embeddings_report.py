@@ -4,7 +4,7 @@ import numpy as np
 
 from dermssl.data.records import TRAIN
 from dermssl.evaluation import bootstrap, layouts
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 
 def how(planes, dimensions, perplexity, seed):
@@ -42,7 +42,7 @@ def classes(h, index, groups, n_resamples=1000):
             {
                 "name": name,
                 "n": int(own.sum()),
-                "few": own.sum() < sentences.ENOUGH_RECORDS,
+                "few": own.sum() < wording.ENOUGH_RECORDS,
                 "interval": interval,
                 "chance": float(known.mean()) if len(known) else None,
             }

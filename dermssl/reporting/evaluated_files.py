@@ -5,7 +5,7 @@ import pandas as pd
 from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.subgroups import FEW, METRICS
-from dermssl.reporting import calibrated, evaluated, figures, figures_curves, results, sentences
+from dermssl.reporting import calibrated, evaluated, figures, figures_curves, results_csv, wording
 
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 
@@ -20,7 +20,7 @@ def write(folder, made):
     for name in SOME:  # those of another evaluation, which this one may not have
         (folder / name).unlink(missing_ok=True)
     atomic_files.write_json(folder / "metrics.json", evaluated.summary(made))
-    results.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
+    results_csv.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
     roc, precision = curve_tables(made)
     _write(folder / "roc.csv", _named(roc))
     _write(folder / "precision_recall.csv", _named(precision))
@@ -37,8 +37,8 @@ def write(folder, made):
     if benefits:
         _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 5))
     if made.groups:
-        results.write_rows(folder / "subgroups.csv", group_rows(made))
-        results.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)
+        results_csv.write_rows(folder / "subgroups.csv", group_rows(made))
+        results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)
 
 
 def curve_tables(made):
@@ -68,7 +68,7 @@ def group_rows(made):
             "classes_missing": " ".join(group.missing),
         }  # fmt: skip
         for name in METRICS:
-            row |= results.bounds(name, group.found.get(name))
+            row |= results_csv.bounds(name, group.found.get(name))
         if asked:
             row |= {
                 "against_rest": asked.target.name, "n_positive": group.n_positive,
@@ -119,7 +119,7 @@ def draw(folder, made):
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
     roc, precision = curve_tables(made)
-    basis = sentences.photos(metric_tables.counts(made.seed), split)
+    basis = wording.photos(metric_tables.counts(made.seed), split)
     figures_curves.roc(
         folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {basis}"
     )
@@ -130,7 +130,7 @@ def draw(folder, made):
         f"Precision and recall, {basis}",
     )
     shown = [
-        (table, f"{calibrated.TITLES[name]}: ECE {sentences.estimate(ece, 2)}")
+        (table, f"{calibrated.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
         for (name, table), ece in zip(
             made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
         )
@@ -162,7 +162,7 @@ def _labels(made, figure, of_question, shares=False):
 
 def _label(title, interval, positive, n, shares):
     share = f" ({positive / max(1, n):.0%})" if shares else ""
-    return title, f"{sentences.estimate(interval, 2)}, n = {positive:,}{share}"
+    return title, f"{wording.estimate(interval, 2)}, n = {positive:,}{share}"
 
 
 def _named(tables):
@@ -182,4 +182,4 @@ def _first(table, count):
 
 
 def _write(path, table):
-    results.write_rows(path, table.to_dict("records"), list(table.columns))
+    results_csv.write_rows(path, table.to_dict("records"), list(table.columns))

@@ -4,7 +4,7 @@ import math
 
 from dermssl.evaluation import calibrator, curves, metric_tables
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import calibrated, evaluated, report, sentences, subgroup_words
+from dermssl.reporting import calibrated, evaluated, report, subgroup_words, wording
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
@@ -20,16 +20,16 @@ def context(made):
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
     model = TITLES.get(status["arm"], status["arm"])
     if status.get("n_labels"):
-        model += f", {sentences.count(status['n_labels'], 'label')}"
+        model += f", {wording.count(status['n_labels'], 'label')}"
     return {
         "run": made.path.name or made.path,
         "model": model,
         "made": made,
         "status": status,
-        "basis": sentences.photos(counts, made.split),
+        "basis": wording.photos(counts, made.split),
         "findings": evaluated.findings(made),
-        "warnings": sentences.data_warnings(counts, made.classes, made.split)
-        + sentences.dropped([made.intervals["balanced_accuracy"]]),
+        "warnings": wording.data_warnings(counts, made.classes, made.split)
+        + wording.dropped([made.intervals["balanced_accuracy"]]),
         "metrics": [
             (title, made.intervals[name])
             for name, title in metric_tables.titles(made.settings).items()
@@ -38,7 +38,7 @@ def context(made):
         "questions": [question(each, made) for each in made.questions],
         "question_rows": question_rows(made),
         "classes": report.class_rows(made.classes),
-        "enough": sentences.ENOUGH_RECORDS,
+        "enough": wording.ENOUGH_RECORDS,
         "confusions": [
             {"title": f"{level} classes, {kind}", "file": f"confusion_{level}_{kind}.png"}
             for level in made.levels
@@ -62,7 +62,7 @@ def question(each, made):
     return {
         "title": each.target.title,
         "basis": f"{each.target.n_positive:,} of {each.target.n:,}",
-        "chosen": f"{sentences.number(each.threshold, 4)}, chosen on {each.chosen_on}",
+        "chosen": f"{wording.number(each.threshold, 4)}, chosen on {each.chosen_on}",
     }
 
 
@@ -84,7 +84,7 @@ def question_rows(made):
     return [
         {
             "title": title,
-            "cells": [sentences.estimate(each.found.get(name)) for each in made.questions],
+            "cells": [wording.estimate(each.found.get(name)) for each in made.questions],
         }
         for name, title in names.items()
     ]
@@ -118,7 +118,7 @@ def _scaling(made):
         )
     gain = (
         f"fitted on {level.n:,} validation records, where the log loss goes from "
-        f"{sentences.number(level.log_loss_before)} to {sentences.number(level.log_loss_after)}"
+        f"{wording.number(level.log_loss_before)} to {wording.number(level.log_loss_after)}"
     )
     said = f"The run's temperature is {level.temperature:.3g}"
     if level.shares:
@@ -139,7 +139,7 @@ def _change(made, name):
     change, title = made.change.get(name), metric_tables.titles(made.settings)[name]
     if change is None or not change.is_defined:
         return ""
-    shown = f"{sentences.estimate(change)} on these {made.split} records"
+    shown = f"{wording.estimate(change)} on these {made.split} records"
     if not change.excludes_zero:
         return f"The change in {title}, {shown}, holds 0: none is shown."
     return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
@@ -152,7 +152,7 @@ def _in_the_large(made):
     for word, rows in wrong.items():
         found = made.means[rows]
         names = [
-            f"{row.name} ({sentences.number(row.calibrated)}, share {sentences.number(row.share)})"
+            f"{row.name} ({wording.number(row.calibrated)}, share {wording.number(row.share)})"
             for row in found.itertuples(index=False)
         ]
         if names:
@@ -170,8 +170,8 @@ def _named(made):
     titles = metric_tables.titles(made.settings)
     pairs = {name: (made.intervals.get(name), made.after.get(name)) for name in calibrated.NAMED}
     changes = [
-        f"{titles[name]} {sentences.number(raw.estimate)} would become "
-        f"{sentences.number(after.estimate)}"
+        f"{titles[name]} {wording.number(raw.estimate)} would become "
+        f"{wording.number(after.estimate)}"
         for name, (raw, after) in pairs.items()
         if raw and after and not math.isnan(raw.estimate)
     ]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import figures, sentences
+from dermssl.reporting import figures, wording
 from dermssl.reporting.figures import GRID, INK, MUTED
 
 # Okabe & Ito (2008), and a grey for the arm that knows nothing. The marker says it once more.
@@ -51,7 +51,7 @@ def comparison(path, compared, intervals, by_seed, basis, chance, name):
         key = (model.arm, model.labels)
         _dot(axes, y, intervals[key], by_seed[key], *look[model.arm])
         axes.text(
-            1.015, y, sentences.estimate(intervals[key], 2), transform=across, va="center",
+            1.015, y, wording.estimate(intervals[key], 2), transform=across, va="center",
             fontsize=11.5, color=INK,
         )  # fmt: skip
     axes.axvline(chance, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)), zorder=1)

@@ -5,7 +5,7 @@ from matplotlib import ticker
 
 from dermssl.evaluation.metric_tables import NAMES
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import figures, figures_compared, sentences
+from dermssl.reporting import figures, figures_compared, wording
 from dermssl.reporting.figures import INK, MUTED
 from dermssl.reporting.label_curve import METRIC
 
@@ -34,7 +34,7 @@ def curve(path, found):
         fontweight="bold", color=INK,
     )  # fmt: skip
     n_seeds = max(len(model.seeds) for model in found.compared.models)
-    basis = sentences.scope(n_seeds, found.counts, found.compared.split)
+    basis = wording.scope(n_seeds, found.counts, found.compared.split)
     figure.supxlabel(
         f"symbol: mean over seeds · small: single seeds · {basis}", x=0.012, ha="left",
         fontsize=9.5, color=MUTED,

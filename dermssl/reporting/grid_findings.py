@@ -12,7 +12,7 @@ import numpy as np
 
 from dermssl.evaluation import bootstrap, hypothesis_tests, pair_tests
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting.sentences import count
+from dermssl.reporting.wording import count
 
 LEVEL = 0.95
 N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask for

@@ -8,7 +8,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.evaluation import confusion
-from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, sentences
+from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, wording
 
 TEMPLATE = "grid_report.md"
 # What `write` leaves in a grid's folder, as patterns of names.
@@ -143,7 +143,7 @@ def _best(folder, grid, model, top):
             {
                 "other": grid_findings.describe(each.other),
                 "difference": each.difference,
-                "p": sentences.p_value(each.p, each.holm),
+                "p": wording.p_value(each.p, each.holm),
             }
             for each in top.against
         ],

@@ -6,7 +6,7 @@ import numpy as np
 
 from dermssl.core import atomic_files
 from dermssl.evaluation import hypothesis_tests
-from dermssl.reporting import results
+from dermssl.reporting import results_csv
 
 RESULTS = "results.csv"
 RECORDS = "records.csv"
@@ -14,7 +14,7 @@ CELLS = "cells"
 
 
 def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=None):
-    """A cell as a flat dict: `results.row` and what makes the cell.
+    """A cell as a flat dict: `results_csv.row` and what makes the cell.
 
     Args:
         path: folder of the grid.
@@ -57,7 +57,7 @@ def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=Non
         "trains_no_kernel": int(not manifest.kernels),
         "first_loss": losses[0],
         "last_loss": losses[-1],
-        **results.row(path, status, "test", counts, intervals),
+        **results_csv.row(path, status, "test", counts, intervals),
     }
 
 
@@ -102,8 +102,8 @@ def read(path, status):
         status: dict, from its status.json; rows of another config or data are left out.
 
     Returns:
-        DataFrame, as from `results.read_rows`.
+        DataFrame, as from `results_csv.read_rows`.
     """
-    rows = results.read_rows(path)
+    rows = results_csv.read_rows(path)
     rows = rows[[belongs(row, status) for row in rows.to_dict("records")]]
     return rows.drop_duplicates("cell", keep="last").reset_index(drop=True)

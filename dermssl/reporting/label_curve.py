@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import bootstrap, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import label_sentences, scored, sentences
+from dermssl.reporting import label_sentences, scored, wording
 
 LEVEL = 0.95
 METRIC = metric_tables.PRIMARY
@@ -85,7 +85,7 @@ def score(found, n_resamples=2000):
     baseline = "random" if "random" in found.arms else found.arms[0]
     models = {(model.arm, model.labels): model for model in found.models}
     pairs = {}
-    for a, b in sentences.verdict_pairs(found, baseline):
+    for a, b in wording.verdict_pairs(found, baseline):
         pairs.setdefault((a.arm, b.arm), []).append((a, b))
     y = found.members[0].arrays.y
     return Curve(
@@ -204,7 +204,7 @@ def chosen_by(member):
     n = int(((table["split"] == VALIDATION) & (table["fine"] != "")).sum())
     what = "penalty" if member.status.get("probe") else "epoch"
     return (
-        f"{sentences.count(n, 'labelled validation photo')}, in none of these numbers of labels, "
+        f"{wording.count(n, 'labelled validation photo')}, in none of these numbers of labels, "
         f"chose the {what} of every run: who has only so many labels in all can't choose like that."
     )
 
@@ -227,7 +227,7 @@ def context(curve, left_out=()):
     ]
     return {
         "verdicts": verdicts(curve),
-        "gaps": [*left_out, *sentences.gaps(found, curve.baseline)],
+        "gaps": [*left_out, *wording.gaps(found, curve.baseline)],
         "warnings": label_sentences.drawings(found)
         + [chosen_by(first)]
         + [
@@ -235,8 +235,8 @@ def context(curve, left_out=()):
             for steps in curve.pairs.values()
             for warning in label_sentences.near_chance(steps, curve.intervals, curve.chance)
         ]
-        + sentences.warnings(found, curve.counts, classes, uneven)
-        + sentences.dropped(list(curve.intervals.values())),
+        + wording.warnings(found, curve.counts, classes, uneven)
+        + wording.dropped(list(curve.intervals.values())),
         "models": [
             {"model": model, "interval": curve.intervals[model.arm, model.labels]}
             for model in found.models
@@ -244,7 +244,7 @@ def context(curve, left_out=()):
         "steps": [step for steps in curve.pairs.values() for step in steps],
         "name": metric_tables.NAMES[METRIC],
         "chance": curve.chance,
-        "basis": sentences.photos(curve.counts, found.split),
+        "basis": wording.photos(curve.counts, found.split),
         "unit": curve.counts["grouped_by"],
         "n_resamples": curve.n_resamples,
         "data_hash": first.status["data_hash"],

@@ -6,7 +6,7 @@ photos that tell. Between two numbers nothing is known, so it is given as a span
 """
 
 from dermssl.data.records import SYNTHETIC
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 SAID = {
     "better": "better",
@@ -88,18 +88,18 @@ def _evidence(step):
 def difference(interval):
     """ "+0.12 (0.05 to 0.19)"; "n/a" for None or where it isn't defined."""
     if interval is None or not interval.is_defined:
-        return sentences.NOT_AVAILABLE
+        return wording.NOT_AVAILABLE
     sign = "+" if interval.estimate > 0 else ""
-    return sign + sentences.estimate(interval, sentences.digits(interval))
+    return sign + wording.estimate(interval, wording.digits(interval))
 
 
 def _basis(steps, counts, split, name):
     n_seeds = sorted({step.n_seeds for step in steps})
-    seeds = sentences.count(n_seeds[0], "seed")
+    seeds = wording.count(n_seeds[0], "seed")
     if len(n_seeds) > 1:
         seeds = f"{n_seeds[0]} to {n_seeds[-1]} seeds"
     level = next((step.joint.level for step in steps if step.joint is not None), None)
-    text = f"Differences in {name} on {sentences.photos(counts, split)}, {seeds}, paired by seed, "
+    text = f"Differences in {name} on {wording.photos(counts, split)}, {seeds}, paired by seed, "
     text += "split and labels"
     if level is not None and len(steps) > 1:
         text += (
@@ -108,7 +108,7 @@ def _basis(steps, counts, split, name):
         )
     elif level is not None:
         text += f"; a {level:.0%} interval"
-    if 1 < n_seeds[-1] < sentences.SEEDS_THAT_COVER:
+    if 1 < n_seeds[-1] < wording.SEEDS_THAT_COVER:
         text += f"; {n_seeds[-1]} seeds understate the luck of training"
     if n_seeds == [1]:
         text += "; with one seed, the variation of training isn't covered"
@@ -131,8 +131,8 @@ def near_chance(steps, intervals, chance):
         # An interval without bounds shows nothing to be above chance.
         low = [pair for pair in both if not pair[1].low > chance]
         ahead = {"better": step.a, "worse": step.b}.get(step.verdict)
-        guess = sentences.number(chance)
-        names = [f"{model.title}, {sentences.estimate(each)}," for model, each in low]
+        guess = wording.number(chance)
+        names = [f"{model.title}, {wording.estimate(each)}," for model, each in low]
         if len(low) == 2:
             said.append(
                 f"With {step.a.labels_text}, neither {names[0]} nor {names[1]} is shown to be "

@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from dermssl.core import atomic_files, runs
-from dermssl.reporting import report, results
+from dermssl.reporting import report, results_csv
 from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
-from dermssl.reporting.sentences import count, dropped, estimate, few_groups, number
+from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy",
@@ -38,9 +38,9 @@ def write(folder, rows, predicted, settings):
     for row in rows:
         cell = {name: row[name] for name in ("subset", "metric", "n")}
         for kind in kinds:
-            cell |= results.bounds(kind, row[kind])
+            cell |= results_csv.bounds(kind, row[kind])
         cells.append(cell)
-    results.write_rows(folder / "leakage.csv", cells)
+    results_csv.write_rows(folder / "leakage.csv", cells)
     _draw(folder / "leakage.png", rows, settings)
     report.write(
         folder / "report.md", "leakage.md", numbers=numbers, rows=rows, names=NAMES,

@@ -8,7 +8,7 @@ from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import FREE
-from dermssl.reporting import report, scored, sentences
+from dermssl.reporting import report, scored, wording
 
 
 def context(numbers):
@@ -23,7 +23,7 @@ def context(numbers):
     return {
         "compared": compared,
         "verdicts": verdicts(numbers),
-        "gaps": sentences.gaps(compared, numbers.baseline),
+        "gaps": wording.gaps(compared, numbers.baseline),
         "warnings": warnings(numbers),
         "headline": metric_tables.HEADLINE,
         "names": metric_tables.NAMES,
@@ -31,12 +31,12 @@ def context(numbers):
             model_row(numbers, model, cost) for model, cost in zip(compared.models, performance)
         ],
         "source": data_source(compared),
-        "basis": f"Scored on {sentences.photos(counts, compared.split)}",
+        "basis": f"Scored on {wording.photos(counts, compared.split)}",
         "differences": rows,
         "tested": len(rows) * len(metric_tables.HEADLINE),
         "tests": paired_rows(numbers),
         "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
-        "enough": sentences.ENOUGH_RECORDS,
+        "enough": wording.ENOUGH_RECORDS,
         "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
         "data_hash": compared.members[0].status["data_hash"],
         "split_text": split_text(compared),
@@ -66,10 +66,10 @@ def context(numbers):
 def verdicts(numbers):
     """One sentence a pair, on the primary metric."""
     said = []
-    for a, b in sentences.verdict_pairs(numbers.compared, numbers.baseline):
+    for a, b in wording.verdict_pairs(numbers.compared, numbers.baseline):
         interval, n_seeds = numbers.difference(a, b, metric_tables.PRIMARY)
         said.append(
-            sentences.comparison(
+            wording.comparison(
                 a,
                 b,
                 metric_tables.PRIMARY,
@@ -88,10 +88,8 @@ def warnings(numbers):
     first = compared.models[0]
     classes = numbers.classes[first.arm, first.labels]
     uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
-    said = sentences.warnings(compared, numbers.counts, classes, uneven)
-    said += sentences.dropped(
-        [found[metric_tables.PRIMARY] for found in numbers.intervals.values()]
-    )
+    said = wording.warnings(compared, numbers.counts, classes, uneven)
+    said += wording.dropped([found[metric_tables.PRIMARY] for found in numbers.intervals.values()])
     if set(first.members[0].predictions.table["source"]) == {SYNTHETIC}:
         said.insert(
             0,
@@ -102,12 +100,12 @@ def warnings(numbers):
     if crossing:
         said.insert(
             0,
-            f"{sentences.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
+            f"{wording.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
             "in more than one split: the scores partly measure memory.",
         )
     if compared.failures:
         said.append(
-            f"{sentences.count(len(compared.failures), 'run')} did not finish and are left out; "
+            f"{wording.count(len(compared.failures), 'run')} did not finish and are left out; "
             "if they failed because of their arm, the comparison flatters it."
         )
     return said
@@ -141,7 +139,7 @@ def difference_rows(numbers):
             "b": pair.b.title,
             "n_seeds": pair.n_seeds,
             "cells": [
-                sentences.estimate(interval) + words.get(found, f", **{found}**")
+                wording.estimate(interval) + words.get(found, f", **{found}**")
                 for interval, found in (
                     (pair.found[name], metric_tables.verdict(name, pair.found[name]))
                     for name in metric_tables.HEADLINE
@@ -166,11 +164,11 @@ def paired_rows(numbers):
             "b": pair.b.title,
             "n": pair.tested.n,
             "only": f"{mcnemar.only_a:,} / {mcnemar.only_b:,}",
-            "mcnemar": sentences.p_value(mcnemar.p, pair.tested.mcnemar_holm),
+            "mcnemar": wording.p_value(mcnemar.p, pair.tested.mcnemar_holm),
         }
         if delong:
-            row["areas"] = f"{sentences.number(delong.auc_a)} / {sentences.number(delong.auc_b)}"
-            row["delong"] = sentences.p_value(delong.p, pair.tested.delong_holm)
+            row["areas"] = f"{wording.number(delong.auc_a)} / {wording.number(delong.auc_b)}"
+            row["delong"] = wording.p_value(delong.p, pair.tested.delong_holm)
         rows.append(row)
     return rows
 
@@ -193,7 +191,7 @@ def pretraining_row(row):
     else:
         settings = status.get("config", {}).get("pretrain", {})
         text = (
-            f"{sentences.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
+            f"{wording.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
             f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
         )
     return {**row, "text": text}
@@ -208,7 +206,7 @@ def split_text(compared):
     """How many records each split has."""
     table = compared.members[0].predictions.table
     found = [
-        f"{sentences.count(int((table['split'] == name).sum()), f'{name} record')}"
+        f"{wording.count(int((table['split'] == name).sum()), f'{name} record')}"
         for name in SPLITS
         if (table["split"] == name).any()
     ]
@@ -228,7 +226,7 @@ def group_text(compared, counts):
     seen = f"{'none does' if not crossing else f'{crossing} do'} {where}"
     return (
         f"Records of one {kept} must not cross two splits ({seen}); "
-        f"the scored ones form {sentences.count(counts['n_groups'], counts['grouped_by'])}."
+        f"the scored ones form {wording.count(counts['n_groups'], counts['grouped_by'])}."
     )
 
 

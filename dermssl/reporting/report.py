@@ -15,7 +15,7 @@ from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import CLASS_FIGURES
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,9 +33,9 @@ def render(template, **context):
     environment.filters.update(
         md=escaped,
         code=code,
-        number=sentences.number,
-        estimate=sentences.estimate,
-        duration=sentences.duration,
+        number=wording.number,
+        estimate=wording.estimate,
+        duration=wording.duration,
     )
     return environment.get_template(template).render(**context)
 
@@ -90,7 +90,7 @@ def class_rows(classes):
         {
             **row,
             **{f"{figure}_text": _with_interval(row, figure) for figure in CLASS_FIGURES},
-            "few": row["support"] < sentences.ENOUGH_RECORDS,
+            "few": row["support"] < wording.ENOUGH_RECORDS,
         }
         for row in classes.to_dict("records")
     ]
@@ -99,9 +99,9 @@ def class_rows(classes):
 def _with_interval(row, figure):
     """A figure of a class with its interval, where the table has one."""
     if f"{figure}_low" not in row:
-        return sentences.number(row[figure])
+        return wording.number(row[figure])
     bounds = row[f"{figure}_low"], row[f"{figure}_high"]
-    return sentences.estimate(Interval(row[figure], *bounds))
+    return wording.estimate(Interval(row[figure], *bounds))
 
 
 def versions(status):

@@ -13,7 +13,7 @@ from dermssl.data.records import group_ids
 from dermssl.evaluation import metric_tables, pair_tests
 from dermssl.evaluation.metrics import POINTS
 from dermssl.evaluation.run_groups import Compared
-from dermssl.reporting import results
+from dermssl.reporting import results_csv
 
 DIFFERENCE_COLUMNS = (
     "labels", "a", "b", "n_seeds", "metric", "difference", "low", "high", "level",
@@ -144,8 +144,8 @@ def performance_rows(scored):
             "split": scored.compared.split,
             **scored.counts,
         }
-        for name in results.METRICS:
-            row |= results.bounds(name, scored.intervals[key].get(name))
+        for name in results_csv.METRICS:
+            row |= results_csv.bounds(name, scored.intervals[key].get(name))
             row[f"{name}_sd"] = scored.spread[key].get(name, math.nan)
         row |= {
             "n_resamples": scored.n_resamples,
@@ -168,9 +168,11 @@ def run_rows(scored):
             [member.arrays], scored.compared.taxonomy, scored.n_resamples
         )
         rows.append(
-            results.row(member.path, member.status, scored.compared.split, scored.counts, intervals)
+            results_csv.row(
+                member.path, member.status, scored.compared.split, scored.counts, intervals
+            )
         )
-    return rows + [results.row(path, status) for path, status in scored.compared.failures]
+    return rows + [results_csv.row(path, status) for path, status in scored.compared.failures]
 
 
 def difference_rows(scored):

@@ -10,7 +10,7 @@ from dermssl.data.preprocess import CROP
 from dermssl.data.records import TEST
 from dermssl.evaluation import shortcuts
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
 GAINED = 0.02  # share of the records from which on it is told where predictions went
@@ -34,14 +34,14 @@ def warnings(scores, y, p, n_discs=0, groups=None):
         low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             continue
-        shown = sentences.estimate(score.balanced_accuracy)
+        shown = wording.estimate(score.balanced_accuracy)
         if not score.balanced_accuracy.is_defined:
-            shown = f"{sentences.number(score.balanced_accuracy.estimate)} (at least "
-            shown += f"{sentences.number(low)})"
+            shown = f"{wording.number(score.balanced_accuracy.estimate)} (at least "
+            shown += f"{wording.number(low)})"
         text = (
             f"Shortcut: with the {'lesion' if score.name == ERASED else 'box round the lesion'} "
             f"erased, balanced accuracy is {shown}, clearly above chance "
-            f"({sentences.number(chance)}): the model reads part of the diagnosis off what lies "
+            f"({wording.number(chance)}): the model reads part of the diagnosis off what lies "
             "beside the lesion"
         )
         spot = "size and shape of the erased spot" if score.name == ERASED else "size of the box"
@@ -69,14 +69,14 @@ def findings(scores, y, p, n_discs=0, groups=None):
     if nothing_to_lose:
         said.append(
             "The clean score isn't shown to be above chance (balanced accuracy "
-            f"{sentences.estimate(clean.balanced_accuracy)}, chance {sentences.number(chance)}), "
+            f"{wording.estimate(clean.balanced_accuracy)}, chance {wording.number(chance)}), "
             "so this test can say nothing about what the model relies on."
         )
     for score in scores:
         if score.drop is None or score.name in WARNED:
             continue
         if not score.drop.is_defined:
-            undefined.append(f"{title(score.name)} ({sentences.number(score.drop.estimate)})")
+            undefined.append(f"{title(score.name)} ({wording.number(score.drop.estimate)})")
         elif not score.drop.excludes_zero:
             ties.append(title(score.name))
         else:
@@ -89,7 +89,7 @@ def findings(scores, y, p, n_discs=0, groups=None):
     if undefined and not nothing_to_lose:
         said.append(f"Drops that have no interval: {', '.join(undefined)}.")
     lost = [
-        f"{title(score.name)} by {sentences.estimate(score.sensitivity_drop)}"
+        f"{title(score.name)} by {wording.estimate(score.sensitivity_drop)}"
         for score in scores
         if score.sensitivity_drop is not None
         and score.sensitivity_drop.low > 0
@@ -103,8 +103,8 @@ def findings(scores, y, p, n_discs=0, groups=None):
         low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             said.append(
-                f"{_capital(title(score.name))}: {sentences.estimate(score.balanced_accuracy)} "
-                f"balanced accuracy, not clearly above chance ({sentences.number(chance)}); "
+                f"{_capital(title(score.name))}: {wording.estimate(score.balanced_accuracy)} "
+                f"balanced accuracy, not clearly above chance ({wording.number(chance)}); "
                 "no shortcut was shown, which doesn't prove that there is none."
             )
     if BACKGROUND not in p and n_discs:
@@ -121,12 +121,12 @@ def _cost(score):
     name = name or f"{_capital(title(score.name))}"
     verb = "cost" if score.drop.estimate > 0 else "gain"
     verb += "" if title(score.name).endswith("s") else "s"
-    size = sentences.number(abs(score.drop.estimate))
+    size = wording.number(abs(score.drop.estimate))
     if score.drop.estimate < 0:
         low, high = -high, -low
     text = (
-        f"{name} {verb} {size} balanced accuracy (95% interval {sentences.number(low)} to "
-        f"{sentences.number(high)}); {score.flips.estimate:.0%} of the predictions change"
+        f"{name} {verb} {size} balanced accuracy (95% interval {wording.number(low)} to "
+        f"{wording.number(high)}); {score.flips.estimate:.0%} of the predictions change"
     )
     if score.gains and score.gain >= GAINED:
         text += f", most towards {score.gains} (+{score.gain:.0%} of all photos)"
@@ -175,7 +175,7 @@ def difference(interval):
     """A drop as a cell, bold where its interval excludes 0; the clean photos have none."""
     if interval is None:
         return ""
-    text = sentences.estimate(interval)
+    text = wording.estimate(interval)
     return f"**{text}**" if interval.is_defined and interval.excludes_zero else text
 
 
@@ -216,19 +216,19 @@ def notes(made, scores, y, groups, taxonomy, unit):
     if made["split"] != TEST:
         said.append(f"These are {made['split']} records: the clean scores are too good.")
     counts = {name: int((y == k).sum()) for k, name in enumerate(taxonomy.fine)}
-    few = {name: n for name, n in counts.items() if 0 < n < sentences.ENOUGH_RECORDS}
+    few = {name: n for name, n in counts.items() if 0 < n < wording.ENOUGH_RECORDS}
     if few:
         listed = ", ".join(f"{name} ({n})" for name, n in few.items())
         said.append(
-            f"Classes with fewer than {sentences.ENOUGH_RECORDS} photos, on which balanced "
+            f"Classes with fewer than {wording.ENOUGH_RECORDS} photos, on which balanced "
             f"accuracy hangs: {listed}."
         )
-    said += sentences.few_groups(made["n_groups"], unit)
+    said += wording.few_groups(made["n_groups"], unit)
     if any(len(set(groups[y == k])) < FEW_OF_A_CLASS for k in np.unique(y)):
         said.append(
             f"Some class has fewer than {FEW_OF_A_CLASS} independent records, which show little: "
             "nothing is called clearly above chance on the strength of it."
         )
-    said += sentences.without_ids(unit)
-    said += sentences.dropped([score.balanced_accuracy for score in scores])
-    return said + sentences.changed(made["agreement"])
+    said += wording.without_ids(unit)
+    said += wording.dropped([score.balanced_accuracy for score in scores])
+    return said + wording.changed(made["agreement"])

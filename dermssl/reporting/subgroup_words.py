@@ -11,7 +11,7 @@ from dermssl.evaluation.subgroups import (
     SENSITIVITY,
     largest,
 )
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 AXES = {
     "skin_tone": "skin tone", "sex": "sex", "age": "age", "site": "body site", "source": "source",
@@ -43,7 +43,7 @@ def findings(made):
 def _metric(metric, asked):
     if metric == BALANCED:
         return "mean recall over the classes that both groups hold"
-    return f"{metric} ({asked.target.title}) at threshold {sentences.number(asked.threshold, 2)}"
+    return f"{metric} ({asked.target.title}) at threshold {wording.number(asked.threshold, 2)}"
 
 
 def _sentence(name, gap, n_gaps):
@@ -54,16 +54,16 @@ def _sentence(name, gap, n_gaps):
         )
     interval = gap.interval
     sides = (
-        f"{sentences.number(gap.value_a, 2)} in {_group(gap.a)} against "
-        f"{sentences.number(gap.value_b, 2)} in {_group(gap.b)}"
+        f"{wording.number(gap.value_a, 2)} in {_group(gap.a)} against "
+        f"{wording.number(gap.value_b, 2)} in {_group(gap.b)}"
     )
     among = f"{interval.level:.0%} interval"
     if n_gaps > 1:
         among += f" that holds for all {n_gaps} gaps together"
-    digits = sentences.digits(interval)
+    digits = wording.digits(interval)
     size = (
-        f"{sentences.number(interval.estimate, digits)} ({among}: "
-        f"{sentences.number(interval.low, digits)} to {sentences.number(interval.high, digits)})"
+        f"{wording.number(interval.estimate, digits)} ({among}: "
+        f"{wording.number(interval.low, digits)} to {wording.number(interval.high, digits)})"
     )
     axis = AXES[gap.a.axis]
     over = f"; classes compared: {', '.join(gap.classes)}" if gap.classes else ""
@@ -130,7 +130,7 @@ def _row(group):
         "n_positive": group.n_positive,
         "classes": f"{len(group.classes)}" + (f" ({', '.join(left_out)})" if left_out else ""),
         "cells": [
-            sentences.estimate(group.found.get(name), 2)
+            wording.estimate(group.found.get(name), 2)
             + (" (!)" if name == SENSITIVITY and few_yes and group.n_positive else "")
             for name in METRICS
             if name in group.found

@@ -10,7 +10,7 @@ import tiny
 
 from dermssl.core import atomic_files, taxonomy
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import grid_findings, grid_read, grid_report, results
+from dermssl.reporting import grid_findings, grid_read, grid_report, results_csv
 
 N = 200
 Y = np.arange(N) % 2
@@ -64,7 +64,7 @@ def write_grid(folder, cells, seeds=(0, 1, 2), failed=(), lost=(), more=None, **
                     folder / "cells" / f"{name}.npz",
                     probabilities=probabilities(shifted), losses=np.array([0.7, 0.6, 0.5]),
                 )  # fmt: skip
-            results.append_row(folder / "results.csv", {
+            results_csv.append_row(folder / "results.csv", {
                 "cell": name, "model": model, "depth": depth, "augmentation": augmentation,
                 "seed": seed, "fold": np.nan, "status": "FINISHED" if ok else "FAILED",
                 "reason": "" if ok else "out of memory", "arm": "none", "image_size": 50,

@@ -9,16 +9,16 @@ import pytest
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import results
+from dermssl.reporting import results_csv
 
 
 def test_rows_come_back_with_their_types(tmp_path):
     file = tmp_path / "results.csv"
     first = {"run": "=cmd", "config_hash": "12e456789012", "seed": 3, "difference": -0.1 - 0.2}
-    results.append_row(file, first)
-    results.append_row(file, {**first, "seed": 4, "difference": math.nan})
-    results.append_row(file, {**first, "seed": 5, "extra": 1})
-    found = results.read_rows(file)
+    results_csv.append_row(file, first)
+    results_csv.append_row(file, {**first, "seed": 4, "difference": math.nan})
+    results_csv.append_row(file, {**first, "seed": 5, "extra": 1})
+    found = results_csv.read_rows(file)
     assert list(found["run"]) == ["=cmd"] * 3
     assert list(found["config_hash"]) == ["12e456789012"] * 3
     assert list(found["seed"]) == [3, 4, 5]
@@ -35,23 +35,25 @@ def test_appending_from_two_places_loses_nothing(tmp_path):
 
     def work(offset):
         for k in range(15):
-            results.append_row(file, {"run": "r", "seed": offset + k})
+            results_csv.append_row(file, {"run": "r", "seed": offset + k})
 
     threads = [threading.Thread(target=work, args=(offset,)) for offset in (0, 100)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(results.read_rows(file)["seed"]) == [*range(15), *range(100, 115)]
+    assert sorted(results_csv.read_rows(file)["seed"]) == [*range(15), *range(100, 115)]
 
 
 def test_a_row_has_the_same_columns_for_success_and_failure():
-    failed = results.row("runs/1", {"status": runs.DIVERGED, "reason": "loss is nan"})
+    failed = results_csv.row("runs/1", {"status": runs.DIVERGED, "reason": "loss is nan"})
     status = {
         "status": runs.FINISHED, "arm": "ssl", "seed": 1, "versions": {"keras": "3.15.1"},
         "config": {"backbone": {"name": "cnn", "image_size": 48}},
     }  # fmt: skip
-    done = results.row("runs/2", status, "test", {"n": 10}, {"macro_f1": Interval(0.5, 0.4, 0.6)})
+    done = results_csv.row(
+        "runs/2", status, "test", {"n": 10}, {"macro_f1": Interval(0.5, 0.4, 0.6)}
+    )
     assert list(failed) == list(done)
     assert failed["reason"] == "loss is nan"
     assert math.isnan(failed["macro_f1"])
@@ -61,12 +63,12 @@ def test_a_row_has_the_same_columns_for_success_and_failure():
 
 def test_a_broken_results_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="can't be read"):
-        results.read_rows(tmp_path / "none.csv")
+        results_csv.read_rows(tmp_path / "none.csv")
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(UserError, match="not a whole CSV file"):
-        results.append_row(tmp_path / "empty.csv", {"a": 1})
+        results_csv.append_row(tmp_path / "empty.csv", {"a": 1})
 
 
 def test_no_row_still_gives_a_header(tmp_path):
-    results.write_rows(tmp_path / "none.csv", [], ("a", "b"))
+    results_csv.write_rows(tmp_path / "none.csv", [], ("a", "b"))
     assert list(pd.read_csv(tmp_path / "none.csv").columns) == ["a", "b"]

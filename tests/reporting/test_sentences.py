@@ -6,7 +6,7 @@ import pytest
 
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.run_groups import Member, Model
-from dermssl.reporting import sentences
+from dermssl.reporting import wording
 
 COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by": "lesion"}
 
@@ -22,7 +22,7 @@ def model(arm, n_labels=70, labels=None, seeds=(0, 1, 2)):
 
 def say(interval, metric="balanced_accuracy", n_seeds=3, counts=COUNTS, **options):
     a, b = model("ssl", **options), model("random", **options)
-    return sentences.comparison(a, b, metric, interval, n_seeds, counts, "test")
+    return wording.comparison(a, b, metric, interval, n_seeds, counts, "test")
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_nothing_beats_with_an_interval_that_holds_zero(low):
     [(42, "42 s"), (200, "3 min 20 s"), (3900, "1 h 05 min"), (math.nan, "n/a"), (None, "n/a")],
 )
 def test_durations(seconds, text):
-    assert sentences.duration(seconds) == text
+    assert wording.duration(seconds) == text
 
 
 def test_numbers():
-    assert sentences.number(-0.5) == "−0.500"
-    assert sentences.number(math.nan) == "n/a"
-    assert sentences.estimate(Interval(0.5, 0.4, 0.6)) == "0.500 (0.400 to 0.600)"
-    assert sentences.estimate(Interval(0.5, math.nan, math.nan)) == "0.500 (n/a)"
-    assert sentences.estimate(Interval(math.nan, math.nan, math.nan)) == "n/a"
-    assert sentences.count(1, "seed") == "1 seed"
-    assert sentences.count(1511, "photo") == "1,511 photos"
+    assert wording.number(-0.5) == "−0.500"
+    assert wording.number(math.nan) == "n/a"
+    assert wording.estimate(Interval(0.5, 0.4, 0.6)) == "0.500 (0.400 to 0.600)"
+    assert wording.estimate(Interval(0.5, math.nan, math.nan)) == "0.500 (n/a)"
+    assert wording.estimate(Interval(math.nan, math.nan, math.nan)) == "n/a"
+    assert wording.count(1, "seed") == "1 seed"
+    assert wording.count(1511, "photo") == "1,511 photos"
