@@ -53,7 +53,9 @@ def run(
         UserError: the runs can't be compared, with the first thing that differs.
     """
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import page, report, results_csv, scored
+    from dermssl.reporting import report, results_csv
+    from dermssl.studies.comparison import compute
+    from dermssl.studies.comparison import report as page
 
     paths = [Path(path) for path in paths]
     place = configs.read_toml(config).get("output") if config else None
@@ -68,12 +70,12 @@ def run(
             f"{found.members[0].path}: one run alone, nothing to compare it with; name another "
             "arm's run too, or score this one with python -m dermssl.evaluate"
         )
-    numbers = scored.score(found, baseline, n_resamples)
+    numbers = compute.score(found, baseline, n_resamples)
     folder = report.folder_for(output)
-    results_csv.write_rows(folder / "performance_comparison.csv", scored.performance_rows(numbers))
-    results_csv.write_rows(folder / "runs.csv", scored.run_rows(numbers))
-    differences = scored.difference_rows(numbers)
-    results_csv.write_rows(folder / "differences.csv", differences, scored.DIFFERENCE_COLUMNS)
+    results_csv.write_rows(folder / "performance_comparison.csv", compute.performance_rows(numbers))
+    results_csv.write_rows(folder / "runs.csv", compute.run_rows(numbers))
+    differences = compute.difference_rows(numbers)
+    results_csv.write_rows(folder / "differences.csv", differences, compute.DIFFERENCE_COLUMNS)
     _draw(folder, numbers)
     words = ["python", "-m", "dermssl.model_comparison", *map(str, paths)]
     words += ["--config", str(config)] if config else []
@@ -104,17 +106,20 @@ def _check_named(paths):
 def _draw(folder, numbers):
     """The pictures."""
     from dermssl.evaluation import metric_tables
-    from dermssl.reporting import figures, figures_compared, page, scored, wording
+    from dermssl.reporting import figures, wording
+    from dermssl.studies.comparison import compute
+    from dermssl.studies.comparison import figures as figures_compared
+    from dermssl.studies.comparison import report as page
 
     found, taxonomy = numbers.compared, numbers.compared.taxonomy
     keys = {(model.arm, model.labels): model for model in found.models}
     primary = {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys}
     seeds = {
-        key: scored.by_seed(model, metric_tables.PRIMARY, taxonomy) for key, model in keys.items()
+        key: compute.by_seed(model, metric_tables.PRIMARY, taxonomy) for key, model in keys.items()
     }
     figures_compared.comparison(
         folder / "comparison.png", found, primary, seeds,
-        wording.photos(numbers.counts, found.split), scored.chance(numbers),
+        wording.photos(numbers.counts, found.split), compute.chance(numbers),
         metric_tables.NAMES[metric_tables.PRIMARY],
     )  # fmt: skip
     figures_compared.training_curves(folder / "training_curves.png", found)

@@ -16,7 +16,8 @@ from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records
 from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
-from dermssl.reporting import page, results_csv, scored, wording
+from dermssl.reporting import results_csv, wording
+from dermssl.studies.comparison import compute, report
 
 HAM = fake_runs.HAM
 QUICK = 60  # resamples
@@ -52,7 +53,7 @@ def pair(tmp_path):
 
 
 def sentences_of(paths, **options):
-    return page.verdicts(scored.score(run_groups.gather(paths, **options), n_resamples=QUICK))
+    return report.verdicts(compute.score(run_groups.gather(paths, **options), n_resamples=QUICK))
 
 
 def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
@@ -92,7 +93,7 @@ def test_bold_only_where_the_lead_excludes_zero(planted):
 def test_a_tie_at_the_top_is_not_bold(pair):
     p = fake_runs.simulate(pair[1], 0.52)
     fake_runs.make(pair[0] / "ssl", pair[1], p, arm="ssl")
-    numbers = scored.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
+    numbers = compute.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
     assert not any(numbers.leads(m, "balanced_accuracy") for m in numbers.compared.models)
 
 
@@ -173,7 +174,7 @@ def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
     for arm, skill in (("random", 0.2), ("ssl", 2.0)):
         p = fake_runs.simulate(table, skill, len(arm), flat)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, taxonomy=flat)
-    rows = scored.difference_rows(scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
+    rows = compute.difference_rows(compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
     tests = {row["metric"]: row["test"] for row in rows}
     assert (tests["fine_accuracy"], tests["roc_auc"]) == ("McNemar", "DeLong")
     p = {row["metric"]: (row["p"], row["p_holm"]) for row in rows}
@@ -202,15 +203,15 @@ def test_draws_that_miss_a_class_are_told(tmp_path):
     table["fine"], table["coarse"] = "nv", "melanocytic"
     table.loc[rare, ["fine", "coarse"]] = ["mel", "melanocytic"]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
-    numbers = scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
-    assert any("of the draws miss a class" in said for said in page.warnings(numbers))
+    numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
+    assert any("of the draws miss a class" in said for said in report.warnings(numbers))
 
 
 def test_one_seed_is_said_everywhere(pair):
-    numbers = scored.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
-    assert "with one seed, the variation of training isn't covered" in page.verdicts(numbers)[0]
-    assert any(said.startswith("One seed only") for said in page.warnings(numbers))
-    row = scored.performance_rows(numbers)[0]
+    numbers = compute.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
+    assert "with one seed, the variation of training isn't covered" in report.verdicts(numbers)[0]
+    assert any(said.startswith("One seed only") for said in report.warnings(numbers))
+    row = compute.performance_rows(numbers)[0]
     assert np.isnan(row["balanced_accuracy_sd"])
 
 
@@ -218,7 +219,7 @@ def test_missing_arms_and_few_seeds_are_said(tmp_path):
     fake_runs.experiment(
         tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0, 1), table=fake_runs.records(n=120)
     )
-    context = page.context(scored.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
+    context = report.context(compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
     assert any("No run from ImageNet weights is here" in said for said in context["gaps"])
     assert any(said.startswith("Fewer than 3 seeds") for said in context["warnings"])
 
@@ -233,9 +234,9 @@ def test_only_shared_seeds_are_compared(pair):
             arm="ssl",
             seed=seed,
         )
-    numbers = scored.score(run_groups.gather([folder]), n_resamples=QUICK)
+    numbers = compute.score(run_groups.gather([folder]), n_resamples=QUICK)
     assert numbers.pairs[0].n_seeds == 1
-    assert any("only the 1 shared one are compared" in said for said in page.warnings(numbers))
+    assert any("only the 1 shared one are compared" in said for said in report.warnings(numbers))
     shutil.rmtree(folder / "ssl")
     assert sentences_of([folder]) == [
         "With 70 labels, SimCLR and random init share no seed, so they aren't compared."
@@ -315,7 +316,7 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
 
 def test_two_arms_have_two_pictures():
     models = [run_groups.Model(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
-    assert len({page.confusion_file(model) for model in models}) == 5
+    assert len({report.confusion_file(model) for model in models}) == 5
 
 
 def test_another_taxonomy_is_refused(pair):
@@ -333,7 +334,7 @@ def test_another_budget_is_refused_or_told(pair):
     with pytest.raises(UserError, match=shown):
         run_groups.gather([folder])
     found = run_groups.gather([folder], allow_different_budget=True)
-    assert any(shown in said for said in page.warnings(scored.score(found, n_resamples=20)))
+    assert any(shown in said for said in report.warnings(compute.score(found, n_resamples=20)))
 
 
 def test_photos_prepared_in_another_way_are_another_budget(pair):
@@ -412,13 +413,13 @@ def test_an_unknown_baseline_lists_the_arms(pair):
     with pytest.raises(
         UserError, match="unknown --baseline 'imagenet'; choose one of: random, ssl"
     ):
-        scored.score(run_groups.gather([pair[0]]), "imagenet", QUICK)
+        compute.score(run_groups.gather([pair[0]]), "imagenet", QUICK)
 
 
 def test_the_baseline_is_always_the_second(pair):
-    numbers = scored.score(run_groups.gather([pair[0]]), "ssl", QUICK)
+    numbers = compute.score(run_groups.gather([pair[0]]), "ssl", QUICK)
     assert [(pair.a.arm, pair.b.arm) for pair in numbers.pairs] == [("random", "ssl")]
-    assert "random init" in page.verdicts(numbers)[0].split(" SimCLR")[0]
+    assert "random init" in report.verdicts(numbers)[0].split(" SimCLR")[0]
 
 
 def test_folders_without_runs_are_refused(tmp_path, capsys):
@@ -442,19 +443,19 @@ def test_leaking_groups_are_told_first(tmp_path):
     table = fake_runs.records(n=120)
     table["lesion_id"] = ["L" + str(k % 30) for k in range(120)]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
-    numbers = scored.score(run_groups.gather([tmp_path]), n_resamples=20)
-    assert "in more than one split" in page.warnings(numbers)[0]
+    numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=20)
+    assert "in more than one split" in report.warnings(numbers)[0]
 
 
 def test_drawn_photos_are_called_drawings(pair, quick):
     folder, table = pair
-    numbers = scored.score(run_groups.gather([folder]), n_resamples=QUICK)
-    assert not any("drawings" in warning for warning in page.warnings(numbers))
+    numbers = compute.score(run_groups.gather([folder]), n_resamples=QUICK)
+    assert not any("drawings" in warning for warning in report.warnings(numbers))
     for arm, skill in (("random", 0.5), ("ssl", 0.7)):
         drawn = table.assign(source=records.SYNTHETIC)
         fake_runs.make(folder / "drawn" / arm, drawn, fake_runs.simulate(drawn, skill), arm=arm)
-    numbers = scored.score(run_groups.gather([folder / "drawn"]), n_resamples=QUICK)
-    assert "drawings, not skin" in page.warnings(numbers)[0]
+    numbers = compute.score(run_groups.gather([folder / "drawn"]), n_resamples=QUICK)
+    assert "drawings, not skin" in report.warnings(numbers)[0]
 
 
 def test_a_run_named_twice_or_alone_is_refused_before_a_report_is_lost(pair, capsys, quick):

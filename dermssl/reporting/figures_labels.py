@@ -5,9 +5,10 @@ from matplotlib import ticker
 
 from dermssl.evaluation.metric_tables import NAMES
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import figures, figures_compared, wording
+from dermssl.reporting import figures, wording
 from dermssl.reporting.figures import INK, MUTED
 from dermssl.reporting.label_curve import METRIC
+from dermssl.studies.comparison import figures as figures_compared
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import bootstrap, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import label_sentences, scored, wording
+from dermssl.reporting import label_sentences, wording
+from dermssl.studies.comparison import compute
 
 LEVEL = 0.95
 METRIC = metric_tables.PRIMARY
@@ -99,7 +100,7 @@ def score(found, n_resamples=2000):
             for key, model in models.items()
         },
         by_seed={
-            key: scored.by_seed(model, METRIC, found.taxonomy) for key, model in models.items()
+            key: compute.by_seed(model, METRIC, found.taxonomy) for key, model in models.items()
         },
         pairs={
             arms: [_step(a, b, found.taxonomy, n_resamples, len(steps)) for a, b in steps]

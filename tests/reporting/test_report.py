@@ -14,7 +14,8 @@ from sklearn.metrics import auc
 
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions, ranking
-from dermssl.reporting import figures, figures_compared, figures_curves, report
+from dermssl.reporting import figures, figures_curves, report
+from dermssl.studies.comparison import figures as figures_compared
 
 
 @pytest.mark.parametrize(

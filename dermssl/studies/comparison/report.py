@@ -8,18 +8,19 @@ from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import FREE
-from dermssl.reporting import report, scored, wording
+from dermssl.reporting import report, wording
+from dermssl.studies.comparison import compute
 
 
 def context(numbers):
     """The variables of `templates/ssl_analysis_report.md`, but for the command.
 
     Args:
-        numbers: `scored.Scored`.
+        numbers: `compute.Scored`.
     """
     compared, counts = numbers.compared, numbers.counts
     rows = difference_rows(numbers)
-    performance = scored.performance_rows(numbers)
+    performance = compute.performance_rows(numbers)
     return {
         "compared": compared,
         "verdicts": verdicts(numbers),
@@ -37,7 +38,7 @@ def context(numbers):
         "tests": paired_rows(numbers),
         "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
         "enough": wording.ENOUGH_RECORDS,
-        "pretraining": [pretraining_row(row) for row in scored.pretraining(compared)],
+        "pretraining": [pretraining_row(row) for row in compute.pretraining(compared)],
         "data_hash": compared.members[0].status["data_hash"],
         "split_text": split_text(compared),
         "group_text": group_text(compared, counts),
@@ -96,7 +97,7 @@ def warnings(numbers):
             "The photos are drawings, not skin: the numbers show that the road works, and say "
             "nothing about what pretraining does for real lesions.",
         )
-    crossing = scored.crossing_groups(compared)
+    crossing = compute.crossing_groups(compared)
     if crossing:
         said.insert(
             0,
@@ -220,7 +221,7 @@ def group_text(compared, counts):
     rule = compared.members[0].status["config"].get("data", {}).get("group_by", "auto")
     names = {"auto": "patient, else lesion, else photo", "path": "photo"}
     kept = names.get(rule, rule.removesuffix("_id"))
-    crossing = scored.crossing_groups(compared)
+    crossing = compute.crossing_groups(compared)
     predicted = set(compared.members[0].predictions.table["split"])
     where = "here" if set(SPLITS) <= predicted else f"among the {' and '.join(sorted(predicted))}"
     seen = f"{'none does' if not crossing else f'{crossing} do'} {where}"
