@@ -20,7 +20,7 @@ SECTIONS = ("data",)
 OUTPUT = "outputs/check_data"
 # Photos are looked at as they are, once; an experiment file may still hold these.
 UNUSED = ("preprocess", "cache_mb", "cache_dir", "cache_disk_mb")
-NEAR = 28  # bits of 255; where it comes from stands in dermssl.data.fingerprint
+NEAR = 28  # bits of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash
 SIMILARITY = 0.95  # cosine of centred embeddings
 
 
@@ -46,14 +46,16 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
 
     import numpy as np
 
-    from dermssl.data import audit, fingerprint, masks, preprocess
-    from dermssl.reporting import data_report, report
+    from dermssl.data import masks, preprocess
+    from dermssl.reporting import report
+    from dermssl.studies.data_audit import audit, perceptual_hash
+    from dermssl.studies.data_audit import report as data_report
 
     data = config["data"]
     dataset, notes = _read(data)
     backbone, steps = _backbone(pretrained) if pretrained else (None, ())
     folder = report.folder_for(config["output"] or OUTPUT)
-    seen = fingerprint.survey(dataset.files)
+    seen = perceptual_hash.survey(dataset.files)
     readable = (seen.table["error"] == "").to_numpy()
     if not readable.any():
         raise UserError(
@@ -80,7 +82,7 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
         features[readable] = found
     found = audit.audit(dataset.index, seen, near, features, similarity)
     settings = {
-        "data": str(data.path), "near_bits": near, "bits": fingerprint.BITS,
+        "data": str(data.path), "near_bits": near, "bits": perceptual_hash.BITS,
         "run": pretrained and str(pretrained), "similarity": similarity if pretrained else None,
         "splits": splits_from, "command": command, "notes": notes,
     }  # fmt: skip
@@ -118,18 +120,19 @@ def _backbone(pretrained):
 
 def show_augmentations(config, path):
     """Write a picture of what each augmentation does to some photos of the data set."""
-    from dermssl.data import decode, gallery
+    from dermssl.data import decode
+    from dermssl.studies.data_audit import augmentation_sheet
 
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"--show-augmentations {path}: give the name of a .png file")
     dataset, _ = _read(config["data"])
     good, files = [], iter(dataset.files)
-    while len(good) < gallery.COLUMNS and (file := next(files, None)):
+    while len(good) < augmentation_sheet.COLUMNS and (file := next(files, None)):
         if not decode.verify_all([file]):
             good.append(file)
     if not good:
         raise UserError(f"--data {config['data'].path}: no readable photo to show")
-    gallery.write(path, good, seed=config["seed"])
+    augmentation_sheet.write(path, good, seed=config["seed"])
 
 
 def parser():

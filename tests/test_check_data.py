@@ -160,11 +160,11 @@ def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
 
 def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capfd):
     asked = []
-    gallery = types.ModuleType("dermssl.data.gallery")
+    gallery = types.ModuleType("dermssl.studies.data_audit.augmentation_sheet")
     gallery.COLUMNS = 5
     gallery.write = lambda path, files, seed=0: asked.append((path, files, seed))
-    monkeypatch.setitem(sys.modules, "dermssl.data.gallery", gallery)
-    monkeypatch.setattr("dermssl.data.gallery", gallery, raising=False)
+    monkeypatch.setitem(sys.modules, "dermssl.studies.data_audit.augmentation_sheet", gallery)
+    monkeypatch.setattr("dermssl.studies.data_audit.augmentation_sheet", gallery, raising=False)
     argv = ["--data", planted, "--show-augmentations", tmp_path / "a.png", "--seed", 3]
     assert call(check_data, tmp_path / "o", *argv) == 0
     ((path, files, seed),) = asked

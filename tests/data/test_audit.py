@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dermssl.data import audit, fingerprint, neighbours, readers, records, splits
+from dermssl.data import readers, records, splits
 from dermssl.data.records import make_index
+from dermssl.studies.data_audit import audit, near_pairs, perceptual_hash
 
 
 def photo(number, width=120, height=90):
@@ -47,7 +48,7 @@ SAME = {
 def surveyed(tmp_path, files):
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    return fingerprint.survey([str(tmp_path / name) for name in files])
+    return perceptual_hash.survey([str(tmp_path / name) for name in files])
 
 
 def table(files, **columns):
@@ -126,7 +127,7 @@ def test_clean_photos_raise_no_alarm(photos):
     from dermssl.core.settings import Data
 
     dataset = splits.assign(readers.read(Data(path=str(photos))))
-    found = audit.audit(dataset.index, fingerprint.survey(dataset.files))
+    found = audit.audit(dataset.index, perceptual_hash.survey(dataset.files))
     assert found.pairs["same_lesion"].all()
     assert found.leaks.empty
     assert found.conflicts.empty
@@ -135,7 +136,7 @@ def test_clean_photos_raise_no_alarm(photos):
 
 def brute(words, turned, limit):
     """All pairs, bit by bit."""
-    sizes, flips = neighbours.SIZES, neighbours.FLIPS
+    sizes, flips = near_pairs.SIZES, near_pairs.FLIPS
     found = {}
     for a in range(len(words)):
         for b in range(a + 1, len(words)):
@@ -156,14 +157,14 @@ def test_pairs_equal_a_loop_over_all(monkeypatch):
     for k in range(30):
         noisy = pictures[k % 12] + rng.normal(0, 25 * (k % 4), (64, 64))
         pictures.append([noisy, noisy[:, ::-1], noisy.T, np.rot90(noisy)][k % 4])
-    words, turned = map(np.stack, zip(*[fingerprint.perceptual(np.array(p)) for p in pictures]))
-    monkeypatch.setattr(neighbours, "ROWS", 16)
+    words, turned = map(np.stack, zip(*[perceptual_hash.perceptual(np.array(p)) for p in pictures]))
+    monkeypatch.setattr(near_pairs, "ROWS", 16)
     for limit in (0, 28, 60, 90):
-        a, b, bits, _, cut = neighbours.near_pairs(words, turned, limit)
+        a, b, bits, _, cut = near_pairs.near_pairs(words, turned, limit)
         assert dict(zip(zip(a.tolist(), b.tolist()), bits.tolist())) == brute(words, turned, limit)
         assert not cut
-    assert neighbours.near_pairs(words, turned, 90, max_pairs=5)[-1]
-    assert len(neighbours.near_pairs(words[:0], turned[:0], 9)[0]) == 0
+    assert near_pairs.near_pairs(words, turned, 90, max_pairs=5)[-1]
+    assert len(near_pairs.near_pairs(words[:0], turned[:0], 9)[0]) == 0
 
 
 def test_similar_pairs_equal_a_matrix(monkeypatch):
@@ -173,15 +174,15 @@ def test_similar_pairs_equal_a_matrix(monkeypatch):
     centred = features - features.mean(0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     expected = np.argwhere(np.triu(centred @ centred.T >= 0.9, 1)).tolist()
-    monkeypatch.setattr(neighbours, "ROWS", 16)
-    a, b, cosine, cut = neighbours.similar_pairs(features, 0.9)
+    monkeypatch.setattr(near_pairs, "ROWS", 16)
+    a, b, cosine, cut = near_pairs.similar_pairs(features, 0.9)
     assert np.column_stack([a, b]).tolist() == expected
     assert len(expected) >= 10
     assert (cosine >= 0.9).all()
     assert not cut
     near = audit.audit(
         make_index({"path": [f"{k:02}" for k in range(50)]}),
-        fingerprint.Survey(
+        perceptual_hash.Survey(
             pd.DataFrame({
                 "file_hash": [str(k) for k in range(50)], "pixel_hash": [str(k) for k in range(50)],
                 "error": "", "flat": True,
@@ -201,7 +202,7 @@ def test_many_photos_take_no_loop():
     words = rng.integers(0, 2**64, (5000, 4), dtype=np.uint64)
     words[4321] = words[17]
     start = time.perf_counter()
-    a, b, bits, way, _ = neighbours.near_pairs(words, words[:, [0, 2, 1, 3]], 28)
+    a, b, bits, way, _ = near_pairs.near_pairs(words, words[:, [0, 2, 1, 3]], 28)
     assert (a.tolist(), b.tolist(), bits.tolist(), way.tolist()) == ([17], [4321], [0], [0])
     assert time.perf_counter() - start < 20  # half a second beside other work
 

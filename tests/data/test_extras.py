@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from dermssl.core.errors import UserError
-from dermssl.data import gallery, pipeline
+from dermssl.data import pipeline
 from dermssl.data.augmentation import artefacts, mixup, opencv, policies, view_ops
 from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
 from dermssl.data.photos import Photos
 from dermssl.data.pipeline import ALIGNMENT, Buffers
+from dermssl.studies.data_audit import augmentation_sheet
 
 SIZE = 48
 ONLY = {
@@ -229,16 +230,16 @@ def test_batches_that_are_kept_are_not_written_over(photos):
 
 
 def test_the_gallery_shows_everything_once(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "SIDE", 32)
+    monkeypatch.setattr(augmentation_sheet, "SIDE", 32)
     shown = [photos[k] for k in range(3)]
-    rows = dict(gallery.rows(shown))
+    rows = dict(augmentation_sheet.rows(shown))
     want = {*AUGMENTATIONS, *artefacts.ARTEFACTS, "hair_removal", "shades_of_grey", "sharpen"}
     assert want - {"none", "simclr"} | {"photo", "simclr, view 1", "simclr, view 2"} == set(rows)
     assert all(len(row) == 3 for row in rows.values())
-    gallery.write(tmp_path / "sheet.png", photos.files)
+    augmentation_sheet.write(tmp_path / "sheet.png", photos.files)
     sheet = np.array(Image.open(tmp_path / "sheet.png"))
-    assert sheet.shape == (len(rows) * 36 + 4, gallery.MARGIN + 6 * 36 + 4, 3)
+    assert sheet.shape == (len(rows) * 36 + 4, augmentation_sheet.MARGIN + 6 * 36 + 4, 3)
     for k in range(len(rows)):  # every row has its name
-        assert sheet[4 + k * 36 :][:32, : gallery.MARGIN].min() < 100
+        assert sheet[4 + k * 36 :][:32, : augmentation_sheet.MARGIN].min() < 100
     with pytest.raises(UserError, match="no photo to show"):
-        gallery.write(tmp_path / "none.png", [])
+        augmentation_sheet.write(tmp_path / "none.png", [])

@@ -1,6 +1,6 @@
 """What is wrong with a data set: duplicates, leaks between splits, contradicting labels.
 
-A table goes in (records with splits, and what `fingerprint.survey` saw of them), tables come
+A table goes in (records with splits, and what `perceptual_hash.survey` saw of them), tables come
 out; nothing is read or written here.
 """
 
@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError
-from dermssl.data import fingerprint, neighbours, splits
+from dermssl.data import splits
 from dermssl.data.records import SPLITS, VALIDATION
+from dermssl.studies.data_audit import near_pairs, perceptual_hash
 
 FILE, PIXELS, NEAR, SIMILAR = KINDS = ("same file", "same pixels", "near", "similar")
 DUPLICATES = (FILE, PIXELS, NEAR)  # look-alikes by embedding are a hint, no proof
-WAYS = ("no", *["mirrored or turned"] * 7)  # of `neighbours.near_pairs`
+WAYS = ("no", *["mirrored or turned"] * 7)  # of `near_pairs.near_pairs`
 PAIR_COLUMNS = (
     "kind", "path_a", "path_b", "bits", "cosine", "flipped", "split_a", "split_b", "label_a",
     "label_b", "lesion_a", "lesion_b", "same_lesion", "same_patient", "across_splits",
@@ -32,7 +33,7 @@ class Audit:
         pairs: `PAIR_COLUMNS`; of k equal photos the first is paired with the k - 1 others.
         crossing: columns kind (path, lesion_id, patient_id), id, splits, photos: what stands
             in several splits.
-        cut: tuple of kinds whose list of pairs was cut at `neighbours.MAX_PAIRS`.
+        cut: tuple of kinds whose list of pairs was cut at `near_pairs.MAX_PAIRS`.
     """
 
     photos: pd.DataFrame
@@ -74,12 +75,12 @@ def with_splits(dataset, validation, test, seed, group_by):
         return dataset, f"none: {error}"
 
 
-def audit(index, seen, near=fingerprint.NEAR, features=None, similarity=0.95, workers=2):
+def audit(index, seen, near=perceptual_hash.NEAR, features=None, similarity=0.95, workers=2):
     """Everything that can be found in the tables.
 
     Args:
         index: record table, with splits where there are any.
-        seen: `fingerprint.Survey` of the same rows.
+        seen: `perceptual_hash.Survey` of the same rows.
         near: int, bits of 255 up to which two photos are near duplicates; -1 looks for none.
         features: float (n, d), embeddings of the same rows, or None; rows of unreadable
             photos are not looked at.
@@ -99,7 +100,7 @@ def audit(index, seen, near=fingerprint.NEAR, features=None, similarity=0.95, wo
     cut = []
     rows = np.flatnonzero(first & ~table["flat"].to_numpy(dtype=bool))
     if near >= 0:
-        a, b, bits, way, full = neighbours.near_pairs(
+        a, b, bits, way, full = near_pairs.near_pairs(
             seen.words[rows], seen.turned[rows], near, workers
         )
         flipped = np.array(WAYS, dtype=object)[way]
@@ -107,7 +108,7 @@ def audit(index, seen, near=fingerprint.NEAR, features=None, similarity=0.95, wo
         cut += [NEAR] if full else []
     if features is not None:
         rows = np.flatnonzero(first)
-        a, b, cosine, full = neighbours.similar_pairs(features[rows], similarity)
+        a, b, cosine, full = near_pairs.similar_pairs(features[rows], similarity)
         found.append(_pairs(SIMILAR, rows[a], rows[b], cosine=cosine))
         cut += [SIMILAR] if full else []
     pairs = pd.concat(found, ignore_index=True)

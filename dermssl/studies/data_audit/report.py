@@ -3,10 +3,11 @@
 import numpy as np
 
 from dermssl.core import atomic_files, runs
-from dermssl.data import audit, contact_sheet, decode
+from dermssl.data import contact_sheet, decode
 from dermssl.data.records import SPLITS
-from dermssl.reporting import figures_data, report
+from dermssl.reporting import report
 from dermssl.reporting.wording import count
+from dermssl.studies.data_audit import audit, figures
 
 SHOWN_PAIRS = 10  # of a kind, in the pictures
 LISTED = 20  # rows of a table in the report; the CSV has all
@@ -32,9 +33,9 @@ def write(folder, found, dataset, settings):
     atomic_files.write_csv(folder / "photos.csv", found.photos)
     atomic_files.write_json(folder / "check_data.json", numbers)
     classes = audit.classes(dataset.index)
-    figures_data.classes(folder / "classes.png", classes)
-    figures_data.sizes(folder / "sizes.png", found.photos)
-    figures_data.light(folder / "light.png", found.photos)
+    figures.classes(folder / "classes.png", classes)
+    figures.sizes(folder / "sizes.png", found.photos)
+    figures.light(folder / "light.png", found.photos)
     pictures = {kind: _picture(folder, found, dataset, kind) for kind in audit.KINDS}
     report.write(
         folder / "report.md",
