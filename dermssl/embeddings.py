@@ -52,9 +52,9 @@ def run(
     import numpy as np
 
     from dermssl.data.records import group_ids
-    from dermssl.evaluation import layouts
     from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
+    from dermssl.studies.embedding_map import projections
     from dermssl.training import callbacks
 
     _check(max_photos, n_resamples, batch_size, colour_by)
@@ -62,16 +62,16 @@ def run(
     status = runs.finished(path, sections=("backbone", "data"))
     table, taxonomy, source = _records(path, status, split)
     rows = finished_run.spread(table["fine"], max_photos, seed)
-    perplexity = layouts.perplexity_for(len(rows), perplexity)
+    perplexity = projections.perplexity_for(len(rows), perplexity)
     dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
     columns = _columns(dataset.index, colour_by)
     model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
     photos = finished_run.photos(dataset, status["config"]["data"], size)
     with callbacks.counted("Embeddings", len(rows)) as done:
         h, thumbnails = outputs.embed(model, photos, size, batch_size, done)
-    h = layouts.unit(h)
+    h = projections.unit(h)
     names = ("tsne", "umap") if umap else ("tsne",)
-    planes = {name: layouts.lay_out(name, h, perplexity, seed) for name in names}
+    planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
     folder = report.folder_for(output or path / FOLDER)
     if len(rows) < len(table):
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
@@ -149,8 +149,8 @@ def _command(path, data, split, max_photos, perplexity, umap, colour_by, n_resam
 
 def _draw(folder, made):
     """A picture for each layout and column; (title, file) of each."""
-    from dermssl.evaluation.layouts import TITLES
-    from dermssl.reporting import figures_plane
+    from dermssl.studies.embedding_map import figures
+    from dermssl.studies.embedding_map.projections import TITLES
 
     pictures = []
     for name, points in made["planes"].items():
@@ -160,7 +160,7 @@ def _draw(folder, made):
             title = f"{TITLES[name]} by {by}, {made['path'].name}"
             what = f"perplexity {made['perplexity']:.3g}" if name == "tsne" else "cosine"
             subtitle = f"{len(points):,} photos, {what}, seed {made['seed']}"
-            figures_plane.plane(folder / file, points, made["index"][column], title, subtitle)
+            figures.plane(folder / file, points, made["index"][column], title, subtitle)
             pictures.append({"title": title, "file": file})
     return pictures
 
@@ -183,8 +183,10 @@ def _tensorboard(made, h, thumbnails, folder, pictures):
 
 def _write(folder, made, pictures):
     """coordinates.csv and the report."""
-    from dermssl.evaluation import layouts, metric_tables
-    from dermssl.reporting import embeddings_report, report, wording
+    from dermssl.evaluation import metric_tables
+    from dermssl.reporting import report, wording
+    from dermssl.studies.embedding_map import projections
+    from dermssl.studies.embedding_map import report as embeddings_report
 
     index, planes, status = made["index"], made["planes"], made["status"]
     axes = {
@@ -194,7 +196,9 @@ def _write(folder, made, pictures):
     }
     atomic_files.write_csv(folder / "coordinates.csv", index.assign(**axes))
     unit = metric_tables.grouped_by(made["groups"])
-    trust = {name: layouts.trustworthiness(made["h"], points) for name, points in planes.items()}
+    trust = {
+        name: projections.trustworthiness(made["h"], points) for name, points in planes.items()
+    }
     status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status
     report.write(
         folder / "report.md",
@@ -205,9 +209,9 @@ def _write(folder, made, pictures):
         pictures=pictures,
         dimensions=made["h"].shape[1],
         made=embeddings_report.how(planes, made["h"].shape[1], made["perplexity"], made["seed"]),
-        trust=", ".join(f"{layouts.TITLES[k]} {wording.number(v)}" for k, v in trust.items()),
+        trust=", ".join(f"{projections.TITLES[k]} {wording.number(v)}" for k, v in trust.items()),
         classes=embeddings_report.classes(made["h"], index, made["groups"], made["n_resamples"]),
-        k=layouts.NEIGHBOURS,
+        k=projections.NEIGHBOURS,
         unit=unit,
         n_resamples=made["n_resamples"],
         enough=wording.ENOUGH_RECORDS,

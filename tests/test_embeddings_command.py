@@ -9,7 +9,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 
 from dermssl import embeddings
-from dermssl.reporting import figures_plane
+from dermssl.studies.embedding_map import figures
 from dermssl.training import tensorboard
 
 
@@ -90,7 +90,7 @@ def test_the_sprite_goes_row_by_row():
 
 def test_rare_values_share_a_colour():
     values = pd.Series([f"v{k:02d}" for k in range(12) for _ in range(12 - k)] + [""])
-    named, order = figures_plane.kinds(values)
+    named, order = figures.kinds(values)
     assert order == [*(f"v{k:02d}" for k in range(10)), "other", "not known"]
     assert (named == "other").sum() == 2 + 1
     assert (named == "not known").sum() == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import layouts
+from dermssl.studies.embedding_map import projections
 
 
 def blobs(n=60, d=80, seed=0):
@@ -19,48 +19,48 @@ def blobs(n=60, d=80, seed=0):
 
 @pytest.fixture(scope="module")
 def plane():
-    h = layouts.unit(blobs())
-    return h, layouts.lay_out("tsne", h, 10, seed=3)
+    h = projections.unit(blobs())
+    return h, projections.lay_out("tsne", h, 10, seed=3)
 
 
 def test_tsne_is_a_function_of_its_seed_and_keeps_groups_together(plane):
     h, points = plane
     assert points.shape == (60, 2)
     assert points.dtype == np.float32
-    np.testing.assert_array_equal(points, layouts.tsne(h, 10, seed=3))
+    np.testing.assert_array_equal(points, projections.tsne(h, 10, seed=3))
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
     same = np.arange(60)[:, None] % 3 == np.arange(60) % 3
     assert distance[same].max() < distance[~same].min()
-    assert layouts.trustworthiness(h, points) > 0.7
-    assert layouts.trustworthiness(h, np.random.default_rng(0).normal(size=(60, 2))) < 0.65
+    assert projections.trustworthiness(h, points) > 0.7
+    assert projections.trustworthiness(h, np.random.default_rng(0).normal(size=(60, 2))) < 0.65
 
 
 def test_trustworthiness_of_many_is_that_of_some(plane, monkeypatch):
     h, points = plane
-    monkeypatch.setattr(layouts, "MOST", 30)
+    monkeypatch.setattr(projections, "MOST", 30)
     rows = np.random.Generator(np.random.Philox(key=0)).permutation(60)[:30]
-    expected = layouts.trustworthiness(h[rows], points[rows])
-    assert layouts.trustworthiness(h, points) == expected
+    expected = projections.trustworthiness(h[rows], points[rows])
+    assert projections.trustworthiness(h, points) == expected
 
 
 def test_lengths_do_not_matter():
     h = blobs(12, 4)
-    np.testing.assert_allclose(layouts.unit(h), layouts.unit(h * np.arange(1, 13)[:, None]))
-    np.testing.assert_allclose(np.linalg.norm(layouts.unit(h), axis=1), 1)
+    np.testing.assert_allclose(projections.unit(h), projections.unit(h * np.arange(1, 13)[:, None]))
+    np.testing.assert_allclose(np.linalg.norm(projections.unit(h), axis=1), 1)
 
 
 def test_collapsed_and_diverged_embeddings_are_refused():
     with pytest.raises(UserError, match="collapsed"):
-        layouts.unit(np.ones((9, 4)))
+        projections.unit(np.ones((9, 4)))
     with pytest.raises(UserError, match="no numbers"):
-        layouts.unit(np.full((9, 4), np.nan))
+        projections.unit(np.full((9, 4), np.nan))
 
 
 @pytest.mark.parametrize(
     ("n", "asked", "expected"), [(5000, None, 30), (31, None, 10), (100, 12, 12)]
 )
 def test_perplexity(n, asked, expected):
-    assert layouts.perplexity_for(n, asked) == expected
+    assert projections.perplexity_for(n, asked) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_perplexity(n, asked, expected):
 )
 def test_a_perplexity_that_cannot_be(n, asked, said):
     with pytest.raises(UserError, match=said):
-        layouts.perplexity_for(n, asked)
+        projections.perplexity_for(n, asked)
 
 
 def test_umap_is_asked_for_only_when_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)  # an import of it now fails
     with pytest.raises(UserError, match=r"pip install 'dermssl\[umap\]'"):
-        layouts.umap(blobs(), 10)
+        projections.umap(blobs(), 10)
     asked = {}
 
     class UMAP:
@@ -86,13 +86,13 @@ def test_umap_is_asked_for_only_when_needed(monkeypatch):
             return h[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
-    assert layouts.lay_out("umap", blobs(), 10.4, seed=5).shape == (60, 2)
+    assert projections.lay_out("umap", blobs(), 10.4, seed=5).shape == (60, 2)
     assert asked == {"n_neighbors": 10, "metric": "cosine", "random_state": 5}
 
 
 def test_an_unknown_layout_lists_the_known():
     with pytest.raises(UserError, match="tsne, umap"):
-        layouts.lay_out("pca", blobs(), 10)
+        projections.lay_out("pca", blobs(), 10)
 
 
 def test_neighbours_by_hand():
@@ -100,7 +100,7 @@ def test_neighbours_by_hand():
     h = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     labels = ["a", "a", "b", "b", "", "b"]
     groups = ["1", "1", "2", "3", "4", "5"]
-    share, chance = layouts.same_class(h, labels, groups, k=2)
+    share, chance = projections.same_class(h, labels, groups, k=2)
     # Row 0: its own lesion's row 1 doesn't count; nearest are 2 and 3 (both b).
     # Row 2: nearest are 1 and 0. Row 3: 2 and 1. Row 5: 3 and 2; the unlabelled 4 never counts.
     np.testing.assert_allclose(share, [0, 0, 0, 0.5, np.nan, 1])
@@ -109,9 +109,9 @@ def test_neighbours_by_hand():
 
 def test_neighbours_against_a_slow_loop():
     rng = np.random.default_rng(1)
-    h, labels = layouts.unit(rng.normal(size=(40, 5))), rng.choice(["a", "b", "c"], 40)
+    h, labels = projections.unit(rng.normal(size=(40, 5))), rng.choice(["a", "b", "c"], 40)
     groups = rng.integers(0, 20, 40).astype(str)
-    share, _ = layouts.same_class(h, labels, groups, k=7)
+    share, _ = projections.same_class(h, labels, groups, k=7)
     for row in range(40):
         others = [k for k in range(40) if groups[k] != groups[row]]
         near = sorted(others, key=lambda k: np.linalg.norm(h[k] - h[row]))[:7]
@@ -119,6 +119,6 @@ def test_neighbours_against_a_slow_loop():
 
 
 def test_no_other_lesion_is_no_number():
-    share, chance = layouts.same_class(np.eye(2), ["a", "a"], ["1", "1"])
+    share, chance = projections.same_class(np.eye(2), ["a", "a"], ["1", "1"])
     assert np.isnan(share).all()
     assert np.isnan(chance).all()

@@ -3,13 +3,16 @@
 import numpy as np
 
 from dermssl.data.records import TRAIN
-from dermssl.evaluation import bootstrap, layouts
+from dermssl.evaluation import bootstrap
 from dermssl.reporting import wording
+from dermssl.studies.embedding_map import projections
 
 
 def how(planes, dimensions, perplexity, seed):
     """One or two sentences on the layouts' settings."""
-    reduced = f"PCA to {layouts.DIMENSIONS} numbers, " if dimensions > layouts.DIMENSIONS else ""
+    reduced = (
+        f"PCA to {projections.DIMENSIONS} numbers, " if dimensions > projections.DIMENSIONS else ""
+    )
     said = (
         f"t-SNE: {reduced}started from the first two principal components, perplexity "
         f"{perplexity:.3g}, seed {seed}."
@@ -30,7 +33,7 @@ def classes(h, index, groups, n_resamples=1000):
     names = sorted(set(labels) - {""})
     if len(names) < 2:
         return []
-    share, chance = layouts.same_class(h, labels, groups)
+    share, chance = projections.same_class(h, labels, groups)
     rows = []
     for name in names:
         own = labels == name

@@ -1,0 +1,1 @@
+"""TODO embedding_map"""
