@@ -16,7 +16,7 @@ from dermssl.core import cli
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.training import experiment
+from dermssl.studies.experiment import plan
 
 OUTPUT = "outputs/label_efficiency"
 REPORT = "label_efficiency.md"
@@ -51,54 +51,57 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
     """
     from dermssl import finetune, pretrain
     from dermssl.data.splits import prepare
-    from dermssl.training import label_counts
+    from dermssl.studies.experiment import label_budget
 
     output, started = Path(output or OUTPUT), time.time()
     # How many labels there are is for the experiment to say, not for [finetune].
     tables = {**tables, "finetune": {**tables.get("finetune", {}), "label_fraction": 1.0}}
-    experiment.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
-    tables = experiment.with_data(tables, output)
+    plan.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
+    tables = plan.with_data(tables, output)
     tables, left_out = _with_arms_that_are_there(tables)
     data = configs.build(Data, tables.get("data", {}), "[data]")
-    experiment.say(f"checking the photos in {data.path}")
+    plan.say(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
-    counts = label_counts.count(dataset, experiment.amounts(tables))
+    counts = label_budget.count(dataset, plan.amounts(tables))
     shown = ", ".join(f"{amount.key} = {n:,}" for amount, n in counts.items())
-    experiment.say(f"{len(dataset.index):,} photos; labels to train on: {shown}")
+    plan.say(f"{len(dataset.index):,} photos; labels to train on: {shown}")
     # A probe has neither batches nor epochs.
-    jobs = experiment.plan(tables, output, splits, None if probe else counts)
+    jobs = plan.plan(tables, output, splits, None if probe else counts)
     if probe:
-        from dermssl.training import frozen
+        from dermssl.studies.experiment import linear_probe
 
-        frozen.check(dataset)
-        jobs, train = frozen.instead(jobs, len(dataset.index)), frozen.Prober(dataset).run
+        linear_probe.check(dataset)
+        jobs, train = (
+            linear_probe.instead(jobs, len(dataset.index)),
+            linear_probe.Prober(dataset).run,
+        )
     else:
-        label_counts.check(jobs, dataset, tables)
+        label_budget.check(jobs, dataset, tables)
         train = finetune.run
-    experiment.make(jobs, (pretrain.run, train), dataset, overwrite)
+    plan.make(jobs, (pretrain.run, train), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
     _report(folders, output, left_out, n_resamples, command)
-    experiment.say(f"done in {experiment.minutes(time.time() - started)}")
+    plan.say(f"done in {plan.minutes(time.time() - started)}")
     return output
 
 
 def _with_arms_that_are_there(tables):
     """The tables without ImageNet arms whose weights can't be had, and a sentence on each."""
     kept, left_out = {}, []
-    for name, arm in experiment.arms(tables).items():
+    for name, arm in plan.arms(tables).items():
         try:
-            experiment.check_start(tables, arm)
+            plan.check_start(tables, arm)
         except UserError as error:
             if arm["weights"] != "imagenet":
                 raise
             left_out.append(f"The arm '{name}' was left out: {error}.")
-            experiment.say(f"without {name}: {error}")
+            plan.say(f"without {name}: {error}")
         else:
             kept[name] = arm
     if len(kept) < 2:
         raise UserError(
-            f"--arms {' '.join(experiment.arms(tables))}: {len(kept)} of them can be had; "
+            f"--arms {' '.join(plan.arms(tables))}: {len(kept)} of them can be had; "
             "nothing is left to compare"
         )
     return {**tables, "arms": kept}, left_out
@@ -178,15 +181,15 @@ def with_flags(args):
     tables["experiment"] = {"labels": LABELS, **tables.get("experiment", {})}
     for text in args.labels or ():
         # In a file 0 stands for all labels; typed, it is more likely meant as none.
-        every = experiment.amount(text, "--labels") == experiment.Amount()
+        every = plan.amount(text, "--labels") == plan.Amount()
         if every and "all" not in text and "%" not in text:
             raise UserError(f"--labels {text}: give 10 (a class), 5%, or all for every label")
     if args.labels:  # budgets of numbers of labels that were not asked for
-        asked = {f"with_{amount.key}" for amount in experiment.amounts(tables)}
+        asked = {f"with_{amount.key}" for amount in plan.amounts(tables)}
         for key in [key for key in tables["experiment"] if key.startswith("with_")]:
             if key not in asked:
                 del tables["experiment"][key]
-    arms = experiment.arms(tables) if tables.get("arms") else {}
+    arms = plan.arms(tables) if tables.get("arms") else {}
     tables["arms"] = _arms_of(args.arms or list(arms) or ["random", "ssl"], arms)
     for arm in tables["arms"].values():
         if args.imagenet_weights and arm["weights"] == "imagenet":

@@ -15,7 +15,7 @@ from dermssl.core import cli
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.training import experiment
+from dermssl.studies.experiment import plan
 
 DEMO = Path(__file__).with_suffix(".toml")
 OUTPUT = "outputs/quickstart"
@@ -34,30 +34,30 @@ def run(tables, output, overwrite=False):
     """
     from dermssl import finetune, model_comparison, pretrain
     from dermssl.data.splits import prepare
-    from dermssl.training import label_counts
+    from dermssl.studies.experiment import label_budget
 
     output = Path(output)
     started = time.time()
-    experiment.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
-    tables = experiment.with_data(tables, output)
+    plan.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
+    tables = plan.with_data(tables, output)
     data = configs.build(Data, tables.get("data", {}), "[data]")
-    for arm in experiment.arms(tables).values():
-        experiment.check_start(tables, arm)
-    experiment.say(f"checking the photos in {data.path}")
+    for arm in plan.arms(tables).values():
+        plan.check_start(tables, arm)
+    plan.say(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
     shares = ", ".join(f"{n} {split}" for split, n in splits.items())
-    experiment.say(f"{len(dataset.index)} photos: {shares}")
-    jobs = experiment.plan(tables, output, splits)
-    label_counts.check(jobs, dataset, tables)
+    plan.say(f"{len(dataset.index)} photos: {shares}")
+    jobs = plan.plan(tables, output, splits)
+    label_budget.check(jobs, dataset, tables)
     pretrainings = sum(job.pretrains for job in jobs)
-    experiment.say(
+    plan.say(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"
     )
-    experiment.make(jobs, (pretrain.run, finetune.run), dataset, overwrite)
+    plan.make(jobs, (pretrain.run, finetune.run), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
     report = model_comparison.run(folders, output=output / "model_comparison", one_is_enough=True)
-    experiment.say(f"done in {experiment.minutes(time.time() - started)}")
+    plan.say(f"done in {plan.minutes(time.time() - started)}")
     return report
 
 
@@ -83,7 +83,7 @@ def with_flags(tables, args):
     }
     if args.data:
         tables["data"] = {**tables.get("data", {}), "path": args.data}
-    arms = experiment.arms(tables)
+    arms = plan.arms(tables)
     for name in args.arms or ():
         if name not in arms:
             raise UserError(f"--arms {name}: the config has {', '.join(arms)}")

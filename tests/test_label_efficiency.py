@@ -11,7 +11,7 @@ import tiny
 from dermssl import finetune, label_efficiency, pretrain
 from dermssl.core import runs
 from dermssl.evaluation import run_groups
-from dermssl.training import frozen
+from dermssl.studies.experiment import linear_probe
 
 CONFIG = """
 [pretrain]
@@ -147,7 +147,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     assert (folder / "label_efficiency.png").stat().st_size > 10_000
 
     # The same command again: nothing is made, and the report is the same.
-    monkeypatch.setattr(frozen, "_fitted", lambda *args: pytest.fail("fitted"))
+    monkeypatch.setattr(linear_probe, "_fitted", lambda *args: pytest.fail("fitted"))
     monkeypatch.setattr(pretrain, "_fit", lambda *args: pytest.fail("trained"))
     assert tiny.call(label_efficiency, *words) == 0
     assert "(finished before)" in capsys.readouterr().out
@@ -156,7 +156,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monkeypatch, tmp_path):
-    made, real = [], frozen.Prober.run
+    made, real = [], linear_probe.Prober.run
 
     def stops_at_the_third(self, config, arm, **options):
         if len(made) == 2:
@@ -165,11 +165,11 @@ def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monke
         return real(self, config, arm, **options)
 
     words = [*argv, "--arms", "random", "other=none", "--probe"]
-    monkeypatch.setattr(frozen.Prober, "run", stops_at_the_third)
+    monkeypatch.setattr(linear_probe.Prober, "run", stops_at_the_third)
     assert tiny.call(label_efficiency, *words) == 130
-    fits, fitted = [], frozen._fitted
-    monkeypatch.setattr(frozen.Prober, "run", real)
-    monkeypatch.setattr(frozen, "_fitted", lambda *args: fits.append(1) or fitted(*args))
+    fits, fitted = [], linear_probe._fitted
+    monkeypatch.setattr(linear_probe.Prober, "run", real)
+    monkeypatch.setattr(linear_probe, "_fitted", lambda *args: fits.append(1) or fitted(*args))
     assert tiny.call(label_efficiency, *words) == 0
     assert len(fits) == 4 - 2
     states = {runs.read_json(file)["status"] for file in (tmp_path / "out").glob("*/status.json")}

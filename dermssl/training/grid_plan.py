@@ -7,7 +7,7 @@ from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Backbone
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.models import backbones, freezing, weights
-from dermssl.training.experiment import minutes
+from dermssl.studies.experiment.plan import minutes
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part
 # would be noise.

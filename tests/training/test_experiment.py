@@ -9,8 +9,8 @@ from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
 from dermssl.data.splits import few_labels, prepare
-from dermssl.training import experiment, label_counts
-from dermssl.training.experiment import Amount
+from dermssl.studies.experiment import label_budget, plan
+from dermssl.studies.experiment.plan import Amount
 
 TABLES = {
     "data": {"path": "photos"},
@@ -33,18 +33,18 @@ TABLES = {
     ],
 )
 def test_amounts(given, found, key):
-    assert experiment.amount(given) == found
+    assert plan.amount(given) == found
     assert found.key == key
 
 
 @pytest.mark.parametrize("given", ["-3", "0%", "101%", "nan%", "ten", "1.5", "", True, None])
 def test_bad_amounts_are_refused(given):
     with pytest.raises(UserError, match=r"is no number of labels; give 10 \(a class\), 5% or all"):
-        experiment.amount(given)
+        plan.amount(given)
 
 
 def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
-    jobs = experiment.plan(TABLES, Path("out"), {"train": 100, "test": 20})
+    jobs = plan.plan(TABLES, Path("out"), {"train": 100, "test": 20})
     assert jobs[0].name == "pretrain_ssl"
     assert [job.name for job in jobs[1:]] == [
         f"finetune_{arm}_{labels}_seed{seed}"
@@ -62,17 +62,17 @@ def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
 
 def test_settings_are_fitted_to_few_labels_and_left_alone_with_many():
     base = Finetune(batch_size=32)
-    assert experiment.fitted(base, 5000) == base
-    few = experiment.fitted(base, 7)
-    assert (few.batch_size, few.steps_per_epoch) == (7, experiment.FEW_STEPS)
-    asked = experiment.fitted(Finetune(batch_size=4, steps_per_epoch=3), 7)
+    assert plan.fitted(base, 5000) == base
+    few = plan.fitted(base, 7)
+    assert (few.batch_size, few.steps_per_epoch) == (7, plan.FEW_STEPS)
+    asked = plan.fitted(Finetune(batch_size=4, steps_per_epoch=3), 7)
     assert (asked.batch_size, asked.steps_per_epoch) == (4, 3)
 
 
 def test_counts_are_those_of_every_seed_and_nested(photos):
     dataset = prepare(tiny.pretraining(photos, "unused")["data"])
-    every = [experiment.amount(text) for text in ("all", "1", "30%")]
-    counts = label_counts.count(dataset, every)
+    every = [plan.amount(text) for text in ("all", "1", "30%")]
+    counts = label_budget.count(dataset, every)
     assert list(counts.values()) == sorted(counts.values())
     assert counts[Amount()] == 90
     kept = {}
@@ -90,11 +90,11 @@ def test_counts_are_those_of_every_seed_and_nested(photos):
 def test_two_amounts_that_are_the_same_labels_are_refused(photos):
     dataset = prepare(tiny.pretraining(photos, "unused")["data"])
     with pytest.raises(UserError, match=r"--labels 1 and 0.5% both keep 7 labels"):
-        label_counts.count(dataset, [experiment.amount("1"), experiment.amount("0.5%")])
+        label_budget.count(dataset, [plan.amount("1"), plan.amount("0.5%")])
 
 
 def test_unfinished_runs_are_left_and_finished_ones_are_known(tmp_path):
-    job = experiment.plan(TABLES, tmp_path, {})[1]
+    job = plan.plan(TABLES, tmp_path, {})[1]
     assert not job.is_finished
     Path(job.config["output"]).mkdir()
     for status in (runs.RUNNING, runs.FAILED, runs.FINISHED):

@@ -2,7 +2,7 @@
 
 from dermssl.core.errors import UserError
 from dermssl.data import records, splits
-from dermssl.training import experiment
+from dermssl.studies.experiment import plan
 
 
 def count(dataset, amounts):
@@ -10,7 +10,7 @@ def count(dataset, amounts):
 
     Args:
         dataset: `Dataset` with splits.
-        amounts: list of `experiment.Amount`.
+        amounts: list of `plan.Amount`.
 
     Returns:
         dict of `Amount` -> int, fewest first.
@@ -52,7 +52,7 @@ def check(jobs, dataset, tables):
     """Refuse what fine-tuning would refuse, of all jobs, before the first one trains.
 
     Args:
-        jobs: list of `experiment.Job`.
+        jobs: list of `plan.Job`.
         dataset: `Dataset` with splits.
         tables: dict, the sections of the experiment file, which say where a number came from.
 
@@ -83,7 +83,7 @@ def _check(settings, dataset, tables):
     n, batch = counts[records.TRAIN], settings.batch_size
     if batch > n:
         share = settings.label_fraction
-        name = experiment.Amount(per_class, share).key
+        name = plan.Amount(per_class, share).key
         flag = f"--labels-per-class {per_class}" if share == 1 else f"--label-fraction {share:g}"
         part = f"with_{name}" if share == 1 else f'"with_{name}"'  # TOML quotes a "%"
         table = f"[experiment.{part}]" if asked else "[finetune]"
