@@ -62,8 +62,9 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     from dermssl.data.augmentation import opencv
     from dermssl.inference import finished_run
     from dermssl.models import grad_cam, weights
-    from dermssl.reporting import figures_explain, report
-    from dermssl.training import explained, tensorboard
+    from dermssl.reporting import report
+    from dermssl.studies.explain import figures, heat_maps
+    from dermssl.training import tensorboard
 
     for name, value in (("count", count), ("batch-size", batch_size)):
         if value < 1:
@@ -79,14 +80,14 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     folder = report.folder_for(output or path / FOLDERS[bool(photos)])
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
     seen = finished_run.photos(dataset, config["data"], size, cache_mb=256)
-    found = explained.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
+    found = heat_maps.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
     images = np.stack([opencv.plain(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
-    alike = explained.sanity(model, images, predicted, seed)
+    alike = heat_maps.sanity(model, images, predicted, seed)
 
     for group, rows in groups.items():
         title = f"{TITLES[group]}, {path.name}"
-        figures_explain.sheet(folder / f"{group}.png", [found[k] for k in rows], title)
+        figures.sheet(folder / f"{group}.png", [found[k] for k in rows], title)
     log = (folder if output else path) / "tensorboard" / f"explain{'_photos' if photos else ''}"
     tensorboard.images(log, _pictures(groups, found))
     _write(
@@ -126,12 +127,13 @@ def _chosen(path, config, data, split, count):
     """The same for a choice from the run's split, each photo once."""
     import numpy as np
 
-    from dermssl.evaluation import examples, predictions
+    from dermssl.evaluation import predictions
     from dermssl.inference import finished_run
+    from dermssl.studies.explain import select_photos
 
     found = predictions.read(path)
     arrays = found.arrays(split)
-    chosen = examples.choose(arrays.y, arrays.p_fine, count, arrays.groups)
+    chosen = select_photos.choose(arrays.y, arrays.p_fine, count, arrays.groups)
     if not chosen:
         raise UserError(f"{path}: no record with a fine label in split '{split}'; give photos")
     rows = np.unique(np.concatenate(list(chosen.values())))
@@ -143,8 +145,8 @@ def _chosen(path, config, data, split, count):
 
 def _pictures(groups, found):
     """TensorBoard's: a strip a photo, with what it shows in words."""
-    from dermssl.reporting import figures_explain
     from dermssl.reporting.report import escaped
+    from dermssl.studies.explain import figures
 
     pictures = []
     for group, rows in groups.items():
@@ -152,7 +154,7 @@ def _pictures(groups, found):
             shown = ", ".join(f"{h.level} {h.role} {h.name} P = {h.p:.2f}" for h in each.heats)
             truth = each.fine or each.coarse or "not known"
             text = f"{each.path}; truth: {truth}. Left to right: photo, {shown}"
-            strip = figures_explain.strip(each.photo, each.heats)
+            strip = figures.strip(each.photo, each.heats)
             pictures.append((f"{group}/{number:02d}", strip, escaped(text)))
     return pictures
 
