@@ -5,7 +5,7 @@
     python benchmarks/grid_speed.py --check               # exit 1 under the stated ratios
 
 The plain loop is what people write: for each cell build, freeze, compile, fit on a tf.data
-pipeline, predict (`dermssl.training.cells.train_plain`). Both ways read the same photos
+pipeline, predict (`dermssl.studies.grid.train.train_plain`). Both ways read the same photos
 through the same pipeline; augmentation by augmentation they take turns, so that a busy
 machine slows both. Tracing, building and prediction count in both. Synthetic photos.
 """
@@ -52,7 +52,7 @@ def material(args, size, folder):
     from dermssl.core import taxonomy
     from dermssl.data.photos import Photos
     from dermssl.data.synthetic.dataset import dataset
-    from dermssl.training.cells import Material
+    from dermssl.studies.grid.train import Material
 
     n = args.photos + args.test_photos
     labels = (dataset.records(n)["label"] != "nv").to_numpy().astype(np.int64)
@@ -69,7 +69,7 @@ def one_model(plan, grid, photos):
     import keras
     import numpy as np
 
-    from dermssl.training import cells
+    from dermssl.studies.grid import train as cells
 
     cells.give_memory_back()
     trainer, found, depths = None, [], list(plan.depths)
@@ -114,7 +114,7 @@ def main(argv=None):
     import tensorflow as tf
 
     from dermssl.data.synthetic.dataset import dataset
-    from dermssl.training import grid_plan
+    from dermssl.studies.grid import plan as grid_plan
 
     tf.get_logger().setLevel("ERROR")  # it warns that a loop traces anew each time: it does
     grid = Grid(

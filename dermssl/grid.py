@@ -37,9 +37,10 @@ def run(config, overwrite=False, dataset=None):
         RunFailed: some cells failed; their rows say why.
     """
     from dermssl.data import records
-    from dermssl.data.selection import joined
     from dermssl.models import weights
-    from dermssl.reporting import grid_report, grid_rows
+    from dermssl.studies.grid import report
+    from dermssl.studies.grid import rows as grid_rows
+    from dermssl.studies.grid.data import joined
     from dermssl.training import pools
 
     plans, folds = _planned(config, dataset)
@@ -60,7 +61,7 @@ def run(config, overwrite=False, dataset=None):
             _train_missing(made, config, plans, folds)
         rows = grid_rows.read(made / grid_rows.RESULTS, made.status)
         failed = int((rows["status"] == runs.FAILED).sum())
-        grid_report.write(made.path)
+        report.write(made.path)
         if failed:
             raise RunFailed(
                 f"{made.path}: {failed} of {len(rows)} cells failed; results.csv says why, "
@@ -73,7 +74,8 @@ def run(config, overwrite=False, dataset=None):
 
 def _planned(config, dataset, timed=False):
     """The plan of each model and the data of each fold; refuses what can't be trained."""
-    from dermssl.training import grid_plan, pools
+    from dermssl.studies.grid import plan as grid_plan
+    from dermssl.training import pools
 
     plans = grid_plan.plan_models(config["grid"], timed)
     folds = _data(config, dataset)
@@ -85,28 +87,31 @@ def _planned(config, dataset, timed=False):
 
 def _data(config, dataset):
     """One `Dataset` a fold, every photo of it checked."""
-    from dermssl.data import readers, selection
+    from dermssl.data import readers
+    from dermssl.studies.grid import data as selection
 
     return selection.select(dataset or readers.read(config["data"]), config["grid"], config["data"])
 
 
 def _clear(made):
     """Remove what another grid left in the folder; files of others stay."""
-    from dermssl.reporting import grid_report, grid_rows
+    from dermssl.studies.grid import report
+    from dermssl.studies.grid import rows as grid_rows
 
     if not (made / grid_rows.RESULTS).exists():
         return
     (made / grid_rows.RESULTS).unlink()  # first: no row without its cell's file
     for name in (grid_rows.CELLS, "tensorboard"):
         shutil.rmtree(made / name, ignore_errors=True)
-    for pattern in grid_report.MADE:
+    for pattern in report.MADE:
         for file in made.path.glob(pattern):
             file.unlink()
 
 
 def _done(made):
     """Names of the cells that need no more training. Rows of failed ones give way to new ones."""
-    from dermssl.reporting import grid_rows, results_csv
+    from dermssl.reporting import results_csv
+    from dermssl.studies.grid import rows as grid_rows
 
     def counts(row):
         return row["status"] != runs.FAILED and grid_rows.belongs(row, made.status)
@@ -120,7 +125,8 @@ def _done(made):
 
 def _train_missing(made, config, plans, folds):
     """Train cell by cell, or all depths of an augmentation and seed at once."""
-    from dermssl.training import cells, grid_plan
+    from dermssl.studies.grid import plan as grid_plan
+    from dermssl.studies.grid import train
 
     grid, done = config["grid"], _done(made)
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
@@ -130,7 +136,7 @@ def _train_missing(made, config, plans, folds):
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         trainer, materials = None, {}  # the last model's go before memory is given back
-        cells.give_memory_back()
+        train.give_memory_back()
         for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
             first = group[0]
             fold = folds[first.fold or 0]
@@ -142,7 +148,7 @@ def _train_missing(made, config, plans, folds):
             try:
                 if grid.shared_trunk and first.depth != grid_plan.ALL:
                     trunk_depths = [d for d in plan.depths if d != grid_plan.ALL]
-                    trainer = trainer or cells.SharedCells(
+                    trainer = trainer or train.SharedCells(
                         plan.start, trunk_depths, grid, fold.taxonomy
                     )
                     found = trainer.train(first.augmentation, first.seed, materials[first.fold])
@@ -150,17 +156,17 @@ def _train_missing(made, config, plans, folds):
                     trained, share = [by_depth[cell.depth] for cell in group], len(found)
                 else:
                     trainer = None
-                    cells.give_memory_back()
+                    train.give_memory_back()
                     trained = [
-                        cells.train_plain(
+                        train.train_plain(
                             plan.start, first.depth, first.augmentation, first.seed,
                             materials[first.fold], grid,
                         )
                     ]  # fmt: skip
-            except cells.FAILURES as error:
-                reason, trainer = cells.reason_of(error), None
+            except train.FAILURES as error:
+                reason, trainer = train.reason_of(error), None
             if reason:  # here the error is gone, and with it what it held on to
-                cells.give_memory_back()
+                train.give_memory_back()
             seconds = round((time.time() - began) / share, 2)
             for cell, result in zip(group, trained):
                 _append(made, cell, plan, config, fold, result, reason, seconds)
@@ -175,7 +181,7 @@ def _n(fold):
 
 def _work(cell, plans, grid, sizes):
     """Seconds of a cell by the network's parameters: rough, but comparable between models."""
-    from dermssl.training import grid_plan
+    from dermssl.studies.grid import plan as grid_plan
 
     plan = next(plan for plan in plans if plan.name == cell.model)
     passes = grid_plan.work_of(cell, grid, grid.shared_trunk, *sizes)
@@ -198,7 +204,7 @@ def _groups(todo, grid):
 def _material(fold, plan, config):
     """Photos and labels of one fold at the model's size."""
     from dermssl.data import photos, records
-    from dermssl.training.cells import Material
+    from dermssl.studies.grid.train import Material
 
     size, data = plan.start.image_size, config["data"]
     rows = (fold.index["split"] == records.TRAIN).to_numpy().nonzero()[0]
@@ -213,7 +219,8 @@ def _material(fold, plan, config):
 def _append(made, cell, plan, config, fold, trained, reason, seconds):
     """The cell's files, then its row: a row without its files can't be."""
     from dermssl.data import records
-    from dermssl.reporting import grid_rows, results_csv
+    from dermssl.reporting import results_csv
+    from dermssl.studies.grid import rows as grid_rows
     from dermssl.training import tensorboard
 
     grid = config["grid"]
@@ -241,7 +248,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
 
 def dry_run(config, dataset=None):
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
-    from dermssl.training import grid_plan
+    from dermssl.studies.grid import plan as grid_plan
 
     grid = config["grid"]
     plans, folds = _planned(config, dataset, timed=True)
@@ -282,10 +289,10 @@ def _run(args):
     if args.dry_run:
         dry_run(config)
         return
-    from dermssl.reporting import grid_report
+    from dermssl.studies.grid import report
 
     path = run(config, overwrite=args.overwrite)
-    print(grid_report.findings(path))
+    print(report.findings(path))
     print(f"report: {path / 'report.md'}")
 
 

@@ -9,7 +9,7 @@ for name in (
     "keras", "matplotlib.pyplot", "scipy.stats", "seaborn", "sklearn.metrics", "tensorboard",
     "dermssl.pretrain", "dermssl.finetune", "dermssl.grid", "dermssl.data.splits",
     "dermssl.data.contact_sheet", "dermssl.evaluation.hypothesis_tests", "dermssl.models.classifier",
-    "dermssl.models.simclr", "dermssl.reporting.grid_report", "dermssl.training.cells",
-    "dermssl.training.grid_plan", "dermssl.training.tensorboard", "dermssl.training.phases",
+    "dermssl.models.simclr", "dermssl.studies.grid.report", "dermssl.studies.grid.train",
+    "dermssl.studies.grid.plan", "dermssl.training.tensorboard", "dermssl.training.phases",
 ):  # fmt: skip
     importlib.import_module(name)

@@ -12,7 +12,8 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Data, Grid
-from dermssl.reporting import grid_rows, results_csv
+from dermssl.reporting import results_csv
+from dermssl.studies.grid import rows as grid_rows
 
 
 def config(photos, output, weights="none", **settings):
@@ -72,7 +73,7 @@ def test_both_ways_give_the_same_numbers(made, photos, pretrained, tmp_path):
 @pytest.mark.slow
 def test_what_is_missing_is_made_and_nothing_else(made, photos, pretrained, tmp_path, monkeypatch):
     """Killed after 3 rows: the same command adds the other 5, equal to those never stopped."""
-    from dermssl.training import cells
+    from dermssl.studies.grid import train as cells
 
     output = tmp_path / "stopped"
     written = []
@@ -106,7 +107,7 @@ def test_what_is_missing_is_made_and_nothing_else(made, photos, pretrained, tmp_
 
 
 def test_out_of_memory_is_a_row_and_the_rest_goes_on(photos, tmp_path, monkeypatch, capsys):
-    from dermssl.training import cells
+    from dermssl.studies.grid import train as cells
 
     train = cells.train_plain
 
@@ -235,7 +236,7 @@ def test_pretrained_on_the_test_photos_is_refused(photos, pretrained, tmp_path):
 
 
 def test_small_sizes_can_be_raised():
-    from dermssl.training import grid_plan
+    from dermssl.studies.grid import plan as grid_plan
 
     settings = Grid(models=["cnn"], image_size=8, small_size="raise", depths=[2])
     (plan,) = grid_plan.plan_models(settings)
@@ -274,7 +275,7 @@ def test_errors_are_one_line_with_exit_code_2(photos, capsys):
 
 
 def test_the_experiment_files_are_valid():
-    from dermssl.training import grid_plan
+    from dermssl.studies.grid import plan as grid_plan
 
     for name, n_cells in (("seed_grid", 80), ("seed_grid_mobilenet", 60)):
         tables = configs.read_toml(tiny.ROOT / "experiments" / f"{name}.toml")
@@ -292,7 +293,8 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
 
 def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
     from dermssl.evaluation.bootstrap import Interval
-    from dermssl.training import grid_plan, tensorboard
+    from dermssl.studies.grid import plan as grid_plan
+    from dermssl.training import tensorboard
 
     cell = grid_plan.Cell("cnn", 1, "none", 0, fold=2)
     for _ in range(2):

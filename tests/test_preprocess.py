@@ -15,7 +15,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data, Grid
 from dermssl.data.photos import Photos
 from dermssl.evaluation import predictions
-from dermssl.training import grid_plan
+from dermssl.studies.grid import plan
 
 
 @pytest.fixture(scope="module")
@@ -122,4 +122,4 @@ def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
 
 def test_a_grid_does_not_mix_labels():
     with pytest.raises(UserError, match=r"--augmentations skin_cutmix: a cell learns from"):
-        grid_plan.check(Grid(augmentations=["none", "skin_cutmix"]))
+        plan.check(Grid(augmentations=["none", "skin_cutmix"]))

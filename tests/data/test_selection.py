@@ -8,9 +8,10 @@ import pytest
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data, Grid
-from dermssl.data import records, selection
+from dermssl.data import records
 from dermssl.data.records import Dataset, make_index
 from dermssl.data.synthetic.dataset import dataset as synthetic
+from dermssl.studies.grid import data as selection
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from dermssl.core.settings import Backbone, Grid
 from dermssl.data.photos import Photos
 from dermssl.data.synthetic.dataset import dataset
 from dermssl.models import backbones, freezing, shared_trunk
-from dermssl.training import cells, features
+from dermssl.studies.grid import train as cells
+from dermssl.studies.grid import trunk_features
 
 CLASSES = taxonomy.flat(("nv", "other"))
 
@@ -90,7 +91,7 @@ def test_without_room_nothing_is_kept_and_nothing_changes(material):
     [(50, 32, 128), (75, 1, 128), (224, 32, 64), (224, 1, 64), (600, 32, 32), (50, 200, 200)],
 )
 def test_small_photos_pass_the_trunk_in_several_batches_at_once(size, batch_size, photos):
-    assert features.at_once(size, batch_size) == photos
+    assert trunk_features.at_once(size, batch_size) == photos
 
 
 @pytest.mark.parametrize("augmentation", ["skin", "flip_hv"])
@@ -98,7 +99,7 @@ def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypat
     start, photos = Backbone(name="cnn", image_size=32), material(32)
     found = []
     for passes in (16, 32, 64):  # of 40 photos, in batches of 16
-        monkeypatch.setattr(features, "at_once", lambda *_, several=passes: several)
+        monkeypatch.setattr(trunk_features, "at_once", lambda *_, several=passes: several)
         shared = cells.SharedCells(start, [2], grid(augmentations=[augmentation]), CLASSES)
         found.append(shared.train(augmentation, 3, photos)[0])
     for other in found[1:]:
@@ -111,7 +112,7 @@ def test_the_plain_views_are_kept_where_those_of_flips_do_not_fit(material):
     start, photos = Backbone(name="cnn", image_size=32), material(32)
     settings = grid(augmentations=["none", "flip_hv"], feature_cache_mb=1)
     shared = cells.SharedCells(start, [2, 4, 10], settings, CLASSES)
-    one = features.FeatureStore.bytes_needed(shared._tails, 40, 1)
+    one = trunk_features.FeatureStore.bytes_needed(shared._tails, 40, 1)
     assert 4 * one > 2**20 > one, one  # one view of each photo fits, four don't
     shared.train("none", 3, photos)
     assert shared._stores["train", 4] is None

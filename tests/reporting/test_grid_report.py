@@ -10,7 +10,8 @@ import tiny
 
 from dermssl.core import atomic_files, taxonomy
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import grid_findings, grid_read, grid_report, results_csv
+from dermssl.reporting import results_csv
+from dermssl.studies.grid import findings, read, report
 
 N = 200
 Y = np.arange(N) % 2
@@ -83,7 +84,7 @@ TIED = {(2, "none"): range(20), (4, "none"): range(1, 22)}
 
 
 def test_a_clear_winner_is_bold_and_said_to_be_one(tmp_path):
-    text = grid_report.write(write_grid(tmp_path / "g", CLEAR)).read_text()
+    text = report.write(write_grid(tmp_path / "g", CLEAR)).read_text()
     assert "| none | 0.550 ± 0.000 | **0.950 ± 0.000** |" in text
     assert text.count("**0") == 1
     assert "the highest cell is depth 4, none, mean accuracy 0.950" in text
@@ -95,21 +96,21 @@ def test_a_clear_winner_is_bold_and_said_to_be_one(tmp_path):
 
 
 def test_a_grid_no_better_than_one_answer_says_so(tmp_path):
-    text = grid_report.write(write_grid(tmp_path / "g", {(2, "none"): range(104)})).read_text()
+    text = report.write(write_grid(tmp_path / "g", {(2, "none"): range(104)})).read_text()
     assert "Always answering mel scores 0.500: it is not shown to do better than that." in text
-    better = grid_report.write(write_grid(tmp_path / "b", CLEAR)).read_text()
+    better = report.write(write_grid(tmp_path / "b", CLEAR)).read_text()
     assert "Always answering" not in better
     perfect = {(2, "none"): [], (4, "none"): range(60)}
-    text = grid_report.write(write_grid(tmp_path / "p", perfect)).read_text()
+    text = report.write(write_grid(tmp_path / "p", perfect)).read_text()
     assert "mean accuracy 1.000 (95% interval \\[0.963, 1.000\\])" in text
     assert "Always answering" not in text
 
 
 def test_a_model_trained_whole_has_no_depths(tmp_path):
     cells = {(-1, "none"): range(20)}
-    text = grid_report.write(write_grid(tmp_path / "g", cells, depths=[2, 4])).read_text()
+    text = report.write(write_grid(tmp_path / "g", cells, depths=[2, 4])).read_text()
     assert "mobilenet was trained whole: from scratch" in text
-    asked = grid_report.write(write_grid(tmp_path / "a", cells)).read_text()
+    asked = report.write(write_grid(tmp_path / "a", cells)).read_text()
     assert "was trained whole" not in asked  # --depths -1
 
 
@@ -117,7 +118,7 @@ def test_a_cell_that_lost_a_seed_is_shown_and_not_ranked(tmp_path):
     """Its bad seed is gone, so that its mean looks the highest."""
     cells = {(2, "none"): range(60), (4, "none"): range(10), (6, "none"): range(70)}
     folder = write_grid(tmp_path / "g", cells, lost=[(4, "none", 0)])
-    text = grid_report.write(folder).read_text()
+    text = report.write(folder).read_text()
     assert "the highest cell is depth 2, none" in text
     assert "| none | **0.700 ± 0.000** | 0.950 ± 0.000 (2 of 3 seeds) | 0.650 ± 0.000 |" in text
     assert "Not compared, as a seed has no result: depth 4, none." in text
@@ -130,14 +131,14 @@ def test_a_cell_that_lost_a_seed_is_shown_and_not_ranked(tmp_path):
 
 def test_without_a_whole_cell_nothing_is_compared(tmp_path):
     folder = write_grid(tmp_path / "g", TIED, lost=[(2, "none", 0), (4, "none", 2)])
-    text = grid_report.write(folder).read_text()
+    text = report.write(folder).read_text()
     assert "mobilenet: no cell has all its seeds, so that none is compared." in text
     assert "highest cell is" not in text
     assert "(2 of 3 seeds)" in text
 
 
 def test_without_the_reference_an_axis_is_not_spoken_of(tmp_path):
-    text = grid_report.write(write_grid(tmp_path / "g", CLEAR, failed=[(2, "none"), (4, "none")]))
+    text = report.write(write_grid(tmp_path / "g", CLEAR, failed=[(2, "none"), (4, "none")]))
     text = text.read_text()
     assert "Of augmentation nothing is said: none, which the others would be" in text
     assert "ugmentation matters" not in text
@@ -147,11 +148,11 @@ def test_without_the_reference_an_axis_is_not_spoken_of(tmp_path):
 def test_models_are_held_against_the_first(tmp_path):
     worse = {key: range(len(wrong) + 40) for key, wrong in CLEAR.items()}
     folder = write_grid(tmp_path / "g", CLEAR, more=worse)
-    text = grid_report.write(folder).read_text()
+    text = report.write(folder).read_text()
     assert "Model matters, against mobilenet: densenet121 is 0.200 below (difference" in text
     assert "| densenet121 | `none` | 50 | 0.500 (4) | depth 4, none | 0.750 (" in text
     assert (folder / "pivot_densenet121.csv").exists()
-    same = grid_report.write(write_grid(tmp_path / "s", CLEAR, more=CLEAR)).read_text()
+    same = report.write(write_grid(tmp_path / "s", CLEAR, more=CLEAR)).read_text()
     assert "No effect of model is shown: every model ties with mobilenet" in same
 
 
@@ -161,7 +162,7 @@ def test_cells_of_one_seed_are_one_draw_of_its_luck(tmp_path):
     cells = {(2, name): range(60) for name in names} | {(4, name): range(50) for name in names}
     one = {key: wrong for key, wrong in cells.items() if key[1] == "none"}
     effects = [
-        grid_findings.axis_effects(grid_read.read(write_grid(tmp_path / str(k), made)), "mobilenet",
+        findings.axis_effects(read.read(write_grid(tmp_path / str(k), made)), "mobilenet",
                                    "depth")[1]
         for k, made in enumerate((cells, one))
     ]  # fmt: skip
@@ -170,14 +171,14 @@ def test_cells_of_one_seed_are_one_draw_of_its_luck(tmp_path):
 
 def test_cells_of_different_versions_are_told(tmp_path):
     folder = write_grid(tmp_path / "g", TIED)
-    assert "different versions" not in grid_report.write(folder).read_text()
+    assert "different versions" not in report.write(folder).read_text()
     table = (folder / "results.csv").read_text()
     (folder / "results.csv").write_text(table.replace("keras 3", "keras 4", 2))
-    assert "different versions" in grid_report.write(folder).read_text()
+    assert "different versions" in report.write(folder).read_text()
 
 
 def test_a_tie_is_not_bold_and_is_named(tmp_path):
-    text = grid_report.write(write_grid(tmp_path / "g", TIED, seeds=(0, 1))).read_text()
+    text = report.write(write_grid(tmp_path / "g", TIED, seeds=(0, 1))).read_text()
     assert "**0" not in text
     assert "Highest: depth 2, none; ties with depth 4, none." in text
     assert "It ties with 1 of 1 other cell (depth 4, none)" in text
@@ -188,7 +189,7 @@ def test_a_tie_is_not_bold_and_is_named(tmp_path):
 
 def test_the_pivot_and_the_counts(tmp_path):
     folder = write_grid(tmp_path / "g", CLEAR)
-    grid_report.write(folder)
+    report.write(folder)
     table = pd.read_csv(folder / "pivot_mobilenet.csv", index_col="augmentation")
     assert table.loc["none"].tolist() == pytest.approx([0.55, 0.95])
     assert table.loc["flip_hv"].tolist() == pytest.approx([0.60, 0.70])
@@ -199,7 +200,7 @@ def test_the_pivot_and_the_counts(tmp_path):
 
 def test_failures_and_cells_without_a_kernel_are_flagged(tmp_path):
     folder = write_grid(tmp_path / "g", CLEAR, failed=[(4, "flip_hv")])
-    text = grid_report.write(folder).read_text()
+    text = report.write(folder).read_text()
     assert "3 cells have no result" in text
     assert "mobilenet-depth_4-flip_hv-seed0: FAILED, out of memory" in text
     assert "| flip_hv | 0.600 ± 0.000 | n/a |" in text
@@ -209,12 +210,12 @@ def test_failures_and_cells_without_a_kernel_are_flagged(tmp_path):
 
 def test_nothing_finished_is_a_report_too(tmp_path):
     folder = write_grid(tmp_path / "g", TIED, failed=list(TIED))
-    assert "No cell has finished" in grid_report.write(folder).read_text()
+    assert "No cell has finished" in report.write(folder).read_text()
 
 
 def test_mcnemar_and_holm_of_the_best(tmp_path):
-    grid = grid_read.read(write_grid(tmp_path / "g", CLEAR, seeds=(0,)))
-    best = grid_findings.bests(grid)["mobilenet"]
+    grid = read.read(write_grid(tmp_path / "g", CLEAR, seeds=(0,)))
+    best = findings.bests(grid)["mobilenet"]
     by_key = {each.other[1:]: each for each in best.against}
     # One photo of each of 100 lesions; of these depth 2 alone gets 40 wrong:
     # (40 - 1)^2 / 40 = 38.03, chi-square, 1 df
@@ -236,13 +237,13 @@ def test_mcnemar_and_holm_of_the_best(tmp_path):
     ],
 )
 def test_sentences_follow_the_interval(difference, said):
-    sentence = grid_findings.effect_sentence("depth", "depth 2", [("depth 4", difference)])
+    sentence = findings.effect_sentence("depth", "depth 2", [("depth 4", difference)])
     assert said in sentence
 
 
 def test_holm_is_over_the_tests_of_all_models(tmp_path):
-    grid = grid_read.read(write_grid(tmp_path / "g", CLEAR, more=CLEAR))
-    every = [each for best in grid_findings.bests(grid).values() for each in best.against]
+    grid = read.read(write_grid(tmp_path / "g", CLEAR, more=CLEAR))
+    every = [each for best in findings.bests(grid).values() for each in best.against]
     assert len(every) == 6
     smallest = min(every, key=lambda each: each.p)
     assert smallest.holm == pytest.approx(6 * smallest.p)
@@ -250,13 +251,13 @@ def test_holm_is_over_the_tests_of_all_models(tmp_path):
 
 
 def test_the_surest_misses_are_misses_in_order(tmp_path):
-    from dermssl.reporting import figures_grid
+    from dermssl.studies.grid import figures
 
     p = probabilities([3, 50, 120])
-    assert figures_grid.surest(p, Y, right=False).tolist() == [120, 50, 3]
-    assert figures_grid.surest(p, Y, right=True)[0] == N - 1
+    assert figures.surest(p, Y, right=False).tolist() == [120, 50, 3]
+    assert figures.surest(p, Y, right=True)[0] == N - 1
 
 
 def test_reports_load_no_tensorflow():
-    code = "import sys, dermssl.reporting.grid_report as _; assert 'tensorflow' not in sys.modules"
+    code = "import sys, dermssl.studies.grid.report as _; assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tiny.ROOT)

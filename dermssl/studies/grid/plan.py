@@ -124,7 +124,7 @@ def plan_models(grid, timed=False):
         list of `ModelPlan`, in the order of `grid.models`.
     """
     check(grid)
-    from dermssl.training.cells import give_memory_back
+    from dermssl.studies.grid.train import give_memory_back
 
     plans, found = [], sources(grid)
     for name in grid.models:

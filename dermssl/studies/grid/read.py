@@ -10,7 +10,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records as index
-from dermssl.reporting import grid_rows
+from dermssl.studies.grid import rows as grid_rows
 
 
 @dataclass(frozen=True, eq=False)

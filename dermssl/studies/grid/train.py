@@ -18,8 +18,8 @@ from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
-from dermssl.training import features
-from dermssl.training.tails import Tails
+from dermssl.studies.grid import trunk_features
+from dermssl.studies.grid.trunk_training import Tails
 
 # What a cell may die of while others live: TensorFlow's own errors, OpenCV's, and memory.
 FAILURES = (tf.errors.OpError, cv2.error, MemoryError)
@@ -196,7 +196,7 @@ class SharedCells:
     def _fresh(self, augmentation, seed, material):
         """All batches of features of all epochs, each view computed as it is drawn."""
         grid = self._grid
-        several = features.at_once(material.size, grid.batch_size)
+        several = trunk_features.at_once(material.size, grid.batch_size)
         data = _pixels(material, augmentation, seed, grid, several)
         # In the map, the trunk of the next batches runs while the tails learn from these.
         data = data.map(lambda x, y: (tuple(self._tails.features(x)), y)).prefetch(1)
@@ -213,7 +213,7 @@ class SharedCells:
 
     def _kept(self, store, policy, seed, epoch, material):
         order, size = pipeline.order(len(material.train), seed, epoch), self._grid.batch_size
-        chosen = features.variants(policy, seed, epoch, material.records[order])
+        chosen = trunk_features.variants(policy, seed, epoch, material.records[order])
         store.fill(order, chosen)  # at once, as the trunk is faster on many
         for start in range(0, len(order), size):
             rows = order[start : start + size]
@@ -222,7 +222,7 @@ class SharedCells:
 
     def _store_of_views(self, policy, material):
         """The features of all views of the training photos; None where they are too many."""
-        own = features.n_variants(policy)
+        own = trunk_features.n_variants(policy)
         if own is None:
             return None
         # One store may serve all augmentations, as the plain view is the first of the flips.
@@ -238,7 +238,7 @@ class SharedCells:
         if key not in self._stores:
             kept = sum(store.bytes for store in self._stores.values() if store is not None)
             budget = self._grid.feature_cache_mb * 2**20 - kept
-            self._stores[key] = features.store_for(
+            self._stores[key] = trunk_features.store_for(
                 self._tails, photos, self._material.size, count, budget, self._grid.feature_dtype
             )
         return self._stores[key]
@@ -246,9 +246,9 @@ class SharedCells:
     def _predict(self, material):
         store = self._store("test", material.test, 1)
         if store is None:
-            store = features.NoStore(self._tails, material.test, material.size)
+            store = trunk_features.NoStore(self._tails, material.test, material.size)
         found = []
-        several = features.at_once(material.size)
+        several = trunk_features.at_once(material.size)
         for start in range(0, len(material.test), several):
             rows = np.arange(start, min(start + several, len(material.test)))
             read = store.get(rows, np.zeros(len(rows), int))
@@ -257,7 +257,7 @@ class SharedCells:
 
 
 def _count(augmentation):
-    return features.n_variants(AUGMENTATIONS[augmentation]) or 0
+    return trunk_features.n_variants(AUGMENTATIONS[augmentation]) or 0
 
 
 def _trainable(cell):

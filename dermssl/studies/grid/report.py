@@ -8,7 +8,10 @@ import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.evaluation import confusion
-from dermssl.reporting import figures, figures_grid, grid_findings, grid_read, report, wording
+from dermssl.reporting import figures, report, wording
+from dermssl.studies.grid import figures as figures_grid
+from dermssl.studies.grid import findings as grid_findings
+from dermssl.studies.grid import read
 
 TEMPLATE = "grid_report.md"
 # What `write` leaves in a grid's folder, as patterns of names.
@@ -29,7 +32,7 @@ def write(folder):
         Path of `report.md`.
     """
     folder = Path(folder)
-    grid = grid_read.read(folder)
+    grid = read.read(folder)
     failures = grid.rows[grid.rows["status"] != runs.FINISHED]
     bests = grid_findings.bests(grid)
     models = [_model(folder, grid, name, bests.get(name)) for name in grid.models]
