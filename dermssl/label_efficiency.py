@@ -110,18 +110,19 @@ def _with_arms_that_are_there(tables):
 def _report(folders, output, left_out, n_resamples, command):
     """Score the runs and write what they say."""
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import figures_labels, label_curve, report, results_csv
+    from dermssl.reporting import report, results_csv
+    from dermssl.studies.label_efficiency import compute, figures
 
     found = run_groups.gather(folders)
-    curve = label_curve.score(found, n_resamples)
-    results_csv.write_rows(output / "label_efficiency.csv", label_curve.rows(curve))
+    curve = compute.score(found, n_resamples)
+    results_csv.write_rows(output / "label_efficiency.csv", compute.rows(curve))
     results_csv.write_rows(
-        output / "label_differences.csv", label_curve.difference_rows(curve),
-        label_curve.DIFFERENCES,
+        output / "label_differences.csv", compute.difference_rows(curve),
+        compute.DIFFERENCES,
     )  # fmt: skip
-    figures_labels.curve(output / "label_efficiency.png", curve)
+    figures.curve(output / "label_efficiency.png", curve)
     report.write(
-        output / REPORT, REPORT, **label_curve.context(curve, left_out),
+        output / REPORT, REPORT, **compute.context(curve, left_out),
         command=command or f"dermssl.label_efficiency.run(..., output={str(output)!r})",
     )  # fmt: skip
 

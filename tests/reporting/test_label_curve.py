@@ -5,7 +5,7 @@ import pytest
 
 from dermssl.evaluation import metric_tables, run_groups
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import figures_labels, label_curve
+from dermssl.studies.label_efficiency import compute, figures
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def planted(tmp_path_factory):
                     fake_runs.simulate(table, skill, noise), arm=arm, seed=seed, n_labels=labels,
                     weights="none" if arm == "random" else "outputs/pretrain_ssl",
                 )  # fmt: skip
-    return label_curve.score(run_groups.gather([folder]), n_resamples=200)
+    return compute.score(run_groups.gather([folder]), n_resamples=200)
 
 
 def test_the_planted_turning_point_is_found(planted):
-    (said,) = label_curve.verdicts(planted)
+    (said,) = compute.verdicts(planted)
     assert said.startswith(
         "SimCLR is worth it below N labels against random init, where N is above 70 (with 150 "
         "labels no difference found)"
@@ -50,7 +50,7 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
 
 def test_a_win_that_only_its_own_interval_shows_is_a_tie(planted):
     (steps,) = planted.pairs.values()
-    step = label_curve.Step(
+    step = compute.Step(
         steps[0].a, steps[0].b, 3, Interval(0.05, 0.001, 0.1),
         Interval(0.05, -0.004, 0.11, 0.975),
     )  # fmt: skip
@@ -66,14 +66,14 @@ def test_equal_predictions_are_one_seed(tmp_path):
                 tmp_path / f"{arm}{seed}", table, fake_runs.simulate(table, skill), arm=arm,
                 seed=seed, weights="none" if arm == "random" else "outputs/pretrain_ssl",
             )  # fmt: skip
-    curve = label_curve.score(run_groups.gather([tmp_path]), n_resamples=50)
-    (said,) = label_curve.verdicts(curve)
+    curve = compute.score(run_groups.gather([tmp_path]), n_resamples=50)
+    (said,) = compute.verdicts(curve)
     assert "1 seed, paired" in said
     assert "the variation of training isn't covered" in said
 
 
 def test_labels_that_are_not_counted_are_told(planted):
-    warnings = label_curve.context(planted)["warnings"]
+    warnings = compute.context(planted)["warnings"]
     n = (planted.compared.members[0].predictions.table["split"] == "validation").sum()
     assert any(f"{n} labelled validation photos, in none" in said for said in warnings)
     assert any("chose the epoch of every run" in said for said in warnings)
@@ -81,19 +81,19 @@ def test_labels_that_are_not_counted_are_told(planted):
 
 
 def test_the_rows(planted):
-    rows = label_curve.rows(planted)
+    rows = compute.rows(planted)
     assert [(row["arm"], row["n_labels"]) for row in rows] == [
         ("random", 70), ("ssl", 70), ("random", 150), ("ssl", 150),
     ]  # fmt: skip
     assert all(row["low"] < row["estimate"] < row["high"] for row in rows)
     assert {row["seeds"] for row in rows} == {"0 1 2"}
-    differences = label_curve.difference_rows(planted)
+    differences = compute.difference_rows(planted)
     assert [row["verdict_for_a"] for row in differences] == ["better", "tie"]
-    assert set(differences[0]) == set(label_curve.DIFFERENCES)
+    assert set(differences[0]) == set(compute.DIFFERENCES)
 
 
 def test_the_picture_is_drawn(planted, tmp_path):
     from PIL import Image
 
-    path = figures_labels.curve(tmp_path / "curve.png", planted)
+    path = figures.curve(tmp_path / "curve.png", planted)
     assert min(Image.open(path).size) > 500

@@ -6,7 +6,7 @@ import pytest
 
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.run_groups import Member, Model
-from dermssl.reporting import label_curve, label_sentences
+from dermssl.studies.label_efficiency import compute, wording
 
 COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by": "lesion"}
 BETTER = Interval(0.12, 0.05, 0.19, 0.9875)
@@ -27,13 +27,13 @@ def model(arm, n):
 
 def steps(*joint, n_seeds=3):
     return [
-        label_curve.Step(model("ssl", n), model("random", n), n_seeds, each, each)
+        compute.Step(model("ssl", n), model("random", n), n_seeds, each, each)
         for n, each in zip(LABELS, joint)
     ]
 
 
 def say(*joint, **options):
-    return label_sentences.verdict(steps(*joint, **options), COUNTS, "test", "balanced accuracy")
+    return wording.verdict(steps(*joint, **options), COUNTS, "test", "balanced accuracy")
 
 
 def test_golden_sentence_of_a_clear_win_below_n():
@@ -101,8 +101,8 @@ def test_the_basis_is_told():
     assert "a 95% interval" in say(Interval(0.12, 0.05, 0.19))
     assert "together" not in say(Interval(0.12, 0.05, 0.19))
     assert "variation of training isn't covered" in say(BETTER, TIE, n_seeds=1)
-    lone = [*steps(BETTER), label_curve.Step(model("ssl", 99), model("random", 99), 0, None, None)]
-    said = label_sentences.verdict(lone, COUNTS, "test", "balanced accuracy")
+    lone = [*steps(BETTER), compute.Step(model("ssl", 99), model("random", 99), 0, None, None)]
+    said = wording.verdict(lone, COUNTS, "test", "balanced accuracy")
     assert "with 99 labels they share no seed" in said
     assert "0 to 3 seeds" in said
 
@@ -116,7 +116,7 @@ def test_a_difference_near_chance_is_warned_of():
         for n, both in zip(LABELS, scores)
         for arm, each in zip(("ssl", "random"), both)
     }
-    said = label_sentences.near_chance(tried, found, 0.143)
+    said = wording.near_chance(tried, found, 0.143)
     assert said == [
         "With 52 labels, SimCLR is ahead of random init, 0.050 (0.010 to 0.200), which is no "
         "better than a guess, 0.143.",
@@ -128,5 +128,5 @@ def test_a_difference_near_chance_is_warned_of():
 
 
 def test_the_level_of_several_intervals():
-    assert label_curve.joint_level(1) == pytest.approx(0.95)
-    assert label_curve.joint_level(5) == pytest.approx(0.99)
+    assert compute.joint_level(1) == pytest.approx(0.95)
+    assert compute.joint_level(5) == pytest.approx(0.99)

@@ -7,8 +7,8 @@ from dermssl.evaluation.metric_tables import NAMES
 from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.figures import INK, MUTED
-from dermssl.reporting.label_curve import METRIC
 from dermssl.studies.comparison import figures as figures_compared
+from dermssl.studies.label_efficiency.compute import METRIC
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import bootstrap, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.reporting import label_sentences, wording
+from dermssl.reporting import wording
 from dermssl.studies.comparison import compute
+from dermssl.studies.label_efficiency import wording as label_sentences
 
 LEVEL = 0.95
 METRIC = metric_tables.PRIMARY
