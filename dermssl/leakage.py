@@ -40,10 +40,11 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
 
     from dermssl.data import readers, splits
     from dermssl.data.records import group_ids
-    from dermssl.evaluation import leakage
     from dermssl.inference import outputs
     from dermssl.models import backbones, weights
-    from dermssl.reporting import leakage_report, report
+    from dermssl.reporting import report
+    from dermssl.studies.leakage import compute
+    from dermssl.studies.leakage import report as leakage_report
     from dermssl.training import callbacks
 
     for flag, value, least in (
@@ -77,8 +78,8 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
     whole = np.unique(clusters.astype(str), return_inverse=True)[1]
     with callbacks.counted("Regressions", n_fits) as done:
-        predicted = leakage.predict(features, labels, groups, n_folds, seeds, _told(done), whole)
-    rows = leakage.score(predicted, clusters, n_resamples)
+        predicted = compute.predict(features, labels, groups, n_folds, seeds, _told(done), whole)
+    rows = compute.score(predicted, clusters, n_resamples)
     leakage_report.write(
         folder, rows, predicted,
         {
@@ -108,13 +109,13 @@ def _with_classes_of_every_fold(dataset, n_folds):
 
 
 def _told(done):
-    """`leakage.logistic`, and after each call `done` hears how many there were."""
-    from dermssl.evaluation import leakage
+    """`compute.logistic`, and after each call `done` hears how many there were."""
+    from dermssl.studies.leakage import compute
 
     count = itertools.count(1)
 
     def fit(*args):
-        found = leakage.logistic(*args)
+        found = compute.logistic(*args)
         done(next(count))
         return found
 

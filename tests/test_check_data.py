@@ -17,8 +17,8 @@ from dermssl.core import atomic_files, runs
 from dermssl.core.settings import Backbone, Data
 from dermssl.data import readers
 from dermssl.data.splits import prepare
-from dermssl.evaluation import leakage as inflation
 from dermssl.inference import outputs
+from dermssl.studies.leakage import compute as inflation
 
 FILES = {
     "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
