@@ -34,18 +34,20 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
         UserError: the run isn't finished, its files aren't whole, the split has no labels, or a
             setting doesn't fit its classes.
     """
-    from dermssl.reporting import evaluated, evaluated_files, evaluated_page, report
+    from dermssl.reporting import report
+    from dermssl.studies.single_run import compute, files
+    from dermssl.studies.single_run import report as evaluated_page
 
     if n_resamples < 1:
         raise UserError(f"--n-resamples is {n_resamples}; it must be at least 1")
     settings = settings or Evaluate()
     runs.finished(path, command="finetune")
-    made = evaluated.make(
+    made = compute.make(
         path, split, n_resamples, settings, _command(path, split, n_resamples, output, settings)
     )
     folder = report.folder_for(output or Path(path) / f"evaluation_{split}")
-    evaluated_files.write(folder, made)
-    evaluated_files.draw(folder, made)
+    files.write(folder, made)
+    files.draw(folder, made)
     report.write(folder / "report.md", "evaluation.md", **evaluated_page.context(made))
     return folder
 

@@ -7,7 +7,7 @@ import pytest
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.hypothesis_tests import wilson
 from dermssl.evaluation.predictions import Arrays
-from dermssl.reporting import chance_words
+from dermssl.studies.single_run import wording
 
 HAM = fake_runs.HAM
 
@@ -26,7 +26,7 @@ def arrays(p=None, skill=0.0, y=None):
 
 def said(seed):
     names = ("balanced_accuracy", "fine_accuracy")
-    return chance_words.findings(seed, HAM, metric_tables.intervals([seed], HAM, 100, names), 100)
+    return wording.findings(seed, HAM, metric_tables.intervals([seed], HAM, 100, names), 100)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from sklearn.metrics import auc
 
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions, ranking
-from dermssl.reporting import figures, figures_curves, report
+from dermssl.reporting import figures, report
 from dermssl.studies.comparison import figures as figures_compared
+from dermssl.studies.single_run import figures as figures_curves
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import math
 
 from dermssl.evaluation import calibrator, curves, metric_tables
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import calibrated, evaluated, report, subgroup_words, wording
+from dermssl.reporting import report, subgroup_words, wording
+from dermssl.studies.single_run import calibration_effect, compute
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
@@ -14,7 +15,7 @@ def context(made):
     """The variables of `templates/evaluation.md`.
 
     Args:
-        made: `evaluated.Evaluation`.
+        made: `compute.Evaluation`.
     """
     counts = metric_tables.counts(made.seed)
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
@@ -27,7 +28,7 @@ def context(made):
         "made": made,
         "status": status,
         "basis": wording.photos(counts, made.split),
-        "findings": evaluated.findings(made),
+        "findings": compute.findings(made),
         "warnings": wording.data_warnings(counts, made.classes, made.split)
         + wording.dropped([made.intervals["balanced_accuracy"]]),
         "metrics": [
@@ -168,7 +169,9 @@ def _in_the_large(made):
 def _named(made):
     """What naming the most probable class would change."""
     titles = metric_tables.titles(made.settings)
-    pairs = {name: (made.intervals.get(name), made.after.get(name)) for name in calibrated.NAMED}
+    pairs = {
+        name: (made.intervals.get(name), made.after.get(name)) for name in calibration_effect.NAMED
+    }
     changes = [
         f"{titles[name]} {wording.number(raw.estimate)} would become "
         f"{wording.number(after.estimate)}"
@@ -194,7 +197,7 @@ def calibration_rows(made):
             "after": made.after.get(name),
             "change": made.change.get(name),
         }
-        for name in calibrated.METRICS
+        for name in calibration_effect.METRICS
     ]
 
 

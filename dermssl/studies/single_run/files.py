@@ -5,7 +5,9 @@ import pandas as pd
 from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.subgroups import FEW, METRICS
-from dermssl.reporting import calibrated, evaluated, figures, figures_curves, results_csv, wording
+from dermssl.reporting import figures, results_csv, wording
+from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run import figures as figures_curves
 
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 
@@ -15,11 +17,11 @@ def write(folder, made):
 
     Args:
         folder: Path to write into.
-        made: `evaluated.Evaluation`.
+        made: `compute.Evaluation`.
     """
     for name in SOME:  # those of another evaluation, which this one may not have
         (folder / name).unlink(missing_ok=True)
-    atomic_files.write_json(folder / "metrics.json", evaluated.summary(made))
+    atomic_files.write_json(folder / "metrics.json", compute.summary(made))
     results_csv.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
     roc, precision = curve_tables(made)
     _write(folder / "roc.csv", _named(roc))
@@ -130,7 +132,7 @@ def draw(folder, made):
         f"Precision and recall, {basis}",
     )
     shown = [
-        (table, f"{calibrated.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
+        (table, f"{calibration_effect.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
         for (name, table), ece in zip(
             made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
         )

@@ -21,7 +21,7 @@ from dermssl.evaluation import (
     subgroups,
 )
 from dermssl.evaluation.metrics import SUMMARY
-from dermssl.reporting import calibrated, chance_words
+from dermssl.studies.single_run import calibration_effect, wording
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Question:
             `chosen_on`.
         chosen_on: "validation", or the split itself where validation can't tell.
         benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`;
-            the names are those of `calibrated.TITLES`.
+            the names are those of `calibration_effect.TITLES`.
     """
 
     target: binary_tasks.Target
@@ -121,7 +121,7 @@ def make(path, split, n_resamples, settings, command):
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(found) if split == TEST else None
-    given = calibrated.arrays(scaling, seed, taxonomy)
+    given = calibration_effect.arrays(scaling, seed, taxonomy)
     made = Evaluation(
         path=path,
         found=found,
@@ -136,10 +136,10 @@ def make(path, split, n_resamples, settings, command):
             seed, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
-        after=calibrated.after(given, taxonomy, n_resamples),
-        change=calibrated.change(seed, given, n_resamples),
-        reliability=calibrated.reliability(seed, given, n_resamples),
-        means=calibrated.in_the_large(seed, given, taxonomy, n_resamples),
+        after=calibration_effect.after(given, taxonomy, n_resamples),
+        change=calibration_effect.change(seed, given, n_resamples),
+        reliability=calibration_effect.reliability(seed, given, n_resamples),
+        means=calibration_effect.in_the_large(seed, given, taxonomy, n_resamples),
         groups=[],
         gaps=[],
         command=command,
@@ -168,7 +168,7 @@ def _held_out(found, split, scaling):
     if split != TEST or not (found.table["split"] == VALIDATION).any():
         return None
     raw = found.arrays(VALIDATION)
-    return calibrated.arrays(scaling, raw, found.taxonomy) or raw
+    return calibration_effect.arrays(scaling, raw, found.taxonomy) or raw
 
 
 def _questions(seed, given, held_out, split, taxonomy, n_resamples, settings):
@@ -186,9 +186,13 @@ def _questions(seed, given, held_out, split, taxonomy, n_resamples, settings):
         entries["fixed_specificity"] = "mean", None, binary_tasks.passes(shown, threshold), {}
         if np.isnan(threshold):
             del entries["fixed_sensitivity"], entries["fixed_specificity"]
-        benefit = {calibrated.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)}
+        benefit = {
+            calibration_effect.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)
+        }
         if given:
-            benefit[calibrated.GIVEN] = curves.decision(shown, seed.groups, n_resamples=n_resamples)
+            benefit[calibration_effect.GIVEN] = curves.decision(
+                shown, seed.groups, n_resamples=n_resamples
+            )
         intervals = {
             name: hypothesis_tests.bounded_metric(
                 metric, y, score, seed.groups, n_resamples=n_resamples, **extra
@@ -254,7 +258,7 @@ def _key(target, taxonomy):
 
 def findings(made):
     """What the report opens with."""
-    return chance_words.findings(made.seed, made.found.taxonomy, made.intervals, made.n_resamples)
+    return wording.findings(made.seed, made.found.taxonomy, made.intervals, made.n_resamples)
 
 
 def _names():
