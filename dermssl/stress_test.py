@@ -47,14 +47,15 @@ def run(
     """
     import numpy as np
 
-    from dermssl.data import conditions
     from dermssl.data import masks as named
     from dermssl.data.records import group_ids, label_arrays
-    from dermssl.evaluation import predictions, shortcuts
+    from dermssl.evaluation import predictions
     from dermssl.inference import finished_run
     from dermssl.models import weights
     from dermssl.reporting import report
-    from dermssl.training import callbacks, stress
+    from dermssl.studies.stress import conditions, predict
+    from dermssl.studies.stress import scores as shortcuts
+    from dermssl.training import callbacks
 
     _check(max_photos, strength, n_resamples, batch_size)
     path = Path(path)
@@ -85,7 +86,7 @@ def run(
     options = {"seed": seed, "strength": strength}
     options["steps"] = config["data"].get("preprocess") or ()
     with callbacks.counted("Stress test", len(rows)) as done:
-        p = stress.predict(
+        p = predict.predict(
             model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
         )
     y, _ = label_arrays(dataset.index, taxonomy)
@@ -150,10 +151,12 @@ def _write(folder, made, found, scores, y, p, groups):
     """stress.csv, stress.json and the report."""
     import numpy as np
 
-    from dermssl.data import conditions, lesion_inpainting
+    from dermssl.data import lesion_inpainting
     from dermssl.evaluation import metric_tables as scored
     from dermssl.evaluation.run_groups import TITLES
-    from dermssl.reporting import report, results_csv, stress_report, wording
+    from dermssl.reporting import report, results_csv, wording
+    from dermssl.studies.stress import conditions
+    from dermssl.studies.stress import report as stress_report
 
     n_discs = made["n"] - made["n_masks"]
     warned = stress_report.warnings(scores, y, p, n_discs, groups)
@@ -201,14 +204,13 @@ def _write(folder, made, found, scores, y, p, groups):
 
 def _draw(folder, made, scores, pictures, classes):
     """stress.png and conditions.png."""
-    from dermssl.data import conditions
-    from dermssl.reporting import figures_stress
+    from dermssl.studies.stress import conditions, figures
 
     shown = [(conditions.title(score.name), score) for score in scores]
     title = f"Stress test, {made['n']:,} {made['split']} photos"
-    figures_stress.scores(folder / "stress.png", shown, made["chance"], title)
+    figures.scores(folder / "stress.png", shown, made["chance"], title)
     names = [name for name, _ in shown]
-    figures_stress.conditions(folder / "conditions.png", pictures, classes, names)
+    figures.conditions(folder / "conditions.png", pictures, classes, names)
 
 
 def parser():
@@ -251,8 +253,8 @@ def _run(args):
 
 
 def _tell(args, found):
-    from dermssl.data.conditions import title
     from dermssl.reporting import wording
+    from dermssl.studies.stress.conditions import title
 
     print(f"{args.run}: {found['n']} {args.split} photos, chance {found['chance']:.3f}")
     for name, entry in found["conditions"].items():

@@ -12,9 +12,9 @@ from PIL import Image
 
 from dermssl import stress_test
 from dermssl.core import taxonomy as taxonomies
-from dermssl.data import conditions
 from dermssl.data.records import make_index
 from dermssl.models import weights
+from dermssl.studies.stress import conditions
 
 FLAT = taxonomies.flat(("benign", "suspect"))
 SIDE, N = 64, 80

@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from dermssl.core.settings import Data
-from dermssl.data import conditions, lesion_inpainting, preprocess
+from dermssl.data import lesion_inpainting, preprocess
 from dermssl.data.augmentation import artefacts, opencv
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
+from dermssl.studies.stress import conditions
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
-from dermssl.evaluation import bootstrap, hypothesis_tests, shortcuts
+from dermssl.evaluation import bootstrap, hypothesis_tests
 from dermssl.evaluation.bootstrap import Interval
+from dermssl.studies.stress import scores
 
 FLAT = taxonomies.flat(("a", "b"))
 
@@ -24,7 +25,7 @@ def scored():
     p = {name: values.astype(float) for name, values in p.items()}
     p = {name: values / values.sum(1, keepdims=True) for name, values in p.items()}
     groups = table["lesion_id"].to_numpy()
-    return y, p, groups, shortcuts.score(y, p, groups, fake_runs.HAM, "clean", 200)
+    return y, p, groups, scores.score(y, p, groups, fake_runs.HAM, "clean", 200)
 
 
 def test_scores_equal_sklearn_and_the_paired_bootstrap(scored):
@@ -56,7 +57,7 @@ def test_malignant_sensitivity_by_hand(scored):
 def test_without_the_axis_there_is_no_sensitivity():
     y = np.array([0, 1] * 10)
     p = {"clean": certain(y, 2), "other": certain(np.zeros(20, int), 2)}
-    clean, other = shortcuts.score(y, p, None, FLAT, "clean", 50)
+    clean, other = scores.score(y, p, None, FLAT, "clean", 50)
     assert clean.sensitivity is None
     assert other.sensitivity_drop is None
     assert (other.gains, other.gain) == ("a", 0.5)
@@ -67,15 +68,15 @@ def test_without_the_axis_there_is_no_sensitivity():
 def test_no_change_is_a_tie_of_exactly_0():
     y = np.array([0, 1, 1, 0, 1])
     p = certain(np.array([0, 1, 0, 0, 1]), 2)
-    score = shortcuts.score(y, {"clean": p, "same": p}, None, FLAT, "clean", 50)[1]
+    score = scores.score(y, {"clean": p, "same": p}, None, FLAT, "clean", 50)[1]
     assert (score.drop.estimate, score.drop.low, score.drop.high) == (0, 0, 0)
     assert score.gains is None
     assert score.flips.estimate == 0
 
 
 def test_chance_counts_the_classes_that_have_records():
-    assert shortcuts.chance(np.array([0, 0, 3, -1])) == 0.5
-    assert np.isnan(shortcuts.chance(np.array([-1])))
+    assert scores.chance(np.array([0, 0, 3, -1])) == 0.5
+    assert np.isnan(scores.chance(np.array([-1])))
 
 
 def test_lower_bound_where_the_bootstrap_has_none():
@@ -84,10 +85,10 @@ def test_lower_bound_where_the_bootstrap_has_none():
     nothing = Interval(1.0, np.nan, np.nan)
     z2 = 1.959964**2
     expected = np.mean([10 / (10 + z2), 40 / (40 + z2)])
-    assert shortcuts.lower_bound(nothing, y, certain(y, 2)) == pytest.approx(expected, abs=1e-6)
+    assert scores.lower_bound(nothing, y, certain(y, 2)) == pytest.approx(expected, abs=1e-6)
     constant = certain(np.zeros(50, int), 2)
-    assert shortcuts.lower_bound(nothing, y, constant) < 0.5
-    assert shortcuts.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
+    assert scores.lower_bound(nothing, y, constant) < 0.5
+    assert scores.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
 
 
 def test_one_lesion_of_a_class_shows_nothing():
@@ -96,14 +97,14 @@ def test_one_lesion_of_a_class_shows_nothing():
     p = certain(np.where(np.arange(51) % 5 < 3, y, 1 - y), 2)
     found = bootstrap.bootstrap_metric("balanced_accuracy", y, p, n_resamples=500)
     assert found.low > 0.7
-    assert shortcuts.lower_bound(found, y, p) == pytest.approx(
+    assert scores.lower_bound(found, y, p) == pytest.approx(
         found.low - (1 - hypothesis_tests.wilson(1, 1).low) / 2
     )
-    assert shortcuts.lower_bound(found, y, p) < 0.5
+    assert scores.lower_bound(found, y, p) < 0.5
 
 
 def test_two_patients_show_nothing_however_many_photos_they_have():
     y = np.repeat([0, 1], 30)
     nothing = Interval(1.0, np.nan, np.nan)
-    assert shortcuts.lower_bound(nothing, y, certain(y, 2), groups=y) < 0.5
-    assert shortcuts.lower_bound(nothing, y, certain(y, 2)) > 0.5
+    assert scores.lower_bound(nothing, y, certain(y, 2), groups=y) < 0.5
+    assert scores.lower_bound(nothing, y, certain(y, 2)) > 0.5

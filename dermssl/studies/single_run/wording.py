@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from dermssl.evaluation import bootstrap, shortcuts
+from dermssl.evaluation import bootstrap
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import wording
+from dermssl.studies.stress import scores
 
 
 def findings(seed, taxonomy, intervals, n_resamples=1000):
@@ -30,10 +31,10 @@ def findings(seed, taxonomy, intervals, n_resamples=1000):
 
 
 def _chance(seed, intervals):
-    interval, chance = intervals["balanced_accuracy"], shortcuts.chance(seed.y)
+    interval, chance = intervals["balanced_accuracy"], scores.chance(seed.y)
     shown = f"Balanced accuracy {wording.estimate(interval)}"
     guess = f"chance ({wording.number(chance)})"
-    if shortcuts.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
+    if scores.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
         return f"{shown} is above {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."

@@ -5,12 +5,12 @@ from dataclasses import asdict
 import numpy as np
 
 from dermssl.data.augmentation.policies import AUGMENTATIONS
-from dermssl.data.conditions import BACKGROUND, ERASED, LESION, title
 from dermssl.data.preprocess import CROP
 from dermssl.data.records import TEST
-from dermssl.evaluation import shortcuts
 from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 from dermssl.reporting import wording
+from dermssl.studies.stress import scores as shortcuts
+from dermssl.studies.stress.conditions import BACKGROUND, ERASED, LESION, title
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
 GAINED = 0.02  # share of the records from which on it is told where predictions went

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from dermssl.data import conditions
 from dermssl.models import classifier
+from dermssl.studies.stress import conditions
 
 
 def predict(
