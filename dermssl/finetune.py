@@ -38,11 +38,11 @@ def run(config, arm=None, dataset=None, overwrite=False):
     from dermssl.data import records, splits
     from dermssl.evaluation import calibrator
     from dermssl.models import classifier, weights
-    from dermssl.training import checkpoint, opening, phases
+    from dermssl.training import checkpoint, finetuning, run_setup
 
     settings, seed = config["finetune"], config["seed"]
-    phases.check(settings)
-    opened = opening.prepared("finetune", config, OUTPUT, dataset, overwrite)
+    finetuning.check(settings)
+    opened = run_setup.prepared("finetune", config, OUTPUT, dataset, overwrite)
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
@@ -66,7 +66,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
     model = classifier.build(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
-    phases.check_depth(settings, model)
+    finetuning.check_depth(settings, model)
     with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
             _check_arm(made.path, arm)
@@ -77,7 +77,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         size = config["backbone"].image_size
-        history, manifests = phases.run_phases(
+        history, manifests = finetuning.run_phases(
             made, model, *labels, dataset.taxonomy, settings, seed, size, title,
             config.get("checkpoint"),
         )  # fmt: skip
@@ -117,7 +117,7 @@ def _labels(dataset, rows, config):
     """The photos and class numbers of some rows."""
     from dermssl.data import records
     from dermssl.data.photos import photos_of
-    from dermssl.training.phases import Labels
+    from dermssl.training.finetuning import Labels
 
     part = dataset.with_index(dataset.index.iloc[rows])
     fine, coarse = records.label_arrays(part.index, part.taxonomy)

@@ -41,11 +41,11 @@ def run(config, overwrite=False, dataset=None):
     from dermssl.studies.grid import report
     from dermssl.studies.grid import rows as grid_rows
     from dermssl.studies.grid.data import joined
-    from dermssl.training import pools
+    from dermssl.training import pretraining_pool
 
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
-        pools.warn(pretrained, config["data"].preprocess)
+        pretraining_pool.warn(pretrained, config["data"].preprocess)
     identity = records.data_hash(folds[0].with_index(joined(folds)))
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT
@@ -75,13 +75,13 @@ def run(config, overwrite=False, dataset=None):
 def _planned(config, dataset, timed=False):
     """The plan of each model and the data of each fold; refuses what can't be trained."""
     from dermssl.studies.grid import plan as grid_plan
-    from dermssl.training import pools
+    from dermssl.training import pretraining_pool
 
     plans = grid_plan.plan_models(config["grid"], timed)
     folds = _data(config, dataset)
     for plan in plans:
         for fold in folds:
-            pools.check(plan.pretrained, fold)
+            pretraining_pool.check(plan.pretrained, fold)
     return plans, folds
 
 

@@ -37,10 +37,10 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, health, opening, pools
+    from dermssl.training import checkpoint, health, pretraining_pool, run_setup
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    opened = opening.prepared("pretrain", config, OUTPUT, dataset, overwrite)
+    opened = run_setup.prepared("pretrain", config, OUTPUT, dataset, overwrite)
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])
@@ -57,7 +57,7 @@ def run(config, dataset=None, overwrite=False):
         if made.status["status"] == runs.FINISHED:
             return made.path
         photos = photos_of(pool, config["data"], size)
-        pools.write(made, pool)
+        pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config)
         history = _fit(made, model, photos, config, panel)
         with atomic_files.replacing(made / weights.BACKBONE_FILE) as temporary:
@@ -98,7 +98,7 @@ def _fit(made, model, photos, config, panel):
     from dermssl.data import contact_sheet, pipeline
     from dermssl.data.augmentation import policies
     from dermssl.data.augmentation.policies import AUGMENTATIONS
-    from dermssl.training import checkpoint, fitting, phases
+    from dermssl.training import checkpoint, finetuning, loop
 
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
@@ -113,12 +113,12 @@ def _fit(made, model, photos, config, panel):
     contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
 
     warmup = min(round(settings.warmup * total), total - 1)
-    rate = fitting.warmup_cosine(settings.learning_rate, total, warmup)
+    rate = loop.warmup_cosine(settings.learning_rate, total, warmup)
     optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
-    optimizer.exclude_from_weight_decay(var_names=phases.NOT_DECAYED)
+    optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
     rows = []
-    fitting.fit(
+    loop.fit(
         made, model, data, steps, settings.epochs, "pretrain", rows, "SimCLR pretraining",
         ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made), also=[panel],
     )  # fmt: skip

@@ -10,6 +10,6 @@ for name in (
     "dermssl.pretrain", "dermssl.finetune", "dermssl.grid", "dermssl.data.splits",
     "dermssl.data.contact_sheet", "dermssl.evaluation.hypothesis_tests", "dermssl.models.classifier",
     "dermssl.models.simclr", "dermssl.studies.grid.report", "dermssl.studies.grid.train",
-    "dermssl.studies.grid.plan", "dermssl.training.tensorboard", "dermssl.training.phases",
+    "dermssl.studies.grid.plan", "dermssl.training.tensorboard", "dermssl.training.finetuning",
 ):  # fmt: skip
     importlib.import_module(name)

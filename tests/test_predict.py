@@ -16,7 +16,7 @@ from dermssl.core.settings import Backbone, Data
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic.dataset import dataset as synthetic
 from dermssl.models import weights
-from dermssl.training import pools
+from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")
 APPLIED = ["most_probable_fine", "most_probable_coarse", "temperature", "prior_power"]
@@ -283,7 +283,7 @@ def test_also_through_the_run_that_a_clean_one_started_from(photos, pretrained, 
     atomic_files.write_json(second / "status.json", status)
     config = other_split(tiny.finetuning(photos, tmp_path / "run", weights=str(second)))
     dataset = prepare(config["data"])
-    pools.check(second, dataset)  # clean so far
+    pretraining_pool.check(second, dataset)  # clean so far
     status["config"]["backbone"]["weights"] = str(pretrained)
     atomic_files.write_json(second / "status.json", status)
     with pytest.raises(UserError, match="both the pretraining pool and validation/test"):

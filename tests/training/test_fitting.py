@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from dermssl.core import runs, settings, signals
 from dermssl.core.errors import UserError
-from dermssl.training import callbacks, checkpoint, fitting
+from dermssl.training import callbacks, checkpoint, loop
 
 STEPS, EPOCHS = 3, 4
 HELD_OUT = tf.data.Dataset.from_tensors((np.eye(8, 4, dtype=np.float32), np.arange(8) % 2))
@@ -27,7 +27,7 @@ def model(units=5):
         keras.layers.Dropout(0.5, seed=3),
         keras.layers.Dense(2),
     ])  # fmt: skip
-    rate = fitting.warmup_cosine(0.1, STEPS * EPOCHS, 2)
+    rate = loop.warmup_cosine(0.1, STEPS * EPOCHS, 2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # Eagerly: tracing graphs would take most of the time; tests/test_resume.py has them.
     made.compile(keras.optimizers.AdamW(rate), loss, metrics=["accuracy"], run_eagerly=True)
@@ -71,7 +71,7 @@ def attempt(folder, patience=EPOCHS, every=None):
     made, rows = model(), []
     best = callbacks.Best("val_accuracy", 1, patience, made.get_weights())
     with runs.open_run(folder, "finetune", {"seed": 0}, "hash") as run:
-        fitting.fit(
+        loop.fit(
             run, made, data, STEPS, EPOCHS, "phase", rows, "title", ("loss",),
             every, checkpoint.load(run), 0, 0, HELD_OUT, best,
         )  # fmt: skip
@@ -149,7 +149,7 @@ def test_seconds_add_up_over_processes(tmp_path):
         saved.state["seconds"] = 500.0
         made, rows = model(), []
         best = callbacks.Best("val_accuracy", 1, 9, made.get_weights())
-        fitting.fit(run, made, data, STEPS, EPOCHS, "phase", rows, "title", (), None, saved,
+        loop.fit(run, made, data, STEPS, EPOCHS, "phase", rows, "title", (), None, saved,
                     validation=HELD_OUT, best=best)  # fmt: skip
         run.set_status(runs.FINISHED)
         assert 500 <= run.status["seconds"] < 600
@@ -171,6 +171,6 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_stretches(done, wanted):
-    found = fitting.stretches(done, STEPS, EPOCHS)
+    found = loop.stretches(done, STEPS, EPOCHS)
     assert found == wanted
     assert sum((last - first) * count for first, last, count in found) == 12 - done

@@ -13,7 +13,7 @@ from dermssl.core.settings import Backbone, Data, Finetune
 from dermssl.data.splits import prepare
 from dermssl.losses import focal
 from dermssl.models import backbones, classifier
-from dermssl.training import phases
+from dermssl.training import finetuning
 
 HAM = taxonomy.load("ham10000")
 
@@ -26,7 +26,7 @@ def labels(seed, n=80, unknown=0.2):
     coarse = HAM.parent_index[fine]
     fine[7:][rng.uniform(size=n - 7) < unknown] = -1
     coarse[7:][(rng.uniform(size=n - 7) < 0.3) & (fine[7:] < 0)] = -1
-    return phases.Labels(None, np.arange(n), {"fine": fine, "coarse": coarse})
+    return finetuning.Labels(None, np.arange(n), {"fine": fine, "coarse": coarse})
 
 
 def class_sums(per_record, target, alpha=None):
@@ -40,7 +40,7 @@ def class_sums(per_record, target, alpha=None):
 def test_class_weights(balance, level):
     train, held_out = labels(0), labels(1)
     config = Finetune(class_balance=balance)
-    alpha, weights, equal = phases.class_weights(config, train, held_out, HAM)
+    alpha, weights, equal = finetuning.class_weights(config, train, held_out, HAM)
     target, held = train.targets[level], held_out.targets[level]
     assert (weights[level][target < 0] == 0).all()
     assert (equal[level][held < 0] == 0).all()
@@ -63,7 +63,7 @@ def test_alpha_and_sample_weights_are_the_same_loss():
     found = []
     for balance in ("alpha", "sample_weights"):
         config = Finetune(class_balance=balance)
-        alpha, weights, _ = phases.class_weights(config, train, train, HAM)
+        alpha, weights, _ = finetuning.class_weights(config, train, train, HAM)
         loss = focal.SparseFocalLoss(2.0, alpha["fine"])
         found.append(float(loss(train.targets["fine"], logits, sample_weight=weights["fine"])))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
@@ -72,25 +72,25 @@ def test_alpha_and_sample_weights_are_the_same_loss():
 def test_a_class_without_a_training_label_does_not_spoil_validation():
     train, held_out = labels(0), labels(1)
     train.targets["fine"][train.targets["fine"] == 3] = -1
-    _, _, equal = phases.class_weights(Finetune(), train, held_out, HAM)
+    _, _, equal = finetuning.class_weights(Finetune(), train, held_out, HAM)
     assert np.isfinite(equal["fine"]).all()
     assert (equal["fine"][held_out.targets["fine"] == 3] == 0).all()
 
 
 def test_plan():
-    found = phases.plan(Finetune())
+    found = finetuning.plan(Finetune())
     assert [(p.name, p.epochs, p.depth) for p in found] == [("frozen", 10, 0), ("unfrozen", 20, -1)]
     assert found[0].learning_rate == 1e-3
     assert found[1].learning_rate == 1e-4
-    (only,) = phases.plan(Finetune(frozen_epochs=0, depth=5))
+    (only,) = finetuning.plan(Finetune(frozen_epochs=0, depth=5))
     assert (only.name, only.depth) == ("unfrozen", 5)
 
 
 def test_check_names_what_is_wrong():
     with pytest.raises(UserError, match="--augmentation 'no'; choose one of: none, "):
-        phases.check(Finetune(augmentation="no"))
+        finetuning.check(Finetune(augmentation="no"))
     with pytest.raises(UserError, match="both 0"):
-        phases.check(Finetune(frozen_epochs=0, unfrozen_epochs=0))
+        finetuning.check(Finetune(frozen_epochs=0, unfrozen_epochs=0))
 
 
 def small_model(seed=0):
@@ -102,14 +102,14 @@ def small_model(seed=0):
 def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
     model, config = small_model(), Finetune(weight_decay=0.01)
     optimizers = []
-    for phase in phases.plan(config):
+    for phase in finetuning.plan(config):
         alpha = {"fine": None, "coarse": None}
-        phases.compile_phase(model, phase, 7, alpha, config, HAM)
+        finetuning.compile_phase(model, phase, 7, alpha, config, HAM)
         optimizer = model.optimizer
         total = 7 * phase.epochs
         rate = [float(optimizer._learning_rate(step)) for step in range(total + 1)]
         assert max(rate) == pytest.approx(phase.learning_rate)
-        assert np.argmax(rate) == round(phases.WARMUP * total)
+        assert np.argmax(rate) == round(finetuning.WARMUP * total)
         assert rate[-1] == pytest.approx(0, abs=1e-9)
         optimizers.append(optimizer)
     assert optimizers[0] is not optimizers[1]
@@ -121,10 +121,10 @@ def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
 
 def test_the_coarse_loss_counts_once_where_there_is_no_hierarchy():
     model, config = small_model(), Finetune(coarse_weight=0.5)
-    phase = phases.plan(config)[0]
+    phase = finetuning.plan(config)[0]
     for classes, expected in ((HAM, 0.5), (taxonomy.flat(HAM.fine), 0.0)):
         alpha = {"fine": None, "coarse": None}
-        phases.compile_phase(model, phase, 1, alpha, config, classes)
+        finetuning.compile_phase(model, phase, 1, alpha, config, classes)
         assert model._compile_loss._user_loss_weights == {"fine": 1.0, "coarse": expected}
 
 
@@ -150,7 +150,7 @@ class Recorder:
         self.model = model or small_model()
         self.validation = parts[1]
         with runs.open_run(self.folder, "finetune", config, "hash", overwrite=True) as made:
-            found = phases.run_phases(
+            found = finetuning.run_phases(
                 made, self.model, *parts, HAM, config["finetune"], 0, 32, "test"
             )
         return found
@@ -234,12 +234,12 @@ def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, fir
         for epoch, value in enumerate(values.pop(0)):
             at = 10.0 * len(starts) + epoch
             model.set_weights([np.full_like(weight, at) for weight in model.get_weights()])
-            best.on_epoch_end(epoch, {phases.MONITORS[select_by][0]: value})
+            best.on_epoch_end(epoch, {finetuning.MONITORS[select_by][0]: value})
 
     starts, values = [], [first, second]
     chosen = max if select_by == "balanced_accuracy" else min
     expected = [10.0 * (k + 1) + v.index(chosen(v)) for k, v in enumerate((first, second))]
-    monkeypatch.setattr(phases.fitting, "fit", fake)
+    monkeypatch.setattr(finetuning.fitting, "fit", fake)
     train(select_by=select_by)
     assert starts[1] == expected[0]
     assert train.model.get_weights()[0].flat[0] == expected[kept]

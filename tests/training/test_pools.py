@@ -5,7 +5,7 @@ import pytest
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.data import records
-from dermssl.training import pools
+from dermssl.training import pretraining_pool
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preproc
     config = {"data": data, "backbone": {}}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(tmp_path / "status.json", status)
-    pools.warn(tmp_path, preprocess)
-    pools.warn(None, preprocess)
+    pretraining_pool.warn(tmp_path, preprocess)
+    pretraining_pool.warn(None, preprocess)
     if said is None:
         assert not caplog.messages
     else:
@@ -38,7 +38,7 @@ def pretrained_on(folder, root, names):
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(folder / "status.json", status)
     atomic_files.write_csv(
-        folder / pools.NAME, records.make_index({"path": names, "split": "train"})
+        folder / pretraining_pool.NAME, records.make_index({"path": names, "split": "train"})
     )
     return folder
 
@@ -55,10 +55,10 @@ def test_a_held_out_photo_is_known_by_its_bytes(tmp_path):
     photo(other / "ISIC_8.jpg", "one other")
     table = records.make_index({"path": ["nv/a.jpg"], "split": "test"})
     dataset = records.Dataset(data, table, None)
-    pools.check(pretrained_on(tmp_path / "clean", other, ["ISIC_8.jpg"]), dataset)
+    pretraining_pool.check(pretrained_on(tmp_path / "clean", other, ["ISIC_8.jpg"]), dataset)
     run = pretrained_on(tmp_path / "leaky", other, ["ISIC_8.jpg", "ISIC_7.jpg"])
     with pytest.raises(UserError, match=r"1 validation or test photos .* the first is nv/a\.jpg"):
-        pools.check(run, dataset)
+        pretraining_pool.check(run, dataset)
 
 
 def test_another_folders_photo_of_the_same_name_is_another_photo(tmp_path):
@@ -67,7 +67,7 @@ def test_another_folders_photo_of_the_same_name_is_another_photo(tmp_path):
     table = records.make_index({"path": ["1.jpg"], "split": "test"})
     dataset = records.Dataset(tmp_path / "data", table, None)
     run = pretrained_on(tmp_path / "run", tmp_path / "other", ["1.jpg"])
-    pools.check(run, dataset)
+    pretraining_pool.check(run, dataset)
     (tmp_path / "other").rename(tmp_path / "gone")  # moved: their names are all there is
     with pytest.raises(UserError, match=r"path '1\.jpg' is in both"):
-        pools.check(run, dataset)
+        pretraining_pool.check(run, dataset)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from dermssl.training.fitting import warmup_cosine
+from dermssl.training.loop import warmup_cosine
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0), (488, 1), (976, 2), (5371, 1), (9766, 0)])

@@ -59,10 +59,10 @@ def check(jobs, dataset, tables):
     Raises:
         UserError: a job asks for labels that aren't there or a batch larger than its labels.
     """
-    from dermssl.training import phases
+    from dermssl.training import finetuning
 
     for settings in dict.fromkeys(job.config["finetune"] for job in jobs if not job.pretrains):
-        phases.check(settings)
+        finetuning.check(settings)
         _check(settings, dataset, tables)
 
 

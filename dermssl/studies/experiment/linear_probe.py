@@ -19,7 +19,7 @@ from dermssl.data import pipeline, records, splits
 from dermssl.data.photos import photos_of
 from dermssl.data.records import label_arrays
 from dermssl.evaluation import predictions
-from dermssl.training import opening
+from dermssl.training import run_setup
 
 COMMAND = "probe"
 PENALTIES = (0.001, 0.01, 0.1, 1.0)  # inverse ones, of scikit-learn; the validation split chooses
@@ -75,7 +75,7 @@ class Prober:
         """
         dataset = dataset or self._dataset
         settings, seed = config["finetune"], config["seed"]
-        opened = opening.prepared(COMMAND, config, config["output"], dataset, overwrite)
+        opened = run_setup.prepared(COMMAND, config, config["output"], dataset, overwrite)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, dataset.taxonomy)
         split = few.index["split"].to_numpy()

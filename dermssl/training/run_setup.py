@@ -10,7 +10,7 @@ from dermssl.core.settings import Backbone
 from dermssl.data import records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
-from dermssl.training import checkpoint, pools
+from dermssl.training import checkpoint, pretraining_pool
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def prepared(command, config, output, dataset=None, overwrite=False):
     start, pretrained = weights.resolve(config["backbone"])
     backbones.check(start)
     dataset = dataset or prepare(config["data"])
-    pools.check(pretrained, dataset)
-    pools.warn(pretrained, config["data"].preprocess)
+    pretraining_pool.check(pretrained, dataset)
+    pretraining_pool.warn(pretrained, config["data"].preprocess)
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return Opening(

@@ -12,7 +12,7 @@ from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.losses import focal
 from dermssl.models import freezing
-from dermssl.training import callbacks, checkpoint, fitting, metrics
+from dermssl.training import callbacks, checkpoint, loop, metrics
 
 log = logging.getLogger("dermssl")
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
@@ -155,7 +155,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
         )
         if number >= at:
             compile_phase(model, phase, steps, alpha, config, taxonomy)
-            fitting.fit(
+            loop.fit(
                 run, model, data, steps, phase.epochs, phase.name, rows, f"{title}, {phase.name}",
                 ("loss", "val_fine_balanced_accuracy"), every, saved if number == at else None,
                 offset, number, held_out, best,
@@ -185,7 +185,7 @@ def monitor(config, validation):
 def compile_phase(model, phase, steps, alpha, config, taxonomy):
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
     total = phase.epochs * steps
-    rate = fitting.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
+    rate = loop.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     # Without a hierarchy the coarse level repeats the fine one and would count it twice.
