@@ -37,7 +37,8 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, health, pretraining_pool, run_setup
+    from dermssl.training import checkpoint, pretraining_pool, run_setup
+    from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
     opened = run_setup.prepared("pretrain", config, OUTPUT, dataset, overwrite)

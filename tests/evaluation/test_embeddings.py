@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 from sklearn.metrics import balanced_accuracy_score
 
-from dermssl.evaluation import embeddings
+from dermssl.training.ssl_health import embedding_quality
 
 
 def normal(n, d, seed=0):
@@ -16,11 +16,11 @@ def normal(n, d, seed=0):
 
 def test_alignment_of_equal_and_of_opposite_views():
     z = normal(20, 5)
-    assert embeddings.alignment(z, 3 * z) == pytest.approx(0, abs=1e-15)
-    assert embeddings.alignment(z, -z) == pytest.approx(4)
-    assert embeddings.alignment(z, -z, alpha=1) == pytest.approx(2)
+    assert embedding_quality.alignment(z, 3 * z) == pytest.approx(0, abs=1e-15)
+    assert embedding_quality.alignment(z, -z) == pytest.approx(4)
+    assert embedding_quality.alignment(z, -z, alpha=1) == pytest.approx(2)
     right_angle = [[0.0, 2.0]], [[5.0, 0.0]]
-    assert embeddings.alignment(*right_angle) == pytest.approx(2)
+    assert embedding_quality.alignment(*right_angle) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("n", [16, 101])
@@ -31,61 +31,63 @@ def test_uniformity_of_even_points_on_a_circle(n):
     every = np.exp(-4 * (1 - np.cos(angle))).mean()
     expected = math.log((n * every - 1) / (n - 1))
     z = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    assert embeddings.uniformity(7 * z) == pytest.approx(expected, abs=1e-12)
+    assert embedding_quality.uniformity(7 * z) == pytest.approx(expected, abs=1e-12)
     if n > 100:
         assert every == pytest.approx(np.exp(-4) * special.i0(4), rel=1e-12)
 
 
 @pytest.mark.parametrize("d", [2, 3, 16])
 def test_uniformity_of_points_uniform_on_the_sphere(d):
-    even = embeddings.uniformity_on_sphere(d)
-    assert embeddings.uniformity(normal(3000, d)) == pytest.approx(even, abs=0.02)
+    even = embedding_quality.uniformity_on_sphere(d)
+    assert embedding_quality.uniformity(normal(3000, d)) == pytest.approx(even, abs=0.02)
     closed = {2: np.exp(-4) * special.i0(4), 3: np.exp(-4) * np.sinh(4) / 4}
     if d in closed:
         assert even == pytest.approx(math.log(closed[d]), rel=1e-12)
 
 
 def test_uniformity_of_one_point_and_of_none():
-    assert embeddings.uniformity(np.ones((9, 4))) == pytest.approx(0, abs=1e-12)
-    assert math.isnan(embeddings.uniformity(np.ones((1, 4))))
+    assert embedding_quality.uniformity(np.ones((9, 4))) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(embedding_quality.uniformity(np.ones((1, 4))))
 
 
 @pytest.mark.parametrize("d", [1, 2, 7])
 def test_effective_rank_is_d_for_an_identity_covariance(d):
     q, _ = np.linalg.qr(normal(40, d))  # orthonormal columns: the covariance is I / 40
-    assert embeddings.effective_rank(13 * q) == pytest.approx(d, rel=1e-12)
+    assert embedding_quality.effective_rank(13 * q) == pytest.approx(d, rel=1e-12)
 
 
 def test_effective_rank_of_rank_one_and_of_nothing():
-    assert embeddings.effective_rank(np.outer(normal(30, 1), normal(1, 8))) == pytest.approx(1)
-    assert embeddings.effective_rank(np.full((30, 8), 0.3)) == pytest.approx(1)
-    assert math.isnan(embeddings.effective_rank(np.zeros((30, 8))))
+    assert embedding_quality.effective_rank(np.outer(normal(30, 1), normal(1, 8))) == pytest.approx(
+        1
+    )
+    assert embedding_quality.effective_rank(np.full((30, 8), 0.3)) == pytest.approx(1)
+    assert math.isnan(embedding_quality.effective_rank(np.zeros((30, 8))))
 
 
 def test_effective_rank_of_known_singular_values():
     q, _ = np.linalg.qr(normal(30, 2))
     p = 3 / 4
     expected = math.exp(-p * math.log(p) - (1 - p) * math.log(1 - p))
-    assert embeddings.effective_rank(q * [3, 1]) == pytest.approx(expected)
+    assert embedding_quality.effective_rank(q * [3, 1]) == pytest.approx(expected)
 
 
 def test_spread_is_one_on_the_sphere_and_zero_at_a_point():
-    assert embeddings.spread(normal(5000, 16)) == pytest.approx(np.ones(16), abs=0.05)
-    assert embeddings.spread(np.ones((9, 4))) == pytest.approx(np.zeros(4), abs=1e-12)
+    assert embedding_quality.spread(normal(5000, 16)) == pytest.approx(np.ones(16), abs=0.05)
+    assert embedding_quality.spread(np.ones((9, 4))) == pytest.approx(np.zeros(4), abs=1e-12)
     two = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert embeddings.spread(two) == pytest.approx([math.sqrt(2), 0])
+    assert embedding_quality.spread(two) == pytest.approx([math.sqrt(2), 0])
 
 
 def test_pair_accuracy_equals_a_loop():
     first = normal(30, 3, seed=1)
     second = first + 0.5 * normal(30, 3, seed=2)
-    both = embeddings.unit(np.concatenate([first, second]))
+    both = embedding_quality.unit(np.concatenate([first, second]))
     right = 0
     for row in range(60):
         others = [k for k in range(60) if k != row]
         right += max(others, key=lambda k: both[row] @ both[k]) == (row + 30) % 60
     assert 0 < right < 60
-    assert embeddings.pair_accuracy(first, second) == pytest.approx(right / 60)
+    assert embedding_quality.pair_accuracy(first, second) == pytest.approx(right / 60)
     # It is the statistic that training reports, on other views.
     from dermssl.losses import nt_xent
 
@@ -93,7 +95,9 @@ def test_pair_accuracy_equals_a_loop():
     assert float(nt_xent.contrastive_statistics(logits, partner)[0]) == pytest.approx(right / 60)
 
 
-@pytest.mark.parametrize("measure", [embeddings.pair_accuracy, embeddings.nearest_pairs])
+@pytest.mark.parametrize(
+    "measure", [embedding_quality.pair_accuracy, embedding_quality.nearest_pairs]
+)
 def test_a_collapsed_model_finds_pairs_by_chance(measure):
     point = np.full((25, 7), 0.123)
     assert measure(point, point) == pytest.approx(1 / 49)
@@ -103,8 +107,10 @@ def test_a_collapsed_model_finds_pairs_by_chance(measure):
 
 def test_nearest_pairs_sees_lengths():
     first = np.array([[1.0, 1.0], [2.0, 2.0], [9.0, 9.0]])
-    assert embeddings.nearest_pairs(first, first + 0.1) == 1
-    assert embeddings.pair_accuracy(first, first) == pytest.approx(1 / 5)  # all one direction
+    assert embedding_quality.nearest_pairs(first, first + 0.1) == 1
+    assert embedding_quality.pair_accuracy(first, first) == pytest.approx(
+        1 / 5
+    )  # all one direction
 
 
 def labelled(n=120, classes=3, seed=0, separation=4.0):
@@ -118,41 +124,41 @@ def labelled(n=120, classes=3, seed=0, separation=4.0):
 
 def test_halves_share_no_group_and_every_class_is_in_both():
     _, labels, groups = labelled()
-    half = embeddings.halves(labels, groups)
+    half = embedding_quality.halves(labels, groups)
     assert set(half) == {0, 1}
     assert not set(groups[half == 0]) & set(groups[half == 1])
     for label in range(3):
         sizes = [((half == k) & (labels == label)).sum() for k in (0, 1)]
         assert abs(sizes[0] - sizes[1]) <= 2
-    np.testing.assert_array_equal(half, embeddings.halves(labels, groups))
+    np.testing.assert_array_equal(half, embedding_quality.halves(labels, groups))
 
 
 def test_a_class_of_one_group_is_left_out_of_the_halves():
     _, labels, groups = labelled()
     labels = labels.copy()
     labels[groups == 7] = 3
-    half = embeddings.halves(labels, groups)
+    half = embedding_quality.halves(labels, groups)
     assert (half[labels == 3] == -1).all()
     assert (half[labels != 3] >= 0).all()
-    assert embeddings.halves([0, 0, 0, 0], [1, 2, 3, 4]) is None
-    assert embeddings.halves([0, 1], [1, 2]) is None
-    assert embeddings.halves([0, 1], [1, 1]) is None
+    assert embedding_quality.halves([0, 0, 0, 0], [1, 2, 3, 4]) is None
+    assert embedding_quality.halves([0, 1], [1, 2]) is None
+    assert embedding_quality.halves([0, 1], [1, 1]) is None
 
 
-@pytest.mark.parametrize("probe", [embeddings.knn_probe, embeddings.linear_probe])
+@pytest.mark.parametrize("probe", [embedding_quality.knn_probe, embedding_quality.linear_probe])
 def test_probes_find_what_is_there_and_nothing_else(probe):
     vectors, labels, groups = labelled()
-    half = embeddings.halves(labels, groups)
+    half = embedding_quality.halves(labels, groups)
     assert balanced_accuracy_score(labels, probe(vectors, labels, half)) > 0.95
     assert balanced_accuracy_score(labels, probe(normal(120, 6), labels, half)) < 0.5
     collapsed = probe(np.ones((120, 6)), labels, half)
     assert balanced_accuracy_score(labels, collapsed) < 0.5
 
 
-@pytest.mark.parametrize("probe", [embeddings.knn_probe, embeddings.linear_probe])
+@pytest.mark.parametrize("probe", [embedding_quality.knn_probe, embedding_quality.linear_probe])
 def test_a_probe_never_sees_the_labels_it_is_scored_by(probe):
     vectors, labels, groups = labelled(separation=1.0)
-    half = embeddings.halves(labels, groups)
+    half = embedding_quality.halves(labels, groups)
     before = probe(vectors, labels, half)
     changed = np.where(half == 0, (labels + 1) % 3, labels)
     after = probe(vectors, changed, half)
@@ -162,9 +168,9 @@ def test_a_probe_never_sees_the_labels_it_is_scored_by(probe):
 
 def test_knn_probe_equals_a_loop():
     vectors, labels, groups = labelled(n=60, separation=1.0)
-    half = embeddings.halves(labels, groups)
-    found = embeddings.knn_probe(vectors, labels, half)
-    z = embeddings.unit(vectors)
+    half = embedding_quality.halves(labels, groups)
+    found = embedding_quality.knn_probe(vectors, labels, half)
+    z = embedding_quality.unit(vectors)
     for row in range(60):
         others = np.flatnonzero(half != half[row])
         nearest = others[np.argsort(-(z[others] @ z[row]), kind="stable")[:5]]
@@ -177,5 +183,5 @@ def test_a_rare_class_can_win_the_vote_of_its_neighbours():
     vectors, labels, groups = labelled(classes=2, separation=0.0)
     labels[:], labels[:8] = 0, 1
     vectors[:8] += 20
-    half = embeddings.halves(labels, groups)
-    assert (embeddings.knn_probe(vectors, labels, half)[:8] == 1).all()
+    half = embedding_quality.halves(labels, groups)
+    assert (embedding_quality.knn_probe(vectors, labels, half)[:8] == 1).all()

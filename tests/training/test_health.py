@@ -16,7 +16,9 @@ from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, simclr
-from dermssl.training import callbacks, health, probe_photos
+from dermssl.training import callbacks
+from dermssl.training.ssl_health import panel as health
+from dermssl.training.ssl_health import photos as probe_photos
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.embeddings import uniformity_on_sphere
-from dermssl.evaluation.view_checks import ViewCheck
+from dermssl.training.ssl_health.embedding_quality import uniformity_on_sphere
+from dermssl.training.ssl_health.view_shortcuts import ViewCheck
 
 LIGHTS = GREEN, YELLOW, RED = ("green", "yellow", "red")
 
@@ -261,7 +261,7 @@ def describe(measures, seen, n_labelled):
     """The numbers of one look as one line.
 
     Args:
-        measures: dict, from `dermssl.training.health`.
+        measures: dict, from `dermssl.training.ssl_health.panel`.
         seen: `Seen`.
         n_labelled: int, photos behind the probes.
     """

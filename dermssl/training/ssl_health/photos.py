@@ -10,7 +10,7 @@ from dermssl.data import records as index
 from dermssl.data.augmentation import opencv, policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import photos_of
-from dermssl.evaluation import embeddings
+from dermssl.training.ssl_health import embedding_quality
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
 
@@ -64,7 +64,7 @@ def labelled(dataset, most, size, data=None):
     rows = rows.head(most).sort_index()
     labels = rows[level].astype("category").cat.codes.to_numpy(np.int64)
     groups = rows["group"].to_numpy(dtype=object)
-    half = embeddings.halves(labels, groups)
+    half = embedding_quality.halves(labels, groups)
     if half is None:
         return None
     kept = half >= 0

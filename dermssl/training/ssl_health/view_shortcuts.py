@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dermssl.evaluation import embeddings, validate
+from dermssl.evaluation import validate
+from dermssl.training.ssl_health import embedding_quality
 
 BINS = 8  # of each channel's histogram
 THUMBNAIL = 4  # pixels a side
@@ -56,7 +57,7 @@ def check(first, second):
     found = {}
     for name, feature in FEATURES.items():
         described = [np.stack([feature(view) for view in views]) for views in (first, second)]
-        found[name] = embeddings.nearest_pairs(*described)
+        found[name] = embedding_quality.nearest_pairs(*described)
     return ViewCheck(
         n=n,
         mean_difference=float(np.mean([np.abs(a - b).mean() for a, b in pairs])),

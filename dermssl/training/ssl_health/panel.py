@@ -15,9 +15,10 @@ import tensorflow as tf
 from threadpoolctl import threadpool_limits
 
 from dermssl.core import atomic_files, runs
-from dermssl.evaluation import bootstrap, embeddings, health, view_checks
+from dermssl.evaluation import bootstrap
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.training import probe_photos
+from dermssl.training.ssl_health import embedding_quality, rules, view_shortcuts
+from dermssl.training.ssl_health import photos as probe_photos
 
 FILE = "health.json"
 BATCH = 64  # photos through the network at once
@@ -69,11 +70,11 @@ class Panel(keras.callbacks.Callback):
         self._pairs = probe_photos.pairs(photos, most // 2, self.settings, seed, size)
         self._forward = _forward(self.model)
         self._ready = True
-        self.views = view_checks.check(*self._pairs)
+        self.views = view_shortcuts.check(*self._pairs)
         fresh = int(self.model.optimizer.iterations) == 0
         if fresh:
             self.start = self._measure()
-            light = health.judge(self._seen(self.start, 0.0))
+            light = rules.judge(self._seen(self.start, 0.0))
             self._say("before training", light, self.start)
         else:
             kept = runs.read_json(self.run / FILE) if (self.run / FILE).exists() else {}
@@ -88,8 +89,8 @@ class Panel(keras.callbacks.Callback):
             return
         began = time.time()
         measures = self._measure()
-        light = health.judge(self._seen(measures, done / epochs, logs))
-        measures["health"] = float(health.LIGHTS.index(light.colour))
+        light = rules.judge(self._seen(measures, done / epochs, logs))
+        measures["health"] = float(rules.LIGHTS.index(light.colour))
         if logs is not None:
             logs |= {name: measures[name] for name in COLUMNS if measures[name] is not None}
         self.probes.append({
@@ -116,14 +117,14 @@ class Panel(keras.callbacks.Callback):
         if not (np.isfinite(both).all() and np.isfinite(h).all()):
             known = COLUMNS if vectors is not None else COLUMNS[COLUMNS.index("pair_accuracy") :]
             return found | dict.fromkeys(known, np.nan) | {"broken": True}
-        spread = embeddings.spread(both)
+        spread = embedding_quality.spread(both)
         found |= {
-            "pair_accuracy": embeddings.pair_accuracy(first, second),
-            "alignment": embeddings.alignment(first, second),
-            "uniformity": embeddings.uniformity(both),
+            "pair_accuracy": embedding_quality.pair_accuracy(first, second),
+            "alignment": embedding_quality.alignment(first, second),
+            "uniformity": embedding_quality.uniformity(both),
             # One view of each photo: two views of one are near by training.
-            "effective_rank": embeddings.effective_rank(first),
-            "effective_rank_h": embeddings.effective_rank(h),
+            "effective_rank": embedding_quality.effective_rank(first),
+            "effective_rank_h": embedding_quality.effective_rank(h),
             "spread": float(spread.mean()),
             "dead": float((spread < DEAD).mean()),
         }
@@ -139,7 +140,7 @@ class Panel(keras.callbacks.Callback):
 
     def _seen(self, measures, progress, logs=None):
         logs, known = logs or {}, self._labelled is not None
-        return health.Seen(
+        return rules.Seen(
             temperature=self.settings.temperature,
             batch_size=self.settings.batch_size,
             progress=progress,
@@ -162,7 +163,7 @@ class Panel(keras.callbacks.Callback):
 
     def _say(self, when, light, measures, more=""):
         n = 0 if self._labelled is None else len(self._labelled.labels)
-        numbers = health.describe(measures, self._seen(measures, 0.0), n)
+        numbers = rules.describe(measures, self._seen(measures, 0.0), n)
         print(f"health {when}: {light}\n  {numbers}{more}", file=sys.stderr, flush=True)
 
     def _write(self):
@@ -172,7 +173,7 @@ class Panel(keras.callbacks.Callback):
         lights = [probe["light"] for probe in probes]
         found = {
             **{name: last.get(name) for name in ("light", "reason", "remedy")},
-            "worst_light": max(lights, key=health.LIGHTS.index, default=None),
+            "worst_light": max(lights, key=rules.LIGHTS.index, default=None),
             "views": dataclasses.asdict(self.views) | {"shortcut": self.views.shortcut},
             "n_labelled": len(self._labelled.labels) if known else 0,
             "chance": self._labelled.chance if known else None,
@@ -199,7 +200,10 @@ class Panel(keras.callbacks.Callback):
 def _probe(vectors, known):
     """The probes' balanced accuracies with their intervals."""
     found = {}
-    for name, probe in (("knn", embeddings.knn_probe), ("linear", embeddings.linear_probe)):
+    for name, probe in (
+        ("knn", embedding_quality.knn_probe),
+        ("linear", embedding_quality.linear_probe),
+    ):
         predicted = probe(vectors, known.labels, known.half)
         interval = bootstrap.bootstrap_metric(
             "balanced_accuracy", known.labels, predicted, known.groups, n_resamples=DRAWS
