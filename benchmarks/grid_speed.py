@@ -51,7 +51,7 @@ def material(args, size, folder):
 
     from dermssl.core import taxonomy
     from dermssl.data.photos import Photos
-    from dermssl.data.synthetic.dataset import dataset
+    from dermssl.data.synthetic import dataset
     from dermssl.studies.grid.train import Material
 
     n = args.photos + args.test_photos
@@ -113,7 +113,7 @@ def main(argv=None):
     cli.quiet_tensorflow()
     import tensorflow as tf
 
-    from dermssl.data.synthetic.dataset import dataset
+    from dermssl.data.synthetic import dataset
     from dermssl.studies.grid import plan as grid_plan
 
     tf.get_logger().setLevel("ERROR")  # it warns that a loop traces anew each time: it does

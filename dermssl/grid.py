@@ -248,6 +248,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
 
 def dry_run(config, dataset=None):
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
+    from dermssl.core import progress
     from dermssl.studies.grid import plan as grid_plan
 
     grid = config["grid"]
@@ -261,7 +262,7 @@ def dry_run(config, dataset=None):
         cells = grid_plan.cells_of(plan, grid)
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
-        cost = grid_plan.minutes(seconds)
+        cost = progress.minutes(seconds)
         print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {cost}")
         print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
         for depth, manifest in plan.manifests.items():
@@ -270,7 +271,7 @@ def dry_run(config, dataset=None):
             kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
             print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
         total, n_cells = total + seconds, n_cells + len(cells)
-    print(f"{n_cells} cells, about {grid_plan.minutes(total)} on this machine")
+    print(f"{n_cells} cells, about {progress.minutes(total)} on this machine")
 
 
 def parser():

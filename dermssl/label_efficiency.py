@@ -12,7 +12,7 @@ import shlex
 import time
 from pathlib import Path
 
-from dermssl.core import cli
+from dermssl.core import cli, progress
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
@@ -82,7 +82,7 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
     plan.make(jobs, (pretrain.run, train), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
     _report(folders, output, left_out, n_resamples, command)
-    plan.say(f"done in {plan.minutes(time.time() - started)}")
+    plan.say(f"done in {progress.minutes(time.time() - started)}")
     return output
 
 

@@ -115,7 +115,8 @@ def _draw(folder, numbers):
     keys = {(model.arm, model.labels): model for model in found.models}
     primary = {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys}
     seeds = {
-        key: compute.by_seed(model, metric_tables.PRIMARY, taxonomy) for key, model in keys.items()
+        key: metric_tables.by_seed(model, metric_tables.PRIMARY, taxonomy)
+        for key, model in keys.items()
     }
     figures_compared.comparison(
         folder / "comparison.png", found, primary, seeds,

@@ -11,7 +11,7 @@ is not made again, so the same command goes on where it was stopped.
 import time
 from pathlib import Path
 
-from dermssl.core import cli
+from dermssl.core import cli, progress
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
@@ -57,7 +57,7 @@ def run(tables, output, overwrite=False):
     plan.make(jobs, (pretrain.run, finetune.run), dataset, overwrite)
     folders = [output / job.name for job in jobs if not job.pretrains]
     report = model_comparison.run(folders, output=output / "model_comparison", one_is_enough=True)
-    plan.say(f"done in {plan.minutes(time.time() - started)}")
+    plan.say(f"done in {progress.minutes(time.time() - started)}")
     return report
 
 

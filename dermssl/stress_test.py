@@ -49,7 +49,7 @@ def run(
 
     from dermssl.data import masks as named
     from dermssl.data.records import group_ids, label_arrays
-    from dermssl.evaluation import predictions
+    from dermssl.evaluation import hypothesis_tests, predictions
     from dermssl.inference import finished_run
     from dermssl.models import weights
     from dermssl.reporting import report
@@ -109,7 +109,7 @@ def run(
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,
-        "chance": shortcuts.chance(y),
+        "chance": hypothesis_tests.chance(y),
         "agreement": float(np.abs(p[conditions.CLEAN] - kept).max()),
     }
     picked = [int(np.flatnonzero(y == k)[0]) for k in np.unique(y)][:SHOWN]

@@ -16,7 +16,7 @@ import tiny
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
     """Folder of 160 synthetic photos of 32 px; the smallest that has every class thrice."""
-    from dermssl.data.synthetic.dataset import dataset
+    from dermssl.data.synthetic import dataset
 
     return dataset.write(tmp_path_factory.mktemp("tiny") / "photos", n=160, size=32, seed=2)
 

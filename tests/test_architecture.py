@@ -8,57 +8,44 @@ from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 import tiny
 
 import dermssl
 
 ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
-COMMANDS = (
-    "check_data", "embeddings", "evaluate", "explain", "export", "finetune", "grid",
-    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
-    "stress_test",
-)  # fmt: skip
 MAX_LINES = 400
+DOORS = (
+    "check_data", "embeddings", "evaluate", "explain", "finetune", "grid", "label_efficiency",
+    "leakage", "model_comparison", "predict", "pretrain", "quickstart", "stress_test",
+)  # fmt: skip
+# These two make whole experiments out of the others' runs.
+DOORS_OF_DOORS = ("quickstart", "label_efficiency")
 
-# Layer -> the layers of dermssl that it may import, besides itself and the foundations.
-FOUNDATIONS = {"errors", "settings", "config", "taxonomy", "runs", "stopping", "writing"}
+# Folder -> the folders that it may import, besides itself and core.
 MAY_IMPORT = {
+    "core": set(),
     "losses": set(),
-    "data": set(),
     "models": {"losses"},
+    "data": set(),
     "evaluation": {"data"},
-    # The health panel measures a model while it trains; evaluation knows nothing of training.
-    "training": {"data", "losses", "models", "evaluation"},
     "reporting": {"data", "evaluation"},
-}
-FOUNDATIONS_MAY_IMPORT = {
-    "errors": set(),
-    "settings": set(),
-    "config": {"errors", "settings"},
-    "taxonomy": {"errors"},
-    "stopping": set(),
-    "writing": {"errors"},
-    "runs": {"errors", "config", "stopping", "writing"},
-    "cli": {"errors", "stopping"},
+    "inference": {"data", "models", "evaluation"},
+    # The health panel measures a model while it trains.
+    "training": {"data", "losses", "models", "inference", "evaluation"},
+    "studies": {"data", "losses", "models", "inference", "evaluation", "reporting", "training"},
 }
 # Modules that a table, a test or a --help may need without waiting for TensorFlow.
-LIGHT = (
-    "config", "taxonomy", "runs", "cli", "errors", "data.index", "data.splits", "data.readers",
-    "evaluation.*", "reporting.results",
-)  # fmt: skip
+LIGHT = ("core.*", "data.records", "data.splits", "data.readers", "evaluation.*", "reporting.*")
 
 
 def modules():
-    """dict of dotted name without "dermssl." -> path; the empty __init__.py are left out."""
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        if path.name == "__init__.py":
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 1, f"{path} does work"
-        else:
-            found[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
-    return found
+    """dict of dotted name without "dermssl." -> path, without the `__init__.py` of folders."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in sorted(ROOT.rglob("*.py"))
+        if path.name != "__init__.py"
+    }
 
 
 MODULES = modules()
@@ -97,40 +84,39 @@ def own(name, inside=True):
     }
 
 
-def layer(name):
+def folder(name):
     return name.split(".")[0]
 
 
-def test_the_rules_cover_every_module():
-    known = {*MAY_IMPORT, *FOUNDATIONS_MAY_IMPORT, *COMMANDS, "__main__"}
-    assert {layer(name) for name in MODULES} <= known
+def test_every_module_has_its_place():
+    assert {folder(name) for name in MODULES} == {*MAY_IMPORT, *DOORS, "__main__"}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if layer(name) in MAY_IMPORT])
-def test_a_layer_imports_only_what_lies_below_it(name):
-    allowed = MAY_IMPORT[layer(name)] | FOUNDATIONS | {layer(name)}
-    assert {layer(found) for found in own(name)} <= allowed
-
-
-@pytest.mark.parametrize("name", FOUNDATIONS_MAY_IMPORT)
-def test_the_foundations_stand_alone(name):
-    assert own(name) <= FOUNDATIONS_MAY_IMPORT[name]
-
-
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name in MODULES])
-def test_commands_do_not_import_one_another(name):
-    found = own(name) & set(COMMANDS)
-    # These two make whole experiments out of the others' runs.
-    assert not found or name in ("quickstart", "label_efficiency")
-
-
-def test_data_and_models_do_not_know_each_other():
+def test_a_folder_imports_only_what_lies_below_it():
+    wrong = {}
     for name in MODULES:
-        found = {layer(other) for other in own(name)}
-        if layer(name) == "data":
-            assert not found & {"models", "training", "losses"}
-        if layer(name) == "models":
-            assert not found & {"data", "training"}
+        if folder(name) in MAY_IMPORT:
+            allowed = MAY_IMPORT[folder(name)] | {"core", folder(name)}
+            if found := {other for other in own(name) if folder(other) not in allowed}:
+                wrong[name] = found
+    assert not wrong
+
+
+def test_a_study_imports_no_other_study():
+    wrong = {}
+    for name in MODULES:
+        if folder(name) == "studies":
+            allowed = {name.split(".")[1], "experiment"}
+            others = {other for other in own(name) if folder(other) == "studies"}
+            if found := {other for other in others if other.split(".")[1] not in allowed}:
+                wrong[name] = found
+    assert not wrong
+
+
+def test_nothing_imports_a_door():
+    wrong = {name: own(name) & set(DOORS) for name in MODULES if name not in DOORS_OF_DOORS}
+    wrong.pop("__main__")
+    assert not {name: found for name, found in wrong.items() if found}
 
 
 def reached(name, inside=False):
@@ -147,8 +133,8 @@ def reached(name, inside=False):
 
 
 def light():
-    """The modules that `LIGHT` stands for, and the commands, whose --help must be quick."""
-    found = [name for name in COMMANDS if name in MODULES]
+    """The modules that `LIGHT` stands for, and the doors, whose --help must be quick."""
+    found = list(DOORS)
     for entry in LIGHT:
         matches = [name for name in MODULES if fnmatch(name, entry)]
         assert matches, entry
@@ -156,14 +142,12 @@ def light():
     return found
 
 
-@pytest.mark.parametrize("name", light())
-def test_light_modules_import_no_tensorflow(name):
-    heavy = {found for found in reached(name) if found.split(".")[0] in HEAVY}
-    assert not heavy
-
-
-def test_light_modules_import_no_tensorflow_in_earnest():
+def test_light_modules_import_no_tensorflow():
     names = [f"dermssl.{name}" for name in light()]
+    wrong = {
+        name: [found for found in reached(name) if found.split(".")[0] in HEAVY] for name in light()
+    }
+    assert not {name: found for name, found in wrong.items() if found}
     code = f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\n"
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     process = tiny.python("-c", code)
@@ -187,40 +171,47 @@ def test_what_is_imported_is_asked_for_at_installation():
     assert not missing
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_are_short(name):
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_modules_are_short():
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: n for name, n in lengths.items() if n > MAX_LINES}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_what_is_public_has_a_docstring(name):
-    tree = TREES[name]
-    assert ast.get_docstring(tree), f"{name} has no docstring"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+def test_what_is_public_has_a_docstring():
+    wrong = [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                wrong += [] if ast.get_docstring(node) else [f"{name}.{node.name}"]
+    assert not wrong
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_no_work_at_import(name):
+def test_no_module_only_passes_on_another():
+    for name, tree in TREES.items():
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert "__all__" not in names, name
+
+
+def test_no_work_at_import():
     # A call at module level is a registry's or a constant's; a loop or a `with` is work.
-    for node in TREES[name].body:
-        assert not isinstance(node, ast.For | ast.While | ast.With), f"{name}:{node.lineno}"
+    work = ast.For | ast.While | ast.With
+    wrong = [f"{k}:{node.lineno}" for k, t in TREES.items() for node in t.body
+             if isinstance(node, work)]  # fmt: skip
+    assert not wrong
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name in MODULES])
-def test_commands_have_the_same_doors(name):
-    functions = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef)}
-    assert {"run", "main", "parser"} <= functions
+def test_doors_have_the_same_functions():
+    for name in DOORS:
+        functions = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef)}
+        assert {"run", "main", "parser"} <= functions, name
 
 
-def test_only_writing_and_the_data_set_write_files():
-    # Everything else goes through `writing.replacing`, which leaves no half of a file.
-    for name in MODULES:
-        if name in ("writing", "data.synthetic"):
-            continue
-        for node in ast.walk(TREES[name]):
-            if isinstance(node, ast.Attribute):
-                assert node.attr not in ("write_text", "write_bytes") or (
-                    isinstance(node.value, ast.Name) and node.value.id == "writing"
-                ), f"{name}:{node.lineno}"
+def test_only_atomic_files_and_the_drawn_data_set_write_files():
+    # Everything else goes through `atomic_files.replacing`, which leaves no half of a file.
+    wrong = []
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in ("write_text", "write_bytes"):
+                by_it = isinstance(node.value, ast.Name) and node.value.id == "atomic_files"
+                wrong += [] if by_it else [f"{name}:{node.lineno}"]
+    allowed = ("core.atomic_files:", "data.synthetic.dataset:")
+    assert not [place for place in wrong if not place.startswith(allowed)]

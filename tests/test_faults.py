@@ -212,7 +212,7 @@ def _nan_at(step):
 CUT = """
 import os, signal, sys
 import pandas as pd
-from dermssl import runs
+from dermssl.core import runs
 path = sys.argv[1]
 runs.write_csv(path, pd.DataFrame({"a": range(1000)}))
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)

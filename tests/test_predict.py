@@ -14,7 +14,7 @@ from dermssl.core import atomic_files, runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
 from dermssl.data.splits import prepare
-from dermssl.data.synthetic.dataset import dataset as synthetic
+from dermssl.data.synthetic import dataset as synthetic
 from dermssl.models import weights
 from dermssl.training import pretraining_pool
 

@@ -1,1 +1,1 @@
-"""TODO core"""
+"""Errors, settings, runs and files: what every other module stands on."""

@@ -23,7 +23,7 @@ import numpy as np
 from dermssl.core.errors import UserError
 
 MALIGNANCY = ("benign", "premalignant", "malignant")
-BUILT_IN = Path(__file__).parent / "taxonomies"
+BUILT_IN = Path(__file__).parents[1] / "taxonomies"
 MAX_BYTES = 2**20  # of a taxonomy file; the built-in one has 0.9 KB
 
 

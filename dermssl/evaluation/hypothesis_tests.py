@@ -18,6 +18,7 @@ from dermssl.evaluation.bootstrap import (
     paired_difference,
 )
 
+FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
 EXACT_BELOW = 25  # discordant pairs; the usual limit for the normal approximation
 
 
@@ -261,3 +262,33 @@ def _components(positive, negative):
     of_positive = (rank[:m] - stats.rankdata(positive)) / n
     of_negative = 1 - (rank[m:] - stats.rankdata(negative)) / m
     return of_positive, of_negative
+
+
+def chance(y):
+    """Balanced accuracy of an answer that doesn't depend on the photo: 1 / classes with records."""
+    known = np.unique(y[y >= 0])
+    return 1 / len(known) if len(known) else np.nan
+
+
+def lower_bound(interval, y, p, groups=None):
+    """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
+
+    A bootstrap has no interval when all draws agree, as they do when every record is right.
+    Then it is the mean over classes of the lower Wilson bound of the recall, of as many
+    independent groups as the class has; one of them counts as right where all of it is.
+    Nor do draws show how little a class with few groups tells (with one, its recall is the same
+    in all of them): what such recalls may lack by Wilson comes off the interval's end.
+    """
+    codes, right = cluster_codes(groups, len(y)), p.argmax(axis=1) == y
+    bounds, lacking = [], []
+    for k in np.unique(y[y >= 0]):
+        own = np.unique(codes[y == k])
+        wrong = np.unique(codes[(y == k) & ~right])
+        bounds.append(wilson(len(own) - len(wrong), len(own)).low)
+        few = len(own) < FEW_OF_A_CLASS
+        lacking.append(max(0.0, right[y == k].mean() - bounds[-1]) if few else 0.0)
+    if not bounds:
+        return np.nan
+    if interval.is_defined:
+        return float(interval.low - np.mean(lacking))
+    return float(np.mean(bounds))

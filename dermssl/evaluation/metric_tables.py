@@ -242,3 +242,9 @@ def _column(planned, name):
 
 def _deviation(values):
     return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+
+
+def by_seed(model, metric, taxonomy):
+    """One metric of each seed of a model."""
+    found = [plan[metric] for plan in plans(model.arrays, taxonomy)]
+    return [POINTS[name](y, p, **options) for name, y, p, options in found]

@@ -16,11 +16,10 @@ from scipy.stats import norm
 from dermssl.core.errors import UserError
 from dermssl.evaluation import binary_tasks, validate
 from dermssl.evaluation.bootstrap import Interval, Replicates, cluster_codes, replicates
-from dermssl.evaluation.hypothesis_tests import bounded
+from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS, bounded
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
-FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
 MANY = 25  # values of an axis; beyond, the small groups are taken together
 REST = "(small groups)"
 BALANCED, SENSITIVITY, SPECIFICITY = "balanced_accuracy", "sensitivity", "specificity"

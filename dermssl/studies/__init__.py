@@ -1,1 +1,1 @@
-"""TODO studies"""
+"""One folder a study: compute, wording, report, figures."""

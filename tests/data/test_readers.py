@@ -17,7 +17,7 @@ from dermssl.core.settings import Data
 from dermssl.data import csv_tables, masks, readers, splits
 from dermssl.data import paths as files
 from dermssl.data.records import COLUMNS
-from dermssl.data.synthetic.dataset import dataset as synthetic
+from dermssl.data.synthetic import dataset as synthetic
 
 REAL = Path(
     os.environ.get("DERMSSL_REAL_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")

@@ -11,7 +11,7 @@ from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, Dataset, group_ids, make_index
 from dermssl.data.splits import assign, check_overlap, few_labels
-from dermssl.data.synthetic.dataset import dataset as synthetic
+from dermssl.data.synthetic import dataset as synthetic
 
 HAM = taxonomy.load("ham10000")
 

@@ -10,8 +10,8 @@ import pytest
 
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data.synthetic.dataset import camera, dataset
-from dermssl.data.synthetic.dataset import lesions as synthetic_lesions
+from dermssl.data.synthetic import camera, dataset
+from dermssl.data.synthetic import lesions as synthetic_lesions
 
 FINE = taxonomy.load("ham10000").fine
 

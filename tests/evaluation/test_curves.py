@@ -143,5 +143,5 @@ def test_targets_of_a_taxonomy():
     assert [each.name for each in binary_tasks.of(y[:2], p[:2, :2], two)] == ["yes"]
     three = taxonomies.flat("abc")
     assert binary_tasks.of(y[:2], p[:2, :3], three) == ()
-    with pytest.raises(binary_tasks.hierarchy.checks.UserError, match="unknown --class 'scc'"):
+    with pytest.raises(binary_tasks.hierarchy.validate.UserError, match="unknown --class 'scc'"):
         binary_tasks.of(y, p, HAM, "scc")

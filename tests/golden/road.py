@@ -45,13 +45,9 @@ def fake_reports(folder):
 
 def trained_runs(folder):
     """A pretraining, fine-tuning with both heads and MixUp, a grid on a shared trunk."""
-    try:
-        from dermssl.data.synthetic.dataset import dataset as drawings
-    except ImportError:
-        drawings = None
-    if not hasattr(drawings, "write"):
-        from dermssl.data.synthetic.dataset.dataset import dataset as drawings
-    photos = drawings.write(folder / "photos", n=160, size=32, seed=2)
+    from dermssl.data.synthetic import dataset
+
+    photos = dataset.write(folder / "photos", n=160, size=32, seed=2)
     data = ("--data", photos)
     ssl = folder / "pretrained"
     call("pretrain", *data, *CNN, "--epochs", 2, "--projection", 32, 16, "--output", ssl)

@@ -8,7 +8,7 @@ from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Grid
 from dermssl.data.photos import Photos
-from dermssl.data.synthetic.dataset import dataset
+from dermssl.data.synthetic import dataset
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.studies.grid import train as cells
 from dermssl.studies.grid import trunk_features

@@ -14,8 +14,7 @@ from sklearn.metrics import auc
 
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions, ranking
-from dermssl.reporting import figures, report
-from dermssl.studies.comparison import figures as figures_compared
+from dermssl.reporting import arms, figures, report
 from dermssl.studies.single_run import figures as figures_curves
 
 
@@ -51,7 +50,8 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
 
 def test_drawing_needs_no_pyplot_and_changes_no_backend():
     code = (
-        "import sys; from dermssl.reporting import figures, figures_compared\n"
+        "import sys; from dermssl.reporting import figures\n"
+        "from dermssl.studies.comparison import figures as own\n"
         "figures.new(2, 2)\n"
         "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules"
     )
@@ -69,8 +69,8 @@ def test_a_picture_is_the_same_bytes_twice_and_whole(tmp_path):
 
 
 def test_arms_keep_their_looks_whatever_else_is_there():
-    known = figures_compared.looks(["random", "ssl"])
-    more = figures_compared.looks(["zeta", "ssl", "alpha", "random"])
+    known = arms.looks(["random", "ssl"])
+    more = arms.looks(["zeta", "ssl", "alpha", "random"])
     assert all(more[arm] == look for arm, look in known.items())
     assert len(set(more.values())) == 4
 

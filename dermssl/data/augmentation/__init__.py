@@ -1,1 +1,1 @@
-"""TODO augmentation"""
+"""Augmentations of skin photos, each a function of (seed, epoch, record, view)."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.augmentation.draw import uniforms
-from dermssl.data.synthetic.dataset.brushes import SUBPIXEL, pixel, soft_step, soften
+from dermssl.data.synthetic.brushes import SUBPIXEL, pixel, soft_step, soften
 
 DRAWS = 256  # uniforms an artefact may use; hair, the hungriest, takes 6 + 6 a hair
 MAX_HAIRS = 40

@@ -1,1 +1,1 @@
-"""TODO synthetic"""
+"""Drawings of lesions with labels, for the demo and the tests."""

@@ -7,7 +7,7 @@ shortcut to the label, because what it depends on is the photo's own random stre
 import cv2
 import numpy as np
 
-from dermssl.data.synthetic.dataset.brushes import SUBPIXEL, pixel, soft_step, soften
+from dermssl.data.synthetic.brushes import SUBPIXEL, pixel, soft_step, soften
 
 # Share of photos with each artefact, near what is seen in HAM10000's.
 ARTEFACTS = {"hair": 0.35, "ruler": 0.08, "corners": 0.20, "bubbles": 0.15, "glints": 0.20}

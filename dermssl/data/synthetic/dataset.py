@@ -21,8 +21,8 @@ import pandas as pd
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.data.records import SYNTHETIC
-from dermssl.data.synthetic.dataset.camera import photograph
-from dermssl.data.synthetic.dataset.lesions import scene
+from dermssl.data.synthetic.camera import photograph
+from dermssl.data.synthetic.lesions import scene
 
 COLUMNS = [  # of labels.csv
     *("filename", "label", "coarse", "lesion_id", "patient_id"),

@@ -10,7 +10,7 @@ artefacts) is `synthetic_photo`'s, which never learns the class.
 import cv2
 import numpy as np
 
-from dermssl.data.synthetic.dataset.brushes import (
+from dermssl.data.synthetic.brushes import (
     blank,
     dots,
     grain,

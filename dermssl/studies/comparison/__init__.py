@@ -1,1 +1,1 @@
-"""TODO comparison"""
+"""Fine-tuned runs compared."""

@@ -11,7 +11,6 @@ from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
 from dermssl.evaluation import metric_tables, pair_tests
-from dermssl.evaluation.metrics import POINTS
 from dermssl.evaluation.run_groups import Compared
 from dermssl.reporting import results_csv
 
@@ -202,13 +201,6 @@ def difference_rows(scored):
                 }
             )
     return rows
-
-
-def by_seed(model, metric, taxonomy):
-    """One metric of each seed of a model."""
-    plans = metric_tables.plans(model.arrays, taxonomy)
-    found = [plan[metric] for plan in plans]
-    return [POINTS[name](y, p, **options) for name, y, p, options in found]
 
 
 def chance(scored):

@@ -1,1 +1,1 @@
-"""TODO data_audit"""
+"""Is a data set sound? Duplicates, near duplicates, leaks, counts."""

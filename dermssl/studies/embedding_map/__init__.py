@@ -1,1 +1,1 @@
-"""TODO embedding_map"""
+"""The embeddings of a run in the plane."""

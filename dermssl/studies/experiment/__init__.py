@@ -1,1 +1,1 @@
-"""TODO experiment"""
+"""Many runs from one file: arms, label counts, seeds."""

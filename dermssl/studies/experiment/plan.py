@@ -14,6 +14,7 @@ from pathlib import Path
 from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
+from dermssl.core.progress import minutes
 from dermssl.core.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
@@ -132,7 +133,7 @@ def with_data(tables, output):
         return tables
     if "synthetic" not in tables:
         raise UserError("no photos: give --data FOLDER, or a [synthetic] section in the config")
-    from dermssl.data.synthetic.dataset import dataset as synthetic
+    from dermssl.data.synthetic import dataset as synthetic
 
     settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}
     refuse_unknown("[synthetic]", settings, ("n", "size", "seed"))
@@ -244,8 +245,3 @@ def make(jobs, makers, dataset, overwrite=False):
 def say(line):
     """A line of progress, at once."""
     print(line, flush=True)
-
-
-def minutes(seconds):
-    """ "7 min" or "42 s"."""
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,1 +1,1 @@
-"""TODO explain"""
+"""Grad-CAM heat maps of chosen photos."""

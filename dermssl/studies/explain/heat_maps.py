@@ -84,8 +84,8 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
                 heats[row].append(Heat(level, role, names[k], float(p[level][row, k]), values))
     return [
         Explained(
-            row.path, lesion_inpainting.square(photos[k]), row.fine, row.coarse, p["fine"][k], p["coarse"][k],
-            tuple(heats[k]),
+            row.path, lesion_inpainting.square(photos[k]), row.fine, row.coarse, p["fine"][k],
+            p["coarse"][k], tuple(heats[k]),
         )
         for k, row in enumerate(index.itertuples())
     ]  # fmt: skip

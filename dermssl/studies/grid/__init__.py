@@ -1,1 +1,1 @@
-"""TODO grid"""
+"""Transfer learning compared: models, depths, augmentations, seeds."""

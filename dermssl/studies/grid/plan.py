@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 
 from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.progress import minutes
 from dermssl.core.settings import Backbone
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.models import backbones, freezing, weights
-from dermssl.studies.experiment.plan import minutes
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part
 # would be noise.

@@ -1,1 +1,1 @@
-"""TODO label_efficiency"""
+"""How many labels does pretraining save?"""

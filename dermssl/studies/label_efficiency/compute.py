@@ -10,7 +10,6 @@ from dermssl.data.records import VALIDATION
 from dermssl.evaluation import bootstrap, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import wording
-from dermssl.studies.comparison import compute
 from dermssl.studies.label_efficiency import wording as label_sentences
 
 LEVEL = 0.95
@@ -101,7 +100,8 @@ def score(found, n_resamples=2000):
             for key, model in models.items()
         },
         by_seed={
-            key: compute.by_seed(model, METRIC, found.taxonomy) for key, model in models.items()
+            key: metric_tables.by_seed(model, METRIC, found.taxonomy)
+            for key, model in models.items()
         },
         pairs={
             arms: [_step(a, b, found.taxonomy, n_resamples, len(steps)) for a, b in steps]

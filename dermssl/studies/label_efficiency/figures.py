@@ -6,8 +6,8 @@ from matplotlib import ticker
 from dermssl.evaluation.metric_tables import NAMES
 from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
+from dermssl.reporting.arms import looks
 from dermssl.reporting.figures import INK, MUTED
-from dermssl.studies.comparison import figures as figures_compared
 from dermssl.studies.label_efficiency.compute import METRIC
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
@@ -20,7 +20,7 @@ def curve(path, found):
         path: of the PNG.
         found: `label_curve.Curve`.
     """
-    look = figures_compared.looks(found.compared.arms)
+    look = looks(found.compared.arms)
     figure, (top, below) = figures.new(10.4, 7.2, 2, 1, height_ratios=(3, 2), sharex=True)
     _scores(top, found, look)
     _differences(below, found, look)

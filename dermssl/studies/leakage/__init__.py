@@ -1,1 +1,1 @@
-"""TODO leakage"""
+"""How much a leaking split inflates a score."""

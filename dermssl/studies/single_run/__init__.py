@@ -1,1 +1,1 @@
-"""TODO single_run"""
+"""One fine-tuned run evaluated."""

@@ -18,7 +18,7 @@ from dermssl.reporting.figures import (
     save,
     titled,
 )
-from dermssl.reporting.subgroup_words import AXES
+from dermssl.studies.single_run.wording import AXES
 
 AXIS_COLOUR = "#8A95A3"  # an axis such as malignancy, beside the classes it is made of
 DASHED = (0, (2, 3))

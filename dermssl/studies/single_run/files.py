@@ -4,6 +4,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS
 from dermssl.reporting import figures, results_csv, wording
 from dermssl.studies.single_run import calibration_effect, compute
@@ -157,7 +158,7 @@ def _labels(made, figure, of_question, shares=False):
     n = int((made.seed.y >= 0).sum())
     for row in made.classes.to_dict("records"):
         bounds = [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]]
-        interval = metric_tables.statistics.Interval(*bounds)
+        interval = Interval(*bounds)
         found[row["fine"], "class"] = _label(row["title"], interval, row["support"], n, shares)
     return found
 

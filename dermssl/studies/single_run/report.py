@@ -4,8 +4,9 @@ import math
 
 from dermssl.evaluation import calibrator, curves, metric_tables
 from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import report, subgroup_words, wording
+from dermssl.reporting import report, wording
 from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run.wording import subgroup_findings, tables, warnings
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
@@ -49,9 +50,9 @@ def context(made):
         "calibration_rows": calibration_rows(made),
         "means": made.means.to_dict("records"),
         "decisions": [decision(each, made.split) for each in made.questions],
-        "group_findings": subgroup_words.findings(made) if made.groups else [],
-        "group_warnings": subgroup_words.warnings(made),
-        "group_tables": subgroup_words.tables(made),
+        "group_findings": subgroup_findings(made) if made.groups else [],
+        "group_warnings": warnings(made),
+        "group_tables": tables(made),
         "asked": made.question,
         "unit": counts["grouped_by"],
         "versions": report.versions(status),

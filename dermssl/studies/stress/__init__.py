@@ -1,1 +1,1 @@
-"""TODO stress"""
+"""What a model does without the lesion, or with artefacts."""

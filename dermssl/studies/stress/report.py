@@ -7,9 +7,9 @@ import numpy as np
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.preprocess import CROP
 from dermssl.data.records import TEST
-from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
+from dermssl.evaluation import hypothesis_tests
+from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
 from dermssl.reporting import wording
-from dermssl.studies.stress import scores as shortcuts
 from dermssl.studies.stress.conditions import BACKGROUND, ERASED, LESION, title
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
@@ -27,11 +27,11 @@ def warnings(scores, y, p, n_discs=0, groups=None):
         n_discs: number of records whose lesion was erased as a disc, for want of a mask.
         groups: [n], what isn't independent.
     """
-    said, chance = [], shortcuts.chance(y)
+    said, chance = [], hypothesis_tests.chance(y)
     for score in scores:
         if score.name not in WARNED:
             continue
-        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
+        low = hypothesis_tests.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             continue
         shown = wording.estimate(score.balanced_accuracy)
@@ -62,8 +62,8 @@ def findings(scores, y, p, n_discs=0, groups=None):
     nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
     credit.
     """
-    chance, clean = shortcuts.chance(y), scores[0]
-    low = shortcuts.lower_bound(clean.balanced_accuracy, y, p[clean.name], groups)
+    chance, clean = hypothesis_tests.chance(y), scores[0]
+    low = hypothesis_tests.lower_bound(clean.balanced_accuracy, y, p[clean.name], groups)
     nothing_to_lose = not low > chance
     said, ties, undefined = [], [], []
     if nothing_to_lose:
@@ -100,7 +100,7 @@ def findings(scores, y, p, n_discs=0, groups=None):
     for score in scores:
         if score.name not in WARNED or nothing_to_lose:
             continue
-        low = shortcuts.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
+        low = hypothesis_tests.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
         if not low > chance:
             said.append(
                 f"{_capital(title(score.name))}: {wording.estimate(score.balanced_accuracy)} "

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import bootstrap, hierarchy, hypothesis_tests
+from dermssl.evaluation import bootstrap, hierarchy
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.subgroups import FEW_OF_A_CLASS
 
 
 @dataclass(frozen=True)
@@ -87,36 +86,6 @@ def score(y, p, groups, taxonomy, clean, n_resamples=1000):
             )
         )
     return scores
-
-
-def chance(y):
-    """Balanced accuracy of an answer that doesn't depend on the photo: 1 / classes with records."""
-    known = np.unique(y[y >= 0])
-    return 1 / len(known) if len(known) else np.nan
-
-
-def lower_bound(interval, y, p, groups=None):
-    """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
-
-    A bootstrap has no interval when all draws agree, as they do when every record is right.
-    Then it is the mean over classes of the lower Wilson bound of the recall, of as many
-    independent groups as the class has; one of them counts as right where all of it is.
-    Nor do draws show how little a class with few groups tells (with one, its recall is the same
-    in all of them): what such recalls may lack by Wilson comes off the interval's end.
-    """
-    codes, right = bootstrap.cluster_codes(groups, len(y)), p.argmax(axis=1) == y
-    bounds, lacking = [], []
-    for k in np.unique(y[y >= 0]):
-        own = np.unique(codes[y == k])
-        wrong = np.unique(codes[(y == k) & ~right])
-        bounds.append(hypothesis_tests.wilson(len(own) - len(wrong), len(own)).low)
-        few = len(own) < FEW_OF_A_CLASS
-        lacking.append(max(0.0, right[y == k].mean() - bounds[-1]) if few else 0.0)
-    if not bounds:
-        return np.nan
-    if interval.is_defined:
-        return float(interval.low - np.mean(lacking))
-    return float(np.mean(bounds))
 
 
 def _found(y, predicted, taxonomy):

@@ -1,1 +1,1 @@
-"""TODO ssl_health"""
+"""Is a pretraining going well? Measures, rules and the panel that shows them."""

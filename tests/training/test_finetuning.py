@@ -239,7 +239,7 @@ def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, fir
     starts, values = [], [first, second]
     chosen = max if select_by == "balanced_accuracy" else min
     expected = [10.0 * (k + 1) + v.index(chosen(v)) for k, v in enumerate((first, second))]
-    monkeypatch.setattr(finetuning.fitting, "fit", fake)
+    monkeypatch.setattr(finetuning.loop, "fit", fake)
     train(select_by=select_by)
     assert starts[1] == expected[0]
     assert train.model.get_weights()[0].flat[0] == expected[kept]

@@ -330,7 +330,7 @@ def test_a_kill_while_overwriting_leaves_no_finished_run(tmp_path, monkeypatch):
 
 LOCKED = """
 import sys
-from dermssl import runs
+from dermssl.core import runs
 from dermssl.core.errors import UserError
 try:
     with runs.open_run(sys.argv[1], "pretrain", {"seed": 0}, "d1"):

@@ -75,8 +75,8 @@ def test_no_change_is_a_tie_of_exactly_0():
 
 
 def test_chance_counts_the_classes_that_have_records():
-    assert scores.chance(np.array([0, 0, 3, -1])) == 0.5
-    assert np.isnan(scores.chance(np.array([-1])))
+    assert hypothesis_tests.chance(np.array([0, 0, 3, -1])) == 0.5
+    assert np.isnan(hypothesis_tests.chance(np.array([-1])))
 
 
 def test_lower_bound_where_the_bootstrap_has_none():
@@ -85,10 +85,12 @@ def test_lower_bound_where_the_bootstrap_has_none():
     nothing = Interval(1.0, np.nan, np.nan)
     z2 = 1.959964**2
     expected = np.mean([10 / (10 + z2), 40 / (40 + z2)])
-    assert scores.lower_bound(nothing, y, certain(y, 2)) == pytest.approx(expected, abs=1e-6)
+    assert hypothesis_tests.lower_bound(nothing, y, certain(y, 2)) == pytest.approx(
+        expected, abs=1e-6
+    )
     constant = certain(np.zeros(50, int), 2)
-    assert scores.lower_bound(nothing, y, constant) < 0.5
-    assert scores.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
+    assert hypothesis_tests.lower_bound(nothing, y, constant) < 0.5
+    assert hypothesis_tests.lower_bound(Interval(0.6, 0.5, 0.7), y, constant) == 0.5
 
 
 def test_one_lesion_of_a_class_shows_nothing():
@@ -97,14 +99,14 @@ def test_one_lesion_of_a_class_shows_nothing():
     p = certain(np.where(np.arange(51) % 5 < 3, y, 1 - y), 2)
     found = bootstrap.bootstrap_metric("balanced_accuracy", y, p, n_resamples=500)
     assert found.low > 0.7
-    assert scores.lower_bound(found, y, p) == pytest.approx(
+    assert hypothesis_tests.lower_bound(found, y, p) == pytest.approx(
         found.low - (1 - hypothesis_tests.wilson(1, 1).low) / 2
     )
-    assert scores.lower_bound(found, y, p) < 0.5
+    assert hypothesis_tests.lower_bound(found, y, p) < 0.5
 
 
 def test_two_patients_show_nothing_however_many_photos_they_have():
     y = np.repeat([0, 1], 30)
     nothing = Interval(1.0, np.nan, np.nan)
-    assert scores.lower_bound(nothing, y, certain(y, 2), groups=y) < 0.5
-    assert scores.lower_bound(nothing, y, certain(y, 2)) > 0.5
+    assert hypothesis_tests.lower_bound(nothing, y, certain(y, 2), groups=y) < 0.5
+    assert hypothesis_tests.lower_bound(nothing, y, certain(y, 2)) > 0.5

@@ -10,7 +10,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data, Grid
 from dermssl.data import records
 from dermssl.data.records import Dataset, make_index
-from dermssl.data.synthetic.dataset import dataset as synthetic
+from dermssl.data.synthetic import dataset as synthetic
 from dermssl.studies.grid import data as selection
 
 

@@ -106,7 +106,7 @@ def test_help_shows_the_docstring(capsys):
 def test_a_closed_pipe_is_no_error():
     code = """
 import sys
-from dermssl import cli
+from dermssl.core import cli
 def function(args):
     for k in range(100_000):
         print("line", k)
@@ -129,9 +129,9 @@ sys.exit(cli.run(cli.parser("test", ""), function, []))
 def test_sigterm_is_one_line_for_every_command(run_listens):
     code = f"""
 import contextlib, sys, time
-from dermssl import cli, stopping
+from dermssl.core import cli, signals
 def function(args):
-    with stopping.listening() if {run_listens} else contextlib.nullcontext():
+    with signals.listening() if {run_listens} else contextlib.nullcontext():
         print("there", flush=True)
         time.sleep(50)
 sys.exit(cli.run(cli.parser("test", ""), function, []))
