@@ -52,13 +52,13 @@ def material(args, size, folder):
     from dermssl.core import taxonomy
     from dermssl.data.photos import Photos
     from dermssl.data.synthetic import dataset
-    from dermssl.studies.grid.train import Material
+    from dermssl.studies.grid.train import FoldData
 
     n = args.photos + args.test_photos
     labels = (dataset.records(n)["label"] != "nv").to_numpy().astype(np.int64)
     files = [str(folder / "images" / f"SYN_{k:06d}.jpg") for k in range(n)]
     train, test = files[: args.photos], files[args.photos :]
-    return Material(
+    return FoldData(
         Photos(train, size), Photos(test, size),
         np.arange(args.photos), labels[: args.photos], taxonomy.flat(("nv", "other")), size,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def one_model(plan, grid, photos):
 
     from dermssl.studies.grid import train as cells
 
-    cells.give_memory_back()
+    cells.free_memory()
     trainer, found, depths = None, [], list(plan.depths)
     for augmentation in grid.augmentations:
         began = time.perf_counter()

@@ -19,7 +19,7 @@ def ours(files, cache_mb=0):
         for number in range(len(files)):
             photos[number]
     policy = AUGMENTATIONS["simclr"]
-    return iter(pipeline.two_views(photos, policy, 0, BATCH, SIZE, steps=10**6))
+    return iter(pipeline.two_view_data(photos, policy, 0, BATCH, SIZE, steps=10**6))
 
 
 def _decoded(files):

@@ -8,7 +8,8 @@ Same photos, same operations (random resized crop, rotation, both flips, shear; 
 contrast, saturation and hue with p = .8; grey .2; blur .5; noise .5), same output: float32
 (2, batch, 224, 224, 3) in [0, 255]. Each is written as its own guide writes it:
 
-- ours: `dermssl.data.pipeline.two_views`, nothing cached, then from the cache of decoded photos;
+- ours: `dermssl.data.pipeline.two_view_data`, nothing cached, then
+  from the cache of decoded photos;
 - albumentations: two processes that fill shared memory, OpenCV's decoder, one thread each;
 - keras-cv and Keras 3 layers: tf.data, decoded and resized to 448 px, layers on batches.
 
@@ -142,7 +143,7 @@ def python_share(files, rounds=5):
 
     policy, some = AUGMENTATIONS["simclr"], photos.Photos(files[:1] * 64, SIZE, 0)
     out, read = np.empty((SIZE, SIZE, 3), np.float32), some[0]
-    view = opencv.plain(read, SIZE)
+    view = opencv.center_square(read, SIZE)
 
     def seconds():
         began = time.thread_time()

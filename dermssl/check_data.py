@@ -54,7 +54,7 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     data = config["data"]
     dataset, notes = _read(data)
     backbone, steps = _backbone(pretrained) if pretrained else (None, ())
-    folder = report.folder_for(config["output"] or OUTPUT)
+    folder = report.make_output_folder(config["output"] or OUTPUT)
     seen = perceptual_hash.survey(dataset.files)
     readable = (seen.table["error"] == "").to_numpy()
     if not readable.any():

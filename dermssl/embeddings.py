@@ -61,7 +61,7 @@ def run(
     path = Path(path)
     status = runs.finished(path, sections=("backbone", "data"))
     table, taxonomy, source = _records(path, status, split)
-    rows = finished_run.spread(table["fine"], max_photos, seed)
+    rows = finished_run.stratified_subset(table["fine"], max_photos, seed)
     perplexity = projections.perplexity_for(len(rows), perplexity)
     dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
     columns = _columns(dataset.index, colour_by)
@@ -72,7 +72,7 @@ def run(
     h = projections.unit(h)
     names = ("tsne", "umap") if umap else ("tsne",)
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
-    folder = report.folder_for(output or path / FOLDER)
+    folder = report.make_output_folder(output or path / FOLDER)
     if len(rows) < len(table):
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
     made = {

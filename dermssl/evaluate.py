@@ -45,7 +45,7 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
     made = compute.make(
         path, split, n_resamples, settings, _command(path, split, n_resamples, output, settings)
     )
-    folder = report.folder_for(output or Path(path) / f"evaluation_{split}")
+    folder = report.make_output_folder(output or Path(path) / f"evaluation_{split}")
     files.write(folder, made)
     files.draw(folder, made)
     report.write(folder / "report.md", "evaluation.md", **evaluated_page.context(made))

@@ -77,13 +77,13 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
         groups, dataset, kept = _chosen(path, config, data, split, count)
     model, taxonomy = weights.load_classifier(path)
     cells = grad_cam.spatial(model).shape[1:3]
-    folder = report.folder_for(output or path / FOLDERS[bool(photos)])
+    folder = report.make_output_folder(output or path / FOLDERS[bool(photos)])
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
     seen = finished_run.photos(dataset, config["data"], size, cache_mb=256)
     found = heat_maps.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
-    images = np.stack([opencv.plain(seen[k], size) for k in range(len(seen))])
+    images = np.stack([opencv.center_square(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
-    alike = heat_maps.sanity(model, images, predicted, seed)
+    alike = heat_maps.randomization_check(model, images, predicted, seed)
 
     for group, rows in groups.items():
         title = f"{TITLES[group]}, {path.name}"

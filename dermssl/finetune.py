@@ -42,7 +42,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
 
     settings, seed = config["finetune"], config["seed"]
     finetuning.check(settings)
-    opened = run_setup.prepared("finetune", config, OUTPUT, dataset, overwrite)
+    opened = run_setup.set_up_run("finetune", config, OUTPUT, dataset, overwrite)
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
@@ -81,7 +81,7 @@ def run(config, arm=None, dataset=None, overwrite=False):
             made, model, *labels, dataset.taxonomy, settings, seed, size, title,
             config.get("checkpoint"),
         )  # fmt: skip
-        with atomic_files.replacing(made / weights.MODEL_FILE) as temporary:
+        with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
         atomic_files.write_csv(made / "predictions.csv", table)
@@ -117,12 +117,12 @@ def _labels(dataset, rows, config):
     """The photos and class numbers of some rows."""
     from dermssl.data import records
     from dermssl.data.photos import photos_of
-    from dermssl.training.finetuning import Labels
+    from dermssl.training.finetuning import LabelledPhotos
 
     part = dataset.with_index(dataset.index.iloc[rows])
     fine, coarse = records.label_arrays(part.index, part.taxonomy)
     photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
-    return Labels(photos, rows, {"fine": fine, "coarse": coarse})
+    return LabelledPhotos(photos, rows, {"fine": fine, "coarse": coarse})
 
 
 def _predict(model, dataset, config):
@@ -139,7 +139,7 @@ def _predict(model, dataset, config):
         rows = rows[rows["split"] != TRAIN]
     part = dataset.with_index(rows)
     photos = photos_of(part, config["data"], size, share=0)  # each is seen once
-    logits = model.predict(pipeline.plain(photos, settings.batch_size, size), verbose=0)
+    logits = model.predict(pipeline.evaluation_data(photos, settings.batch_size, size), verbose=0)
     p_fine, p_coarse = classifier.probabilities(logits, dataset.taxonomy, settings.head)
     return predictions.table(part.index, p_fine, p_coarse, dataset.taxonomy)
 

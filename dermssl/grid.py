@@ -136,7 +136,7 @@ def _train_missing(made, config, plans, folds):
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         trainer, materials = None, {}  # the last model's go before memory is given back
-        train.give_memory_back()
+        train.free_memory()
         for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
             first = group[0]
             fold = folds[first.fold or 0]
@@ -156,7 +156,7 @@ def _train_missing(made, config, plans, folds):
                     trained, share = [by_depth[cell.depth] for cell in group], len(found)
                 else:
                     trainer = None
-                    train.give_memory_back()
+                    train.free_memory()
                     trained = [
                         train.train_plain(
                             plan.start, first.depth, first.augmentation, first.seed,
@@ -164,9 +164,9 @@ def _train_missing(made, config, plans, folds):
                         )
                     ]  # fmt: skip
             except train.FAILURES as error:
-                reason, trainer = train.reason_of(error), None
+                reason, trainer = train.failure_message(error), None
             if reason:  # here the error is gone, and with it what it held on to
-                train.give_memory_back()
+                train.free_memory()
             seconds = round((time.time() - began) / share, 2)
             for cell, result in zip(group, trained):
                 _append(made, cell, plan, config, fold, result, reason, seconds)
@@ -204,12 +204,12 @@ def _groups(todo, grid):
 def _material(fold, plan, config):
     """Photos and labels of one fold at the model's size."""
     from dermssl.data import photos, records
-    from dermssl.studies.grid.train import Material
+    from dermssl.studies.grid.train import FoldData
 
     size, data = plan.start.image_size, config["data"]
     rows = (fold.index["split"] == records.TRAIN).to_numpy().nonzero()[0]
     labels, _ = records.label_arrays(fold.index.iloc[rows], fold.taxonomy)
-    return Material(
+    return FoldData(
         train=photos.photos_of(fold.subset(records.TRAIN), data, size, share=0.5),
         test=photos.photos_of(fold.subset(records.TEST), data, size, share=0.5),
         records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,

@@ -60,12 +60,12 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
     tables = plan.with_data(tables, output)
     tables, left_out = _with_arms_that_are_there(tables)
     data = configs.build(Data, tables.get("data", {}), "[data]")
-    plan.say(f"checking the photos in {data.path}")
+    plan.log_progress(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
     counts = label_budget.count(dataset, plan.amounts(tables))
     shown = ", ".join(f"{amount.key} = {n:,}" for amount, n in counts.items())
-    plan.say(f"{len(dataset.index):,} photos; labels to train on: {shown}")
+    plan.log_progress(f"{len(dataset.index):,} photos; labels to train on: {shown}")
     # A probe has neither batches nor epochs.
     jobs = plan.plan(tables, output, splits, None if probe else counts)
     if probe:
@@ -73,16 +73,16 @@ def run(tables, output=None, overwrite=False, probe=False, n_resamples=2000, com
 
         linear_probe.check(dataset)
         jobs, train = (
-            linear_probe.instead(jobs, len(dataset.index)),
-            linear_probe.Prober(dataset).run,
+            linear_probe.replace_finetuning_by_probes(jobs, len(dataset.index)),
+            linear_probe.LinearProbeRunner(dataset).run,
         )
     else:
         label_budget.check(jobs, dataset, tables)
         train = finetune.run
-    plan.make(jobs, (pretrain.run, train), dataset, overwrite)
-    folders = [output / job.name for job in jobs if not job.pretrains]
+    plan.run_jobs(jobs, (pretrain.run, train), dataset, overwrite)
+    folders = [output / job.name for job in jobs if not job.is_pretraining]
     _report(folders, output, left_out, n_resamples, command)
-    plan.say(f"done in {progress.minutes(time.time() - started)}")
+    plan.log_progress(f"done in {progress.minutes(time.time() - started)}")
     return output
 
 
@@ -96,7 +96,7 @@ def _with_arms_that_are_there(tables):
             if arm["weights"] != "imagenet":
                 raise
             left_out.append(f"The arm '{name}' was left out: {error}.")
-            plan.say(f"without {name}: {error}")
+            plan.log_progress(f"without {name}: {error}")
         else:
             kept[name] = arm
     if len(kept) < 2:
@@ -182,7 +182,7 @@ def with_flags(args):
     tables["experiment"] = {"labels": LABELS, **tables.get("experiment", {})}
     for text in args.labels or ():
         # In a file 0 stands for all labels; typed, it is more likely meant as none.
-        every = plan.amount(text, "--labels") == plan.Amount()
+        every = plan.amount(text, "--labels") == plan.LabelBudget()
         if every and "all" not in text and "%" not in text:
             raise UserError(f"--labels {text}: give 10 (a class), 5%, or all for every label")
     if args.labels:  # budgets of numbers of labels that were not asked for

@@ -70,7 +70,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
             f"lesions or more (--folds), {(np.bincount(groups) > 1).sum()} "
             f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
         )
-    folder = report.folder_for(config["output"] or OUTPUT)
+    folder = report.make_output_folder(config["output"] or OUTPUT)
     n_fits = 2 * n_folds * n_seeds
     print(f"{len(index)} photos through the backbone, then {n_fits} regressions", flush=True)
     features = outputs.embed_records(config["backbone"], dataset, data, BATCH)

@@ -71,7 +71,7 @@ def run(
             "arm's run too, or score this one with python -m dermssl.evaluate"
         )
     numbers = compute.score(found, baseline, n_resamples)
-    folder = report.folder_for(output)
+    folder = report.make_output_folder(output)
     results_csv.write_rows(folder / "performance_comparison.csv", compute.performance_rows(numbers))
     results_csv.write_rows(folder / "runs.csv", compute.run_rows(numbers))
     differences = compute.difference_rows(numbers)

@@ -60,7 +60,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
         _write(tables, sys.stdout)
     else:
         with (
-            atomic_files.replacing(output) as temporary,
+            atomic_files.atomic_write(output) as temporary,
             open(temporary, "w", encoding="utf-8") as file,
         ):
             _write(tables, file)
@@ -68,7 +68,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
 
 
 def _scaling(folder, calibrated):
-    """The run's `calibrator.Scaling`, or None for raw probabilities."""
+    """The run's `calibrator.Calibrator`, or None for raw probabilities."""
     from dermssl.evaluation import calibrator
 
     return calibrator.of_folder(folder) if calibrated else None
@@ -103,7 +103,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
     head = status["config"]["finetune"]["head"]
     steps = status["config"]["data"].get("preprocess", ())
     photos = Photos(files, size, 0, steps, masks)
-    images = pipeline.plain(photos, batch_size, size)
+    images = pipeline.evaluation_data(photos, batch_size, size)
     for number, batch in enumerate(images):
         logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
         p_fine, p_coarse = classifier.probabilities(logits, taxonomy, head)
@@ -141,7 +141,7 @@ def _applied(scaling, head):
 
 def _write(tables, file):
     for number, table in enumerate(tables):
-        atomic_files.harmless(table).to_csv(
+        atomic_files.escape_formulas(table).to_csv(
             file, index=False, header=number == 0, float_format="%.9g"
         )
 

@@ -41,7 +41,7 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    opened = run_setup.prepared("pretrain", config, OUTPUT, dataset, overwrite)
+    opened = run_setup.set_up_run("pretrain", config, OUTPUT, dataset, overwrite)
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])
@@ -61,7 +61,7 @@ def run(config, dataset=None, overwrite=False):
         pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config)
         history = _fit(made, model, photos, config, panel)
-        with atomic_files.replacing(made / weights.BACKBONE_FILE) as temporary:
+        with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
         atomic_files.write_json(
@@ -107,7 +107,7 @@ def _fit(made, model, photos, config, panel):
     policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
 
     def data(first, last):
-        return pipeline.two_views(photos, policy, seed, settings.batch_size, size, last, first)
+        return pipeline.two_view_data(photos, policy, seed, settings.batch_size, size, last, first)
 
     shown = next(iter(data(0, 1))).numpy().astype("uint8")
     pairs = min(SHOWN_PAIRS, settings.batch_size)

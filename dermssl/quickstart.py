@@ -43,21 +43,21 @@ def run(tables, output, overwrite=False):
     data = configs.build(Data, tables.get("data", {}), "[data]")
     for arm in plan.arms(tables).values():
         plan.check_start(tables, arm)
-    plan.say(f"checking the photos in {data.path}")
+    plan.log_progress(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
     shares = ", ".join(f"{n} {split}" for split, n in splits.items())
-    plan.say(f"{len(dataset.index)} photos: {shares}")
+    plan.log_progress(f"{len(dataset.index)} photos: {shares}")
     jobs = plan.plan(tables, output, splits)
     label_budget.check(jobs, dataset, tables)
-    pretrainings = sum(job.pretrains for job in jobs)
-    plan.say(
+    pretrainings = sum(job.is_pretraining for job in jobs)
+    plan.log_progress(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"
     )
-    plan.make(jobs, (pretrain.run, finetune.run), dataset, overwrite)
-    folders = [output / job.name for job in jobs if not job.pretrains]
+    plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, overwrite)
+    folders = [output / job.name for job in jobs if not job.is_pretraining]
     report = model_comparison.run(folders, output=output / "model_comparison", one_is_enough=True)
-    plan.say(f"done in {progress.minutes(time.time() - started)}")
+    plan.log_progress(f"done in {progress.minutes(time.time() - started)}")
     return report
 
 

@@ -65,7 +65,7 @@ def run(
     rows = np.flatnonzero(rows)
     if not len(rows):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; nothing to score")
-    rows = rows[finished_run.spread(found.table["fine"].iloc[rows], max_photos, seed)]
+    rows = rows[finished_run.stratified_subset(found.table["fine"].iloc[rows], max_photos, seed)]
     dataset = finished_run.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
@@ -75,12 +75,12 @@ def run(
         mask_files = finished_run.masks_of(dataset)
     if masks and not any(mask_files):
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
-    folder = report.folder_for(output or path / FOLDER)
+    folder = report.make_output_folder(output or path / FOLDER)
 
     model, taxonomy = weights.load_classifier(path)
     size, head = config["backbone"]["image_size"], config["finetune"]["head"]
     photos = finished_run.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
-    hole = conditions.holes(mask_files, photos)
+    hole = conditions.lesion_regions(mask_files, photos)
     n_masks = sum(map(bool, mask_files))
     wanted = conditions.names(n_masks / len(rows))
     options = {"seed": seed, "strength": strength}

@@ -206,7 +206,7 @@ def test_doors_have_the_same_functions():
 
 
 def test_only_atomic_files_and_the_drawn_data_set_write_files():
-    # Everything else goes through `atomic_files.replacing`, which leaves no half of a file.
+    # Everything else goes through `atomic_files.atomic_write`, which leaves no half of a file.
     wrong = []
     for name, tree in TREES.items():
         for node in ast.walk(tree):

@@ -156,7 +156,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monkeypatch, tmp_path):
-    made, real = [], linear_probe.Prober.run
+    made, real = [], linear_probe.LinearProbeRunner.run
 
     def stops_at_the_third(self, config, arm, **options):
         if len(made) == 2:
@@ -165,10 +165,10 @@ def test_a_stopped_experiment_goes_on_with_the_runs_that_are_missing(argv, monke
         return real(self, config, arm, **options)
 
     words = [*argv, "--arms", "random", "other=none", "--probe"]
-    monkeypatch.setattr(linear_probe.Prober, "run", stops_at_the_third)
+    monkeypatch.setattr(linear_probe.LinearProbeRunner, "run", stops_at_the_third)
     assert tiny.call(label_efficiency, *words) == 130
     fits, fitted = [], linear_probe._fitted
-    monkeypatch.setattr(linear_probe.Prober, "run", real)
+    monkeypatch.setattr(linear_probe.LinearProbeRunner, "run", real)
     monkeypatch.setattr(linear_probe, "_fitted", lambda *args: fits.append(1) or fitted(*args))
     assert tiny.call(label_efficiency, *words) == 0
     assert len(fits) == 4 - 2

@@ -315,7 +315,7 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
 
 
 def test_two_arms_have_two_pictures():
-    models = [run_groups.Model(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
+    models = [run_groups.RunGroup(arm, 70, ()) for arm in ("ssl_a", "ssl-a", "ssl a", "ä", "ö")]
     assert len({report.confusion_file(model) for model in models}) == 5
 
 

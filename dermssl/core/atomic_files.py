@@ -16,7 +16,7 @@ from dermssl.core.errors import RunFailed
 
 
 @contextlib.contextmanager
-def replacing(path):
+def atomic_write(path):
     """Yield a temporary path beside `path`; on success it is fsynced and renamed over it."""
     path = Path(path)
     # The suffixes stay last: Keras and Pillow choose the format by them.
@@ -54,7 +54,7 @@ def _sync_folder(folder):
 
 def write_text(path, text):
     """Write `text` (UTF-8) to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -76,12 +76,12 @@ def _finite(value):
 
 
 def write_csv(path, table):
-    """Write a pandas table as CSV, whole or not at all, with `harmless` text."""
-    with replacing(path) as temporary:
-        harmless(table).to_csv(temporary, index=False)
+    """Write a pandas table as CSV, whole or not at all, with `escape_formulas` text."""
+    with atomic_write(path) as temporary:
+        escape_formulas(table).to_csv(temporary, index=False)
 
 
-def harmless(table):
+def escape_formulas(table):
     """A pandas table without text that a spreadsheet would run.
 
     A cell that starts with =, +, -, @, tab or return is a formula to a spreadsheet;
@@ -99,14 +99,14 @@ def _harmless(cell):
     return cell
 
 
-def as_written(cell):
-    """A cell of a CSV file as it was before `harmless`."""
+def unescape_formulas(cell):
+    """A cell of a CSV file as it was before `escape_formulas`."""
     if isinstance(cell, str) and cell.startswith("'") and _harmless(cell[1:]) == cell:
         return cell[1:]
     return cell
 
 
-def sweep(folder):
+def remove_leftovers(folder):
     """Remove what a killed process was writing in a folder that no other process writes to."""
     for left in folder.rglob(".tmp*"):
         if re.fullmatch(r"\.tmp\d+\..+", left.name):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -9,10 +10,12 @@ import traceback
 
 from dermssl.core import signals
 from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import SECTIONS
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+OF_EVERY_RUN = ("output", "seed", "overwrite", "config", "debug")
 FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
 
 
@@ -62,6 +65,28 @@ def changed(options):
     ]
 
 
+def with_flags(message):
+    """A library's message as the command line shows it: settings become their flags.
+
+    The library names a setting as `section.field`, e.g. data.validation, and what all commands
+    have as run.output, run.seed or run.overwrite.
+
+    Example:
+
+    >>> with_flags("data.validation is 2; it must be at most 0.9")
+    '--validation is 2; it must be at most 0.9'
+    """
+    return re.sub(r"\b([a-z_]+)\.([a-z_]+)\b", _flag_of, message)
+
+
+def _flag_of(match):
+    section, name = match.groups()
+    if section == "run" and name in OF_EVERY_RUN:
+        return f"--{name}"
+    field = SECTIONS.get(section) and SECTIONS[section].__dataclass_fields__.get(name)
+    return f"--{field.metadata['flag'] or name.replace('_', '-')}" if field else match.group()
+
+
 def quiet_tensorflow():
     """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
 
@@ -102,7 +127,7 @@ def run(parser, function, argv=None):
     """
     args = parser.parse_args(argv)
     try:
-        with signals.ending():
+        with signals.sigterm_raises():
             function(args)
             sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
     except signals.Stopped as stopped:
@@ -110,7 +135,7 @@ def run(parser, function, argv=None):
         # With --overwrite it would begin anew.
         words = [word for word in words if word != "--overwrite"]
         command = shlex.join([*parser.prog.split(), *words])
-        onward = "run it again" if isinstance(stopped, signals.Ended) else "go on"
+        onward = "run it again" if isinstance(stopped, signals.StoppedWithoutRun) else "go on"
         return _say(f"{stopped}; {onward} with: {command}", 128 + stopped.number)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
@@ -120,7 +145,7 @@ def run(parser, function, argv=None):
         return BROKEN_PIPE
     except (UserError, RunFailed) as error:
         _trace(args)
-        return _say(f"error: {error}", error.exit_code)
+        return _say(f"error: {with_flags(str(error))}", error.exit_code)
     except Exception as error:  # the one place for it: here a command meets its user
         _trace(args)
         hint = "" if _debug(args) else " (run again with --debug for the traceback)"

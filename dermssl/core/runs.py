@@ -17,14 +17,14 @@ import tomli_w
 
 from dermssl.core import config as configs
 from dermssl.core import signals
-from dermssl.core.atomic_files import sweep, write_json, write_text
+from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.errors import RunFailed, UserError
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
 # What later commands say of a run lies in its folder, and is not true of the next one there.
-LATER = (
+DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
     "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
     "tensorboard/embeddings", "health.json",
@@ -112,7 +112,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
         data_hash: str, from `dermssl.data.records.data_hash`.
         start: str, the weights it starts from, from `dermssl.models.weights.fingerprint`.
         classes: str, from `Taxonomy.fingerprint`; "" where a run has none.
-        overwrite: replace what is there, and remove what later commands said of it (`LATER`).
+        overwrite: replace what is there, and remove `DERIVED_OUTPUTS`.
 
     Yields:
         `Run`. `run.status["status"] == "FINISHED"` means there is nothing left to do.
@@ -134,7 +134,7 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
             ) from error
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
-            _forget(run)
+            _remove_derived(run)
         before = {} if overwrite else run.status
         if before:
             _refuse_difference(path, before, identity)
@@ -145,12 +145,12 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
             write_text(run / "config.toml", tomli_w.dumps(identity["config"]))
             details = {"config_hash": configs.config_hash(config), "versions": versions()}
             run.set_status(RUNNING, **identity, **details)
-        sweep(run.path)
+        remove_leftovers(run.path)
         if before and before["status"] != FINISHED:
             run.started -= before.get("seconds") or 0
             run.set_status(RUNNING, reason=None)
         try:
-            with signals.listening() as run.stop:
+            with signals.watch_signals() as run.stop:
                 yield run
         except KeyboardInterrupt as stopped:
             _end(run, KILLED, str(stopped) or "interrupted")
@@ -163,9 +163,9 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
             raise
 
 
-def _forget(run):
+def _remove_derived(run):
     """Remove what is said of a run that another one takes the place of."""
-    for name in LATER:
+    for name in DERIVED_OUTPUTS:
         if (run / name).is_dir() and not (run / name).is_symlink():
             shutil.rmtree(run / name, ignore_errors=True)
         else:

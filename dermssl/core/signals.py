@@ -20,12 +20,12 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-class Ended(Stopped):
+class StoppedWithoutRun(Stopped):
     """A command was told to end where no run was listening: nothing to go on from is promised."""
 
 
 class Watch:
-    """Whether a signal to stop has come. `listening` makes one.
+    """Whether a signal to stop has come. `watch_signals` makes one.
 
     Attributes:
         asked: int or None, the signal that waits for the end of the step.
@@ -36,7 +36,7 @@ class Watch:
         self._patient = False
 
     @contextlib.contextmanager
-    def patiently(self):
+    def defer_signal(self):
         """In this block the first signal only sets `asked`; the block looks and ends itself.
 
         A second one ends it at once, like any signal outside such a block.
@@ -61,7 +61,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def listening():
+def watch_signals():
     """Yield a `Watch` for the block; the handlers of before are put back after it.
 
     Signals reach the main thread alone: elsewhere the watch never hears any.
@@ -77,11 +77,11 @@ def listening():
 
 
 @contextlib.contextmanager
-def ending():
-    """In this block SIGTERM raises `Ended`; a run's own `listening` wins while it lasts."""
+def sigterm_raises():
+    """In this block SIGTERM raises `StoppedWithoutRun`; a run's own `watch_signals` goes first."""
 
     def heard(number, frame):
-        raise Ended(number)
+        raise StoppedWithoutRun(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -29,5 +29,5 @@ def write(path, rows, side=128, labels=None):
             sheet[top : top + side, left : left + side] = shown
         if labels:
             sheet[GAP + r * cell :][:side, :margin] = labels[r]
-    with atomic_files.replacing(path) as temporary:
+    with atomic_files.atomic_write(path) as temporary:
         Image.fromarray(sheet).save(temporary)

@@ -87,7 +87,7 @@ def read_table(file, example):
     return table[[name for name in header if name]]
 
 
-def need(table, names, file):
+def require_columns(table, names, file):
     """Refuse a table in which one of the columns is missing."""
     for name in names:
         if name not in table:
@@ -95,7 +95,7 @@ def need(table, names, file):
             raise UserError(f"{file}: no column '{name}'; found {found}: add or rename a column")
 
 
-def drop_doubled(table, key, file):
+def drop_duplicate_rows(table, key, file):
     """The table with each `key` once; rows that agree are one row, others are refused."""
     once = table.drop_duplicates()
     doubled = once[once[key].isin(once[key][once.duplicated(key)])]

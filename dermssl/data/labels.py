@@ -25,7 +25,7 @@ def resolve(records, option, root, built_in=None, origin=None):
         `(records, Taxonomy)`; the taxonomy is None where nothing is labelled.
     """
     records = records.assign(**{name: _clean(records, name) for name in ("fine", "coarse")})
-    own = paths.inside(root, "taxonomy.toml")
+    own = paths.path_inside(root, "taxonomy.toml")
     if option != "auto":
         classes, where = taxonomy.load(option), f"taxonomy '{option}'"
     elif own.is_file():

@@ -33,7 +33,7 @@ def read_mask(file, shape, crop=None):
     """
     mask = decode(str(file))
     mask = crop(mask) if crop else mask
-    wrong = masks.misfit(file, mask.shape[:2], shape)
+    wrong = masks.shape_mismatch(file, mask.shape[:2], shape)
     if wrong:
         raise UserError(wrong)
     size = (shape[1], shape[0])
@@ -57,7 +57,7 @@ def disc(side):
     return np.hypot(grid, grid[:, None]) < DISC
 
 
-def box(hole):
+def bounding_rectangle(hole):
     """bool: the rectangle round a hole, a tenth wider and higher on each side."""
     filled = np.zeros_like(hole)
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
@@ -68,7 +68,7 @@ def box(hole):
     return filled
 
 
-def erased(photo, hole, seed, record):
+def inpaint_lesion(photo, hole, seed, record):
     """The photo with a hole filled in.
 
     Args:
@@ -95,7 +95,7 @@ def erased(photo, hole, seed, record):
 def lesion_alone(photo, hole, seed, record):
     """The lesion on a plain ground, the same colour for all photos, with the skin's noise.
 
-    Arguments and result are those of `erased`.
+    Arguments and result are those of `inpaint_lesion`.
     """
     opacity, wide = _soft(hole)
     spread = _spread(photo, ~wide) if not wide.all() else np.zeros(3)

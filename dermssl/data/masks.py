@@ -25,7 +25,7 @@ SHAPE = 0.03  # share by which a mask may be wider for its height than its photo
 MIN_SHARE = 0.0005  # of the mask; smaller is dirt, and no lesion
 
 
-def misfit(file, mask, photo):
+def shape_mismatch(file, mask, photo):
     """What is wrong with a mask whose shape isn't its photo's; "" where nothing is.
 
     Args:
@@ -198,8 +198,8 @@ def checked(root, column, file):
     given = column[column.fillna("") != ""]
     plain = given.copy()
     for line, name in given.items():
-        plain[line] = files.relative(name, f"{file}: line {line}")
-    for line, there in zip(plain.index, files.present(root, plain)):
+        plain[line] = files.checked_relative_path(name, f"{file}: line {line}")
+    for line, there in zip(plain.index, files.existing(root, plain)):
         if not there:
             raise UserError(
                 f"{file}: line {line}: mask {csv_tables.quoted(plain[line])} not found; "
@@ -239,7 +239,7 @@ def bad(photos, masks_of):
         message = faulty.get(mask)
         if mask and not message:
             shapes = [(each.height, each.width) for each in map(decode.read_header, (mask, photo))]
-            message = misfit(mask, *shapes)
+            message = shape_mismatch(mask, *shapes)
         if message:
             found.append((number, message))
     return found
@@ -321,7 +321,7 @@ def _table(root):
         *csv_tables.header_of(file, "filename,label")
     }:
         return None
-    return csv_tables.read_table(files.inside(root, file.name), "filename,label")
+    return csv_tables.read_table(files.path_inside(root, file.name), "filename,label")
 
 
 def _listed(root):
@@ -332,9 +332,10 @@ def _listed(root):
     blank = table[MASK].str.lower().isin(csv_tables.UNKNOWN)
     column = checked(root, table[MASK].mask(blank, ""), file)
     photos = [
-        files.relative(name, f"{file}: line {line}") for line, name in table["filename"].items()
+        files.checked_relative_path(name, f"{file}: line {line}")
+        for line, name in table["filename"].items()
     ]
-    there = files.present(root, photos)  # else below images/, as the reader of labels.csv has it
+    there = files.existing(root, photos)  # else below images/, as the reader of labels.csv has it
     return {
         path if found else f"images/{path}": mask
         for path, found, mask in zip(photos, there, column)

@@ -112,7 +112,7 @@ def scan_masks(root):
     return sorted(found)
 
 
-def relative(name, place):
+def checked_relative_path(name, place):
     """A path from a table as a plain relative one with "/"; `place` says where it stands."""
     path = name.replace("\\", "/")
     if not path:
@@ -131,7 +131,7 @@ def relative(name, place):
     return posixpath.normpath(path)
 
 
-def present(root, paths):
+def existing(root, paths):
     """bool list: the file is there. One that a link takes out of the root is refused."""
     parents, there = {}, []
     for path in paths:
@@ -153,7 +153,7 @@ def present(root, paths):
     return there
 
 
-def inside(root, name):
+def path_inside(root, name):
     """Path of a table or taxonomy in the root; a link that takes it out of the root is refused."""
     if not is_inside(root, os.path.realpath(root / name)):
         raise _leaves(root, name)
@@ -172,7 +172,7 @@ def _leaves(root, path):
     )
 
 
-def copies(paths, originals):
+def find_identical_files(paths, originals):
     """bool list: whether each file holds the very bytes of one of the originals.
 
     Files of one size are told apart by their ends; only where these are equal too are they read.

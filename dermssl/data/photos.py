@@ -180,7 +180,7 @@ class _Disk:
             self._room -= size
             try:
                 with (
-                    atomic_files.replacing(f"{self._folder}/{key}.npy") as path,
+                    atomic_files.atomic_write(f"{self._folder}/{key}.npy") as path,
                     open(path, "wb") as file,
                 ):
                     np.save(file, array)

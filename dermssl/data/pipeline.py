@@ -33,7 +33,7 @@ def steps_per_epoch(n, batch_size, drop_remainder=False):
 
 
 @functools.lru_cache(maxsize=4)  # else 100,000 records cost 2 ms a step, and more a larger set
-def order(n, seed, epoch):
+def epoch_order(n, seed, epoch):
     """int64 array (n,), read-only: the order of the records in one pass."""
     made = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
     made.flags.writeable = False
@@ -43,7 +43,7 @@ def order(n, seed, epoch):
 def batch_rows(step, n, batch_size, seed, drop_remainder=False):
     """The pass and the rows of one global step."""
     epoch, within = divmod(int(step), steps_per_epoch(n, batch_size, drop_remainder))
-    return epoch, order(n, seed, epoch)[within * batch_size : (within + 1) * batch_size]
+    return epoch, epoch_order(n, seed, epoch)[within * batch_size : (within + 1) * batch_size]
 
 
 def shard(rows, worker=0, workers=1):
@@ -81,7 +81,7 @@ def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
     return out
 
 
-def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, workers=1):
+def two_view_data(photos, policy, seed, batch_size, size, steps, start=0, worker=0, workers=1):
     """The data of SimCLR: two views of each record of a batch.
 
     Args:
@@ -117,14 +117,14 @@ def two_views(photos, policy, seed, batch_size, size, steps, start=0, worker=0, 
     return _mapped(tf.data.Dataset.range(start, steps), load)
 
 
-def labelled(
+def supervised_data(
     photos, records, targets, weights, policy, seed, batch_size, size, steps, start=0,
     worker=0, workers=1,
 ):  # fmt: skip
     """The data of supervised training.
 
     Args:
-        photos, policy, seed, size, steps, start, worker, workers: as in `two_views`.
+        photos, policy, seed, size, steps, start, worker, workers: as in `two_view_data`.
         records: int array (n,), see `views`.
         targets: dict of int arrays (n,), e.g. {"fine": ..., "coarse": ...}.
         weights: dict of float arrays (n,) with the same keys.
@@ -143,7 +143,7 @@ def labelled(
         if policy.mixes:
             at = step % steps_per_epoch(len(photos), batch_size) * batch_size
             at += (worker + 1) * len(whole) // workers
-            rows = np.append(rows, order(len(photos), seed, epoch)[at % len(photos)])
+            rows = np.append(rows, epoch_order(len(photos), seed, epoch)[at % len(photos)])
             mixed = buffers.take((len(rows) - 1, size, size, 3))
             return _mixed(mixed, photos, rows, records, targets, weights, policy, seed, epoch)
         pixels = buffers.take((1, len(rows), size, size, 3))
@@ -165,7 +165,7 @@ def labelled(
 
 
 def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch):
-    """One batch of `labelled`: of n + 1 rows, each of the first n mixed with the one after it."""
+    """One batch of `supervised_data`: n + 1 rows, each of the first n mixed with the next."""
     n, own, other = len(rows) - 1, rows[:-1], rows[1:]
     made = views(photos, rows, records, policy, seed, epoch, 0, pixels.shape[1])
     shares = np.ones(n)
@@ -179,7 +179,7 @@ def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch)
     return pixels, *labels, *[np.ones(n, np.float32)] * len(labels)
 
 
-def plain(photos, batch_size, size, targets=None, weights=None):
+def evaluation_data(photos, batch_size, size, targets=None, weights=None):
     """Every photo once, in order, without randomness: for validation and prediction.
 
     Returns:
@@ -189,7 +189,7 @@ def plain(photos, batch_size, size, targets=None, weights=None):
 
     def batch(step):
         rows = range(step * batch_size, min((step + 1) * batch_size, len(photos)))
-        return np.stack([opencv.plain(photos[row], size) for row in rows])
+        return np.stack([opencv.center_square(photos[row], size) for row in rows])
 
     def load(step):
         pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)

@@ -121,29 +121,30 @@ def labels(root, extra, skip_missing):
 
     File names start at the folder, or at `images/` in it.
     """
-    file = files.inside(root, "labels.csv")
+    file = files.path_inside(root, "labels.csv")
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
     table = csv_tables.read_table(file, "filename,label")
-    csv_tables.need(table, ["filename"], file)
+    csv_tables.require_columns(table, ["filename"], file)
     if "coarse" not in table:
-        csv_tables.need(table, ["label"], file)
+        csv_tables.require_columns(table, ["label"], file)
     ignored = [name for name in table if name not in LABELS]
     if ignored:
         known = ", ".join(LABELS)
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
     records["path"] = [
-        files.relative(name, f"{file}: line {line}") for line, name in records["path"].items()
+        files.checked_relative_path(name, f"{file}: line {line}")
+        for line, name in records["path"].items()
     ]
-    there = pd.Series(files.present(root, records["path"]), records.index)
+    there = pd.Series(files.existing(root, records["path"]), records.index)
     below = "images/" + records["path"][~there]  # many tables name the photos only
-    below = below[files.present(root, below)]
+    below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
     records = _drop_missing(records, there, file, skip_missing)
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK], file)
-    records = csv_tables.drop_doubled(records, "path", file)
+    records = csv_tables.drop_duplicate_rows(records, "path", file)
     unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
     _warn_unlisted(unlisted, file, extra)
     return records, file
@@ -158,9 +159,9 @@ def ham10000(root, extra, skip_missing):
             f"{root}: found {names} with the columns image_id and dx; "
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
-    file = files.inside(root, found[0].name)
+    file = files.path_inside(root, found[0].name)
     table = csv_tables.read_table(file, "image_id,dx")
-    records = csv_tables.drop_doubled(_rename(table, HAM10000, file), "path", file)
+    records = csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
     photos = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
@@ -214,7 +215,7 @@ def _unlabelled_records(root, extra, records):
     known = {os.path.realpath(root / path) for path in records["path"]}
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     # The same photo under another path would bring a held-out one into pretraining.
-    twin = files.copies([str(extra / name) for name in new], sorted(known))
+    twin = files.find_identical_files([str(extra / name) for name in new], sorted(known))
     if any(twin):
         log.warning(
             "--unlabelled %s: %d of %d photos are copies of photos in %s and left out, first '%s'",

@@ -80,7 +80,7 @@ def make_index(columns):
 def read_csv(path):
     """A record table that a run wrote with `runs.write_csv`."""
     found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return make_index(found.map(atomic_files.as_written))
+    return make_index(found.map(atomic_files.unescape_formulas))
 
 
 def is_labelled(index):

@@ -85,7 +85,7 @@ def malignancy(y, p_fine, taxonomy):
     return Target(MALIGNANT, "malignant", False, truth, hierarchy.p_malignant(p_fine, taxonomy))
 
 
-def of(y, p_fine, taxonomy, name=AUTO):
+def binary_tasks_of(y, p_fine, taxonomy, name=AUTO):
     """The targets of a taxonomy: its malignancy axis first, then the chosen class."""
     found = [malignancy(y, p_fine, taxonomy)]
     if chosen := chosen_class(name, taxonomy):
@@ -93,7 +93,7 @@ def of(y, p_fine, taxonomy, name=AUTO):
     return tuple(target for target in found if target)
 
 
-def hits(target, threshold):
+def called_positive(target, threshold):
     """float [n]: 1 or 0 for a yes called yes or no, NaN for the others; its mean: sensitivity.
 
     All NaN where the threshold is: nobody chose one, so nothing was called.
@@ -102,10 +102,10 @@ def hits(target, threshold):
     return np.where(asked, (target.score >= threshold).astype(float), np.nan)
 
 
-def passes(target, threshold):
+def called_negative(target, threshold):
     """float [n]: 1 or 0 for a no called no or yes, NaN for the others; its mean: specificity.
 
-    All NaN where the threshold is, as in `hits`.
+    All NaN where the threshold is, as in `called_positive`.
     """
     asked = (target.y == 0) & ~np.isnan(threshold)
     return np.where(asked, (target.score < threshold).astype(float), np.nan)
@@ -124,6 +124,6 @@ def plan(target, specificity=0.9, min_sensitivity=0.8):
         "sensitivity_at_specificity": (
             "sensitivity_at_specificity", y, score, {"specificity": specificity},
         ),
-        "sensitivity": ("mean", None, hits(target, DECISION), {}),
-        "specificity": ("mean", None, passes(target, DECISION), {}),
+        "sensitivity": ("mean", None, called_positive(target, DECISION), {}),
+        "specificity": ("mean", None, called_negative(target, DECISION), {}),
     }  # fmt: skip

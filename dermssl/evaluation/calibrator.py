@@ -43,7 +43,7 @@ CORRECTED = (
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelCalibration:
     """The temperature, and the correction for balanced training, of one level.
 
     Attributes:
@@ -94,16 +94,17 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class Calibrator:
     """What is done to a model's probabilities.
 
     Attributes:
-        fine: `Level`.
-        coarse: `Level` of an independent coarse head; None where P(coarse) is a sum of P(fine).
+        fine: `LevelCalibration`.
+        coarse: `LevelCalibration` of an independent coarse head; None where P(coarse) is a
+            sum of P(fine).
     """
 
-    fine: Level
-    coarse: Level | None = None
+    fine: LevelCalibration
+    coarse: LevelCalibration | None = None
 
     def apply(self, p_fine, p_coarse, taxonomy):
         """Probabilities of both levels as they are to be read, float64 [n, F] and [n, C]."""
@@ -155,7 +156,7 @@ def is_balanced(finetune):
 
 
 def fit(table, taxonomy, finetune):
-    """The `Scaling` that suits the validation records of a predictions table.
+    """The `Calibrator` that suits the validation records of a predictions table.
 
     Args:
         table: DataFrame as from `predictions.table`.
@@ -165,21 +166,21 @@ def fit(table, taxonomy, finetune):
     coarse = finetune.get("head", HIERARCHICAL) != HIERARCHICAL
     if not (table["split"] == VALIDATION).any():
         level = _level(calibration.fit_temperature(np.zeros((0, 1)), []))
-        return Scaling(level, level if coarse else None)
+        return Calibrator(level, level if coarse else None)
     found, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
     fine = _fit(found.p_fine, found.y, balanced)
-    return Scaling(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
+    return Calibrator(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
 
 
 def write(folder, table, taxonomy, finetune):
-    """Fit a run's `Scaling` and leave it in its folder; returns it. Arguments as in `fit`."""
+    """Fit a run's `Calibrator` and leave it in its folder; returns it. Arguments as in `fit`."""
     found = fit(table, taxonomy, finetune)
     atomic_files.write_json(Path(folder) / NAME, found.as_dict())
     return found
 
 
 def read(folder):
-    """A run's `Scaling`; None where it has none, or one of an older version, without shares."""
+    """A run's `Calibrator`; None where it has none, or one of an older version, without shares."""
     file = Path(folder) / NAME
     if not file.exists():
         return None
@@ -188,7 +189,7 @@ def read(folder):
         coarse = values["coarse"]
         if "temperature" in values and "shares" not in values:
             return None
-        return Scaling(_read_level(values), _read_level(coarse) if coarse else None)
+        return Calibrator(_read_level(values), _read_level(coarse) if coarse else None)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{file}: no temperature of dermssl.finetune in it ({error!r}); delete it, and it is "
@@ -197,7 +198,7 @@ def read(folder):
 
 
 def of_run(found):
-    """The `Scaling` of a run's `Predictions`: the stored one, else fitted anew."""
+    """The `Calibrator` of a run's `Predictions`: the stored one, else fitted anew."""
     return read(found.path) or fit(found.table, found.taxonomy, _finetune(found.status))
 
 
@@ -233,7 +234,7 @@ def _fit(p, y, balanced):
 
 
 def _level(found):
-    return Level(
+    return LevelCalibration(
         temperature=1.0 if found.concern else found.temperature,
         optimum=found.temperature,
         n=found.n,
@@ -248,7 +249,9 @@ def _level(found):
 
 
 def _read_level(values):
-    level = Level(**{name: values[name] for name in Level.__dataclass_fields__})
+    level = LevelCalibration(
+        **{name: values[name] for name in LevelCalibration.__dataclass_fields__}
+    )
     level = replace(level, shares=tuple(level.shares))
     if not (isinstance(level.temperature, int | float) and 0 < level.temperature < np.inf):
         raise ValueError(f"temperature {level.temperature}")

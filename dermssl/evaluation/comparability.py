@@ -10,10 +10,14 @@ from dermssl.core import runs
 from dermssl.core.errors import UserError
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
-FREE_OF_ARMS = ("finetune.predict", "backbone.weights")
+SETTINGS_NOT_COMPARED_BETWEEN_ARMS = ("finetune.predict", "backbone.weights")
 # Those that may differ between numbers of labels, too. Equal numbers, chosen in another way (ten
 # a class, or a share of all), are other labels.
-FREE = ("finetune.labels_per_class", "finetune.label_fraction", *FREE_OF_ARMS)
+SETTINGS_NOT_COMPARED = (
+    "finetune.labels_per_class",
+    "finetune.label_fraction",
+    *SETTINGS_NOT_COMPARED_BETWEEN_ARMS,
+)
 
 
 def check_data(first, other, split):
@@ -97,7 +101,7 @@ def budget_notes(models, allowed):
     for model in models:
         for member in model.members:
             first = first_of.setdefault(model.labels, member)
-            shown = _budget_difference(first, member, FREE_OF_ARMS)
+            shown = _budget_difference(first, member, SETTINGS_NOT_COMPARED_BETWEEN_ARMS)
             if not shown:
                 continue
             if not allowed:
@@ -108,7 +112,7 @@ def budget_notes(models, allowed):
             notes.append(f"Different budgets at {model.labels_text}: {shown} (of {member.path}).")
     firsts = list(first_of.values())
     for other in firsts[1:]:
-        shown = _budget_difference(firsts[0], other, FREE)
+        shown = _budget_difference(firsts[0], other, SETTINGS_NOT_COMPARED)
         if shown:
             notes.append(f"Budgets differ between label counts, not between their arms: {shown}.")
     return list(dict.fromkeys(notes))

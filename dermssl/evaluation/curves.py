@@ -104,7 +104,7 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
     )
 
 
-def useful(table):
+def useful_threshold_range(table):
     """The lowest and highest threshold at which the model surely beats both plain policies.
 
     Args:

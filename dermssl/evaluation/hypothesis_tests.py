@@ -155,7 +155,7 @@ def wilson(k, n, level=0.95):
     return Interval(k / n, float(bounds.low), float(bounds.high), level)
 
 
-def bounded(interval, n):
+def wilson_if_degenerate(interval, n):
     """Wilson's interval of n clusters where all or none of them count: the draws then all agree.
 
     Args:
@@ -168,8 +168,8 @@ def bounded(interval, n):
     return replace(found, n_clusters=n)
 
 
-def bounded_metric(metric, y, predicted, groups=None, **options):
-    """`bootstrap_metric`, and `bounded` where the metric is a share ("accuracy", "mean").
+def share_with_interval(metric, y, predicted, groups=None, **options):
+    """`bootstrap_metric`; `wilson_if_degenerate` for shares ("accuracy", "mean").
 
     Arguments are those of `bootstrap_metric`; the values of a "mean" must be 0, 1 or NaN.
     """
@@ -178,7 +178,7 @@ def bounded_metric(metric, y, predicted, groups=None, **options):
         return interval
     first = predicted[0] if isinstance(predicted, list | tuple) else predicted
     known = ~np.isnan(first) if metric == "mean" else np.asarray(y) >= 0
-    return bounded(interval, len(set(cluster_codes(groups, len(first))[known])))
+    return wilson_if_degenerate(interval, len(set(cluster_codes(groups, len(first))[known])))
 
 
 def summary_intervals(

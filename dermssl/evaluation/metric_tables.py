@@ -91,7 +91,7 @@ def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
         name: (
             bootstrap.bootstrap_metric
             if name in LOWER_IS_BETTER
-            else hypothesis_tests.bounded_metric
+            else hypothesis_tests.share_with_interval
         )(metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options)
         for name, (metric, y, _, options) in planned[0].items()
         if names is None or name in names
@@ -116,7 +116,7 @@ def verdict(name, interval):
     return bootstrap.verdict(interval, name not in LOWER_IS_BETTER)
 
 
-def spread(seeds, taxonomy):
+def std_over_seeds(seeds, taxonomy):
     """Standard deviation of each metric over seeds (n - 1); NaN for a single one."""
     rows = [
         {name: POINTS[m](y, p, **options) for name, (m, y, p, options) in plan.items()}
@@ -163,7 +163,7 @@ def per_class(seeds, taxonomy, n_resamples=1000, bounded=CLASS_FIGURES[:2]):
             entries = [_class_plan(seed, k)[figure] for seed in seeds]
             metric, y, _, options = entries[0]
             bounds.append(
-                hypothesis_tests.bounded_metric(
+                hypothesis_tests.share_with_interval(
                     metric, y, [entry[2] for entry in entries], seeds[0].groups,
                     n_resamples=n_resamples, **options,
                 )

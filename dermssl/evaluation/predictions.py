@@ -160,7 +160,7 @@ def _read_csv(file):
         ) from error
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(atomic_files.as_written).rename(columns=atomic_files.as_written)
+    return found.map(atomic_files.unescape_formulas).rename(columns=atomic_files.unescape_formulas)
 
 
 def _check_labels(file, column, names, level):

@@ -30,7 +30,7 @@ REQUIRED = ("arm", "seed", "n_labels", "config", "data_hash", "config_hash")
 
 
 @dataclass(frozen=True, eq=False)  # tables have no single truth value to compare by
-class Member:
+class FinetuneRun:
     """One finished run: its folder, status, history, and predictions of the compared split."""
 
     path: Path
@@ -48,12 +48,12 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class RunGroup:
     """The runs of one arm with one number of labels, ordered by seed."""
 
     arm: str
     labels: int | str
-    members: tuple[Member, ...]
+    members: tuple[FinetuneRun, ...]
 
     @property
     def title(self):
@@ -102,17 +102,17 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class Comparison:
     """What is compared, and what was noticed on the way.
 
     Attributes:
-        models: tuple of `Model`, fewest labels first, arms in the order of `TITLES`.
+        models: tuple of `RunGroup`, fewest labels first, arms in the order of `TITLES`.
         split: the split whose predictions are scored.
         failures: (path, status dict) of each run that isn't finished and was left out.
         notes: sentences on budgets that differ.
     """
 
-    models: tuple[Model, ...]
+    models: tuple[RunGroup, ...]
     split: str
     failures: tuple = ()
     notes: tuple[str, ...] = field(default=())
@@ -152,7 +152,7 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
         allow_different_budget: note different fine-tuning settings instead of refusing.
 
     Returns:
-        `Compared`.
+        `Comparison`.
     """
     finished, failures = [], []
     for path in find(paths):
@@ -171,14 +171,14 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
     for member in finished:
         groups.setdefault((member.status["arm"], member.labels), []).append(member)
     models = [
-        Model(arm, labels, tuple(sorted(members, key=lambda m: m.status["seed"])))
+        RunGroup(arm, labels, tuple(sorted(members, key=lambda m: m.status["seed"])))
         for (arm, labels), members in groups.items()
     ]
     for model in models:
         comparability.check_seeds(model)
     models.sort(key=lambda m: (m.labels == "all", m.members[0].status["n_labels"], *_order(m.arm)))
     notes = comparability.budget_notes(models, allow_different_budget)
-    return Compared(tuple(models), split, tuple(failures), tuple(notes))
+    return Comparison(tuple(models), split, tuple(failures), tuple(notes))
 
 
 def find(paths):
@@ -220,7 +220,7 @@ def _member(path, split):
     arrays = found.arrays(split)
     if (arrays.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
-    return Member(path, found.status, found, arrays, predictions.read_history(path))
+    return FinetuneRun(path, found.status, found, arrays, predictions.read_history(path))
 
 
 def _order(arm):

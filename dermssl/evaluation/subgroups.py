@@ -16,7 +16,7 @@ from scipy.stats import norm
 from dermssl.core.errors import UserError
 from dermssl.evaluation import binary_tasks, validate
 from dermssl.evaluation.bootstrap import Interval, Replicates, cluster_codes, replicates
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS, bounded
+from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS, wilson_if_degenerate
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -102,7 +102,10 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
         return []
     hit = (arrays.p_fine.argmax(axis=1) == y).astype(float)
     asked = (
-        [binary_tasks.hits(target, threshold), binary_tasks.passes(target, threshold)]
+        [
+            binary_tasks.called_positive(target, threshold),
+            binary_tasks.called_negative(target, threshold),
+        ]
         if target
         else []
     )
@@ -153,7 +156,7 @@ def _group(axis, value, inside, y, lesions, taxonomy, target, part):
         for metric, answer in ((SENSITIVITY, 1), (SPECIFICITY, 0)):
             behind[metric] = len(set(lesions[inside & (target.y == answer)]))
             one = part.at([row_of(metric, taxonomy)]).intervals()[0]
-            found[metric] = bounded(one, behind[metric])
+            found[metric] = wilson_if_degenerate(one, behind[metric])
     return Group(
         axis, value,
         n=int(inside.sum()),
@@ -206,7 +209,7 @@ class Gap:
     interval: Interval
 
 
-def between(groups, taxonomy):
+def subgroup_gaps(groups, taxonomy):
     """Every gap between two groups of one axis that can be compared.
 
     Both need `FEW` records and, of each class averaged or of the side of the target that is
@@ -245,7 +248,7 @@ def _compare(one, other, metric, taxonomy):
         rows = np.flatnonzero(enough)
         classes = tuple(np.array(taxonomy.fine, dtype=object)[rows])
         values = [mean_recall(group.part, rows) for group in pair]
-        hidden = hidden_variance(
+        hidden = small_sample_variance(
             [group.part.sample[rows] for group in pair], [group.support[rows] for group in pair]
         )
     else:
@@ -253,7 +256,7 @@ def _compare(one, other, metric, taxonomy):
             return None
         row = [row_of(metric, taxonomy)]
         values = [group.part.at(row) for group in pair]
-        hidden = hidden_variance(
+        hidden = small_sample_variance(
             [value.sample for value in values], [[group.behind[metric]] for group in pair]
         )
     if np.isnan(values[0].sample[0] - values[1].sample[0]):
@@ -263,7 +266,7 @@ def _compare(one, other, metric, taxonomy):
     return *pair, *values, classes, hidden
 
 
-def hidden_variance(shares, n):
+def small_sample_variance(shares, n):
     """Variance of the difference of two means of shares that their draws don't show.
 
     Draws of n lesions vary (n - 1) / n as much as the shares of n new lesions do. A share that

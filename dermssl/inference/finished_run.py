@@ -106,7 +106,7 @@ def masks_of(dataset):
     return [str(dataset.root / path) if path else "" for path in found]
 
 
-def spread(labels, count, seed=0):
+def stratified_subset(labels, count, seed=0):
     """Positions of at most `count` records, as evenly over the classes as they allow.
 
     Every class is shuffled by the seed alone, then each gives one record in turn until there

@@ -46,7 +46,7 @@ def embed(model, photos, size, batch_size=32, progress=None):
         float32 (n, d), and a list of n thumbnails, uint8 (48, 48, 3): each photo is decoded once.
     """
     parts, thumbnails = [], []
-    for images in pipeline.plain(photos, batch_size, size):
+    for images in pipeline.evaluation_data(photos, batch_size, size):
         parts.append(np.asarray(model(images, training=False), dtype=np.float32))
         small = (THUMBNAIL, THUMBNAIL)
         for image in images.numpy().astype(np.uint8):
@@ -73,5 +73,5 @@ def embed_records(config, dataset, data, batch_size=64):
     network = backbones.build(start)
     size = start.image_size
     photos = photos_of(dataset, data, size, share=0)  # each is seen once
-    found = network.predict(pipeline.plain(photos, batch_size, size), verbose=0)
+    found = network.predict(pipeline.evaluation_data(photos, batch_size, size), verbose=0)
     return np.asarray(found, np.float32)

@@ -102,7 +102,7 @@ def _maps(trunk, head, images, classes, level):
 
 
 @contextlib.contextmanager
-def scrambled(model, seed=0):
+def randomized_weights(model, seed=0):
     """The model with the values of every weight shuffled within it, while the block lasts.
 
     For the sanity check of Adebayo et al. (2018): a map that looks the same after this says
@@ -122,7 +122,7 @@ def scrambled(model, seed=0):
         model.set_weights(before)
 
 
-def likeness(maps, others):
+def rank_correlation(maps, others):
     """Spearman's rank correlation of each pair of maps.
 
     Args:

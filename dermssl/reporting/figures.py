@@ -36,12 +36,12 @@ def new(width, height, rows=1, columns=1, **options):
 
 def save(figure, path):
     """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
-    with atomic_files.replacing(path) as temporary:
+    with atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return path
 
 
-def plain(text):
+def escape_dollar(text):
     """Text from outside as Matplotlib prints it: a dollar sign starts no formula."""
     return text.replace("$", r"\$")
 
@@ -77,7 +77,7 @@ def draw_confusion(axes, matrix, names, titles, normalised, repeats=1):
             j, i, text, ha="center", va="center", fontsize=size,
             color="white" if dark else (INK if value else MUTED),
         )  # fmt: skip
-    names, titles = [*map(plain, names)], [*map(plain, titles)]
+    names, titles = [*map(escape_dollar, names)], [*map(escape_dollar, titles)]
     labels = [
         textwrap.fill(title if title == name else f"{title} ({name})", 24)
         for name, title in zip(names, titles)

@@ -72,7 +72,7 @@ def to_html(text, folder):
     return render("page.html", title=title[1] if title else "report", body=body)
 
 
-def folder_for(path):
+def make_output_folder(path):
     """The folder to write into, made if it is missing."""
     folder = Path(path)
     try:

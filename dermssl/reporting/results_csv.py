@@ -112,7 +112,9 @@ def _cells(path):
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: not a whole CSV file ({error}); remove it") from error
     found = (
-        found.map(atomic_files.as_written).rename(columns=atomic_files.as_written).astype(object)
+        found.map(atomic_files.unescape_formulas)
+        .rename(columns=atomic_files.unescape_formulas)
+        .astype(object)
     )
     for column in found.columns.difference(TEXT):
         found[column] = pd.Series(map(_value, found[column]), dtype=object)

@@ -47,7 +47,7 @@ class History(keras.callbacks.Callback):
         atomic_files.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
 
 
-class Best(keras.callbacks.Callback):
+class BestWeights(keras.callbacks.Callback):
     """Keeps the weights of the best epoch of all phases; ends a phase that gets no better.
 
     Args:
@@ -120,7 +120,7 @@ class StopOnNaN(keras.callbacks.Callback):
         raise RunFailed(f"{self.run.path}: diverged, {reason}")
 
 
-class Scalars(keras.callbacks.Callback):
+class TensorBoardScalars(keras.callbacks.Callback):
     """TensorBoard scalars of a phase, in RUN/tensorboard/PHASE/train and /validation.
 
     They are written anew from the rows of the history whenever training begins: a run that

@@ -56,7 +56,7 @@ def save(run, step, state, arrays):
     flat = {f"{name}/{k}": item for name, values in arrays.items() for k, item in enumerate(values)}
     text = json.dumps({"format": FORMAT, "arrays": sizes, "versions": runs.versions(), **state})
     flat[_STATE] = np.frombuffer(text.encode(), np.uint8)
-    with atomic_files.replacing(_folder(run) / f"{step:09d}.ckpt") as temporary:
+    with atomic_files.atomic_write(_folder(run) / f"{step:09d}.ckpt") as temporary:
         with open(temporary, "wb") as file:
             file.write(_MAGIC + b"0" * 64 + b"\n")
             np.savez(file, **flat)

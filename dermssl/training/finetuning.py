@@ -65,7 +65,7 @@ def check_depth(config, model):
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelledPhotos:
     """Photos with their class numbers.
 
     Attributes:
@@ -122,7 +122,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
     Args:
         run: `runs.Run`, gets history.csv, tensorboard/ and checkpoints/.
         model: classifier from `models.classifier.build`, with a layer named "backbone".
-        train, validation: `Labels`.
+        train, validation: `LabelledPhotos`.
         taxonomy: `Taxonomy`.
         config: `dermssl.core.config.Finetune`.
         seed, size: int.
@@ -135,16 +135,18 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
     alpha, weights, equal = class_weights(config, train, validation, taxonomy)
     policy = AUGMENTATIONS[config.augmentation]
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
-    held_out = pipeline.plain(validation.photos, config.batch_size, size, validation.targets, equal)
+    held_out = pipeline.evaluation_data(
+        validation.photos, config.batch_size, size, validation.targets, equal
+    )
     saved = checkpoint.load(run)
     at = saved.state["phase"] if saved else 0
     rows, manifests, offset = [], {}, 0
     # With few labels an unfrozen phase often ends worse than the frozen one before it.
     # The best epoch of all phases is what counts, and what the next phase starts from.
-    best = callbacks.Best(*monitor(config, validation), config.patience, model.get_weights())
+    best = callbacks.BestWeights(*monitor(config, validation), config.patience, model.get_weights())
 
     def data(first, last):
-        return pipeline.labelled(
+        return pipeline.supervised_data(
             train.photos, train.records, train.targets, weights, policy, seed,
             config.batch_size, size, steps=offset + last, start=offset + first,
         )  # fmt: skip

@@ -38,7 +38,7 @@ def fit(
         offset: int, steps of the phases before: with it the names of checkpoints grow.
         number: int, of the phase.
         validation: `tf.data.Dataset` or None.
-        best: `callbacks.Best` or None.
+        best: `callbacks.BestWeights` or None.
         also: callbacks whose additions to an epoch's logs go into the history.
 
     Raises:
@@ -58,10 +58,10 @@ def fit(
             model.evaluate(data(saver.done, saver.done + 1), verbose=0)
     progress = callbacks.Progress(title, epochs, steps, shown, saver.done)
     used = [callbacks.StopOnNaN(run), *also, progress, history]
-    used.append(callbacks.Scalars(run, phase, rows))
+    used.append(callbacks.TensorBoardScalars(run, phase, rows))
     used += [best, saver] if best else [saver]
-    with progress, run.stop.patiently():
-        for first, last, count in stretches(saver.done, steps, epochs):
+    with progress, run.stop.defer_signal():
+        for first, last, count in remaining_fit_calls(saver.done, steps, epochs):
             if best and best.stopped:
                 break
             start = saver.done
@@ -78,7 +78,7 @@ def fit(
         saver.save(model)
 
 
-def stretches(done, steps, epochs):
+def remaining_fit_calls(done, steps, epochs):
     """What is left after `done` steps, as calls of `fit`: the rest of an epoch is one of its own.
 
     Returns:

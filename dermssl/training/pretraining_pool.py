@@ -41,7 +41,7 @@ def check(pretrained, dataset):
         splits.check_overlap(pool.assign(path=there), lying)
         if not os.path.isdir(root) or root == os.path.realpath(dataset.root):
             splits.check_overlap(pool, held_out)
-        elif any(twin := files.copies(lying["path"].tolist(), there)):
+        elif any(twin := files.find_identical_files(lying["path"].tolist(), there)):
             raise UserError(
                 f"{pretrained}: {sum(twin)} validation or test photos of this data set were "
                 "pretrained on under other names, the first is "

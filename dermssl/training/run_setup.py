@@ -14,7 +14,7 @@ from dermssl.training import checkpoint, pretraining_pool
 
 
 @dataclass(frozen=True)
-class Opening:
+class RunSetup:
     """What a run starts from.
 
     Attributes:
@@ -63,7 +63,7 @@ class Opening:
         }  # fmt: skip
 
 
-def prepared(command, config, output, dataset=None, overwrite=False):
+def set_up_run(command, config, output, dataset=None, overwrite=False):
     """Read and check what a run starts from; makes no file.
 
     Args:
@@ -74,7 +74,7 @@ def prepared(command, config, output, dataset=None, overwrite=False):
         overwrite: bool, replace a different run in the folder.
 
     Returns:
-        `Opening`.
+        `RunSetup`.
 
     Raises:
         UserError: weights, photos or labels that can't be used as they are.
@@ -86,7 +86,7 @@ def prepared(command, config, output, dataset=None, overwrite=False):
     pretraining_pool.warn(pretrained, config["data"].preprocess)
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
-    return Opening(
+    return RunSetup(
         command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
         records.data_hash(dataset), weights.fingerprint(start), classes,
     )  # fmt: skip

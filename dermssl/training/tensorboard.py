@@ -44,11 +44,11 @@ def projector(folder, embeddings, metadata, thumbnails):
 
     lines = ("\t".join(f"{value:.5g}" for value in row) for row in np.asarray(embeddings))
     atomic_files.write_text(folder / "tensors.tsv", "\n".join(lines) + "\n")
-    cells = atomic_files.harmless(metadata).map(_cell)
+    cells = atomic_files.escape_formulas(metadata).map(_cell)
     rows = ["\t".join(cells.columns), *("\t".join(row) for row in cells.itertuples(index=False))]
     atomic_files.write_text(folder / "metadata.tsv", "\n".join(rows) + "\n")
     sheet, side = sprite(thumbnails)
-    with atomic_files.replacing(folder / "sprite.png") as temporary:
+    with atomic_files.atomic_write(folder / "sprite.png") as temporary:
         Image.fromarray(sheet).save(temporary)
     config = plugin.ProjectorConfig()
     entry = config.embeddings.add()

@@ -131,7 +131,7 @@ def test_sigterm_is_one_line_for_every_command(run_listens):
 import contextlib, sys, time
 from dermssl.core import cli, signals
 def function(args):
-    with signals.listening() if {run_listens} else contextlib.nullcontext():
+    with signals.watch_signals() if {run_listens} else contextlib.nullcontext():
         print("there", flush=True)
         time.sleep(50)
 sys.exit(cli.run(cli.parser("test", ""), function, []))

@@ -52,7 +52,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
     atomic_files.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(error), atomic_files.replacing(tmp_path / "a.txt") as temporary:  # noqa: PT012
+    with pytest.raises(error), atomic_files.atomic_write(tmp_path / "a.txt") as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise error
     assert (tmp_path / "a.txt").read_text() == "old"
@@ -61,7 +61,7 @@ def test_a_failure_inside_leaves_the_old_file(tmp_path, error):
 
 def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
     atomic_files.write_text(tmp_path / "a.keras", "old")
-    with atomic_files.replacing(tmp_path / "a.keras") as temporary:
+    with atomic_files.atomic_write(tmp_path / "a.keras") as temporary:
         temporary.write_text("new")
         assert (tmp_path / "a.keras").read_text() == "old"
         assert temporary.parent == tmp_path  # a rename across disks is no rename
@@ -87,7 +87,7 @@ def test_what_can_t_be_written_is_a_failed_run(tmp_path, place):
 
 
 def test_a_full_disk_is_a_failed_run(tmp_path):
-    with pytest.raises(RunFailed, match="No space left"), atomic_files.replacing(tmp_path / "a"):
+    with pytest.raises(RunFailed, match="No space left"), atomic_files.atomic_write(tmp_path / "a"):
         raise OSError(28, "No space left on device")
 
 
@@ -117,7 +117,7 @@ def test_csv_text_is_harmless_and_comes_back(tmp_path, text):
     assert found.columns[0][0] == found.iloc[0, 0][0] == "'"
     assert found["n"].tolist() == ["-1.5", "2.0"]
     assert found["kept"].tolist() == ["a=1", "'quoted'"]
-    again = found.map(atomic_files.as_written).rename(columns=atomic_files.as_written)
+    again = found.map(atomic_files.unescape_formulas).rename(columns=atomic_files.unescape_formulas)
     assert again[text].tolist() == [text, "a"]
     assert again["kept"].tolist() == table["kept"].tolist()
 
@@ -287,16 +287,18 @@ def test_overwrite(tmp_path):
 def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
     finish(tmp_path / "run")
     for folder in (tmp_path / "run", tmp_path / "none"):
-        for name in (*runs.LATER[:-1], "mine"):
+        for name in (*runs.DERIVED_OUTPUTS[:-1], "mine"):
             (folder / name).mkdir(parents=True)
             (folder / name / "report.md").touch()
-        (folder / runs.LATER[-1]).touch()
+        (folder / runs.DERIVED_OUTPUTS[-1]).touch()
     with opened(tmp_path / "run"):  # the same one again
         assert (tmp_path / "run" / "stress_test" / "report.md").exists()
     for folder in (tmp_path / "run", tmp_path / "none"):
         with opened(folder, overwrite=True):
-            left = {name for name in runs.LATER if (folder / name).exists()}
-        assert left == (set() if folder.name == "run" else set(runs.LATER))  # no run, not ours
+            left = {name for name in runs.DERIVED_OUTPUTS if (folder / name).exists()}
+        assert left == (
+            set() if folder.name == "run" else set(runs.DERIVED_OUTPUTS)
+        )  # no run, not ours
         assert (folder / "mine" / "report.md").exists()
 
 
@@ -304,7 +306,7 @@ def test_the_list_of_later_files_names_those_of_every_command():
     names = {f"evaluation_{split}" for split in records.SPLITS}
     names |= {stress_test.FOLDER, embeddings.FOLDER, *explain.FOLDERS.values(), "health.json"}
     names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
-    assert set(runs.LATER) == names
+    assert set(runs.DERIVED_OUTPUTS) == names
 
 
 def test_overwrite_also_mends_a_damaged_status(tmp_path):

@@ -16,7 +16,7 @@ def send(number=signal.SIGTERM):
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_outside_a_patient_block_a_signal_ends_at_once(number):
     before = [signal.getsignal(one) for one in signals.SIGNALS]
-    with pytest.raises(signals.Stopped) as stopped, signals.listening():
+    with pytest.raises(signals.Stopped) as stopped, signals.watch_signals():
         send(number)
     assert stopped.value.number == number
     assert str(stopped.value) == f"stopped by {signal.Signals(number).name}"
@@ -26,7 +26,7 @@ def test_outside_a_patient_block_a_signal_ends_at_once(number):
 
 def test_in_a_patient_block_the_first_waits_and_the_second_does_not():
     done = []
-    with pytest.raises(signals.Stopped), signals.listening() as watch, watch.patiently():  # noqa: PT012
+    with pytest.raises(signals.Stopped), signals.watch_signals() as watch, watch.defer_signal():  # noqa: PT012
         assert watch.asked is None
         send()
         done.append(watch.asked)
@@ -37,8 +37,8 @@ def test_in_a_patient_block_the_first_waits_and_the_second_does_not():
 
 def test_a_block_that_does_not_look_ends_after_it():
     done = []
-    with pytest.raises(signals.Stopped), signals.listening() as watch:  # noqa: PT012
-        with watch.patiently():
+    with pytest.raises(signals.Stopped), signals.watch_signals() as watch:  # noqa: PT012
+        with watch.defer_signal():
             send()
             done.append("inside")
         done.append("after")
@@ -47,7 +47,7 @@ def test_a_block_that_does_not_look_ends_after_it():
 
 def test_an_error_in_the_block_is_not_hidden():
     wanted = pytest.raises(ValueError, match="own")
-    with wanted, signals.listening() as watch, watch.patiently():
+    with wanted, signals.watch_signals() as watch, watch.defer_signal():
         send()
         raise ValueError("own")
 
@@ -56,7 +56,7 @@ def test_in_another_thread_nothing_is_touched():
     before, found = [signal.getsignal(one) for one in signals.SIGNALS], []
 
     def work():
-        with signals.listening() as watch:
+        with signals.watch_signals() as watch:
             found.append(watch.asked)
 
     thread = threading.Thread(target=work)

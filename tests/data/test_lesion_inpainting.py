@@ -27,7 +27,7 @@ def lesion(photo, radius=12):
 def test_nothing_of_the_lesion_stays():
     clean = skin()
     photo, hole = lesion(clean)
-    found = lesion_inpainting.erased(photo, hole, 0, 0)
+    found = lesion_inpainting.inpaint_lesion(photo, hole, 0, 0)
     assert np.abs(found.astype(int) - clean).max() <= 1
 
 
@@ -35,14 +35,14 @@ def test_a_rim_around_the_mask_goes_too():
     clean = skin()
     photo, hole = lesion(clean)
     tight = lesion(clean, 11)[1]
-    found = lesion_inpainting.erased(photo, tight, 0, 0)
+    found = lesion_inpainting.inpaint_lesion(photo, tight, 0, 0)
     assert np.abs(found.astype(int) - clean).max() <= 25
     assert (np.abs(found.astype(int) - clean).max(axis=-1)[hole] <= 5).mean() > 0.9
 
 
 def test_what_is_far_from_the_lesion_stays_as_it_was():
     photo, hole = lesion(skin(grain=8))
-    found = lesion_inpainting.erased(photo, hole, 0, 0)
+    found = lesion_inpainting.inpaint_lesion(photo, hole, 0, 0)
     far = ~lesion(photo, 12 + 3 * lesion_inpainting.MARGIN * SIDE)[1]
     np.testing.assert_array_equal(found[far], photo[far])
 
@@ -50,7 +50,7 @@ def test_what_is_far_from_the_lesion_stays_as_it_was():
 def test_colours_go_on_through_the_hole():
     clean = skin(slope=60)
     photo, hole = lesion(clean)
-    found = lesion_inpainting.erased(photo, hole, 0, 0).astype(int)
+    found = lesion_inpainting.inpaint_lesion(photo, hole, 0, 0).astype(int)
     left, right = found[28:36, 20:24, 0].mean(), found[28:36, 40:44, 0].mean()
     assert right - left > 8  # of 19 in truth; a flat fill has 0
     assert np.abs(found - clean).mean(axis=(0, 1)).max() < 2
@@ -58,24 +58,26 @@ def test_colours_go_on_through_the_hole():
 
 def test_the_hole_has_the_grain_of_the_skin():
     photo, hole = lesion(skin(grain=6))
-    inside = lesion_inpainting.erased(photo, hole, 0, 0)[26:38, 26:38].std(axis=(0, 1))
+    inside = lesion_inpainting.inpaint_lesion(photo, hole, 0, 0)[26:38, 26:38].std(axis=(0, 1))
     np.testing.assert_allclose(inside, 6, atol=2)
-    smooth = lesion_inpainting.erased(lesion(skin())[0], hole, 0, 0)
+    smooth = lesion_inpainting.inpaint_lesion(lesion(skin())[0], hole, 0, 0)
     assert smooth[26:38, 26:38].std(axis=(0, 1)).max() < 1
 
 
 def test_the_noise_is_a_function_of_seed_and_record():
     photo, hole = lesion(skin(grain=6))
-    one = lesion_inpainting.erased(photo, hole, 1, 2)
-    np.testing.assert_array_equal(one, lesion_inpainting.erased(photo, hole, 1, 2))
-    assert (one != lesion_inpainting.erased(photo, hole, 1, 3)).any()
-    assert (one != lesion_inpainting.erased(photo, hole, 2, 2)).any()
+    one = lesion_inpainting.inpaint_lesion(photo, hole, 1, 2)
+    np.testing.assert_array_equal(one, lesion_inpainting.inpaint_lesion(photo, hole, 1, 2))
+    assert (one != lesion_inpainting.inpaint_lesion(photo, hole, 1, 3)).any()
+    assert (one != lesion_inpainting.inpaint_lesion(photo, hole, 2, 2)).any()
 
 
 def test_no_hole_and_nothing_but_a_hole():
     photo, hole = lesion(skin(grain=6))
-    np.testing.assert_array_equal(lesion_inpainting.erased(photo, hole & False, 0, 0), photo)
-    everything = lesion_inpainting.erased(photo, hole | True, 0, 0)
+    np.testing.assert_array_equal(
+        lesion_inpainting.inpaint_lesion(photo, hole & False, 0, 0), photo
+    )
+    everything = lesion_inpainting.inpaint_lesion(photo, hole | True, 0, 0)
     np.testing.assert_array_equal(everything, np.broadcast_to(lesion_inpainting.SKIN, photo.shape))
 
 
@@ -94,12 +96,12 @@ def test_the_box_holds_the_hole_and_a_tenth_more():
     hole = np.zeros((40, 60), bool)
     hole[10:21, 30:51] = True
     hole[10, 30] = hole[20, 50] = False
-    found = lesion_inpainting.box(hole)
+    found = lesion_inpainting.bounding_rectangle(hole)
     rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
     assert (rows[0], rows[-1], columns[0], columns[-1]) == (8, 22, 27, 53)
     assert found.sum() == 15 * 27
-    assert not lesion_inpainting.box(hole & False).any()
-    assert lesion_inpainting.box(hole | True).all()
+    assert not lesion_inpainting.bounding_rectangle(hole & False).any()
+    assert lesion_inpainting.bounding_rectangle(hole | True).all()
 
 
 def test_the_disc_takes_half_of_the_square():

@@ -39,14 +39,14 @@ WEIGHTS = {"fine": np.linspace(0, 1, N), "coarse": np.linspace(2, 3, N)}
 def labelled(photos, start=0, steps=6, seed=0, policy=POLICY, records=None, rows=slice(None)):
     records = np.arange(N) if records is None else records
     targets, weights = ({k: v[rows] for k, v in table.items()} for table in (TARGETS, WEIGHTS))
-    data = pipeline.labelled(
+    data = pipeline.supervised_data(
         photos, records, targets, weights, policy, seed, BATCH, SIZE, steps=steps, start=start
     )
     return list(data.as_numpy_iterator())
 
 
 def two_views(photos, start=0, steps=5, seed=0, policy=POLICY):
-    data = pipeline.two_views(photos, policy, seed, BATCH, SIZE, steps, start=start)
+    data = pipeline.two_view_data(photos, policy, seed, BATCH, SIZE, steps, start=start)
     return list(data.as_numpy_iterator())
 
 
@@ -109,10 +109,12 @@ def test_photos_are_shrunk_but_never_enlarged(files, photos):
 
 
 def test_order_is_a_permutation_that_differs_by_epoch_and_seed():
-    orders = [tuple(pipeline.order(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)]
+    orders = [
+        tuple(pipeline.epoch_order(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1, 2)
+    ]
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len(set(orders)) == 6
-    assert tuple(pipeline.order(50, 0, 1)) == orders[1]
+    assert tuple(pipeline.epoch_order(50, 0, 1)) == orders[1]
 
 
 @pytest.mark.parametrize(("drop", "steps", "seen"), [(False, 3, N), (True, 2, 2 * BATCH)])
@@ -165,7 +167,7 @@ def test_two_views_are_those_of_the_records(photos):
     data = two_views(photos, policy=Policy())
     for step, batch in enumerate(data):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0, drop_remainder=True)
-        expected = np.stack([opencv.plain(photos[row], SIZE) for row in rows])
+        expected = np.stack([opencv.center_square(photos[row], SIZE) for row in rows])
         np.testing.assert_array_equal(batch[0], expected)
         np.testing.assert_array_equal(batch[1], expected)
 
@@ -175,7 +177,7 @@ def test_labels_and_weights_stay_with_their_photo(photos):
         _, rows = pipeline.batch_rows(step, N, BATCH, 0)
         assert images.shape == (len(rows), SIZE, SIZE, 3)
         assert images.dtype == np.float32
-        expected = np.stack([opencv.plain(photos[row], SIZE) for row in rows])
+        expected = np.stack([opencv.center_square(photos[row], SIZE) for row in rows])
         np.testing.assert_array_equal(images, expected)
         for name in ("fine", "coarse"):
             assert targets[name].dtype == np.int64
@@ -196,12 +198,12 @@ def test_a_record_has_the_same_view_in_every_subset(files, photos):
 
 
 def test_plain_is_every_photo_once_in_order(photos):
-    batches = list(pipeline.plain(photos, BATCH, SIZE).as_numpy_iterator())
+    batches = list(pipeline.evaluation_data(photos, BATCH, SIZE).as_numpy_iterator())
     assert [len(batch) for batch in batches] == [4, 4, 3]
     found = np.concatenate(batches)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [opencv.plain(photos[k], SIZE) for k in range(N)])
-    data = pipeline.plain(photos, BATCH, SIZE, TARGETS, WEIGHTS)
+    np.testing.assert_array_equal(found, [opencv.center_square(photos[k], SIZE) for k in range(N)])
+    data = pipeline.evaluation_data(photos, BATCH, SIZE, TARGETS, WEIGHTS)
     images, targets, weights = zip(*data.as_numpy_iterator())
     np.testing.assert_array_equal(np.concatenate(images), found)
     for name in ("fine", "coarse"):
@@ -212,8 +214,8 @@ def test_plain_is_every_photo_once_in_order(photos):
 
 
 def test_static_shapes_are_known_to_the_model(photos):
-    assert pipeline.plain(photos, BATCH, SIZE).element_spec.shape == (None, SIZE, SIZE, 3)
-    data = pipeline.two_views(photos, POLICY, 0, BATCH, SIZE, 3)
+    assert pipeline.evaluation_data(photos, BATCH, SIZE).element_spec.shape == (None, SIZE, SIZE, 3)
+    data = pipeline.two_view_data(photos, POLICY, 0, BATCH, SIZE, 3)
     assert data.element_spec.shape == (2, BATCH, SIZE, SIZE, 3)
     assert data.cardinality() == 3
 
@@ -222,6 +224,6 @@ def test_reading_does_not_change_the_cached_photos(photos):
     before = [photos[k].copy() for k in range(N)]
     two_views(photos)
     labelled(photos, policy=AUGMENTATIONS["flip_brightness"])
-    list(pipeline.plain(photos, BATCH, SIZE))
+    list(pipeline.evaluation_data(photos, BATCH, SIZE))
     for k in range(N):
         np.testing.assert_array_equal(photos[k], before[k])

@@ -99,13 +99,18 @@ def test_the_interval_of_the_net_benefit_equals_the_bootstrap_of_each_record_s_p
 
 def test_where_a_model_is_of_use():
     y, score, groups = case(5)
-    found = curves.useful(curves.decision(target(y, score), groups, n_resamples=200))
+    found = curves.useful_threshold_range(
+        curves.decision(target(y, score), groups, n_resamples=200)
+    )
     assert found[0] < 0.4 < found[1]
     guess = np.random.default_rng(0).permutation(score)
-    assert curves.useful(curves.decision(target(y, guess), groups, n_resamples=200)) is None
+    assert (
+        curves.useful_threshold_range(curves.decision(target(y, guess), groups, n_resamples=200))
+        is None
+    )
     unknown = curves.decision(target(np.full(4, -1), score[:4]), None, n_resamples=20)
     assert unknown[["model", "all", "model_low"]].isna().all(axis=None)
-    assert curves.useful(unknown) is None
+    assert curves.useful_threshold_range(unknown) is None
 
 
 def test_scores_of_no_skill_are_of_no_use():
@@ -116,7 +121,7 @@ def test_scores_of_no_skill_are_of_no_use():
         y = (rng.random(600) < 0.15).astype(int)
         score = np.clip(0.15 + rng.normal(0, 0.05, 600), 0.01, 0.99)
         table = curves.decision(target(y, score), np.arange(600), n_resamples=200)
-        found.append(curves.useful(table))
+        found.append(curves.useful_threshold_range(table))
     assert found == [None] * 12
 
 
@@ -124,7 +129,7 @@ def test_a_perfect_model_is_of_use():
     y = np.arange(300) % 3 == 0
     score = np.where(y, 0.9, 0.05)
     table = curves.decision(target(y.astype(int), score), np.arange(300), n_resamples=200)
-    low, high = curves.useful(table)
+    low, high = curves.useful_threshold_range(table)
     assert low < 0.2
     assert high > 0.8
 
@@ -132,16 +137,19 @@ def test_a_perfect_model_is_of_use():
 def test_targets_of_a_taxonomy():
     p = np.eye(7)[[0, 1, 2, 3, 0]] * 0.8 + 0.2 / 7
     y = np.array([0, 1, 2, 3, -1])
-    malignant, mel = binary_tasks.of(y, p, HAM)
+    malignant, mel = binary_tasks.binary_tasks_of(y, p, HAM)
     assert (malignant.name, mel.name, mel.title) == ("malignant", "mel", "melanoma")
     assert malignant.y.tolist() == [1, 0, 1, 0, -1]  # akiec is premalignant, so not malignant
     assert mel.y.tolist() == [1, 0, 0, 0, -1]
     np.testing.assert_allclose(malignant.score, p[:, 0] + p[:, 2])
     assert (malignant.n, malignant.n_positive) == (4, 2)
-    assert [each.name for each in binary_tasks.of(y, p, HAM, "bcc")] == ["malignant", "bcc"]
+    assert [each.name for each in binary_tasks.binary_tasks_of(y, p, HAM, "bcc")] == [
+        "malignant",
+        "bcc",
+    ]
     two = taxonomies.flat(["no", "yes"])
-    assert [each.name for each in binary_tasks.of(y[:2], p[:2, :2], two)] == ["yes"]
+    assert [each.name for each in binary_tasks.binary_tasks_of(y[:2], p[:2, :2], two)] == ["yes"]
     three = taxonomies.flat("abc")
-    assert binary_tasks.of(y[:2], p[:2, :3], three) == ()
+    assert binary_tasks.binary_tasks_of(y[:2], p[:2, :3], three) == ()
     with pytest.raises(binary_tasks.hierarchy.validate.UserError, match="unknown --class 'scc'"):
-        binary_tasks.of(y, p, HAM, "scc")
+        binary_tasks.binary_tasks_of(y, p, HAM, "scc")

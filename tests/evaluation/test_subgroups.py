@@ -23,7 +23,7 @@ def run(skills, n=1600, seed=0, values=("I-II", "V-VI"), column="skin_tone", tab
     arrays = predictions.arrays_of(full, HAM)
     target = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
     groups = subgroups.score(rows, arrays, HAM, target, 0.4, n_resamples=200)
-    return groups, subgroups.between(groups, HAM), rows, arrays
+    return groups, subgroups.subgroup_gaps(groups, HAM), rows, arrays
 
 
 def test_a_planted_gap_is_found_and_named():
@@ -86,7 +86,7 @@ def test_groups_are_compared_over_the_classes_that_both_have():
     assert by_value["hard"].missing == HAM.fine[:4]
     apart = [by_value[name].found["balanced_accuracy"].estimate for name in ("all", "hard")]
     assert apart[0] - apart[1] > 0.2
-    (gap,) = subgroups.between(groups, HAM)
+    (gap,) = subgroups.subgroup_gaps(groups, HAM)
     assert gap.classes == HAM.fine[4:]
     assert not gap.interval.excludes_zero
     assert gap.interval.estimate < 0.15
@@ -103,7 +103,7 @@ def test_small_groups_are_shown_and_compared_with_none():
     rows = full[full["split"] == "test"]
     groups = subgroups.score(rows, arrays, HAM, None, None, n_resamples=50)
     assert [(group.value, group.n) for group in groups] == [("female", 20), ("male", 276)]
-    assert subgroups.between(groups, HAM) == []
+    assert subgroups.subgroup_gaps(groups, HAM) == []
     assert subgroups.largest([], "sensitivity") is None
     assert groups[0].found.keys() == {"balanced_accuracy"}
     # One value only is no axis.
@@ -128,7 +128,7 @@ def test_none_found_has_wilson_s_interval_and_is_no_sure_gap():
     none = groups[0].found["sensitivity"]
     assert (groups[0].behind["sensitivity"], none.estimate, none.low) == (5, 0, 0)
     assert none.high == pytest.approx(0.4345, abs=1e-3)  # Wilson, 0 of 5
-    gap = subgroups.largest(subgroups.between(groups, HAM), "sensitivity")
+    gap = subgroups.largest(subgroups.subgroup_gaps(groups, HAM), "sensitivity")
     assert gap.value_a == pytest.approx(0.5)
     assert gap.value_b == 0
     assert gap.interval.low < 0.05  # the draws alone would say 0.5, surely
@@ -140,15 +140,15 @@ def test_without_a_threshold_nothing_was_called():
     full = predictions.table(table, fake_runs.simulate(table, 1.0), None, HAM)
     arrays = predictions.arrays_of(full, HAM)
     target = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
-    assert np.isnan(binary_tasks.hits(target, np.nan)).all()
-    assert np.isnan(binary_tasks.passes(target, np.nan)).all()
+    assert np.isnan(binary_tasks.called_positive(target, np.nan)).all()
+    assert np.isnan(binary_tasks.called_negative(target, np.nan)).all()
     rows = full[full["split"] == "test"]
     groups = subgroups.score(rows, arrays, HAM, target, np.nan, n_resamples=50)
     for metric in ("sensitivity", "specificity"):
         for group in groups:
             found = group.found[metric]
             assert np.isnan([found.estimate, found.low, found.high]).all()
-        assert subgroups.largest(subgroups.between(groups, HAM), metric) is None
+        assert subgroups.largest(subgroups.subgroup_gaps(groups, HAM), metric) is None
     assert len(groups) == 2
 
 

@@ -13,21 +13,24 @@ from dermssl.inference import finished_run
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70))
 def test_spread_is_even_and_grows(labels, count):
     labels = np.array(labels)
-    found = finished_run.spread(labels, count, seed=1)
+    found = finished_run.stratified_subset(labels, count, seed=1)
     assert len(set(found)) == len(found) == min(count, len(labels))
     assert (np.diff(found) > 0).all()
     most = np.bincount(labels[found], minlength=5).max()
     for k in range(5):  # a class may have fewer than the fullest only if it has no more to give
         chosen, there = (labels[found] == k).sum(), (labels == k).sum()
         assert chosen == there or chosen >= most - 1
-    assert set(found) <= set(finished_run.spread(labels, count + 3, seed=1))
+    assert set(found) <= set(finished_run.stratified_subset(labels, count + 3, seed=1))
 
 
 def test_spread_follows_the_seed():
     labels = ["a"] * 100
-    np.testing.assert_array_equal(finished_run.spread(labels, 0), range(100))
-    one, other = finished_run.spread(labels, 10, seed=0), finished_run.spread(labels, 10, seed=1)
-    np.testing.assert_array_equal(one, finished_run.spread(labels, 10, seed=0))
+    np.testing.assert_array_equal(finished_run.stratified_subset(labels, 0), range(100))
+    one, other = (
+        finished_run.stratified_subset(labels, 10, seed=0),
+        finished_run.stratified_subset(labels, 10, seed=1),
+    )
+    np.testing.assert_array_equal(one, finished_run.stratified_subset(labels, 10, seed=0))
     assert set(one) != set(other)
 
 

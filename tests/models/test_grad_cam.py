@@ -148,23 +148,23 @@ def test_random_weights_change_the_map_and_are_put_back():
     trained = grad_cam.heat_maps(model, images, classes)
     again = grad_cam.heat_maps(model, images, classes)
     np.testing.assert_array_equal(trained, again)
-    np.testing.assert_allclose(grad_cam.likeness(trained, again), 1)
-    with grad_cam.scrambled(model, seed=1):
+    np.testing.assert_allclose(grad_cam.rank_correlation(trained, again), 1)
+    with grad_cam.randomized_weights(model, seed=1):
         maps = grad_cam.heat_maps(model, images, classes)
         one = model.get_weights()
-    with grad_cam.scrambled(model, seed=1):
+    with grad_cam.randomized_weights(model, seed=1):
         for weight, other in zip(one, model.get_weights()):
             np.testing.assert_array_equal(weight, other)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
-    assert np.nanmean(grad_cam.likeness(trained, maps)) < 0.5
+    assert np.nanmean(grad_cam.rank_correlation(trained, maps)) < 0.5
 
 
 def test_likeness_by_hand():
     ramp = np.arange(6.0).reshape(1, 2, 3)
-    assert grad_cam.likeness(ramp, ramp**3) == [1]
-    assert grad_cam.likeness(ramp, -ramp) == [-1]
-    assert np.isnan(grad_cam.likeness(ramp, np.zeros((1, 2, 3))))
+    assert grad_cam.rank_correlation(ramp, ramp**3) == [1]
+    assert grad_cam.rank_correlation(ramp, -ramp) == [-1]
+    assert np.isnan(grad_cam.rank_correlation(ramp, np.zeros((1, 2, 3))))
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def material(tmp_path_factory):
 
     def of(size):
         train, test = Photos(files[:40], size), Photos(files[40:], size)
-        return cells.Material(train, test, np.arange(100, 140), labels[:40], CLASSES, size)
+        return cells.FoldData(train, test, np.arange(100, 140), labels[:40], CLASSES, size)
 
     return of
 
@@ -91,7 +91,7 @@ def test_without_room_nothing_is_kept_and_nothing_changes(material):
     [(50, 32, 128), (75, 1, 128), (224, 32, 64), (224, 1, 64), (600, 32, 32), (50, 200, 200)],
 )
 def test_small_photos_pass_the_trunk_in_several_batches_at_once(size, batch_size, photos):
-    assert trunk_features.at_once(size, batch_size) == photos
+    assert trunk_features.photos_per_forward(size, batch_size) == photos
 
 
 @pytest.mark.parametrize("augmentation", ["skin", "flip_hv"])
@@ -99,7 +99,9 @@ def test_how_many_pass_at_once_changes_nothing(material, augmentation, monkeypat
     start, photos = Backbone(name="cnn", image_size=32), material(32)
     found = []
     for passes in (16, 32, 64):  # of 40 photos, in batches of 16
-        monkeypatch.setattr(trunk_features, "at_once", lambda *_, several=passes: several)
+        monkeypatch.setattr(
+            trunk_features, "photos_per_forward", lambda *_, several=passes: several
+        )
         shared = cells.SharedCells(start, [2], grid(augmentations=[augmentation]), CLASSES)
         found.append(shared.train(augmentation, 3, photos)[0])
     for other in found[1:]:

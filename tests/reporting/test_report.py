@@ -45,7 +45,7 @@ def test_pictures_go_into_the_page(tmp_path):
 def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--output .*can't be made"):
-        report.folder_for(tmp_path / "file" / "below")
+        report.make_output_folder(tmp_path / "file" / "below")
 
 
 def test_drawing_needs_no_pyplot_and_changes_no_backend():

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.run_groups import Member, Model
+from dermssl.evaluation.run_groups import FinetuneRun, RunGroup
 from dermssl.reporting import wording
 
 COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by": "lesion"}
@@ -14,10 +14,10 @@ COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by
 def model(arm, n_labels=70, labels=None, seeds=(0, 1, 2)):
     config = {"finetune": {"labels_per_class": 10}}
     members = tuple(
-        Member(None, {"n_labels": n_labels, "seed": seed, "config": config}, None, None, None)
+        FinetuneRun(None, {"n_labels": n_labels, "seed": seed, "config": config}, None, None, None)
         for seed in seeds
     )
-    return Model(arm, labels or n_labels, members)
+    return RunGroup(arm, labels or n_labels, members)
 
 
 def say(interval, metric="balanced_accuracy", n_seeds=3, counts=COUNTS, **options):

@@ -94,7 +94,7 @@ def test_each_epoch_is_once_in_tensorboard_also_after_a_kill(run):
     rows = [{"phase": "frozen", "epoch": 1, "loss": 7.0, "val_loss": 8.0, "seconds": 1.0}]
     for phase in ("frozen", "unfrozen", "unfrozen"):  # the last stands for a part epoch's rest
         history = callbacks.History(run, phase, rows)
-        scalars = callbacks.Scalars(run, phase, rows)
+        scalars = callbacks.TensorBoardScalars(run, phase, rows)
         epoch = {"frozen": 1}.get(phase, len(rows) - 2)
         model().fit(*DATA, validation_data=DATA, initial_epoch=epoch, epochs=epoch + 1, verbose=0,
                     callbacks=[history, scalars])  # fmt: skip
@@ -107,7 +107,7 @@ def test_each_epoch_is_once_in_tensorboard_also_after_a_kill(run):
 
 def test_an_undefined_number_is_no_point(run):
     rows = [{"phase": "pretrain", "epoch": 1, "loss": 1.0, "linear_low": float("nan")}]
-    scalars = callbacks.Scalars(run, "pretrain", rows)
+    scalars = callbacks.TensorBoardScalars(run, "pretrain", rows)
     scalars.on_train_begin()
     scalars.on_train_end()
     events = event_accumulator.EventAccumulator(str(run / "tensorboard" / "pretrain" / "train"))

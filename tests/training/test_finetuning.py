@@ -26,7 +26,7 @@ def labels(seed, n=80, unknown=0.2):
     coarse = HAM.parent_index[fine]
     fine[7:][rng.uniform(size=n - 7) < unknown] = -1
     coarse[7:][(rng.uniform(size=n - 7) < 0.3) & (fine[7:] < 0)] = -1
-    return finetuning.Labels(None, np.arange(n), {"fine": fine, "coarse": coarse})
+    return finetuning.LabelledPhotos(None, np.arange(n), {"fine": fine, "coarse": coarse})
 
 
 def class_sums(per_record, target, alpha=None):
@@ -167,7 +167,7 @@ def scores(recorder):
 
     found = recorder.validation
     weights = {name: np.ones(len(found.photos)) for name in found.targets}
-    data = pipeline.plain(found.photos, 16, 32, found.targets, weights)
+    data = pipeline.evaluation_data(found.photos, 16, 32, found.targets, weights)
     return recorder.model.evaluate(data, return_dict=True, verbose=0)
 
 
@@ -267,13 +267,13 @@ def test_steps_per_epoch_and_the_data_go_on_across_phases(train, monkeypatch):
     from dermssl.data import pipeline
 
     ranges = []
-    original = pipeline.labelled
+    original = pipeline.supervised_data
 
     def spy(*args, steps, start):
         ranges.append((start, steps))
         return original(*args, steps=steps, start=start)
 
-    monkeypatch.setattr(pipeline, "labelled", spy)
+    monkeypatch.setattr(pipeline, "supervised_data", spy)
     train(steps_per_epoch=3)
     assert ranges == [(0, 6), (6, 12)]
 

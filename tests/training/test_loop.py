@@ -69,7 +69,7 @@ class At(callbacks.StopOnNaN):
 def attempt(folder, patience=EPOCHS, every=None):
     """Train, or go on; (model, rows, best) as they end."""
     made, rows = model(), []
-    best = callbacks.Best("val_accuracy", 1, patience, made.get_weights())
+    best = callbacks.BestWeights("val_accuracy", 1, patience, made.get_weights())
     with runs.open_run(folder, "finetune", {"seed": 0}, "hash") as run:
         loop.fit(
             run, made, data, STEPS, EPOCHS, "phase", rows, "title", ("loss",),
@@ -148,7 +148,7 @@ def test_seconds_add_up_over_processes(tmp_path):
         saved = checkpoint.load(run)
         saved.state["seconds"] = 500.0
         made, rows = model(), []
-        best = callbacks.Best("val_accuracy", 1, 9, made.get_weights())
+        best = callbacks.BestWeights("val_accuracy", 1, 9, made.get_weights())
         loop.fit(run, made, data, STEPS, EPOCHS, "phase", rows, "title", (), None, saved,
                     validation=HELD_OUT, best=best)  # fmt: skip
         run.set_status(runs.FINISHED)
@@ -171,6 +171,6 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_stretches(done, wanted):
-    found = loop.stretches(done, STEPS, EPOCHS)
+    found = loop.remaining_fit_calls(done, STEPS, EPOCHS)
     assert found == wanted
     assert sum((last - first) * count for first, last, count in found) == 12 - done

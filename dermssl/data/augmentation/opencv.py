@@ -1,7 +1,7 @@
 """Augmented views on the host, with OpenCV: one warp for all geometry, one matrix for all colour.
 
-`draw` says what a view does (see `augment_policy`), `apply` does it, `plain` is the view without
-any of it; `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread
+`draw` says what a view does, `apply` does it, `center_square` is the view without any of it;
+ `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread
 pool runs views in parallel; call `cv2.setNumThreads(1)` there, or its own threads compete with the
 pool's.
 """
@@ -19,7 +19,7 @@ NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 no
 MIN_BLUR = 0.3  # px; below it the middle tap weighs over 99%
 
 
-def plain(image, size):
+def center_square(image, size):
     """The evaluation view: the central square of the photo, resized; nothing random.
 
     Args:
@@ -63,7 +63,7 @@ def apply(image, params, size):
 
     The order is a camera's: geometry, colour, blur, noise, then the old brightness rule. Each
     step rounds to uint8; a step that does nothing costs nothing. A view without geometry, or with
-    flips only, is cut from `plain`. Over the photo's edge the picture is mirrored, never black.
+    flips only, is cut from `center_square`. Over the photo's edge the picture is mirrored.
 
     Args:
         image: uint8 array `[height, width, 3]`.
@@ -76,7 +76,7 @@ def apply(image, params, size):
     _check(image)
     (a, b, x), (c, d, y) = params.affine.tolist()
     if b == c == x == y == 0 and abs(a) == abs(d) == 1:
-        view = plain(image, size)
+        view = center_square(image, size)
         if a < 0 or d < 0:
             view = cv2.flip(view, 1 if d > 0 else 0 if a > 0 else -1)
     else:

@@ -11,7 +11,7 @@ from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
 from dermssl.evaluation import metric_tables, pair_tests
-from dermssl.evaluation.run_groups import Compared
+from dermssl.evaluation.run_groups import Comparison
 from dermssl.reporting import results_csv
 
 DIFFERENCE_COLUMNS = (
@@ -53,12 +53,12 @@ class Scored:
         n_resamples: draws of the bootstrap.
         counts: dict, from `metric_tables.counts`.
         intervals: of every metric, from `metric_tables.intervals`.
-        spread: standard deviations over seeds, from `metric_tables.spread`.
+        spread: standard deviations over seeds, from `metric_tables.std_over_seeds`.
         classes: from `metric_tables.per_class`.
         pairs: tuple of `Pair`, the baseline always as b.
     """
 
-    compared: Compared
+    compared: Comparison
     baseline: str
     n_resamples: int
     counts: dict
@@ -118,7 +118,10 @@ def score(compared, baseline=None, n_resamples=1000):
             key: metric_tables.intervals(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()
         },
-        spread={key: metric_tables.spread(model.arrays, taxonomy) for key, model in models.items()},
+        spread={
+            key: metric_tables.std_over_seeds(model.arrays, taxonomy)
+            for key, model in models.items()
+        },
         classes={
             key: metric_tables.per_class(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()

@@ -7,7 +7,7 @@ import zlib
 from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.comparability import FREE
+from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
 from dermssl.reporting import report, wording
 from dermssl.studies.comparison import compute
 
@@ -238,7 +238,7 @@ def budget(compared):
         f"{'backbone' if key == 'name' else key} {value}"
         for section in ("backbone", "finetune")
         for key, value in config.get(section, {}).items()
-        if f"{section}.{key}" not in FREE
+        if f"{section}.{key}" not in SETTINGS_NOT_COMPARED
     )
 
 

@@ -114,7 +114,7 @@ def audit(index, seen, near=perceptual_hash.NEAR, features=None, similarity=0.95
     pairs = pd.concat(found, ignore_index=True)
     pairs = pairs.drop_duplicates(["a", "b"])  # kinds are in order: the surest is kept
     photos = pd.concat([index.reset_index(drop=True), table], axis=1)
-    return Audit(photos, _described(pairs, index), crossing(index), tuple(cut))
+    return Audit(photos, _described(pairs, index), ids_in_several_splits(index), tuple(cut))
 
 
 def _equal(hashes, kind):
@@ -159,7 +159,7 @@ def _described(pairs, index):
     return table.iloc[order].reset_index(drop=True)[list(PAIR_COLUMNS)]
 
 
-def crossing(index):
+def ids_in_several_splits(index):
     """What stands in two splits or more: DataFrame of kind, id, splits, photos."""
     rows = []
     for name in ("path", "lesion_id", "patient_id"):

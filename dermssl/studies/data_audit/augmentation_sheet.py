@@ -36,7 +36,7 @@ def write(path, files, seed=0):
 
 def rows(photos, seed=0):
     """(name, pictures) of each row, uint8 (SIDE, SIDE, 3); the photos themselves come first."""
-    plain = [opencv.plain(photo, SIDE) for photo in photos]
+    plain = [opencv.center_square(photo, SIDE) for photo in photos]
     yield "photo", plain
     for name, policy in AUGMENTATIONS.items():
         if name == "none":
@@ -53,12 +53,12 @@ def rows(photos, seed=0):
             yield f"{name}, view {number + 1}" if name == "simclr" else name, views
     for name in artefacts.ARTEFACTS:
         # On the square that a network sees: on the whole photo a ruler may lie beside it.
-        squares = [opencv.plain(photo, 2 * SIDE) for photo in photos]
+        squares = [opencv.center_square(photo, 2 * SIDE) for photo in photos]
         yield name, [artefacts.apply(name, photo, seed, k) for k, photo in enumerate(squares)]
     for name in preprocess.STEPS:
         if name != preprocess.CROP:  # needs masks
             done = [preprocess.apply(photo, [name]) for photo in photos]
-            yield name, [opencv.plain(photo, SIDE) for photo in done]
+            yield name, [opencv.center_square(photo, SIDE) for photo in done]
 
 
 def _label(name):

@@ -10,7 +10,7 @@ def count(dataset, amounts):
 
     Args:
         dataset: `Dataset` with splits.
-        amounts: list of `plan.Amount`.
+        amounts: list of `plan.LabelBudget`.
 
     Returns:
         dict of `Amount` -> int, fewest first.
@@ -61,7 +61,7 @@ def check(jobs, dataset, tables):
     """
     from dermssl.training import finetuning
 
-    for settings in dict.fromkeys(job.config["finetune"] for job in jobs if not job.pretrains):
+    for settings in dict.fromkeys(job.config["finetune"] for job in jobs if not job.is_pretraining):
         finetuning.check(settings)
         _check(settings, dataset, tables)
 
@@ -83,7 +83,7 @@ def _check(settings, dataset, tables):
     n, batch = counts[records.TRAIN], settings.batch_size
     if batch > n:
         share = settings.label_fraction
-        name = plan.Amount(per_class, share).key
+        name = plan.LabelBudget(per_class, share).key
         flag = f"--labels-per-class {per_class}" if share == 1 else f"--label-fraction {share:g}"
         part = f"with_{name}" if share == 1 else f'"with_{name}"'  # TOML quotes a "%"
         table = f"[experiment.{part}]" if asked else "[finetune]"

@@ -36,9 +36,9 @@ def check(dataset):
         )
 
 
-def instead(jobs, n_photos):
+def replace_finetuning_by_probes(jobs, n_photos):
     """The jobs of an experiment with a probe of `n_photos` in the place of each fine-tuning."""
-    return [job if job.pretrains else _instead(job, float(n_photos)) for job in jobs]
+    return [job if job.is_pretraining else _instead(job, float(n_photos)) for job in jobs]
 
 
 def _instead(job, work):
@@ -49,7 +49,7 @@ def _instead(job, work):
     return dataclasses.replace(job, name=name, title=title, config=config, work=work)
 
 
-class Prober:
+class LinearProbeRunner:
     """Makes probe runs, and keeps the features of their backbones (10,000 photos: 50 MiB).
 
     Args:
@@ -75,7 +75,7 @@ class Prober:
         """
         dataset = dataset or self._dataset
         settings, seed = config["finetune"], config["seed"]
-        opened = run_setup.prepared(COMMAND, config, config["output"], dataset, overwrite)
+        opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset, overwrite)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, dataset.taxonomy)
         split = few.index["split"].to_numpy()
@@ -116,7 +116,7 @@ class Prober:
         key = (start, opened.origin, seed if start.weights == "none" else None)
         if key not in self._features:
             photos = photos_of(self._dataset, opened.config["data"], start.image_size, share=0)
-            data = pipeline.plain(photos, BATCH, start.image_size)
+            data = pipeline.evaluation_data(photos, BATCH, start.image_size)
             self._features[key] = opened.backbone().predict(data, verbose=0)
         return self._features[key]
 

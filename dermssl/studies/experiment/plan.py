@@ -39,7 +39,7 @@ class Job:
     work: float
 
     @property
-    def pretrains(self):
+    def is_pretraining(self):
         return "pretrain" in self.config
 
     @property
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Amount:
+class LabelBudget:
     """A number of labels as an experiment file or the command line gives it.
 
     Attributes:
@@ -76,16 +76,16 @@ class Amount:
 
 
 def amount(given, where="labels"):
-    """An `Amount` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label)."""
+    """An `LabelBudget` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label)."""
     text = str(given).strip()
     wrong = f"{where}: {given!r} is no number of labels; give 10 (a class), 5% or all"
     if text in ("0", "all"):
-        return Amount()
+        return LabelBudget()
     try:
         if not text.endswith("%"):
-            found = Amount(per_class=int(text))
+            found = LabelBudget(per_class=int(text))
         else:
-            found = Amount(fraction=float(text[:-1]) / 100)
+            found = LabelBudget(fraction=float(text[:-1]) / 100)
     except ValueError:
         raise UserError(wrong) from None
     if isinstance(given, bool) or found.per_class < 0 or not 0 < found.fraction <= 1:
@@ -119,7 +119,7 @@ def backbone(tables, weights):
 
 
 def amounts(tables):
-    """list of `Amount`, without repeats, in the order of the file."""
+    """list of `LabelBudget`, without repeats, in the order of the file."""
     base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     given = tables.get("experiment", {}).get("labels", [base.labels_per_class])
     if not isinstance(given, list) or not given:
@@ -137,7 +137,7 @@ def with_data(tables, output):
 
     settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}
     refuse_unknown("[synthetic]", settings, ("n", "size", "seed"))
-    say(f"making {settings['n']} synthetic photos of {settings['size']} px")
+    log_progress(f"making {settings['n']} synthetic photos of {settings['size']} px")
     path = synthetic.write(output / "data", **settings)
     return {**tables, "data": {**tables.get("data", {}), "path": str(path)}}
 
@@ -156,8 +156,9 @@ def plan(tables, output, splits, n_labels=None):
         tables: dict, the sections of an experiment file.
         output: Path.
         splits: dict of split -> number of photos.
-        n_labels: dict of `Amount` -> labels it keeps; given, the batch and the steps of an epoch
-            are fitted to them (see `fitted`). None leaves the settings as they are.
+        n_labels: dict of `LabelBudget` -> labels it keeps; given, the batch and the steps of an
+            epoch are fitted to them (see `fit_batch_to_labels`). None leaves the settings
+            as they are.
 
     Returns:
         list of `Job`.
@@ -188,7 +189,7 @@ def plan(tables, output, splits, n_labels=None):
         changed |= experiment.get(budget, {})
         settings = configs.build(Finetune, changed, f"[experiment.{budget}]")
         if n_labels:
-            settings = fitted(settings, n_labels[each])
+            settings = fit_batch_to_labels(settings, n_labels[each])
         photos = settings.steps_per_epoch * settings.batch_size or splits.get("train", 0)
         work = photos * (settings.frozen_epochs + 3 * settings.unfrozen_epochs)
         work += held_out * (settings.frozen_epochs + settings.unfrozen_epochs)
@@ -202,7 +203,7 @@ def plan(tables, output, splits, n_labels=None):
     return jobs
 
 
-def fitted(settings, n_labels):
+def fit_batch_to_labels(settings, n_labels):
     """`Finetune` settings for a number of labels: a batch no larger than that, enough steps.
 
     With one pass an epoch, ten labels would get one step where a thousand get thirty: the arms
@@ -214,7 +215,7 @@ def fitted(settings, n_labels):
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
-def make(jobs, makers, dataset, overwrite=False):
+def run_jobs(jobs, makers, dataset, overwrite=False):
     """Make the runs that are missing, with the time left.
 
     Args:
@@ -231,10 +232,12 @@ def make(jobs, makers, dataset, overwrite=False):
     for number, job in enumerate(jobs, start=1):
         finished = job.is_finished
         pace = f", about {minutes(spent / done * left)} left in all" if done else ""
-        say(f"[{number}/{len(jobs)}] {job.title}" + (" (finished before)" if finished else pace))
+        log_progress(
+            f"[{number}/{len(jobs)}] {job.title}" + (" (finished before)" if finished else pace)
+        )
         keras.backend.clear_session()
         before = time.time()
-        if job.pretrains:
+        if job.is_pretraining:
             pretrain(job.config, dataset=dataset, overwrite=overwrite)
         else:
             finetune(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
@@ -242,6 +245,6 @@ def make(jobs, makers, dataset, overwrite=False):
             left, done, spent = left - job.work, done + job.work, spent + time.time() - before
 
 
-def say(line):
+def log_progress(line):
     """A line of progress, at once."""
     print(line, flush=True)

@@ -63,7 +63,7 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
     Returns:
         list of `Explained`, one a photo.
     """
-    images = np.stack([opencv.plain(photos[k], size) for k in range(len(photos))])
+    images = np.stack([opencv.center_square(photos[k], size) for k in range(len(photos))])
     parts = range(0, len(images), batch_size)
     batches = [model(images[k : k + batch_size].astype(np.float32), training=False) for k in parts]
     logits = {level: np.concatenate([b[level] for b in batches]) for level in grad_cam.LEVELS}
@@ -91,7 +91,7 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
     ]  # fmt: skip
 
 
-def sanity(model, images, classes, seed=0):
+def randomization_check(model, images, classes, seed=0):
     """How alike the fine maps are to those of the same network with shuffled weights.
 
     Args:
@@ -105,6 +105,6 @@ def sanity(model, images, classes, seed=0):
         photo, not what was learnt. NaN where a map is empty.
     """
     trained = grad_cam.heat_maps(model, images, classes)
-    with grad_cam.scrambled(model, seed):
+    with grad_cam.randomized_weights(model, seed):
         random = grad_cam.heat_maps(model, images, classes)
-    return grad_cam.likeness(trained, random)
+    return grad_cam.rank_correlation(trained, random)

@@ -19,7 +19,7 @@ N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask 
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellScore:
     """One entry over its seeds: mean accuracy, spread, and of how many seeds."""
 
     key: tuple
@@ -29,7 +29,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Against:
+class CellComparison:
     """The best cell against another: difference with interval, McNemar's p, Holm's p."""
 
     other: tuple
@@ -39,12 +39,12 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestCell:
     """The best cell of a model, and the cells that it doesn't clearly beat."""
 
-    cell: Cell
+    cell: CellScore
     interval: Interval
-    against: tuple[Against, ...]
+    against: tuple[CellComparison, ...]
 
     @property
     def ties(self):
@@ -58,18 +58,18 @@ class Best:
 
 
 def cells(grid, model):
-    """dict of key -> `Cell` of one model, those that lost a seed too."""
+    """dict of key -> `CellScore` of one model, those that lost a seed too."""
     found = {}
     for key, by_seed in grid.p.items():
         if key[0] == model:
             each = [float(np.mean(p.argmax(axis=1) == grid.y)) for p in by_seed.values()]
             spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
-            found[key] = Cell(key, float(np.mean(each)), spread, len(each))
+            found[key] = CellScore(key, float(np.mean(each)), spread, len(each))
     return found
 
 
 def bests(grid):
-    """The `Best` of each model that has a whole cell: the highest mean over seeds.
+    """The `BestCell` of each model that has a whole cell: the highest mean over seeds.
 
     Differences to its other cells are paired by photo and seed, bootstrapped over lesions and
     seeds, and their intervals hold together (Bonferroni). McNemar compares the mean
@@ -77,7 +77,7 @@ def bests(grid):
     models.
 
     Returns:
-        dict of model -> `Best`.
+        dict of model -> `BestCell`.
     """
     alone = pair_tests.independent(grid)
     tops, pairs = {}, []
@@ -93,12 +93,12 @@ def bests(grid):
     made = {}
     for model, cell in tops.items():
         own = [pair for pair in pairs if pair[0] == cell.key]
-        interval = hypothesis_tests.bounded_metric(
+        interval = hypothesis_tests.share_with_interval(
             "accuracy", grid.y, grid.by_seed(cell.key), grid.groups,
             n_resamples=N_RESAMPLES, level=LEVEL,
         )  # fmt: skip
-        made[model] = Best(cell, interval, tuple(
-            Against(other, _difference(grid, [top], [other], len(own)), *tested[top, other])
+        made[model] = BestCell(cell, interval, tuple(
+            CellComparison(other, _difference(grid, [top], [other], len(own)), *tested[top, other])
             for top, other in own
         ))  # fmt: skip
     return made
@@ -179,7 +179,7 @@ def sentences(grid, model, top):
     Args:
         grid: `grid_read.Grid`.
         model: str.
-        top: `Best`, or None where no cell has all its seeds.
+        top: `BestCell`, or None where no cell has all its seeds.
     """
     if top is None:
         return [f"{model}: no cell has all its seeds, so that none is compared."]

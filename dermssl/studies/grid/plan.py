@@ -124,11 +124,11 @@ def plan_models(grid, timed=False):
         list of `ModelPlan`, in the order of `grid.models`.
     """
     check(grid)
-    from dermssl.studies.grid.train import give_memory_back
+    from dermssl.studies.grid.train import free_memory
 
     plans, found = [], sources(grid)
     for name in grid.models:
-        give_memory_back()
+        free_memory()
         spec = backbones.BACKBONES[name]
         config = Backbone(
             name=name, image_size=max(grid.image_size, spec.min_size), weights=found[name]
@@ -148,7 +148,7 @@ def plan_models(grid, timed=False):
         forward = seconds_per_photo(backbone) if timed else None
         size = backbone.count_params()
         plans.append(ModelPlan(start, found[name], pretrained, depths, manifests, size, forward))
-    give_memory_back()
+    free_memory()
     return plans
 
 

@@ -14,7 +14,7 @@ from dermssl.studies.grid import rows as grid_rows
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class GridResults:
     """A grid that ran, or as much of it as did.
 
     Attributes:
@@ -87,7 +87,7 @@ def _ascending(depths):
 
 
 def read(folder):
-    """`Grid` from a folder that `dermssl.grid` wrote."""
+    """`GridResults` from a folder that `dermssl.grid` wrote."""
     folder = Path(folder)
     if not (folder / grid_rows.RESULTS).exists():
         raise UserError(f"{folder}: no {grid_rows.RESULTS}; is this the folder of a grid?")
@@ -95,13 +95,13 @@ def read(folder):
     rows = grid_rows.read(folder / grid_rows.RESULTS, status)
     names = taxonomies.from_dict(runs.read_json(folder / "taxonomy.json"), "taxonomy.json")
     table = pd.read_csv(folder / grid_rows.RECORDS, dtype=str, keep_default_na=False)
-    table = table.map(atomic_files.as_written)
+    table = table.map(atomic_files.unescape_formulas)
     table = table[table["split"] == index.TEST].reset_index(drop=True)
     y, _ = index.label_arrays(table, names)
     groups = index.group_ids(table, status["config"]["data"]["group_by"])
     p, losses = _cells(folder, rows, table)
     root = Path(runs.read_json(folder / "root.json")["root"])
-    return Grid(rows, names, table, root, y, groups, p, losses, status)
+    return GridResults(rows, names, table, root, y, groups, p, losses, status)
 
 
 def _cells(folder, rows, table):

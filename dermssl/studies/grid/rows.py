@@ -74,7 +74,7 @@ def intervals(labels, probabilities, taxonomy, groups, n_resamples):
 
 def write_cell(folder, cell, trained):
     """The cell's predictions of the test photos and its losses, in `cells/NAME.npz`."""
-    with atomic_files.replacing(folder / CELLS / f"{cell.name}.npz") as temporary:
+    with atomic_files.atomic_write(folder / CELLS / f"{cell.name}.npz") as temporary:
         np.savez_compressed(
             temporary,
             probabilities=trained.probabilities.astype(np.float32),

@@ -25,7 +25,7 @@ from dermssl.studies.grid.trunk_training import Tails
 FAILURES = (tf.errors.OpError, cv2.error, MemoryError)
 
 
-def reason_of(error):
+def failure_message(error):
     """One line for the cell's row."""
     no_room = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
     if no_room or isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
@@ -34,7 +34,7 @@ def reason_of(error):
 
 
 @dataclass(frozen=True)
-class Material:
+class FoldData:
     """The photos of one fold.
 
     Attributes:
@@ -54,7 +54,7 @@ class Material:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class CellResult:
     """How a cell ended.
 
     Attributes:
@@ -83,7 +83,7 @@ def first_backbone(start, seed):
     return backbones.build(start)
 
 
-def give_memory_back():
+def free_memory():
     """Forget every model, so that the next one has the memory of this one."""
     keras.backend.clear_session()
     gc.collect()
@@ -96,11 +96,11 @@ def train_plain(start, depth, augmentation, seed, material, grid):
         start: `config.Backbone` with resolved weights.
         depth, seed: int.
         augmentation: str.
-        material: `Material`.
+        material: `FoldData`.
         grid: `config.Grid`.
 
     Returns:
-        `Trained`.
+        `CellResult`.
     """
     backbone = first_backbone(start, seed)
     manifest = freezing.set_depth(backbone, depth, grid.depth_unit, grid.batchnorm)
@@ -113,9 +113,9 @@ def train_plain(start, depth, augmentation, seed, material, grid):
     steps = pipeline.steps_per_epoch(len(material.train), grid.batch_size)
     data = _pixels(material, augmentation, seed, grid, grid.batch_size)
     history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
-    shown = pipeline.plain(material.test, grid.batch_size, material.size)
+    shown = pipeline.evaluation_data(material.test, grid.batch_size, material.size)
     logits = cell.predict(shown, verbose=0)
-    return Trained(
+    return CellResult(
         history.history["loss"], softmax(logits), manifest, cell.count_params(), _trainable(cell)
     )
 
@@ -123,7 +123,7 @@ def train_plain(start, depth, augmentation, seed, material, grid):
 def _pixels(material, augmentation, seed, grid, batch_size):
     """Every epoch's photos in order, in batches that don't reach over an epoch's end."""
     steps = grid.epochs * pipeline.steps_per_epoch(len(material.train), batch_size)
-    data = pipeline.labelled(
+    data = pipeline.supervised_data(
         material.train, material.records, {"fine": material.labels},
         {"fine": np.ones(len(material.labels))}, AUGMENTATIONS[augmentation], seed,
         batch_size, material.size, steps,
@@ -156,10 +156,10 @@ class SharedCells:
         Args:
             augmentation: str.
             seed: int.
-            material: `Material`.
+            material: `FoldData`.
 
         Returns:
-            list of `Trained`, in the order of the depths.
+            list of `CellResult`, in the order of the depths.
         """
         tails = self._tails
         if self._start.weights == "none" and seed != self._seed:
@@ -174,7 +174,7 @@ class SharedCells:
         probabilities = softmax(self._predict(material))
         frozen = tails.backbone.count_params()
         return [
-            Trained(
+            CellResult(
                 losses[:, k].tolist(), probabilities[k], tail.manifest,
                 frozen + _head(cell), _trainable(cell),
             )
@@ -196,7 +196,7 @@ class SharedCells:
     def _fresh(self, augmentation, seed, material):
         """All batches of features of all epochs, each view computed as it is drawn."""
         grid = self._grid
-        several = trunk_features.at_once(material.size, grid.batch_size)
+        several = trunk_features.photos_per_forward(material.size, grid.batch_size)
         data = _pixels(material, augmentation, seed, grid, several)
         # In the map, the trunk of the next batches runs while the tails learn from these.
         data = data.map(lambda x, y: (tuple(self._tails.features(x)), y)).prefetch(1)
@@ -212,7 +212,7 @@ class SharedCells:
         return np.sum([s.numpy() for s in sums], axis=0, dtype=np.float64) / n
 
     def _kept(self, store, policy, seed, epoch, material):
-        order, size = pipeline.order(len(material.train), seed, epoch), self._grid.batch_size
+        order, size = pipeline.epoch_order(len(material.train), seed, epoch), self._grid.batch_size
         chosen = trunk_features.variants(policy, seed, epoch, material.records[order])
         store.fill(order, chosen)  # at once, as the trunk is faster on many
         for start in range(0, len(order), size):
@@ -246,9 +246,9 @@ class SharedCells:
     def _predict(self, material):
         store = self._store("test", material.test, 1)
         if store is None:
-            store = trunk_features.NoStore(self._tails, material.test, material.size)
+            store = trunk_features.UncachedFeatures(self._tails, material.test, material.size)
         found = []
-        several = trunk_features.at_once(material.size)
+        several = trunk_features.photos_per_forward(material.size)
         for start in range(0, len(material.test), several):
             rows = np.arange(start, min(start + several, len(material.test)))
             read = store.get(rows, np.zeros(len(rows), int))

@@ -12,7 +12,7 @@ from dermssl.data.augmentation import draw, opencv
 from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
 
 
-def at_once(size, batch_size=1):
+def photos_per_forward(size, batch_size=1):
     """How many photos pass through a trunk together, in whole batches.
 
     Small photos leave a core idle between two layers: 128 of 50 px take a tenth (InceptionV3)
@@ -85,7 +85,7 @@ class FeatureStore:
         """Compute what is missing of some photos, one variant each."""
         missing = ~self._done[rows, chosen]
         rows, chosen = rows[missing], chosen[missing]
-        n = at_once(self._size)
+        n = photos_per_forward(self._size)
         for start in range(0, len(rows), n):
             part, which = rows[start : start + n], chosen[start : start + n]
             pixels = [view(self._photos[r], v, self._size) for r, v in zip(part, which)]
@@ -95,7 +95,7 @@ class FeatureStore:
             self._done[part, which] = True
 
 
-class NoStore:
+class UncachedFeatures:
     """The same without memory: for what would not fit."""
 
     def __init__(self, tails, photos, size):

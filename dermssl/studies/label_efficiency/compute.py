@@ -21,7 +21,7 @@ DIFFERENCES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LabelCountDifference:
     """The difference of two arms at one number of labels.
 
     Attributes:
@@ -58,7 +58,7 @@ class Curve:
         counts: dict, from `metric_tables.counts`.
         intervals: dict of (arm, labels) -> `Interval` at 95%.
         by_seed: dict of (arm, labels) -> the score of each seed.
-        pairs: dict of (arm a, arm b) -> list of `Step`, fewest labels first.
+        pairs: dict of (arm a, arm b) -> list of `LabelCountDifference`, fewest labels first.
         chance: float, the score of a guess.
         n_resamples: int.
     """
@@ -115,7 +115,7 @@ def score(found, n_resamples=2000):
 def _step(a, b, taxonomy, n_resamples, n_steps):
     shared = sorted(set(a.seeds) & set(b.seeds))
     if not shared:
-        return Step(a, b, 0, None, None)
+        return LabelCountDifference(a, b, 0, None, None)
     both = [
         [member.arrays for member in model.members if member.status["seed"] in shared]
         for model in (a, b)
@@ -130,7 +130,7 @@ def _step(a, b, taxonomy, n_resamples, n_steps):
         for level in (LEVEL, joint_level(n_steps))
     )
     distinct = {tuple(arrays.p_fine.tobytes() for arrays in pair) for pair in zip(*both)}
-    return Step(a, b, len(distinct), own, joint)
+    return LabelCountDifference(a, b, len(distinct), own, joint)
 
 
 def joint_level(n):

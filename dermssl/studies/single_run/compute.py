@@ -25,7 +25,7 @@ from dermssl.studies.single_run import calibration_effect, wording
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class BinaryTaskResult:
     """A `binary_tasks.Target` with its numbers.
 
     Attributes:
@@ -57,25 +57,25 @@ class Evaluation:
         path: of the run.
         found: its `Predictions`.
         history: its history.csv.
-        seed: `Arrays` of the split.
+        arrays: `Arrays` of the split.
         split: name of the split.
         n_resamples: draws of the bootstrap.
         settings: `settings.Evaluate`.
         intervals: dict of metric -> `Interval`.
         classes: DataFrame from `metric_tables.per_class`.
-        questions: tuple of `Question`.
-        scaling: the run's `calibrator.Scaling`; None away from the test split, whose records
+        questions: tuple of `BinaryTaskResult`.
+        scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
             alone can tell what it is worth.
         after, change, reliability, means: what the scaling does; from the functions of
             `calibrated`.
-        groups, gaps: from `subgroups.score` and `subgroups.between`.
+        groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
         command: what to type for the same again.
     """
 
     path: Path
     found: Any = field(repr=False)
     history: Any = field(repr=False)
-    seed: Any = field(repr=False)
+    arrays: Any = field(repr=False)
     split: str
     n_resamples: int
     settings: Evaluate
@@ -98,7 +98,7 @@ class Evaluation:
 
     @property
     def question(self):
-        """The `Question` that the subgroups are asked; None without any."""
+        """The `BinaryTaskResult` that the subgroups are asked; None without any."""
         wanted = self.settings.one_class
         by_name = {each.target.name: each for each in self.questions}
         return by_name.get(wanted) or next(iter(self.questions), None)
@@ -116,30 +116,32 @@ def make(path, split, n_resamples, settings, command):
     taxonomy = found.taxonomy
     _check(settings, taxonomy)
     history = predictions.read_history(path)
-    seed = found.arrays(split)
-    if (seed.y_coarse < 0).all():
+    arrays = found.arrays(split)
+    if (arrays.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(found) if split == TEST else None
-    given = calibration_effect.arrays(scaling, seed, taxonomy)
+    given = calibration_effect.arrays(scaling, arrays, taxonomy)
     made = Evaluation(
         path=path,
         found=found,
         history=history,
-        seed=seed,
+        arrays=arrays,
         split=split,
         n_resamples=n_resamples,
         settings=settings,
-        intervals=metric_tables.intervals([seed], taxonomy, n_resamples, settings=settings),
-        classes=metric_tables.per_class([seed], taxonomy, n_resamples, metric_tables.CLASS_FIGURES),
+        intervals=metric_tables.intervals([arrays], taxonomy, n_resamples, settings=settings),
+        classes=metric_tables.per_class(
+            [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
+        ),
         questions=_questions(
-            seed, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
+            arrays, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
         after=calibration_effect.after(given, taxonomy, n_resamples),
-        change=calibration_effect.change(seed, given, n_resamples),
-        reliability=calibration_effect.reliability(seed, given, n_resamples),
-        means=calibration_effect.in_the_large(seed, given, taxonomy, n_resamples),
+        change=calibration_effect.change(arrays, given, n_resamples),
+        reliability=calibration_effect.reliability(arrays, given, n_resamples),
+        means=calibration_effect.in_the_large(arrays, given, taxonomy, n_resamples),
         groups=[],
         gaps=[],
         command=command,
@@ -147,10 +149,10 @@ def make(path, split, n_resamples, settings, command):
     rows = found.table[found.table["split"] == split]
     asked = made.question
     groups = subgroups.score(
-        rows, seed, taxonomy, asked and asked.given, asked and asked.threshold,
+        rows, arrays, taxonomy, asked and asked.given, asked and asked.threshold,
         settings.age_bands, n_resamples,
     )  # fmt: skip
-    return replace(made, groups=groups, gaps=subgroups.between(groups, taxonomy))
+    return replace(made, groups=groups, gaps=subgroups.subgroup_gaps(groups, taxonomy))
 
 
 def _check(settings, taxonomy):
@@ -171,35 +173,45 @@ def _held_out(found, split, scaling):
     return calibration_effect.arrays(scaling, raw, found.taxonomy) or raw
 
 
-def _questions(seed, given, held_out, split, taxonomy, n_resamples, settings):
+def _questions(arrays, given, held_out, split, taxonomy, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
 
     def asked(arrays):
-        return binary_tasks.of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
+        return binary_tasks.binary_tasks_of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
 
-    made, raw = [], asked(seed)
+    made, raw = [], asked(arrays)
     others = asked(held_out) if held_out else [None] * len(raw)
-    for target, shown, other in zip(raw, asked(given or seed), others):
+    for target, shown, other in zip(raw, asked(given or arrays), others):
         threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
         entries = binary_tasks.plan(target, *options)
-        entries["fixed_sensitivity"] = "mean", None, binary_tasks.hits(shown, threshold), {}
-        entries["fixed_specificity"] = "mean", None, binary_tasks.passes(shown, threshold), {}
+        entries["fixed_sensitivity"] = (
+            "mean",
+            None,
+            binary_tasks.called_positive(shown, threshold),
+            {},
+        )
+        entries["fixed_specificity"] = (
+            "mean",
+            None,
+            binary_tasks.called_negative(shown, threshold),
+            {},
+        )
         if np.isnan(threshold):
             del entries["fixed_sensitivity"], entries["fixed_specificity"]
         benefit = {
-            calibration_effect.RAW: curves.decision(target, seed.groups, n_resamples=n_resamples)
+            calibration_effect.RAW: curves.decision(target, arrays.groups, n_resamples=n_resamples)
         }
         if given:
             benefit[calibration_effect.GIVEN] = curves.decision(
-                shown, seed.groups, n_resamples=n_resamples
+                shown, arrays.groups, n_resamples=n_resamples
             )
         intervals = {
-            name: hypothesis_tests.bounded_metric(
-                metric, y, score, seed.groups, n_resamples=n_resamples, **extra
+            name: hypothesis_tests.share_with_interval(
+                metric, y, score, arrays.groups, n_resamples=n_resamples, **extra
             )
             for name, (metric, y, score, extra) in entries.items()
         }
-        made.append(Question(target, shown, intervals, threshold, chosen_on, benefit))
+        made.append(BinaryTaskResult(target, shown, intervals, threshold, chosen_on, benefit))
     return tuple(made)
 
 
@@ -214,7 +226,7 @@ def _threshold(target, held_out, split, specificity):
 
 def summary(made):
     """The content of metrics.json."""
-    counts, status = metric_tables.counts(made.seed), made.found.status
+    counts, status = metric_tables.counts(made.arrays), made.found.status
     scaling = made.scaling
     after = made.after.get("ece")
     kept = ("arm", "seed", "n_labels", "config_hash", "data_hash")
@@ -258,7 +270,7 @@ def _key(target, taxonomy):
 
 def findings(made):
     """What the report opens with."""
-    return wording.findings(made.seed, made.found.taxonomy, made.intervals, made.n_resamples)
+    return wording.findings(made.arrays, made.found.taxonomy, made.intervals, made.n_resamples)
 
 
 def _names():

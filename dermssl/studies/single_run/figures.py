@@ -12,9 +12,9 @@ from dermssl.reporting.figures import (
     MUTED,
     PALETTE,
     STYLES,
+    escape_dollar,
     new,
     nothing,
-    plain,
     save,
     titled,
 )
@@ -72,7 +72,7 @@ def decision(path, questions, split):
         target = question.target
         basis = f"{target.n_positive:,} of {target.n:,} {split} photos"
         titled(
-            axes, textwrap.fill(f"{plain(target.title)}: {basis}", 46),
+            axes, textwrap.fill(f"{escape_dollar(target.title)}: {basis}", 46),
             "threshold: act where P is at least this", "net benefit per photo",
         )  # fmt: skip
         if target.n == 0:
@@ -129,7 +129,7 @@ def _styled(tables):
 
 
 def _text(title, numbers):
-    return f"{plain(textwrap.shorten(title, 38, placeholder=' …'))}: {numbers}"
+    return f"{escape_dollar(textwrap.shorten(title, 38, placeholder=' …'))}: {numbers}"
 
 
 def _finish(path, figure, axes, heading):
@@ -162,7 +162,7 @@ def groups(path, made, basis):
     overall = {BALANCED: made.intervals["balanced_accuracy"].estimate}
     titles = {BALANCED: "balanced accuracy"}
     if asked and "fixed_sensitivity" in asked.found:
-        what = figures.plain(textwrap.shorten(asked.target.title, 30, placeholder=" …"))
+        what = figures.escape_dollar(textwrap.shorten(asked.target.title, 30, placeholder=" …"))
         overall[SENSITIVITY] = asked.found["fixed_sensitivity"].estimate
         overall[SPECIFICITY] = asked.found["fixed_specificity"].estimate
         titles |= {SENSITIVITY: f"{what}: sensitivity", SPECIFICITY: f"{what}: specificity"}
@@ -199,7 +199,7 @@ def _names(axes, rows):
                       color=INK, fontweight="bold")  # fmt: skip
             continue
         name = textwrap.shorten(group.value, 26, placeholder=" …") or group.value[:24]
-        text = f"{figures.plain(name)}  (n = {group.n:,})"
+        text = f"{figures.escape_dollar(name)}  (n = {group.n:,})"
         axes.text(-0.06, y, text, transform=across, ha="right", va="center", fontsize=9.5,
                   color=MUTED if group.n < FEW else INK)  # fmt: skip
 

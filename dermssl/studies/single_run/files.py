@@ -46,14 +46,14 @@ def write(folder, made):
 
 def curve_tables(made):
     """ROC and precision-recall tables of every question and class: two dicts by (name, kind)."""
-    seed, taxonomy = made.seed, made.found.taxonomy
+    arrays, taxonomy = made.arrays, made.found.taxonomy
     asked = {
         (question.target.name, "axis"): (question.target.y, question.target.score)
         for question in made.questions
         if not question.target.is_class
     }
     for k, name in enumerate(taxonomy.fine):
-        asked[name, "class"] = [-1 if y < 0 else int(y == k) for y in seed.y], seed.p_fine[:, k]
+        asked[name, "class"] = [-1 if y < 0 else int(y == k) for y in arrays.y], arrays.p_fine[:, k]
     roc = {key: curves.roc(*each) for key, each in asked.items()}
     precision = {key: curves.precision_recall(*each) for key, each in asked.items()}
     return roc, precision
@@ -112,7 +112,7 @@ def verdict(gap):
 def draw(folder, made):
     """The pictures."""
     taxonomy, split = made.found.taxonomy, made.split
-    for level, matrix in zip(made.levels, metric_tables.matrices([made.seed], taxonomy)):
+    for level, matrix in zip(made.levels, metric_tables.matrices([made.arrays], taxonomy)):
         names = getattr(taxonomy, level)
         titles = taxonomy.titles if level == "fine" else names
         for kind, normalised in (("counts", False), ("shares", True)):
@@ -122,7 +122,7 @@ def draw(folder, made):
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
     roc, precision = curve_tables(made)
-    basis = wording.photos(metric_tables.counts(made.seed), split)
+    basis = wording.photos(metric_tables.counts(made.arrays), split)
     figures_curves.roc(
         folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {basis}"
     )
@@ -155,7 +155,7 @@ def _labels(made, figure, of_question, shares=False):
             found[target.name, "axis"] = _label(
                 target.title, interval, target.n_positive, target.n, shares
             )
-    n = int((made.seed.y >= 0).sum())
+    n = int((made.arrays.y >= 0).sum())
     for row in made.classes.to_dict("records"):
         bounds = [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]]
         interval = Interval(*bounds)

@@ -18,7 +18,7 @@ def context(made):
     Args:
         made: `compute.Evaluation`.
     """
-    counts = metric_tables.counts(made.seed)
+    counts = metric_tables.counts(made.arrays)
     status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
     model = TITLES.get(status["arm"], status["arm"])
     if status.get("n_labels"):
@@ -205,7 +205,7 @@ def calibration_rows(made):
 def decision(each, split):
     """Where acting on the model is surely better than acting on all or on none."""
     name = list(each.benefit)[-1]
-    stretch = curves.useful(each.benefit[name])
+    stretch = curves.useful_threshold_range(each.benefit[name])
     how = "" if name == "raw" else " (as predict gives it)"
     if each.target.n_positive == 0:
         return f"{each.target.title}: no such {split} photo, so there is no curve."

@@ -162,7 +162,7 @@ def warnings(made):
 
 def tables(made):
     """One table an axis: its title, how many records don't state it, and its rows."""
-    n = int((made.seed.y >= 0).sum())
+    n = int((made.arrays.y >= 0).sum())
     found = []
     for axis in dict.fromkeys(group.axis for group in made.groups):
         groups = [group for group in made.groups if group.axis == axis]

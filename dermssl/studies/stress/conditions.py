@@ -37,7 +37,7 @@ def title(name):
     return TITLES.get(name, name.replace("_", " "))
 
 
-def holes(files, photos):
+def lesion_regions(files, photos):
     """Where the lesion is in each photo, as a function of its number.
 
     Args:
@@ -88,16 +88,16 @@ def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
     shown = lesion_inpainting.square(photo)
     makers = {
         CLEAN: lambda: shown,
-        ERASED: lambda: lesion_inpainting.erased(shown, hole, seed, record),
-        BACKGROUND: lambda: lesion_inpainting.erased(
-            shown, lesion_inpainting.box(hole), seed, record
+        ERASED: lambda: lesion_inpainting.inpaint_lesion(shown, hole, seed, record),
+        BACKGROUND: lambda: lesion_inpainting.inpaint_lesion(
+            shown, lesion_inpainting.bounding_rectangle(hole), seed, record
         ),
         LESION: lambda: lesion_inpainting.lesion_alone(shown, hole, seed, record),
     }
     add = functools.partial(artefacts.apply, name, shown, seed, record, strength=strength)
     whole = photo.copy()
     lesion_inpainting.square(whole)[:] = makers.get(name, add)()
-    return opencv.plain(preprocess.apply(whole, steps), size)
+    return opencv.center_square(preprocess.apply(whole, steps), size)
 
 
 def batches(photos, hole, records, wanted, size, batch_size, **options):
@@ -105,7 +105,7 @@ def batches(photos, hole, records, wanted, size, batch_size, **options):
 
     Args:
         photos: `pipeline.Photos`, cropped at most.
-        hole: from `holes`.
+        hole: from `lesion_regions`.
         records: int (n,), the number that keys each photo's randomness.
         wanted: conditions, from `names`.
         size, batch_size: int.

@@ -99,7 +99,7 @@ def effective_rank(vectors):
     return float(np.exp(special.entr(singular / singular.sum()).sum()))
 
 
-def spread(vectors):
+def dimension_spread(vectors):
     """Standard deviation of each dimension of the unit vectors, times the root of d.
 
     Args:

@@ -74,7 +74,7 @@ class Panel(keras.callbacks.Callback):
         fresh = int(self.model.optimizer.iterations) == 0
         if fresh:
             self.start = self._measure()
-            light = rules.judge(self._seen(self.start, 0.0))
+            light = rules.worst_finding(self._seen(self.start, 0.0))
             self._say("before training", light, self.start)
         else:
             kept = runs.read_json(self.run / FILE) if (self.run / FILE).exists() else {}
@@ -89,7 +89,7 @@ class Panel(keras.callbacks.Callback):
             return
         began = time.time()
         measures = self._measure()
-        light = rules.judge(self._seen(measures, done / epochs, logs))
+        light = rules.worst_finding(self._seen(measures, done / epochs, logs))
         measures["health"] = float(rules.LIGHTS.index(light.colour))
         if logs is not None:
             logs |= {name: measures[name] for name in COLUMNS if measures[name] is not None}
@@ -117,7 +117,7 @@ class Panel(keras.callbacks.Callback):
         if not (np.isfinite(both).all() and np.isfinite(h).all()):
             known = COLUMNS if vectors is not None else COLUMNS[COLUMNS.index("pair_accuracy") :]
             return found | dict.fromkeys(known, np.nan) | {"broken": True}
-        spread = embedding_quality.spread(both)
+        spread = embedding_quality.dimension_spread(both)
         found |= {
             "pair_accuracy": embedding_quality.pair_accuracy(first, second),
             "alignment": embedding_quality.alignment(first, second),
@@ -140,7 +140,7 @@ class Panel(keras.callbacks.Callback):
 
     def _seen(self, measures, progress, logs=None):
         logs, known = logs or {}, self._labelled is not None
-        return rules.Seen(
+        return rules.HealthMeasures(
             temperature=self.settings.temperature,
             batch_size=self.settings.batch_size,
             progress=progress,

@@ -69,7 +69,7 @@ def labelled(dataset, most, size, data=None):
         return None
     kept = half >= 0
     photos = photos_of(part.with_index(rows[kept]), data or Data(), size, share=0)
-    images = np.stack([opencv.plain(photos[k], size) for k in range(len(photos))])
+    images = np.stack([opencv.center_square(photos[k], size) for k in range(len(photos))])
     labels = np.unique(labels[kept], return_inverse=True)[1]
     return Labelled(images, labels, groups[kept], half[kept])
 
@@ -80,7 +80,7 @@ def pairs(photos, most, settings, seed, size):
     Returns:
         uint8 [2, n, size, size, 3].
     """
-    rows = pipeline.order(len(photos), seed, VIEWS_EPOCH)[: max(2, most)]
+    rows = pipeline.epoch_order(len(photos), seed, VIEWS_EPOCH)[: max(2, most)]
     policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
     records = np.arange(len(photos))
     return np.stack([

@@ -32,7 +32,7 @@ FEW_PHOTOS = 100  # fewer leave a probe an interval so wide that it tells little
 
 
 @dataclass(frozen=True)
-class Light:
+class Finding:
     """One finding: "green", "yellow" or "red", the reason, the usual remedy."""
 
     colour: str
@@ -45,7 +45,7 @@ class Light:
 
 
 @dataclass(frozen=True)
-class Seen:
+class HealthMeasures:
     """What the rules may look at; None or NaN where it isn't known.
 
     Attributes:
@@ -97,28 +97,28 @@ class Seen:
         return self.progress < HALF and slow
 
 
-def judge(seen):
+def worst_finding(seen):
     """The worst finding of all rules; among equals the first rule's.
 
     Args:
-        seen: `Seen`.
+        seen: `HealthMeasures`.
 
     Returns:
-        `Light`.
+        `Finding`.
     """
     found = [light for rule in RULES if (light := rule(seen)) is not None]
     if not found and not seen.progress:
-        return Light(GREEN, "the views and the settings look right")
+        return Finding(GREEN, "the views and the settings look right")
     if not found:
         early = f"too early to tell ({seen.steps:,} steps): " if seen.is_early else ""
-        return Light(GREEN, f"{early}no rule found anything wrong")
+        return Finding(GREEN, f"{early}no rule found anything wrong")
     return max(found, key=lambda light: LIGHTS.index(light.colour))
 
 
 def broken(seen):
     """Overflow: no weight need be infinite for it."""
     if seen.broken:
-        return Light(
+        return Finding(
             RED, "an embedding is no number any more", "a lower learning rate; full precision"
         )
     return None
@@ -129,7 +129,7 @@ def collapsed(seen):
     if seen.progress == 0:
         return None
     if seen.spread <= COLLAPSED or (seen.rank < 1.01 and seen.most > 1):
-        return Light(
+        return Finding(
             RED,
             f"collapsed: all photos lie on nearly one point (spread {seen.spread:.2f}, 1 would be "
             f"even; effective rank {seen.rank:.1f} of {seen.most:.0f})",
@@ -144,7 +144,7 @@ def temperature(seen):
     # Partner at cosine 1, all others at 0, which is where most of a spread-out batch lies.
     perfect = math.log1p(most * math.exp(-1 / seen.temperature)) / seen.guess if most else 0.0
     if perfect > NEARLY_FLAT:
-        return Light(
+        return Finding(
             RED if perfect > FLAT else YELLOW,
             f"temperature {seen.temperature:g} is high: even a model that finds every pair would "
             f"have {perfect:.0%} of the loss of a guess",
@@ -157,7 +157,7 @@ def temperature(seen):
             f", and the loss {seen.loss:.2f} is above a guess's {seen.guess:.2f}" if worse else ""
         )
         said = said or (", and the softmax is all peak" if sure else "")
-        return Light(
+        return Finding(
             RED if worse or sure else YELLOW,
             f"temperature {seen.temperature:g} is low: only the single nearest photo counts{said}",
             "--temperature 0.1",
@@ -171,14 +171,14 @@ def views(seen):
     if found is None:
         return None
     if found.identical > 0.5 or found.mean_difference < SAME:
-        return Light(
+        return Finding(
             RED,
             f"the two views are nearly the same ({found.identical:.0%} of the pairs identical, "
             f"mean difference {found.mean_difference:.1f} of 255)",
             "--strength 1; look at views.png",
         )
     if found.shortcut >= EASY:
-        return Light(
+        return Finding(
             YELLOW,
             f"colours alone find {found.shortcut:.0%} of the pairs, so a model needs no more",
             "a higher --strength; look at views.png",
@@ -191,7 +191,7 @@ def learning(seen):
     if not seen.loss >= NOT_LEARNING * seen.guess:
         return None
     late = seen.progress > EARLY and seen.steps >= FEW_STEPS
-    return Light(
+    return Finding(
         RED if late else YELLOW,
         f"nothing learned {'' if late else 'yet '}in {seen.steps:,} steps: loss {seen.loss:.2f}, "
         f"a guess has {seen.guess:.2f}",
@@ -205,7 +205,7 @@ def dimensions(seen):
         return None
     few = seen.rank < max(2.0, FEW_RANKS * seen.most)
     if few or seen.dead > DEAD:
-        return Light(
+        return Finding(
             YELLOW,
             f"few dimensions are used: effective rank {seen.rank:.1f} of {seen.most:.0f}, "
             f"{seen.dead:.0%} of the dimensions hardly vary",
@@ -219,7 +219,7 @@ def probes(seen):
     if seen.knn is None or not seen.knn.is_defined or seen.progress == 0 or seen.is_early:
         return None
     if seen.knn_start is not None and seen.knn.high < seen.knn_start.low:
-        return Light(
+        return Finding(
             YELLOW,
             f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start}",
             "fewer epochs, a lower learning rate, a lower --strength",
@@ -231,7 +231,7 @@ def probes(seen):
         who = f"neither the k-NN probe, {seen.knn}, nor the linear probe, {seen.linear}, is"
     n = seen.n_labelled
     few = f"; {n} photos may be too few for the probes" if 0 < n < FEW_PHOTOS else ""
-    return Light(
+    return Finding(
         YELLOW,
         f"{who} shown to be above chance, {seen.chance:.3f}{few}",
         "more epochs; or more labelled photos for the probes",
@@ -246,7 +246,7 @@ def pairs(seen):
         return None
     n = seen.views.n
     few = f"; of only {n} pairs, which may be too few to tell" if n < FEW_PHOTOS else ""
-    return Light(
+    return Finding(
         YELLOW,
         f"pairs found {seen.pair_accuracy:.0%}, not above the {seen.views.shortcut:.0%} that "
         f"colours alone find{few}",
@@ -262,7 +262,7 @@ def describe(measures, seen, n_labelled):
 
     Args:
         measures: dict, from `dermssl.training.ssl_health.panel`.
-        seen: `Seen`.
+        seen: `HealthMeasures`.
         n_labelled: int, photos behind the probes.
     """
     parts = ["probes n/a (no labels)"]

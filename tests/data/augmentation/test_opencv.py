@@ -11,7 +11,7 @@ from dermssl.core.errors import UserError
 from dermssl.data.augmentation import draw as augment_policy
 from dermssl.data.augmentation import opencv, policies
 from dermssl.data.augmentation.draw import FOCUS_RADIUS, SKIN_GREY, Params, draw
-from dermssl.data.augmentation.opencv import apply, plain
+from dermssl.data.augmentation.opencv import apply, center_square
 from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy, scaled
 
 ASPECT = 4 / 3
@@ -253,7 +253,7 @@ def test_large_photos_are_averaged_not_skipped(side, middle, shrink):
 def test_colour_matrix_equals_numpy(photo):
     for record in range(10):
         colour = draw(SIMCLR, 0, 0, record, 0).colour
-        base = plain(photo, 64).astype(float)
+        base = center_square(photo, 64).astype(float)
         want = np.clip(base @ colour[:, :3].T.astype(float) + colour[:, 3], 0, 255)
         got = apply(photo, identity(colour=colour), 64)
         # 0.5 for rounding, and OpenCV's coefficients in 1/1024: 3 * 255 * 0.5 / 1024 = 0.37
@@ -295,14 +295,14 @@ def test_old_brightness_rule_is_exact(photo):
         params = draw(AUGMENTATIONS["brightness"], 0, 0, record, 0)
         factors.append(params.dim)
         if record < 10:
-            want = np.floor(plain(photo, 64) * params.dim).astype(np.uint8)
+            want = np.floor(center_square(photo, 64) * params.dim).astype(np.uint8)
             assert np.array_equal(apply(photo, params, 64), want)
     assert 0.5 <= min(factors) < 0.51
     assert 0.69 < max(factors) < 0.7
 
 
 def test_flips_are_exact(photo):
-    base, seen = plain(photo, 64), set()
+    base, seen = center_square(photo, 64), set()
     for record in range(40):
         params = draw(AUGMENTATIONS["flip_hv"], 0, 0, record, 0, ASPECT)
         x, y = int(params.affine[0, 0]), int(params.affine[1, 1])
@@ -312,11 +312,13 @@ def test_flips_are_exact(photo):
 
 
 def test_plain_is_the_central_square(photo):
-    assert np.array_equal(plain(photo, 150), photo[:, 25:175])
-    assert np.array_equal(plain(photo, 75), cv2.resize(photo[:, 25:175], (75, 75), interpolation=3))
+    assert np.array_equal(center_square(photo, 150), photo[:, 25:175])
+    assert np.array_equal(
+        center_square(photo, 75), cv2.resize(photo[:, 25:175], (75, 75), interpolation=3)
+    )
     means = photo[:, 25:175].reshape(75, 2, 75, 2, 3).mean((1, 3))
-    assert np.abs(plain(photo, 75) - means).max() <= 0.51
-    assert plain(photo, 300).shape == (300, 300, 3)
+    assert np.abs(center_square(photo, 75) - means).max() <= 0.51
+    assert center_square(photo, 300).shape == (300, 300, 3)
 
 
 def test_short_cuts_give_the_same_pixels(photo):
@@ -330,7 +332,7 @@ def test_short_cuts_give_the_same_pixels(photo):
         assert np.array_equal(apply(photo, identity(affine=affine), 96), want)
         top, left = opencv.noise_place(9000 + record)
         tile = opencv.noise_tile(96 + opencv.NOISE_SHIFTS)[top : top + 96, left : left + 96]
-        base = plain(photo, 96)
+        base = center_square(photo, 96)
         want = cv2.addWeighted(base, 1, tile, (1 + record) / opencv.NOISE_UNIT, 0, dtype=0)
         got = apply(photo, identity(noise=1.0 + record, noise_key=9000 + record), 96)
         assert np.abs(got.astype(int) - want).max() <= 1  # where a sum ends on .5
@@ -353,7 +355,7 @@ def test_noise_has_its_sigma(photo):
 def test_it_does_something_and_stays_an_image(photo, name):
     policy = {**OPS, **AUGMENTATIONS}[name]
     before = photo.copy()
-    base = plain(photo, 64)
+    base = center_square(photo, 64)
     views = [view_of(photo, policy, 0, 0, record, 0) for record in range(8)]
     assert sum(not np.array_equal(view, base) for view in views) >= 4
     assert all(view.shape == (64, 64, 3) and view.dtype == np.uint8 for view in views)
@@ -374,14 +376,14 @@ def test_views_epochs_records_and_seeds_differ(photo, name):
 def test_strength_nought_is_plain(photo, name):
     policy = scaled(AUGMENTATIONS[name], 0.0)
     for record in range(10):
-        assert np.array_equal(view_of(photo, policy, 0, 0, record, 0), plain(photo, 64))
+        assert np.array_equal(view_of(photo, policy, 0, 0, record, 0), center_square(photo, 64))
 
 
 def test_strength_lies_between(photo):
     assert scaled(SIMCLR, 1.0) == SIMCLR
     half = scaled(SIMCLR, 0.5)
     assert (half.crop, half.rotate, half.hue, half.blur) == ((0.625, 1.0), 90, 3, 0.5)
-    base = plain(photo, 64).astype(float)
+    base = center_square(photo, 64).astype(float)
     colour_only = Policy(brightness=0.3, contrast=0.3, saturation=0.3, hue=6)
     away = [
         np.mean(

@@ -140,7 +140,7 @@ WEIGHTS = {"fine": np.array([1, 2, 3, 0, 2, 1, 3.0]), "coarse": np.ones(7)}
 
 
 def labelled(photos, policy, **parts):
-    data = pipeline.labelled(
+    data = pipeline.supervised_data(
         photos, np.arange(7), TARGETS, WEIGHTS, policy, 0, 3, SIZE, steps=6, **parts
     )
     return list(data.as_numpy_iterator())
@@ -150,12 +150,12 @@ def labelled(photos, policy, **parts):
 def test_a_mixed_batch_is_its_records_and_the_next_ones(photos, policy):
     for step, (images, targets, weights) in enumerate(labelled(photos, policy)):
         epoch, within = divmod(step, 3)
-        order = pipeline.order(7, 0, epoch)
+        order = pipeline.epoch_order(7, 0, epoch)
         assert len(images) == (3, 3, 1)[within]
         for place, image in enumerate(images):
             at = 3 * within + place
             own, other = order[at], order[(at + 1) % 7]
-            views = [opencv.plain(photos[row], SIZE) for row in (own, other)]
+            views = [opencv.center_square(photos[row], SIZE) for row in (own, other)]
             mixed, kept = mixup.mix(*views, *mixup.share(policy, 0, epoch, own))
             np.testing.assert_array_equal(image, mixed)
             for name in TARGETS:
@@ -181,7 +181,7 @@ def test_the_parts_of_all_workers_are_the_batch(photos, policy):
 
 def test_two_views_are_sharded_too(photos):
     def batches(**parts):
-        data = pipeline.two_views(photos, AUGMENTATIONS["simclr"], 0, 6, 16, 3, **parts)
+        data = pipeline.two_view_data(photos, AUGMENTATIONS["simclr"], 0, 6, 16, 3, **parts)
         return list(data.as_numpy_iterator())
 
     parts = [batches(worker=k, workers=3) for k in range(3)]
@@ -193,12 +193,12 @@ def test_two_views_are_sharded_too(photos):
 
 
 def test_the_order_of_a_pass_is_drawn_once():
-    pipeline.order.cache_clear()
+    pipeline.epoch_order.cache_clear()
     for step in range(50):
         pipeline.batch_rows(step, 10_000, 100, 3)
-    assert pipeline.order.cache_info().misses == 1
+    assert pipeline.epoch_order.cache_info().misses == 1
     with pytest.raises(ValueError, match="read-only"):
-        pipeline.order(10_000, 3, 0)[0] = 1
+        pipeline.epoch_order(10_000, 3, 0)[0] = 1
 
 
 # Buffers
@@ -219,7 +219,7 @@ def test_a_buffer_is_lent_to_one_at_a_time():
 
 
 def test_batches_that_are_kept_are_not_written_over(photos):
-    data = pipeline.two_views(photos, AUGMENTATIONS["simclr"], 0, 2, 16, 30)
+    data = pipeline.two_view_data(photos, AUGMENTATIONS["simclr"], 0, 2, 16, 30)
     kept = list(data)  # more tensors than there are buffers
     again = [batch.numpy().copy() for batch in data]
     for one, other in zip(kept, again, strict=True):

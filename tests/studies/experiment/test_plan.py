@@ -10,7 +10,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
 from dermssl.data.splits import few_labels, prepare
 from dermssl.studies.experiment import label_budget, plan
-from dermssl.studies.experiment.plan import Amount
+from dermssl.studies.experiment.plan import LabelBudget
 
 TABLES = {
     "data": {"path": "photos"},
@@ -23,13 +23,13 @@ TABLES = {
 @pytest.mark.parametrize(
     ("given", "found", "key"),
     [
-        (10, Amount(per_class=10), "10"),
-        ("10", Amount(per_class=10), "10"),
-        (0, Amount(), "all"),
-        ("all", Amount(), "all"),
-        ("100%", Amount(), "all"),
-        ("1%", Amount(fraction=0.01), "1%"),
-        ("2.5%", Amount(fraction=0.025), "2.5%"),
+        (10, LabelBudget(per_class=10), "10"),
+        ("10", LabelBudget(per_class=10), "10"),
+        (0, LabelBudget(), "all"),
+        ("all", LabelBudget(), "all"),
+        ("100%", LabelBudget(), "all"),
+        ("1%", LabelBudget(fraction=0.01), "1%"),
+        ("2.5%", LabelBudget(fraction=0.025), "2.5%"),
     ],
 )
 def test_amounts(given, found, key):
@@ -62,10 +62,10 @@ def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
 
 def test_settings_are_fitted_to_few_labels_and_left_alone_with_many():
     base = Finetune(batch_size=32)
-    assert plan.fitted(base, 5000) == base
-    few = plan.fitted(base, 7)
+    assert plan.fit_batch_to_labels(base, 5000) == base
+    few = plan.fit_batch_to_labels(base, 7)
     assert (few.batch_size, few.steps_per_epoch) == (7, plan.FEW_STEPS)
-    asked = plan.fitted(Finetune(batch_size=4, steps_per_epoch=3), 7)
+    asked = plan.fit_batch_to_labels(Finetune(batch_size=4, steps_per_epoch=3), 7)
     assert (asked.batch_size, asked.steps_per_epoch) == (4, 3)
 
 
@@ -74,7 +74,7 @@ def test_counts_are_those_of_every_seed_and_nested(photos):
     every = [plan.amount(text) for text in ("all", "1", "30%")]
     counts = label_budget.count(dataset, every)
     assert list(counts.values()) == sorted(counts.values())
-    assert counts[Amount()] == 90
+    assert counts[LabelBudget()] == 90
     kept = {}
     for seed in (0, 5):
         for amount, n in counts.items():

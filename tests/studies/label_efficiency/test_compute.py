@@ -50,7 +50,7 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
 
 def test_a_win_that_only_its_own_interval_shows_is_a_tie(planted):
     (steps,) = planted.pairs.values()
-    step = compute.Step(
+    step = compute.LabelCountDifference(
         steps[0].a, steps[0].b, 3, Interval(0.05, 0.001, 0.1),
         Interval(0.05, -0.004, 0.11, 0.975),
     )  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.run_groups import Member, Model
+from dermssl.evaluation.run_groups import FinetuneRun, RunGroup
 from dermssl.studies.label_efficiency import compute, wording
 
 COUNTS = {"n": 412, "n_fine": 412, "n_coarse": 412, "n_groups": 301, "grouped_by": "lesion"}
@@ -19,15 +19,15 @@ LABELS = (52, 260, 520, 5219)
 def model(arm, n):
     config = {"finetune": {"labels_per_class": 10}}
     members = tuple(
-        Member(None, {"n_labels": n, "seed": seed, "config": config}, None, None, None)
+        FinetuneRun(None, {"n_labels": n, "seed": seed, "config": config}, None, None, None)
         for seed in (0, 1, 2)
     )
-    return Model(arm, n, members)
+    return RunGroup(arm, n, members)
 
 
 def steps(*joint, n_seeds=3):
     return [
-        compute.Step(model("ssl", n), model("random", n), n_seeds, each, each)
+        compute.LabelCountDifference(model("ssl", n), model("random", n), n_seeds, each, each)
         for n, each in zip(LABELS, joint)
     ]
 
@@ -101,7 +101,10 @@ def test_the_basis_is_told():
     assert "a 95% interval" in say(Interval(0.12, 0.05, 0.19))
     assert "together" not in say(Interval(0.12, 0.05, 0.19))
     assert "variation of training isn't covered" in say(BETTER, TIE, n_seeds=1)
-    lone = [*steps(BETTER), compute.Step(model("ssl", 99), model("random", 99), 0, None, None)]
+    lone = [
+        *steps(BETTER),
+        compute.LabelCountDifference(model("ssl", 99), model("random", 99), 0, None, None),
+    ]
     said = wording.verdict(lone, COUNTS, "test", "balanced accuracy")
     assert "with 99 labels they share no seed" in said
     assert "0 to 3 seeds" in said

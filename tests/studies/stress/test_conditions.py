@@ -27,7 +27,7 @@ def test_every_artefact_is_a_condition():
 
 
 def test_batches_hold_every_view_whatever_their_size(some):
-    hole = conditions.holes([None] * 5, some)
+    hole = conditions.lesion_regions([None] * 5, some)
     records = np.array([4, 7, 1, 0, 9])
     options = some, hole, records, conditions.names(), 32
     whole = np.concatenate(list(conditions.batches(*options, 2, seed=3)), axis=1)
@@ -44,10 +44,10 @@ def test_batches_hold_every_view_whatever_their_size(some):
 
 
 def test_clean_is_what_prediction_sees(some):
-    hole = conditions.holes([None] * 5, some)
+    hole = conditions.lesion_regions([None] * 5, some)
     found = next(iter(conditions.batches(some, hole, range(5), ("clean",), 32, 5)))[0]
     for k in range(5):
-        np.testing.assert_array_equal(found[k], opencv.plain(some[k], 32))
+        np.testing.assert_array_equal(found[k], opencv.center_square(some[k], 32))
 
 
 def test_the_run_s_steps_come_after_the_artefact(some):
@@ -55,10 +55,10 @@ def test_the_run_s_steps_come_after_the_artefact(some):
     prepared = Photos(some.files, 32, steps=steps)
     photo, hole = some[0], lesion_inpainting.disc(min(some[0].shape[:2]))
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
-    np.testing.assert_array_equal(clean, opencv.plain(prepared[0], 32))
+    np.testing.assert_array_equal(clean, opencv.center_square(prepared[0], 32))
     cast = conditions.view("colour_cast", photo, hole, 32, steps=steps)
     drawn = artefacts.apply("colour_cast", photo, 0, 0)
-    np.testing.assert_array_equal(cast, opencv.plain(preprocess.apply(drawn, steps), 32))
+    np.testing.assert_array_equal(cast, opencv.center_square(preprocess.apply(drawn, steps), 32))
     # Which is the point: colour constancy takes most of a cast away again.
     after = np.abs(cast.astype(int) - clean).mean()
     plain = [conditions.view(name, photo, hole, 32) for name in (conditions.CLEAN, "colour_cast")]
@@ -71,7 +71,7 @@ def test_a_wide_photo_is_prepared_whole(some):
     photo = np.concatenate([np.full((some[0].shape[0], 20, 3), 90, np.uint8), photo], axis=1)
     hole, steps = lesion_inpainting.disc(some[0].shape[0]), ("shades_of_grey",)
     clean = conditions.view(conditions.CLEAN, photo, hole, 32, steps=steps)
-    np.testing.assert_array_equal(clean, opencv.plain(preprocess.apply(photo, steps), 32))
+    np.testing.assert_array_equal(clean, opencv.center_square(preprocess.apply(photo, steps), 32))
     square = conditions.view(
         conditions.CLEAN, lesion_inpainting.square(photo), hole, 32, steps=steps
     )
@@ -101,7 +101,9 @@ def test_a_hole_is_the_mask_or_a_disc_for_want_of_one(tmp_path):
     Image.fromarray(mask).save(tmp_path / "empty.png")
     mask[:40] = 255
     Image.fromarray(mask).save(tmp_path / "half.png")
-    hole = conditions.holes([str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Fake())
+    hole = conditions.lesion_regions(
+        [str(tmp_path / "half.png"), str(tmp_path / "empty.png"), ""], Fake()
+    )
     np.testing.assert_array_equal(hole(0, photo), np.arange(40)[:, None] < np.full(40, 20))
     np.testing.assert_array_equal(hole(1, photo), lesion_inpainting.disc(40))
     np.testing.assert_array_equal(hole(2, photo), lesion_inpainting.disc(40))
@@ -113,7 +115,7 @@ def test_a_bad_photo_is_named_and_not_swallowed(tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     bad = Photos([str(tmp_path / "bad.jpg")], 32)
     with pytest.raises(UserError, match=r"bad\.jpg"):
-        list(conditions.batches(bad, conditions.holes([""], bad), [0], ("clean",), 32, 5))
+        list(conditions.batches(bad, conditions.lesion_regions([""], bad), [0], ("clean",), 32, 5))
 
 
 def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
@@ -124,7 +126,7 @@ def test_a_hole_follows_the_crop_to_the_lesion(tmp_path):
     mask = tmp_path / "a_segmentation.png"
     options = {"steps": ["lesion_crop"], "mask_files": [str(mask)]}
     photos = Photos([str(tmp_path / "a.png")], 24, 0, **options)
-    hole = conditions.holes([mask], photos)(0, photos[0])
+    hole = conditions.lesion_regions([mask], photos)(0, photos[0])
     dark = lesion_inpainting.square(photos[0])[..., 0] < 120
     assert 0.4 < dark.mean() < 0.8  # the lesion fills the crop, not a tenth of the photo
     assert (hole == dark).mean() > 0.95
@@ -142,7 +144,7 @@ def test_a_hole_is_cropped_as_its_photo_was_whatever_mask_it_is(tmp_path):
     for own in (str(tmp_path / "own.png"), ""):
         options = {"steps": ["lesion_crop"], "mask_files": [own]}
         photos = Photos([str(tmp_path / "a.png")], 60, 0, **options)
-        hole = conditions.holes([given], photos)(0, photos[0])
+        hole = conditions.lesion_regions([given], photos)(0, photos[0])
         dark = lesion_inpainting.square(photos[0])[..., 0] < 120
         assert dark.mean() > 0.08
         assert (hole == dark).mean() > 0.97

@@ -72,10 +72,14 @@ def test_effective_rank_of_known_singular_values():
 
 
 def test_spread_is_one_on_the_sphere_and_zero_at_a_point():
-    assert embedding_quality.spread(normal(5000, 16)) == pytest.approx(np.ones(16), abs=0.05)
-    assert embedding_quality.spread(np.ones((9, 4))) == pytest.approx(np.zeros(4), abs=1e-12)
+    assert embedding_quality.dimension_spread(normal(5000, 16)) == pytest.approx(
+        np.ones(16), abs=0.05
+    )
+    assert embedding_quality.dimension_spread(np.ones((9, 4))) == pytest.approx(
+        np.zeros(4), abs=1e-12
+    )
     two = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    assert embedding_quality.spread(two) == pytest.approx([math.sqrt(2), 0])
+    assert embedding_quality.dimension_spread(two) == pytest.approx([math.sqrt(2), 0])
 
 
 def test_pair_accuracy_equals_a_loop():

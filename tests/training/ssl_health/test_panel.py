@@ -39,7 +39,7 @@ def fit(photos, dataset, tmp_path):
         )
         pool = Photos(dataset.subset(records.TRAIN).files, 32)
         policy = policies.scaled(AUGMENTATIONS["simclr"], options.strength)
-        data = pipeline.two_views(pool, policy, 0, 16, 32, 5 * epochs)
+        data = pipeline.two_view_data(pool, policy, 0, 16, 32, 5 * epochs)
         with runs.open_run(tmp_path / "run", "pretrain", config, "hash", True) as made:
             panel = health.Panel(made, dataset, pool, config)
             model.compile(keras.optimizers.Adam(options.learning_rate), jit_compile=False)
@@ -170,7 +170,7 @@ def test_the_labelled_photos_are_of_validation_and_halved_by_group(dataset):
     found = probe_photos.labelled(dataset, 500, 32)
     part = dataset.subset(records.VALIDATION)
     plain = {
-        opencv.plain(photo, 32).tobytes()
+        opencv.center_square(photo, 32).tobytes()
         for photo in (Photos(part.files, 32)[k] for k in range(len(part.index)))
     }
     assert {image.tobytes() for image in found.images} <= plain
@@ -203,7 +203,7 @@ def test_pairs_are_views_that_no_training_step_makes(photos, dataset):
     settings = tiny.pretraining(photos, "unused")["pretrain"]
     views = probe_photos.pairs(pool, 20, settings, 0, 32)
     assert views.shape == (2, 20, 32, 32, 3)
-    trained = next(iter(pipeline.two_views(
+    trained = next(iter(pipeline.two_view_data(
         pool, AUGMENTATIONS["simclr"], 0, 90, 32, 1
     ))).numpy().astype(np.uint8)  # fmt: skip
     known = {view.tobytes() for view in trained.reshape(-1, 32, 32, 3)}

@@ -10,7 +10,7 @@ from dermssl.training.ssl_health import rules
 from dermssl.training.ssl_health.view_shortcuts import ViewCheck
 
 VIEWS = ViewCheck(250, 38.0, 0.0, 0.02, 0.1, 0.05, 1 / 499)
-HEALTHY = rules.Seen(
+HEALTHY = rules.HealthMeasures(
     temperature=0.1, batch_size=64, progress=0.6, steps=5000, views=VIEWS, loss=2.1, entropy=2.0,
     spread=0.8, dead=0.0, rank=40.0, most=128.0, pair_accuracy=0.8,
     knn=Interval(0.45, 0.38, 0.52), knn_start=Interval(0.3, 0.25, 0.35), chance=0.14,
@@ -19,7 +19,7 @@ GUESSES = Interval(0.2, 0.1, 0.3)  # holds chance
 
 
 def light(**changes):
-    return rules.judge(replace(HEALTHY, **changes))
+    return rules.worst_finding(replace(HEALTHY, **changes))
 
 
 def test_a_healthy_run_is_green():
@@ -90,4 +90,6 @@ def test_before_training_only_the_settings_and_the_views_are_judged():
 
 
 def test_unknown_numbers_turn_no_light_on():
-    assert rules.judge(rules.Seen(temperature=0.1, batch_size=64)).colour == "green"
+    assert (
+        rules.worst_finding(rules.HealthMeasures(temperature=0.1, batch_size=64)).colour == "green"
+    )
