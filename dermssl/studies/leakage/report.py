@@ -3,8 +3,9 @@
 from dataclasses import asdict
 
 from dermssl.core import atomic_files, runs
-from dermssl.reporting import report, results_csv
-from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
+from dermssl.reporting import figures, report, results_csv
+from dermssl.reporting.figures import PALETTE
+from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
 from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
 
 NAMES = {
@@ -84,26 +85,17 @@ def sentence(row, settings):
 
 def _draw(path, rows, settings):
     """Clean and leaky score of each metric and subset, with intervals."""
-    figure, (axes,) = new(8.4, 1.4 + 0.62 * len(rows))
-    for place, row in enumerate(rows):
-        for kind, shift, colour in (("clean", -0.12, PALETTE[0]), ("leaky", 0.12, PALETTE[3])):
-            found = row[kind]
-            if found.is_defined:
-                axes.plot([found.low, found.high], [place + shift] * 2, color=colour, linewidth=2)
-            axes.plot(
-                [found.estimate], [place + shift], "o", color=colour,
-                label=f"{'without' if kind == 'clean' else 'with'} twins in training"
-                if not place else None,
-            )  # fmt: skip
-        axes.annotate(
-            estimate(row["inflation"]), (1.01, place), xycoords=("axes fraction", "data"),
-            va="center", fontsize=9, color=INK, annotation_clip=False,
-        )  # fmt: skip
-    axes.annotate("inflation", (1.01, -0.6), xycoords=("axes fraction", "data"), fontsize=9,
-                  color=MUTED, annotation_clip=False)  # fmt: skip
-    labels = [f"{NAMES[row['metric']]}, {row['subset']} (n = {row['n']:,})" for row in rows]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_ylim(len(rows) - 0.4, -0.8)
-    titled(axes, f"The same {settings['unit']}s, scored twice", "score (95% interval)")
-    axes.legend(fontsize=9, frameon=False, labelcolor=INK, loc="lower left")
-    return save(figure, path)
+    shown = [
+        Row(
+            f"{NAMES[row['metric']]}, {row['subset']} (n = {row['n']:,})",
+            [Mark(row["clean"], PALETTE[0]), Mark(row["leaky"], PALETTE[3])],
+            estimate(row["inflation"]),
+        )
+        for row in rows
+    ]
+    figure, (axes,) = figures.new(8.6, 1.7 + rows_height(shown))
+    interval_plot(
+        axes, shown, f"The same {settings['unit']}s, scored twice", "score (95% interval)",
+        series=("without twins in training", "with twins in training"), note="inflation",
+    )  # fmt: skip
+    return figures.save(figure, path)
