@@ -184,7 +184,7 @@ def _tensorboard(made, h, thumbnails, folder, pictures):
 def _write(folder, made, pictures):
     """coordinates.csv and the report."""
     from dermssl.evaluation import metric_tables
-    from dermssl.reporting import report, wording
+    from dermssl.reporting import report, template_pages, wording
     from dermssl.studies.embedding_map import projections
     from dermssl.studies.embedding_map import report as embeddings_report
 
@@ -200,7 +200,7 @@ def _write(folder, made, pictures):
         name: projections.trustworthiness(made["h"], points) for name, points in planes.items()
     }
     status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status
-    report.write(
+    template_pages.write(
         folder / "report.md",
         "embeddings.md",
         run=made["path"].name or made["path"],

@@ -48,7 +48,7 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
     folder = report.make_output_folder(output or Path(path) / f"evaluation_{split}")
     files.write(folder, made)
     files.draw(folder, made)
-    report.write(folder / "report.md", "evaluation.md", **evaluated_page.context(made))
+    report.write(evaluated_page.build(made), folder)
     return folder
 
 

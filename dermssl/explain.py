@@ -179,7 +179,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
     import numpy as np
 
     from dermssl.evaluation.run_groups import TITLES as ARMS
-    from dermssl.reporting import report, results_csv, wording
+    from dermssl.reporting import report, results_csv, template_pages, wording
 
     rows = []
     for group, chosen in groups.items():
@@ -213,7 +213,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
         model += f", {wording.count(status['n_labels'], 'label')}"
     known = alike[~np.isnan(alike)]
     mean = wording.number(float(known.mean()) if len(known) else None, 2)
-    report.write(
+    template_pages.write(
         folder / "report.md",
         "explanations.md",
         run=path.name or path,

@@ -110,7 +110,7 @@ def _with_arms_that_are_there(tables):
 def _report(folders, output, left_out, n_resamples, command):
     """Score the runs and write what they say."""
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import report, results_csv
+    from dermssl.reporting import results_csv, template_pages
     from dermssl.studies.label_efficiency import compute, figures
 
     found = run_groups.gather(folders)
@@ -121,7 +121,7 @@ def _report(folders, output, left_out, n_resamples, command):
         compute.DIFFERENCES,
     )  # fmt: skip
     figures.curve(output / "label_efficiency.png", curve)
-    report.write(
+    template_pages.write(
         output / REPORT, REPORT, **compute.context(curve, left_out),
         command=command or f"dermssl.label_efficiency.run(..., output={str(output)!r})",
     )  # fmt: skip
@@ -212,7 +212,7 @@ def _arms_of(names, arms):
 
 
 def _run(args):
-    from dermssl.reporting import report
+    from dermssl.reporting import template_pages
 
     cli.check_resamples(args.n_resamples)
     tables = with_flags(args)
@@ -222,7 +222,7 @@ def _run(args):
         "python -m dermssl.label_efficiency " + shlex.join(args.words),
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    print(report.for_console(text.split("## What was found")[1].split("## The curve")[0]))
+    print(template_pages.for_console(text.split("## What was found")[1].split("## The curve")[0]))
     print(f"report: {folder / REPORT}")
     # Probes and fine-tuning may lie in one folder; they are no runs of one model.
     made = "probe" if args.probe else "finetune"

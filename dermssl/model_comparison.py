@@ -53,7 +53,7 @@ def run(
         UserError: the runs can't be compared, with the first thing that differs.
     """
     from dermssl.evaluation import run_groups
-    from dermssl.reporting import report, results_csv
+    from dermssl.reporting import report, results_csv, template_pages
     from dermssl.studies.comparison import compute
     from dermssl.studies.comparison import report as page
 
@@ -84,7 +84,7 @@ def run(
     words += ["--n-resamples", str(n_resamples)] if n_resamples != 1000 else []
     words += ["--skip-unfinished"] if skip_unfinished else []
     words += ["--allow-different-budget"] if allow_different_budget else []
-    report.write(
+    template_pages.write(
         folder / REPORT,
         "ssl_analysis_report.md",
         **page.context(numbers),
@@ -173,7 +173,7 @@ def parser():
 
 
 def _run(args):
-    from dermssl.reporting import report
+    from dermssl.reporting import template_pages
 
     cli.check_resamples(args.n_resamples)
     folder = run(
@@ -181,7 +181,7 @@ def _run(args):
         args.skip_unfinished, args.allow_different_budget, args.config,
     )  # fmt: skip
     text = (folder / REPORT).read_text(encoding="utf-8")
-    print(report.for_console(text.split("## What was found")[1].split("\n## ")[0]))
+    print(template_pages.for_console(text.split("## What was found")[1].split("\n## ")[0]))
     print(f"report: {folder / REPORT}")
 
 

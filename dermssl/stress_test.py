@@ -154,7 +154,7 @@ def _write(folder, made, found, scores, y, p, groups):
     from dermssl.data import lesion_inpainting
     from dermssl.evaluation import metric_tables as scored
     from dermssl.evaluation.run_groups import TITLES
-    from dermssl.reporting import report, results_csv, wording
+    from dermssl.reporting import report, results_csv, template_pages, wording
     from dermssl.studies.stress import conditions
     from dermssl.studies.stress import report as stress_report
 
@@ -177,7 +177,7 @@ def _write(folder, made, found, scores, y, p, groups):
         model += f", {wording.count(status['n_labels'], 'label')}"
     unit = scored.grouped_by(groups)
     counts = {"n_fine": made["n"], "n_groups": made["n_groups"], "grouped_by": unit}
-    report.write(
+    template_pages.write(
         folder / "report.md",
         "stress_report.md",
         **{key: made[key] for key in ("n", "n_masks", "strength", "n_resamples", "command")},
