@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
 from dermssl.core import config as configs
 from dermssl.core import signals
@@ -105,8 +105,8 @@ def _shown(value):
 def main(
     command: str,
     doc: str,
-    function: Callable[[dict], Path],
-    tell: Callable[[dict, Path], None],
+    function: Callable[[dict[str, Any]], Any],
+    tell: Callable[[dict[str, Any], Any], None],
     argv: Sequence[str] | None = None,
 ) -> int:
     """The whole of a command: parse, call `function(config)`, `tell` what came out.
@@ -114,8 +114,8 @@ def main(
     Args:
         command: its name in `COMMANDS`.
         doc: its help.
-        function: takes the settings from `config.configure`; returns the folder it wrote.
-        tell: takes the settings and the folder; prints.
+        function: takes the settings from `config.configure`; returns what it wrote or counted.
+        tell: takes the settings and what `function` returned; prints.
         argv: list of str; None takes the command line.
 
     Returns:

@@ -201,7 +201,7 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
 
 def keyword_names(command: str) -> dict[str, tuple[str, dataclasses.Field]]:
     """Every name that `from_keywords` takes -> (section, field); flags before field names."""
-    known = {}
+    known: dict[str, tuple[str, dataclasses.Field]] = {}
     for section_name, field in fields_of(command):
         known.setdefault(flag_of(field).replace("-", "_"), (section_name, field))
     for section_name, field in fields_of(command):

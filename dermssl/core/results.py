@@ -170,7 +170,7 @@ class _Door(types.ModuleType):
 
 
 def make_callable(
-    name: str, function: Callable[[dict], Path], result: Callable[[Path], Result] = Result
+    name: str, function: Callable[..., Any], result: Callable[[Any], Any] = Result
 ) -> None:
     """Let the module `name` of a command be called with its settings.
 
@@ -187,7 +187,7 @@ def make_callable(
         return
     command = name.rpartition(".")[2]
 
-    def call(*arguments: Any, **keywords: Any) -> Result:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         extra = {}
         if hasattr(keywords.get("data"), "with_index"):  # a Dataset, not a path
             extra["dataset"] = keywords["data"]
