@@ -8,7 +8,7 @@ from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
-from dermssl.reporting import report, wording
+from dermssl.reporting import report, template_pages, wording
 from dermssl.studies.comparison import compute
 
 
@@ -122,7 +122,7 @@ def model_row(numbers, model, cost):
             {"interval": numbers.intervals[key][name], "leads": numbers.leads(model, name)}
             for name in metric_tables.HEADLINE
         ],
-        "classes": report.class_rows(numbers.classes[key]),
+        "classes": template_pages.class_rows(numbers.classes[key]),
         "confusion": confusion_file(model),
         "seconds_mean": cost["seconds_mean"],
         "seconds_total": cost["seconds_total"],

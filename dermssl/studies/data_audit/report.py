@@ -5,7 +5,7 @@ import numpy as np
 from dermssl.core import atomic_files, runs
 from dermssl.data import contact_sheet, decode
 from dermssl.data.records import SPLITS
-from dermssl.reporting import report
+from dermssl.reporting import template_pages
 from dermssl.reporting.wording import count
 from dermssl.studies.data_audit import audit, figures
 
@@ -37,7 +37,7 @@ def write(folder, found, dataset, settings):
     figures.sizes(folder / "sizes.png", found.photos)
     figures.light(folder / "light.png", found.photos)
     pictures = {kind: _picture(folder, found, dataset, kind) for kind in audit.KINDS}
-    report.write(
+    template_pages.write(
         folder / "report.md",
         "check_data.md",
         numbers=numbers,

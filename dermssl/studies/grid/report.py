@@ -8,7 +8,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.evaluation import confusion
-from dermssl.reporting import figures, report, wording
+from dermssl.reporting import figures, report, template_pages, wording
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid import read
@@ -39,7 +39,7 @@ def write(folder):
     if models:
         _pictures(folder, grid)
     settings = grid.status["config"]["grid"]
-    return report.write(
+    return template_pages.write(
         folder / "report.md",
         TEMPLATE,
         models=models,
@@ -65,7 +65,7 @@ def write(folder):
 def findings(folder):
     """The findings of a grid's report as plain lines: no pictures, no signs of Markdown."""
     text = (Path(folder) / "report.md").read_text(encoding="utf-8")
-    return report.for_console(text.split("## Findings")[1].split("\n## ")[0])
+    return template_pages.for_console(text.split("## Findings")[1].split("\n## ")[0])
 
 
 def pivot(grid, model):

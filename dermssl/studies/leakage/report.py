@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from dermssl.core import atomic_files, runs
-from dermssl.reporting import figures, report, results_csv
+from dermssl.reporting import figures, results_csv, template_pages
 from dermssl.reporting.figures import PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
 from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
@@ -43,7 +43,7 @@ def write(folder, rows, predicted, settings):
         cells.append(cell)
     results_csv.write_rows(folder / "leakage.csv", cells)
     _draw(folder / "leakage.png", rows, settings)
-    report.write(
+    template_pages.write(
         folder / "report.md", "leakage.md", numbers=numbers, rows=rows, names=NAMES,
         settings=settings, notes=notes(rows, settings),
         versions=", ".join(f"{name} {text}" for name, text in numbers["versions"].items()),
