@@ -74,9 +74,6 @@ def surest(p: np.ndarray, y: np.ndarray, right: bool, count: int = SHOWN) -> np.
     return rows[np.argsort(-p[rows].max(axis=1), kind="stable")][:count]
 
 
-def photo_row(path: Path, files: Sequence[Path]) -> Path | None:
-    """One row of photos; returns None where a file is not there any more."""
-    if not files or not all(file.is_file() for file in files):
-        return None
+def photo_row(path: Path, files: Sequence[Path]) -> None:
+    """Write one row of photos."""
     contact_sheet.write(path, [[decode.decode(str(file)) for file in files]])
-    return path

@@ -4,35 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dermssl.reporting import figures
 from dermssl.reporting.figures import INK, MUTED, PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
+from dermssl.studies.stress.conditions import title
 
 if TYPE_CHECKING:
     from dermssl.evaluation.bootstrap import Interval
     from dermssl.studies.stress.scores import Score
 
 
-def conditions(
-    path: Path, pictures: Sequence[Sequence[np.ndarray]], names: Sequence[str],
-    titles: Sequence[str]
-) -> Path:  # fmt: skip
-    """A contact sheet: a row a photo, a column a condition; `pictures` uint8 (h, w, 3) RGB."""
-    return figures.image_sheet(path, pictures, titles, names)
+def draw(
+    folder: Path,
+    summary: dict[str, Any],
+    results: Sequence[Score],
+    pictures: Sequence[Sequence[np.ndarray]],
+    classes: Sequence[str],
+) -> None:
+    """Write stress.png, and conditions.png: a row a photo, a column a condition.
+
+    Args:
+        folder: to write into.
+        summary: the content of stress.json.
+        results: of each condition, the clean one first.
+        pictures: uint8 (h, w, 3) RGB of each photo under each condition.
+        classes: of the photos.
+    """
+    names = [title(score.name) for score in results]
+    heading = f"Stress test, {summary['n']:,} {summary['split']} photos"
+    scores(folder / "stress.png", list(zip(names, results)), summary["chance"], heading)
+    figures.image_sheet(folder / "conditions.png", pictures, names, classes)
 
 
-def scores(path: Path, rows: Sequence[tuple[str, Score]], chance: float, title: str) -> Path:
+def scores(path: Path, rows: Sequence[tuple[str, Score]], chance: float, heading: str) -> Path:
     """Balanced accuracy of every condition, and what it lost against the clean photos.
 
     Args:
         path: of the PNG.
         rows: title and score of each condition, the clean one first.
         chance: balanced accuracy of a guess.
-        title: of the picture.
+        heading: of the picture.
     """
     kept = [
         Row(name, [Mark(score.balanced_accuracy, INK if score.drop is None else PALETTE[0])])
@@ -46,7 +61,7 @@ def scores(path: Path, rows: Sequence[tuple[str, Score]], chance: float, title: 
     left.set_xlim(left=0)
     interval_plot(right, lost, "drop against the clean photos", "to the right: worse", labels=False)
     figures.vertical(right, 0, style="-")
-    figures.headline(figure, title)
+    figures.headline(figure, heading)
     return figures.save(figure, path)
 
 
