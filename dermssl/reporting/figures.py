@@ -252,7 +252,7 @@ def draw_confusion(
             text.set_color(MUTED)
     for label in axes.get_xticklabels():
         label.set(rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", anchor="W")  # else the labels get too little room
     axes.set_xlabel("predicted", fontsize=10, color=INK)
     axes.set_ylabel("true", fontsize=10, color=INK)
 
@@ -267,7 +267,7 @@ def confusion(
 ) -> Path:
     """Write a confusion matrix with counts, or with the shares of each true class."""
     side = 2.2 + 0.62 * len(names)
-    figure, (axes,) = new(side + 2.4, side)
+    figure, (axes,) = new(side + 2.0, side)
     draw_confusion(axes, matrix, names, titles, normalised)
     headline(figure, title)
     return save(figure, path)
@@ -350,8 +350,8 @@ def image_sheet(
         scale: colour map and meaning of the values from 0 to 1, drawn at the right; or None.
     """
     side, gap = round(cell * DPI), contact_sheet.GAP
-    above = 24 * max((text.count("\n") + 1 for row in captions for text in row), default=0)
-    sheet = contact_sheet.compose(rows, side, above)
+    heights = [24 * (text.count("\n") + 1) + 8 for row in captions for text in row]
+    sheet = contact_sheet.compose(rows, side, above := max(heights, default=0))
     titles, names = [wrap(text, 14) for text in titles], [wrap(text, 22) for text in names]
     heads = max((text.count("\n") + 1 for text in titles), default=0)
     figure, (axes,) = new(
