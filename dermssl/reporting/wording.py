@@ -6,7 +6,7 @@ the interval doesn't cover (one seed, few records) is said beside it.
 
 import math
 
-from dermssl.data.records import TEST
+from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import NAMES, verdict
 from dermssl.evaluation.run_groups import TITLES
@@ -243,6 +243,16 @@ def warnings(compared, counts, classes, uneven=()):
             f"{count(shared, 'shared one', 'shared ones')} are compared."
         )
     return said + data_warnings(counts, classes, compared.split)
+
+
+def drawings(compared):
+    """A warning where the photos are synthetic, else none."""
+    if set(compared.members[0].predictions.table["source"]) != {SYNTHETIC}:
+        return []
+    return [
+        "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
+        "about what pretraining does for real lesions."
+    ]
 
 
 def dropped(intervals):
