@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dermssl.core.commands import COMMANDS
+from dermssl.core.commands import COMMANDS, EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.settings import SECTIONS
 
@@ -144,8 +144,11 @@ def configure(
         them, without defaults), "command" (what to type for the same again).
     """
     tables = read_toml(config) if config else {}
+    embedded = _embedded(command, tables, typed)
     settings = {
-        name: section(name, tables.get(name, {}), typed.get(name, {}), config)
+        name: section(
+            name, embedded.get(name, {}) | tables.get(name, {}), typed.get(name, {}), config
+        )
         for name in COMMANDS[command].sections
     }
     words = command_line(command, typed, config, seed, output)
@@ -161,6 +164,19 @@ def configure(
         "seed": seed, "output": output, "overwrite": overwrite, "config": config,
         "tables": tables, "command": words,
     }  # fmt: skip
+
+
+def _embedded(command, tables, typed):
+    """The settings of a command without data: the embedded data set, in a small size."""
+    entry = COMMANDS[command]
+    given = tables.get("data", {}) | typed.get("data", {})
+    if "data" not in entry.sections or "path" in given or command == "label_efficiency":
+        return {}
+    found: dict[str, dict[str, Any]] = {"data": {"path": EMBEDDED}}
+    for name, value in entry.embedded.items():
+        section_name, _, field = name.partition(".")
+        found.setdefault(section_name, {})[field] = value
+    return found
 
 
 def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> dict[str, Any]:

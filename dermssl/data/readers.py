@@ -22,6 +22,7 @@ from dermssl.data import csv_tables, decode, masks
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset, check_files, make_index
+from dermssl.data.synthetic import embedded
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
 LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {
@@ -61,6 +62,7 @@ def read(data):
     Raises:
         UserError: see the readers; always a file or an option, a finding and the way out.
     """
+    embedded.draw_if_missing(data.path)
     root = files.existing_folder(data.path, "--data")
     extra = files.existing_folder(data.unlabelled, "--unlabelled") if data.unlabelled else None
     kind = detect(root, extra) if data.format == "auto" else data.format
