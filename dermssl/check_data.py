@@ -84,7 +84,7 @@ def run(config, pretrained=None, near=NEAR, similarity=SIMILARITY, command=""):
     settings = {
         "data": str(data.path), "near_bits": near, "bits": perceptual_hash.BITS,
         "run": pretrained and str(pretrained), "similarity": similarity if pretrained else None,
-        "splits": splits_from, "command": command, "notes": notes,
+        "splits": cli.with_flags(splits_from), "command": command, "notes": notes,
     }  # fmt: skip
     data_report.write(folder, found, dataset, settings)
     return folder
@@ -97,7 +97,7 @@ def _read(data):
     from dermssl.data import readers
 
     notes, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(record.getMessage())
+    handler.emit = lambda record: notes.append(cli.with_flags(record.getMessage()))
     log = logging.getLogger("dermssl")
     log.addHandler(handler)
     try:

@@ -211,7 +211,7 @@ def test_folds_test_every_photo_once(photos, tmp_path):
         ({"weights": ["none", "imagenet"]}, "--weights none imagenet: give one for all"),
         ({"weights": ["mlp=imagenet"]}, "not among --models cnn"),
         ({"weights": ["no/such.h5"]}, "^--weights no/such.h5: no such file"),
-        ({"folds": 1}, "--folds 1"),
+        ({"folds": 1}, "grid.folds 1"),
     ],
 )
 def test_bad_input_is_refused_before_training(photos, tmp_path, changes, message):

@@ -123,14 +123,14 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
         lock = open(run / ".lock", "a+")  # noqa: SIM115 - closed below, after the block
     except OSError as error:
         raise UserError(
-            f"--output {path}: can't be written ({error.strerror}); choose another folder"
+            f"run.output {path}: can't be written ({error.strerror}); choose another folder"
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(
-                f"--output {path}: another process is writing there; wait or stop it"
+                f"run.output {path}: another process is writing there; wait or stop it"
             ) from error
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
@@ -191,8 +191,8 @@ def _refuse_difference(path, before, now):
         shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         raise UserError(
-            f"--output {path}: holds a different run ({shown}{more}); "
-            "choose another --output, or --overwrite"
+            f"run.output {path}: holds a different run ({shown}{more}); "
+            "choose another run.output, or run.overwrite"
         )
 
 

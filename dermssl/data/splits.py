@@ -43,7 +43,7 @@ def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
     else:
         if validation + test >= 1:
             raise UserError(
-                f"--validation {validation} and --test {test} leave nothing to train on; "
+                f"data.validation {validation} and data.test {test} leave nothing to train on; "
                 "their sum must be under 1"
             )
         groups = group_ids(index, group_by)
@@ -106,7 +106,7 @@ def _deal(strata, shares, seed):
                 continue  # a few photos with only a coarse label are for training
             raise UserError(
                 f"class '{fine}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
-                "add photos, leave the class out, or set --validation 0 or --test 0"
+                "add photos, leave the class out, or set data.validation 0 or data.test 0"
             )
         groups = [groups[i] for i in rng.permutation(len(groups))]
         start = 0
@@ -140,7 +140,7 @@ def check_overlap(index, held_out=None):
             raise UserError(
                 f"{column} '{min(shared)}' is in {where} ({len(shared)} in all); "
                 "the score would measure memory: split by lesion and patient, "
-                "or pretrain again on this data set with the same --split-seed"
+                "or pretrain again on this data set with the same data.split_seed"
             )
 
 
@@ -163,10 +163,13 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
     train = (index["split"] == TRAIN) & (index["fine"] != "")
     if per_class and fraction < 1:
         raise UserError(
-            f"--labels-per-class {per_class} and --label-fraction {fraction:g}: give one of them"
+            f"finetune.labels_per_class {per_class} and finetune.label_fraction {fraction:g}: "
+            "give one of them"
         )
     if not per_class and fraction <= 0:
-        raise UserError(f"--label-fraction {fraction:g}: must be above 0; 1 keeps every label")
+        raise UserError(
+            f"finetune.label_fraction {fraction:g}: must be above 0; 1 keeps every label"
+        )
     if not per_class and fraction >= 1:
         return dataset
     rng = np.random.Generator(np.random.Philox(key=seed))
@@ -179,8 +182,9 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
         count = per_class or max(1, round(fraction * len(rows)))
         if count > len(rows):
             raise UserError(
-                f"--labels-per-class {per_class}: class '{label}' has only {len(rows)} labelled "
-                f"training {'photo' if len(rows) == 1 else 'photos'}; ask for at most that many"
+                f"finetune.labels_per_class {per_class}: class '{label}' has only {len(rows)} "
+                f"labelled training {'photo' if len(rows) == 1 else 'photos'}; ask for at most "
+                "that many"
             )
         keep.extend(rows.index[:count])
     hidden = (index["split"] == TRAIN) & ~index.index.isin(keep)
@@ -202,7 +206,7 @@ def prepare(config):
         of it is train.
     """
     dataset = readers.read(config)
-    dataset, bad = readers.checked(dataset, config.on_bad, f"--data {config.path}")
+    dataset, bad = readers.checked(dataset, config.on_bad, f"data.path {config.path}")
     report_skipped(bad, len(bad) + len(dataset.index))
     return assign(dataset, config.validation, config.test, config.split_seed, config.group_by)
 

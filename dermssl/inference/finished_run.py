@@ -102,7 +102,7 @@ def masks_of(dataset):
     """
     if MASK in dataset.index:
         return dataset.mask_files
-    found = masks.of_folder(dataset.root, dataset.index["path"])
+    found = masks.MaskIndex(dataset.root).of(dataset.index["path"])
     return [str(dataset.root / path) if path else "" for path in found]
 
 

@@ -220,7 +220,7 @@ def test_another_command_and_many_differences(tmp_path):
     config = {**other_epochs(other_seed(CONFIG)), "data": Data(path="b", test=0.3)}
     with pytest.raises(UserError, match="and 2 more") as error:
         runs.is_finished(tmp_path, "pretrain", config, "d2")
-    assert "--overwrite" in str(error.value)
+    assert "run.overwrite" in str(error.value)
 
 
 def test_the_output_is_no_difference(tmp_path):
@@ -351,7 +351,7 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
 def test_an_output_that_can_t_be_written(tmp_path):
     (tmp_path / "file").touch()
     for place in ("file", "file/run"):
-        wanted = pytest.raises(UserError, match=r"--output .*can't be written")
+        wanted = pytest.raises(UserError, match=r"run.output .*can't be written")
         with wanted, opened(tmp_path / place):
             pytest.fail("opened")
     folder = tmp_path / "locked"

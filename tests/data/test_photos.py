@@ -205,7 +205,7 @@ def test_the_disk_keeps_to_its_budget(folder, tmp_path, monkeypatch):
         assert all(some[k].shape[2] == 3 for k in range(8))
         used = sum(file.stat().st_size for file in tmp_path.iterdir())
         assert 0 < used <= budget
-    with pytest.raises(UserError, match=r"--cache-dir .*: can't be used \(File exists\)"):
+    with pytest.raises(UserError, match=r"data.cache_dir .*: can't be used \(File exists\)"):
         photos.Photos(files, 16, cache_dir=files[0], cache_disk_mb=1)
 
 
@@ -280,7 +280,7 @@ def test_a_crop_is_a_square_around_the_lesion(folder):
         away = np.abs(seen[1:rows, 1:columns].astype(int) - lesion[1:rows, 1:columns])
         assert away.mean() < 12  # to a pixel: the crop's corner is rounded
     assert some[7].shape == SHAPES[3] + (3,)
-    with pytest.raises(UserError, match=r"--preprocess lesion_crop: no photo has a mask; leave"):
+    with pytest.raises(UserError, match=r"data.preprocess lesion_crop: no photo has a mask; leave"):
         readers.read(Data(path=str(folder), preprocess=["lesion_crop"], masks="ignore"))
 
 

@@ -25,15 +25,15 @@ def only_classes(dataset, classes):
         `Dataset` whose taxonomy holds these classes alone, in the taxonomy's order.
     """
     if dataset.taxonomy is None:
-        raise UserError("--data: no photo has a label; a grid needs some")
+        raise UserError("data.path: no photo has a label; a grid needs some")
     there = set(dataset.index["fine"]) - {""}
     known = [name for name in dataset.taxonomy.fine if name in there]
     for name in classes:
         if name not in known:
-            raise unknown_name("--classes", name, known)
+            raise unknown_name("grid.classes", name, known)
     chosen = [name for name in known if name in classes or not classes]
     if len(chosen) < 2:
-        raise UserError(f"--classes: {len(chosen)} class with photos; a grid needs two or more")
+        raise UserError(f"grid.classes: {len(chosen)} class with photos; a grid needs two or more")
     where = [dataset.taxonomy.fine.index(name) for name in chosen]
     old = dataset.taxonomy
     names = Taxonomy(
@@ -68,7 +68,7 @@ def with_test(dataset, per_class, seed, group_by="auto"):
         rows = np.flatnonzero(held)
         if len(rows) < per_class or held.sum() == of_class.sum():
             raise UserError(
-                f"--test-per-class {per_class}: class '{name}' has {of_class.sum()} photos, "
+                f"grid.test_per_class {per_class}: class '{name}' has {of_class.sum()} photos, "
                 "and some must be left to train on; ask for fewer"
             )
         split[rows[:per_class]] = TEST
@@ -92,7 +92,7 @@ def folds(dataset, count, seed, group_by="auto"):
         own = sorted(set(groups[(index["fine"] == name).to_numpy()]) - fold.keys())
         if len(own) < count:
             raise UserError(
-                f"--folds {count}: class '{name}' has {len(own)} group(s); use fewer folds"
+                f"grid.folds {count}: class '{name}' has {len(own)} group(s); use fewer folds"
             )
         for group in np.array(own, dtype=object)[rng.permutation(len(own))]:
             fold[group] = dealt % count
@@ -132,10 +132,10 @@ def select(dataset, grid, data):
     """
     seed = data.split_seed
     if grid.folds == 1:
-        raise UserError("--folds 1: cross-validation needs 2 or more; 0 is one test split")
+        raise UserError("grid.folds 1: cross-validation needs 2 or more; 0 is one test split")
     if grid.folds and grid.test_per_class:
-        raise UserError("--folds and --test-per-class: give one; folds test every photo")
-    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
+        raise UserError("grid.folds and grid.test_per_class: give one; folds test every photo")
+    dataset, bad = readers.checked(dataset, data.on_bad, f"data.path {data.path}")
     splits.report_skipped(bad, len(bad) + len(dataset.index))
     if not grid.folds and not grid.test_per_class:
         # Split before classes are left out: as every other command splits this data set, so
@@ -153,7 +153,7 @@ def select(dataset, grid, data):
             there = set(each.index["fine"][each.index["split"] == split])
             lacking = [name for name in each.taxonomy.fine if name not in there]
             if lacking:
-                raise UserError(f"no {split} photo of class '{lacking[0]}'; add some, or --test")
+                raise UserError(f"no {split} photo of class '{lacking[0]}'; add some, or data.test")
     return made
 
 
