@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 SPLITS = ("train", "validation", "test")
 
 
-def setting(
-    default, help, flag=None, choices=None, low=None, high=None, identity=True, before=None
-):
+def setting(default, help, flag=None, choices=None, low=None, high=None, identity=True):
     """A dataclass field with what the command line and the checks need to know.
 
     Args:
@@ -20,11 +18,10 @@ def setting(
         choices, low, high: what is valid.
         identity: bool, whether runs with different values are different runs. False for what
             changes neither weights nor predictions.
-        before: the value that does what versions without this setting did; None: the default.
     """
     metadata = {
         "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
-        "identity": identity, "before": default if before is None else before,
+        "identity": identity,
     }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -64,7 +61,6 @@ class Data:
         "auto",
         "lesion masks: auto aims crops at the lesion where a photo has one",
         choices=("auto", "ignore"),
-        before="ignore",
     )
     preprocess: list[str] = setting(
         [],
