@@ -170,7 +170,7 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
     assert tiny.call(pretrain, *argv) == 0  # finished: says the same again
     assert capsys.readouterr() == (shown.out, "")
     assert tiny.call(pretrain, *argv, "--temperature", 0.5) == 2
-    assert "pretrain.temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
+    assert "--temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
