@@ -170,16 +170,28 @@ def test_a_disk_that_can_t_be_written_ends_no_run(folder, tmp_path, monkeypatch,
     assert os.listdir(tmp_path) == []
 
 
-def test_a_read_only_folder_with_a_half_file_can_still_be_read(folder, tmp_path, monkeypatch):
+def test_a_read_only_folder_with_a_half_file_can_still_be_read(
+    folder, tmp_path, monkeypatch, caplog
+):
     def refused(*args):
-        raise PermissionError
+        raise PermissionError(13, "Permission denied")
 
+    files = dataset_of(folder).files
+    plain = photos.Photos(files, 16, 0)
+    options = {"cache_dir": str(tmp_path), "cache_disk_mb": 1}
     photos._disk.cache_clear()
-    file = tmp_path / ".tmp123.old.npy"
-    file.touch()
-    os.utime(file, (0, 0))
-    monkeypatch.setattr(os, "unlink", refused)
-    photos.Photos(dataset_of(folder).files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=1)
+    photos.Photos(files, 16, 0, **options)[0]  # the one that is kept there
+    half = tmp_path / ".tmp123.old.npy"
+    half.touch()
+    os.utime(half, (0, 0))
+    photos._disk.cache_clear()
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(os, name, refused)
+    some = photos.Photos(files, 16, 0, **options)
+    for number in (0, 1):  # one is kept there, the other can't be
+        np.testing.assert_array_equal(some[number], plain[number])
+    assert "Permission denied" in caplog.text
+    assert half.exists()
 
 
 def test_what_killed_processes_left_takes_no_room(folder, tmp_path):
