@@ -81,7 +81,7 @@ def run(config: dict[str, Any]) -> Path:
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
         "run": settings.run or None,
         "similarity": settings.similarity if settings.run else None,
-        "splits": splits_from, "command": config["command"], "notes": notes,
+        "splits": cli.with_flags(splits_from), "command": config["command"], "notes": notes,
     }  # fmt: skip
     data_report.write(folder, found, dataset, details)
     return folder
@@ -94,7 +94,7 @@ def _read(data):
     from dermssl.data import readers
 
     notes, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(record.getMessage())
+    handler.emit = lambda record: notes.append(cli.with_flags(record.getMessage()))
     log = logging.getLogger("dermssl")
     log.addHandler(handler)
     try:

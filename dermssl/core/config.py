@@ -288,23 +288,20 @@ def as_tables(config):
 
 
 def comparable(tables):
-    """The tables of a run, as `as_tables` made them then or now, fit to be held against others.
+    """The tables of a run, as from `as_tables`, fit to be compared with others.
 
-    Settings without a part in the numbers stand at their defaults (which keeps the hash of all
-    who never set them), and so do those that the run's version did not have yet, or at the value
-    that does what it did.
+    Settings without a part in the numbers stand at their defaults, which keeps the hash of all
+    who never set them.
     """
     compared = {}
     for name, table in tables.items():
         if name in SECTIONS and isinstance(table, dict):
             fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
-            added = {item.name: item.metadata["before"] for item in fields}
-            fixed = {
+            table = table | {
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]
             }
-            table = added | table | fixed
         compared[name] = table
     return compared
 

@@ -78,9 +78,8 @@ def make_index(columns):
 
 
 def read_csv(path):
-    """A record table that a run wrote with `runs.write_csv`."""
-    found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return make_index(found.map(atomic_files.unescape_formulas))
+    """A record table that a run wrote with `atomic_files.write_csv`."""
+    return make_index(atomic_files.read_csv(path))
 
 
 def is_labelled(index):

@@ -127,8 +127,8 @@ def _budget_difference(first, other, free):
 
 def _budget(member, free):
     config = member.status["config"]
-    # What was done to the photos is no part of the data hash; older runs had nothing of it.
-    return {"data.preprocess": config.get("data", {}).get("preprocess", [])} | {
+    # What was done to the photos is no part of the data hash.
+    return {"data.preprocess": config["data"]["preprocess"]} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
         for key, value in config.get(section, {}).items()

@@ -119,7 +119,7 @@ def read(run_path):
     classes = taxonomies.from_dict(
         runs.read_json(path / "taxonomy.json"), where=str(path / "taxonomy.json")
     )
-    found = _read_csv(file)
+    found = atomic_files.read_csv(file)
     numbers = [*_columns("fine", classes), *_columns("coarse", classes)]
     for column in (*DESCRIPTION, *numbers):
         if column not in found:
@@ -138,7 +138,7 @@ def read(run_path):
 def read_history(run_path):
     """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
     file = Path(run_path) / "history.csv"
-    found = _read_csv(file)
+    found = atomic_files.read_csv(file)
     if "phase" not in found:
         raise UserError(f"{file}: no column 'phase'; make it again with dermssl.finetune")
     for column in found.columns.drop("phase"):
@@ -148,19 +148,6 @@ def read_history(run_path):
 
 def _columns(level, classes):
     return [f"p_{level}_{name}" for name in getattr(classes, level)]
-
-
-def _read_csv(file):
-    """All cells as text ("NA" is a class name like any other), formulas given back."""
-    try:
-        found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{file}: can't be read ({error.strerror}); is this the folder of a finished run?"
-        ) from error
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(atomic_files.unescape_formulas).rename(columns=atomic_files.unescape_formulas)
 
 
 def _check_labels(file, column, names, level):

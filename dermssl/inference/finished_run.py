@@ -97,12 +97,11 @@ def photos(dataset, config, size, cache_mb=0, prepared=True):
 def masks_of(dataset):
     """The mask of each photo: list of full paths, "" for none.
 
-    Those that the run used. Where its tables have no masks (older runs, and those without any),
-    what the data folder says now.
+    Those that the run used. Where its tables have no masks, what the data folder says now.
     """
     if MASK in dataset.index:
         return dataset.mask_files
-    found = masks.of_folder(dataset.root, dataset.index["path"])
+    found = masks.MaskIndex(dataset.root).of(dataset.index["path"])
     return [str(dataset.root / path) if path else "" for path in found]
 
 

@@ -8,6 +8,7 @@ over the children, so P(coarse) is the sum of its P(fine) by construction.
 import keras
 import numpy as np
 from keras import layers, ops
+from scipy.special import softmax
 
 HEADS = ("hierarchical", "independent")
 
@@ -87,13 +88,7 @@ def probabilities(logits, taxonomy, head="hierarchical"):
         p_fine (n, fine), p_coarse (n, coarse): float64; rows sum to 1, and with the
         hierarchical head p_coarse is exactly p_fine summed over each group's children.
     """
-    p_fine = _softmax(logits["fine"])
+    p_fine = softmax(np.asarray(logits["fine"], np.float64), axis=-1)
     if head == "hierarchical":
         return p_fine, p_fine @ taxonomy.matrix.astype(np.float64)
-    return p_fine, _softmax(logits["coarse"])
-
-
-def _softmax(logits):
-    logits = np.asarray(logits, dtype=np.float64)
-    logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return logits / logits.sum(axis=-1, keepdims=True)
+    return p_fine, softmax(np.asarray(logits["coarse"], np.float64), axis=-1)

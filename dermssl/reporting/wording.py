@@ -6,7 +6,7 @@ the interval doesn't cover (one seed, few records) is said beside it.
 
 import math
 
-from dermssl.data.records import TEST
+from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import NAMES, verdict
 from dermssl.evaluation.run_groups import TITLES
@@ -236,6 +236,20 @@ def warnings(compared, counts, classes, uneven=()):
             f"{count(shared, 'shared one', 'shared ones')} are compared."
         )
     return said + data_warnings(counts, classes, compared.split)
+
+
+def drawings(sources):
+    """A list with a warning where all photos are synthetic, else an empty one.
+
+    Args:
+        sources: the column `source` of the photos.
+    """
+    if set(sources) != {SYNTHETIC}:
+        return []
+    return [
+        "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
+        "about what pretraining does for real lesions."
+    ]
 
 
 def dropped(intervals):

@@ -60,8 +60,7 @@ def warn(pretrained, preprocess):
     """
     if pretrained is None:
         return
-    before = runs.finished(pretrained, "pretrain", ("data",))["config"]["data"]
-    before = before.get("preprocess") or []
+    before = runs.finished(pretrained, "pretrain", ("data",))["config"]["data"]["preprocess"]
     if before != list(preprocess):
         there, here = (" ".join(steps) or "nothing" for steps in (before, preprocess))
         log.warning("--preprocess: %s in %s, %s here: the backbone learnt from other photos",

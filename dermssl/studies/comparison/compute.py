@@ -10,7 +10,7 @@ import numpy as np
 from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
-from dermssl.evaluation import metric_tables, pair_tests
+from dermssl.evaluation import hypothesis_tests, metric_tables, pair_tests
 from dermssl.evaluation.run_groups import Comparison
 from dermssl.reporting import results_csv
 
@@ -208,8 +208,7 @@ def difference_rows(scored):
 
 def chance(scored):
     """Balanced accuracy of a guess: 1 / the classes that have records."""
-    y = scored.compared.members[0].arrays.y
-    return 1 / max(1, len(np.unique(y[y >= 0])))
+    return hypothesis_tests.chance(scored.compared.members[0].arrays.y)
 
 
 def crossing_groups(compared):

@@ -5,7 +5,7 @@ import re
 import zlib
 
 from dermssl.core import runs as folders
-from dermssl.data.records import SPLITS, SYNTHETIC
+from dermssl.data.records import SPLITS
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
 from dermssl.reporting import report, wording
@@ -91,12 +91,7 @@ def warnings(numbers):
     uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
     said = wording.warnings(compared, numbers.counts, classes, uneven)
     said += wording.dropped([found[metric_tables.PRIMARY] for found in numbers.intervals.values()])
-    if set(first.members[0].predictions.table["source"]) == {SYNTHETIC}:
-        said.insert(
-            0,
-            "The photos are drawings, not skin: the numbers show that the road works, and say "
-            "nothing about what pretraining does for real lesions.",
-        )
+    said = wording.drawings(first.members[0].predictions.table["source"]) + said
     crossing = compute.crossing_groups(compared)
     if crossing:
         said.insert(

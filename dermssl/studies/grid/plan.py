@@ -198,7 +198,7 @@ def work_of(cell, grid, shared, n_train, n_test):
     passes = grid.epochs
     if not shared or cell.depth == ALL:
         return n_train * passes * (3.0 if cell.depth == ALL else 1.3) + n_test
-    limit = {"none": 1, "flip_hv": 4}.get(cell.augmentation, passes)
+    limit = AUGMENTATIONS[cell.augmentation].n_variants or passes
     tails = 0.3 * n_train * passes  # a tail itself: 0.02 (DenseNet121) to 0.4 (MobileNet)
     return n_train * min(passes, limit) / len(grid.depths) + tails
 

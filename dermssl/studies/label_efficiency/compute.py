@@ -7,7 +7,7 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 from dataclasses import dataclass
 
 from dermssl.data.records import VALIDATION
-from dermssl.evaluation import bootstrap, metric_tables, metrics
+from dermssl.evaluation import bootstrap, hypothesis_tests, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import wording
 from dermssl.studies.label_efficiency import wording as label_sentences
@@ -107,7 +107,7 @@ def score(found, n_resamples=2000):
             arms: [_step(a, b, found.taxonomy, n_resamples, len(steps)) for a, b in steps]
             for arms, steps in pairs.items()
         },
-        chance=1 / max(1, len(set(y[y >= 0].tolist()))),
+        chance=hypothesis_tests.chance(y),
         n_resamples=n_resamples,
     )
 
@@ -230,7 +230,7 @@ def context(curve, left_out=()):
     return {
         "verdicts": verdicts(curve),
         "gaps": [*left_out, *wording.gaps(found, curve.baseline)],
-        "warnings": label_sentences.drawings(found)
+        "warnings": wording.drawings(first.predictions.table["source"])
         + [chosen_by(first)]
         + [
             warning

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dermssl.core.errors import UserError
+from dermssl.data import splits
 from dermssl.evaluation import bootstrap
 
 METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")
@@ -69,13 +70,9 @@ def plan(labels, groups, n_folds, seed, clusters=None):
     tested = fits[np.unique(groups[fits], return_index=True)[1]]  # the first in random order
     clusters = np.arange(len(own_label)) if clusters is None else clusters
     cluster_label = own_label[np.unique(clusters, return_index=True)[1]]
-    fold = np.empty(len(cluster_label), np.int64)
-    dealt = 0
-    for label in np.unique(cluster_label):
-        of_class = rng.permutation(np.flatnonzero(cluster_label == label))
-        fold[of_class] = (dealt + np.arange(len(of_class))) % n_folds
-        dealt += len(of_class)
-    fold = fold[clusters]
+    strata = {label: np.flatnonzero(cluster_label == label) for label in np.unique(cluster_label)}
+    dealt = splits.deal_groups(strata, n_folds, rng)
+    fold = np.array([dealt[cluster] for cluster in clusters])
     made = []
     for k in range(n_folds):
         inside = fold[groups] == k

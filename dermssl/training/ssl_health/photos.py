@@ -10,6 +10,7 @@ from dermssl.data import records as index
 from dermssl.data.augmentation import opencv, policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import photos_of
+from dermssl.evaluation import hypothesis_tests
 from dermssl.training.ssl_health import embedding_quality
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
@@ -32,7 +33,7 @@ class Labelled:
     @property
     def chance(self):
         """Balanced accuracy of a guess."""
-        return 1 / len(np.unique(self.labels))
+        return hypothesis_tests.chance(self.labels)
 
 
 def labelled(dataset, most, size, data=None):
