@@ -88,10 +88,7 @@ def _draw(folder, numbers):
     found, taxonomy = numbers.compared, numbers.compared.taxonomy
     keys = {(model.arm, model.labels): model for model in found.models}
     primary = {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys}
-    seeds = {
-        key: metric_tables.by_seed(model, metric_tables.PRIMARY, taxonomy)
-        for key, model in keys.items()
-    }
+    seeds = {key: numbers.draws[key][metric_tables.PRIMARY].sample for key in keys}
     figures_compared.comparison(
         folder / "comparison.png", found, primary, seeds,
         wording.photos(numbers.counts, found.split), compute.chance(numbers),

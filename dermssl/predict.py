@@ -97,7 +97,7 @@ def _tables(folder, status, files, masks, batch_size, scaling):
 
     from dermssl.data import pipeline
     from dermssl.data.photos import Photos
-    from dermssl.evaluation import hierarchy
+    from dermssl.evaluation import binary_tasks, validate
     from dermssl.models import classifier, weights
 
     model, taxonomy = weights.load_classifier(folder)
@@ -124,8 +124,10 @@ def _tables(folder, status, files, masks, batch_size, scaling):
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
-        if hierarchy.has_malignancy(taxonomy):
-            columns["p_malignant"] = hierarchy.p_malignant(p_fine, taxonomy)
+        if binary_tasks.has_malignancy(taxonomy):
+            columns["p_malignant"] = binary_tasks.p_malignant(
+                validate.probabilities(p_fine, "p_fine"), taxonomy
+            )
         yield pd.DataFrame(columns)
 
 

@@ -30,9 +30,9 @@ class Arrays(NamedTuple):
     """One split as arrays, in the order of the file.
 
     Attributes:
-        y, y_coarse: int64 [n], true classes, -1 unknown.
-        p_fine, p_coarse: float64 [n, F] and [n, C].
-        groups: object [n], such as "lesion_id=HAM_0000118"; records of one aren't independent.
+        y, y_coarse: int64 (n,), true classes, -1 unknown.
+        p_fine, p_coarse: float64 (n, F) and (n, C).
+        groups: object (n,), such as "lesion_id=HAM_0000118"; records of one aren't independent.
     """
 
     y: np.ndarray
@@ -68,8 +68,8 @@ def table(index, p_fine, p_coarse, taxonomy):
 
     Args:
         index: record table, as from `dermssl.data.records.make_index`.
-        p_fine: float [n, F], in the order of `index` and of the taxonomy.
-        p_coarse: float [n, C]; None for the sums of `p_fine`.
+        p_fine: float (n, F), in the order of `index` and of the taxonomy.
+        p_coarse: float (n, C); None for the sums of `p_fine`.
         taxonomy: a `Taxonomy`.
 
     Returns:
@@ -97,7 +97,7 @@ def arrays_of(table, taxonomy, split=TEST):
     rows = table[table["split"] == split]
     if rows.empty:
         there = ", ".join(sorted(set(table["split"]))) or "none"
-        raise UserError(f"--split {split}: no record of it in {NAME}; splits there: {there}")
+        raise UserError(f"evaluate.split {split}: no record of it in {NAME}; splits there: {there}")
     y, y_coarse = label_arrays(rows, taxonomy)
     y_coarse = np.where(y >= 0, taxonomy.parent_index[y], y_coarse)
     p_fine = rows[_columns("fine", taxonomy)].to_numpy(np.float64)
