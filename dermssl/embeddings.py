@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results, runs
 from dermssl.core.errors import UserError
 
 FOLDER = "embeddings"
@@ -40,7 +40,6 @@ def run(config: dict[str, Any]) -> Path:
     from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
     from dermssl.studies.embedding_map import projections
-    from dermssl.training import callbacks
 
     settings, output, seed = config["embeddings"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
@@ -53,8 +52,8 @@ def run(config: dict[str, Any]) -> Path:
     columns = _columns(dataset.index, settings.colour_by)
     model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
     photos = finished_run.photos(dataset, status["config"]["data"], size)
-    with callbacks.counted("Embeddings", len(rows)) as done:
-        h, thumbnails = outputs.embed(model, photos, size, settings.batch_size, done)
+    with progress.Progress("Embeddings", len(rows)) as shown:
+        h, thumbnails = outputs.embed(model, photos, size, settings.batch_size, shown.reach)
     h = projections.unit(h)
     names = ("tsne", "umap") if settings.umap else ("tsne",)
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}

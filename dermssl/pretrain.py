@@ -8,6 +8,7 @@ was stopped, and ends as if it never had been.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             return made.path
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
-        panel = health.Panel(made, dataset, photos, config)
+        panel = health.Panel(made, dataset, photos, config, _say)
         history = _fit(made, model, photos, config, panel)
         with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
@@ -91,6 +92,10 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
         checkpoint.clear(made)
     return made.path
+
+
+def _say(line):
+    print(cli.with_flags(line), file=sys.stderr, flush=True)
 
 
 def _fit(made, model, photos, config, panel):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results, runs
 from dermssl.core.errors import UserError
 
 FOLDER = "stress_test"
@@ -44,7 +44,6 @@ def run(config: dict[str, Any]) -> Path:
     from dermssl.reporting import report
     from dermssl.studies.stress import conditions, predict
     from dermssl.studies.stress import scores as shortcuts
-    from dermssl.training import callbacks
 
     settings, output, seed = config["stress_test"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
@@ -82,10 +81,11 @@ def run(config: dict[str, Any]) -> Path:
     wanted = conditions.names(n_masks / len(rows))
     options = {"seed": seed, "strength": strength}
     options["steps"] = config["data"].get("preprocess") or ()
-    with callbacks.counted("Stress test", len(rows)) as done:
+    with progress.Progress("Stress test", len(rows)) as shown:
         p = predict.predict(
-            model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
-        )
+            model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, shown.reach,
+            **options,
+        )  # fmt: skip
     y, _ = label_arrays(dataset.index, taxonomy)
     groups = group_ids(dataset.index)
     scores = shortcuts.score(y, p, groups, taxonomy, conditions.CLEAN, n_resamples)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from dermssl.core import atomic_files
+from dermssl.core import atomic_files, progress
 from dermssl.core.errors import UserError
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import CLASS_FIGURES
@@ -35,7 +35,7 @@ def render(template, **context):
         code=code,
         number=wording.number,
         estimate=wording.estimate,
-        duration=wording.duration,
+        duration=progress.duration,
     )
     return environment.get_template(template).render(**context)
 

@@ -108,7 +108,7 @@ def test_stopped_and_gone_on_with(
     assert runs.read_json(tmp_path / "run" / "status.json")["status"] == runs.KILLED
     capsys.readouterr()
     assert state(*attempt(tmp_path / "run")) == never_stopped
-    assert f"title: goes on after step {saved} of 12" in capsys.readouterr().err
+    assert f"title: resumes after step {saved} of 12" in capsys.readouterr().err
     # And once more, as if killed while the model was saved: nothing is left to train.
     assert state(*attempt(tmp_path / "run")) == never_stopped
 

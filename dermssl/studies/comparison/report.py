@@ -4,6 +4,7 @@ import math
 import re
 import zlib
 
+from dermssl.core import progress
 from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS
 from dermssl.evaluation import metric_tables
@@ -187,7 +188,7 @@ def pretraining_row(row):
     else:
         settings = status.get("config", {}).get("pretrain", {})
         text = (
-            f"{wording.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
+            f"{progress.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
             f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
         )
     return {**row, "text": text}

@@ -1,10 +1,10 @@
 """What a grid will train, and everything that can be refused before it starts."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.core.progress import minutes
 from dermssl.core.settings import Backbone
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.models import backbones, freezing, weights
@@ -203,28 +203,9 @@ def work_of(cell, grid, shared, n_train, n_test):
     return n_train * min(passes, limit) / len(grid.depths) + tails
 
 
-class Clock:
-    """Progress lines with the time left."""
-
-    def __init__(self, todo, n_cells, work):
-        self._work, self._n = work, n_cells
-        self._done_cells = n_cells - len(todo)
-        self._left, self._did = sum(map(work, todo)), 0.0
-        self._began = time.time()
-
-    def start(self, group):
-        left = ""
-        if self._did:
-            seconds = (time.time() - self._began) / self._did * self._left
-            left = f", about {minutes(seconds)} left"
-        first = group[0]
-        depths = "/".join("all" if cell.depth < 0 else str(cell.depth) for cell in group)
-        fold = "" if first.fold is None else f", fold {first.fold}"
-        print(f"[{self._done_cells + 1}-{self._done_cells + len(group)}/{self._n}] {first.model}, "
-              f"{first.augmentation}, seed {first.seed}{fold}, depths {depths}{left}",
-              flush=True)  # fmt: skip
-
-    def end(self, group):
-        work = sum(map(self._work, group))
-        self._did, self._left = self._did + work, self._left - work
-        self._done_cells += len(group)
+def group_title(group: Sequence[Cell]) -> str:
+    """What cells that are trained together are: "mobilenet, none, seed 0, depths 2/4"."""
+    first = group[0]
+    depths = "/".join("all" if cell.depth == ALL else str(cell.depth) for cell in group)
+    fold = "" if first.fold is None else f", fold {first.fold}"
+    return f"{first.model}, {first.augmentation}, seed {first.seed}{fold}, depths {depths}"
