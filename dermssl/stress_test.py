@@ -49,9 +49,8 @@ def run(
 
     from dermssl.data import masks as named
     from dermssl.data.records import group_ids, label_arrays
-    from dermssl.evaluation import hypothesis_tests, predictions
+    from dermssl.evaluation import hypothesis_tests
     from dermssl.inference import finished_run
-    from dermssl.models import weights
     from dermssl.reporting import report
     from dermssl.studies.stress import conditions, predict
     from dermssl.studies.stress import scores as shortcuts
@@ -59,14 +58,14 @@ def run(
 
     _check(max_photos, strength, n_resamples, batch_size)
     path = Path(path)
-    config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
-    found = predictions.read(path)
+    finished = finished_run.load(path, "finetune")
+    found = finished.predictions
     rows = found.table["split"].eq(split) & found.table["fine"].ne("")
     rows = np.flatnonzero(rows)
     if not len(rows):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; nothing to score")
     rows = rows[finished_run.stratified_subset(found.table["fine"].iloc[rows], max_photos, seed)]
-    dataset = finished_run.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
+    dataset = finished.dataset(found.table.iloc[rows], moved=data)
     if masks and not Path(masks).is_dir():
         raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
     if masks:
@@ -77,18 +76,15 @@ def run(
         raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
     folder = report.make_output_folder(output or path / FOLDER)
 
-    model, taxonomy = weights.load_classifier(path)
-    size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    photos = finished_run.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
+    model, size, taxonomy = finished.model(), finished.image_size, found.taxonomy
+    photos = finished.photos(dataset, cache_mb=64, prepared=False)
     hole = conditions.lesion_regions(mask_files, photos)
     n_masks = sum(map(bool, mask_files))
     wanted = conditions.names(n_masks / len(rows))
     options = {"seed": seed, "strength": strength}
-    options["steps"] = config["data"].get("preprocess") or ()
+    options["steps"] = finished.data.preprocess
     with callbacks.counted("Stress test", len(rows)) as done:
-        p = predict.predict(
-            model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
-        )
+        p = predict.predict(model, photos, hole, rows, wanted, size, batch_size, done, **options)
     y, _ = label_arrays(dataset.index, taxonomy)
     groups = group_ids(dataset.index)
     scores = shortcuts.score(y, p, groups, taxonomy, conditions.CLEAN, n_resamples)
@@ -105,7 +101,7 @@ def run(
         "n_groups": len(set(groups)),
         "n_masks": n_masks,
         "preprocess": list(options["steps"]),
-        "augmentation": config["finetune"].get("augmentation", ""),
+        "augmentation": finished.settings["finetune"].augmentation,
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,

@@ -7,13 +7,17 @@ their group is held out.
 
 import logging
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dermssl.core import config as configs
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import readers
-from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
+from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, Dataset, group_ids, is_labelled
 
 
 def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
@@ -218,3 +222,20 @@ def report_skipped(bad, total):
         log.warning("skipped: %d of %d photos", len(bad), total)
     for _, message in bad:
         log.warning("skipped: %s", message)
+
+
+def load_dataset(path: Path | str, **settings: Any) -> Dataset:
+    """The records of a folder of photos, with splits.
+
+    Args:
+        path: the folder.
+        **settings: other fields of `dermssl.core.settings.Data`, e.g. `validation=0.2`.
+
+    Returns:
+        `Dataset` of readable photos. Its `train`, `validation` and `test` are its splits, each a
+        `Dataset`; `records` is the table and `taxonomy` has the class names.
+
+    Raises:
+        UserError: no data set there, bad settings, or unreadable photos.
+    """
+    return prepare(configs.build(Data, {"path": str(path), **settings}, "load_dataset"))

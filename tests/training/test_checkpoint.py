@@ -135,7 +135,7 @@ def test_half_a_checkpoint_is_refused_though_one_before_is_whole(run, flat, said
     with pytest.raises(UserError) as error:
         checkpoint.load(run)
     assert said in str(error.value)
-    assert "--overwrite" in str(error.value)
+    assert "run.overwrite" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -5,6 +5,7 @@ import pytest
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.data import records
+from dermssl.inference import finished_run
 from dermssl.training import pretraining_pool
 
 
@@ -38,7 +39,7 @@ def pretrained_on(folder, root, names):
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(folder / "status.json", status)
     atomic_files.write_csv(
-        folder / pretraining_pool.NAME, records.make_index({"path": names, "split": "train"})
+        folder / finished_run.POOL, records.make_index({"path": names, "split": "train"})
     )
     return folder
 

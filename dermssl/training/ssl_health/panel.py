@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from dermssl.core import atomic_files, runs
 from dermssl.evaluation import bootstrap
 from dermssl.evaluation.bootstrap import Interval
+from dermssl.inference import outputs
 from dermssl.training.ssl_health import embedding_quality, rules, view_shortcuts
 from dermssl.training.ssl_health import photos as probe_photos
 
@@ -134,9 +135,8 @@ class Panel(keras.callbacks.Callback):
 
     def _embed(self, images):
         """Embeddings h and projections z of uint8 images, float32 [n, d] and [n, k]."""
-        batches = range(0, len(images), BATCH)
-        every = [self._forward(images[k : k + BATCH]) for k in batches]
-        return [np.concatenate([each[part].numpy() for each in every]) for part in (0, 1)]
+        starts = range(0, len(images), BATCH)
+        return outputs.run(self._forward, (images[k : k + BATCH] for k in starts))
 
     def _seen(self, measures, progress, logs=None):
         logs, known = logs or {}, self._labelled is not None
