@@ -98,8 +98,9 @@ class _WaitForKeras(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
+        sys.meta_path.remove(self)  # the other finders find it
         spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
         if spec and spec.loader:
             execute = spec.loader.exec_module
             spec.loader.exec_module = lambda module: (execute(module), _register())

@@ -7,6 +7,7 @@ over the children, so P(coarse) is the sum of its P(fine) by construction.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,11 +149,10 @@ class LesionClassifier(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LesionClassifier:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
-            for name in ("backbone", "dtype")
-        }
-        return cls(**{**config, **parts})
+        config = copy.deepcopy(config)  # Keras takes a network's apart
+        for name in ("backbone", "dtype"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)
 
 
 def _dense(name, units, seed):

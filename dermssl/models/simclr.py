@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,11 +161,10 @@ class SimCLR(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SimCLR:
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
-            for name in ("backbone", "dtype")
-        }
-        return cls(**{**config, **parts})
+        config = copy.deepcopy(config)  # Keras takes a network's apart
+        for name in ("backbone", "dtype"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)
 
 
 def _pair(projections):

@@ -85,7 +85,7 @@ def test_a_run_s_masks_are_those_of_its_table(tmp_path):
     for gone in ("n.png", "../out.png"):
         with pytest.raises(UserError, match=rf"1 masks of the run aren't there, such as '{gone}'"):
             masks(mask=[gone, ""])
-        assert masks({"path": config["path"]}, mask=[gone, "m.png"]) == ["", "m.png"]
+        assert masks(Data(path=config.path), mask=[gone, "m.png"]) == ["", "m.png"]
 
 
 def data_of(root, **settings):

@@ -99,7 +99,7 @@ def test_without_a_whole_one_it_does_not_start_from_fresh_weights(run):
     save(run, 1, 2)
     for path in paths(run):
         path.write_bytes(cut(path.read_bytes()))
-    said = r"000000002.ckpt: damaged \(its checksum is wrong\).*nor can 1 before it; --overwrite"
+    said = r"000000002.ckpt: damaged \(its checksum is wrong\).*nor can 1 before it; run\.overwrite"
     with pytest.raises(UserError, match=said):
         checkpoint.load(run)
     assert len(paths(run)) == 2

@@ -16,7 +16,11 @@ from dermssl.training import pretraining_pool
         ({"preprocess": ["sharpen"]}, ["sharpen"], None),
         ({"preprocess": ["sharpen"]}, [], "--preprocess: sharpen in RUN, nothing here"),
         ({}, ["hair_removal", "sharpen"], "nothing in RUN, hair_removal sharpen here"),
-        ({"preprocess": ["a", "b"]}, ["b", "a"], "a b in RUN, b a here"),
+        (
+            {"preprocess": ["sharpen", "hair_removal"]},
+            ["hair_removal", "sharpen"],
+            "sharpen hair_removal in RUN, hair_removal sharpen here",
+        ),
     ],
 )
 def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preprocess, said):
