@@ -112,9 +112,9 @@ def test_public_names_are_there_and_listed():
 
 
 def test_importing_the_package_takes_no_tensorflow():
-    code = "import time; a = time.time(); import dermssl, sys; print(time.time() - a, len(dir(dermssl)))"
-    process = tiny.python("-c", f"{code}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)")
+    code = "import time; a = time.time(); import dermssl; print(time.time() - a)"
+    process = tiny.python(
+        "-c", f"{code}; import sys; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
+    )
     assert process.returncode == 0, process.stderr
-    seconds, names = process.stdout.split()
-    assert float(seconds) < 0.1
-    assert int(names) > 15
+    assert float(process.stdout) < 0.1
