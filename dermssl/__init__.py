@@ -10,6 +10,8 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dermssl.core.commands import COMMANDS
+
 if TYPE_CHECKING:  # "as" says that they are public
     from dermssl.core.errors import RunFailed as RunFailed
     from dermssl.core.errors import UserError as UserError
@@ -31,7 +33,8 @@ if TYPE_CHECKING:  # "as" says that they are public
     from dermssl.training.metrics import BalancedAccuracy as BalancedAccuracy
     from dermssl.training.metrics import KnownAccuracy as KnownAccuracy
 
-# Public name -> its module; of those that are found by `keras.saving.load_model`, and of the rest.
+# Public name -> its module, or "module:" with the name there, or "module:" alone for the module;
+# first of those that `keras.saving.load_model` finds.
 _KERAS = {
     "SimCLR": "dermssl.models.simclr",
     "LesionClassifier": "dermssl.models.classifier",
@@ -55,15 +58,17 @@ _PUBLIC = {
     "load_run": "dermssl.inference.finished_run:load",
     "UserError": "dermssl.core.errors",
     "RunFailed": "dermssl.core.errors",
-    # The commands stand here: their modules, which can be called.
+    **{name: f"dermssl.{name}:" for name in COMMANDS},  # modules that can be called
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'dermssl' has no attribute '{name}'")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    value = getattr(importlib.import_module(module), attribute or name)
+    module, colon, attribute = _PUBLIC[name].partition(":")
+    value = importlib.import_module(module)
+    if attribute or not colon:
+        value = getattr(value, attribute or name)
     globals()[name] = value
     return value
 

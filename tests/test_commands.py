@@ -130,10 +130,10 @@ def test_finetune_tells_the_calibration_of_its_balance(photos, tmp_path, monkeyp
 
 
 def test_a_finished_run_keeps_its_arm(photos, pretrained, finetuned):
-    config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
-    assert finetune.run(config, arm="ssl") == finetuned
-    with pytest.raises(UserError, match=r"--arm mine: the run in .* is finished, as 'ssl'"):
-        finetune.run(config, arm="mine")
+    options = {"weights": str(pretrained)}
+    assert finetune.run(tiny.finetuning(photos, finetuned, arm="ssl", **options)) == finetuned
+    with pytest.raises(UserError, match=r"finetune.arm mine: the run in .* is finished, as 'ssl'"):
+        finetune.run(tiny.finetuning(photos, finetuned, arm="mine", **options))
 
 
 def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
     assert tiny.call(pretrain, *argv) == 0  # finished: says the same again
     assert capsys.readouterr() == (shown.out, "")
     assert tiny.call(pretrain, *argv, "--temperature", 0.5) == 2
-    assert "pretrain.temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
+    assert "--temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
@@ -180,7 +180,7 @@ def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
     backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])
     backbone.save_weights(tmp_path / "huge.weights.h5")
-    argv = ["--data", photos, *tiny.SMALL, "--backbone-weights", tmp_path / "huge.weights.h5"]
+    argv = ["--data", photos, *tiny.SMALL, "--weights", tmp_path / "huge.weights.h5"]
     assert tiny.call(finetune, *argv, "--output", tmp_path / "run") == 1
     said = capsys.readouterr().err
     assert "diverged, the loss became nan" in said

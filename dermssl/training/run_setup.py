@@ -66,9 +66,8 @@ class RunSetup:
 
 
 def set_up_run(
-    command: str, config: dict[str, Any], output: str, dataset: records.Dataset | None = None,
-    overwrite: bool = False,
-) -> RunSetup:  # fmt: skip
+    command: str, config: dict[str, Any], output: str, dataset: records.Dataset | None = None
+) -> RunSetup:
     """Read and check what a run starts from; makes no file.
 
     Args:
@@ -76,7 +75,6 @@ def set_up_run(
         config: dict as from `dermssl.core.config.from_flags`.
         output: str, the folder where the config names none.
         dataset: `Dataset` with splits, where the caller has one already.
-        overwrite: bool, replace a different run in the folder.
 
     Returns:
         `RunSetup`.
@@ -92,6 +90,6 @@ def set_up_run(
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return RunSetup(
-        command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
-        records.data_hash(dataset), weights.fingerprint(start), classes,
+        command, config, config.get("overwrite", False), Path(config["output"] or output), start,
+        pretrained, dataset, records.data_hash(dataset), weights.fingerprint(start), classes,
     )  # fmt: skip
