@@ -40,12 +40,9 @@ class SparseFocalLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self,
-        gamma: float = 2.0,
-        alpha: Sequence[float] | None = None,
-        name: str = "sparse_focal",
-        **kwargs: Any,
-    ) -> None:
+        self, gamma: float = 2.0, alpha: Sequence[float] | None = None,
+        name: str = "sparse_focal", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(name=name, **kwargs)
         self.gamma = float(gamma)
         self.alpha = None if alpha is None else [float(weight) for weight in alpha]

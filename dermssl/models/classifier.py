@@ -64,7 +64,7 @@ class LesionClassifier(keras.Model):
     "fine" (n, fine) and "coarse" (n, coarse); `predict_proba` gives probabilities.
 
     Args:
-        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding (n, d).
+        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding (n, d); or its config.
         taxonomy: `dermssl.Taxonomy`, or its `as_dict()`.
         head: "hierarchical" (P(coarse) is the sum of its P(fine)) or "independent" (two dense
             layers).
@@ -86,16 +86,13 @@ class LesionClassifier(keras.Model):
     """
 
     def __init__(
-        self,
-        backbone: keras.Model,
-        taxonomy: Taxonomy | dict[str, Any],
-        head: str = "hierarchical",
-        dropout: float = 0.2,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
+        self, backbone: keras.Model, taxonomy: Taxonomy | dict[str, Any],
+        head: str = "hierarchical", dropout: float = 0.2, seed: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
         if head not in HEADS:
             raise unknown_name("finetune.head", head, HEADS)
+        if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
+            backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
         if isinstance(taxonomy, dict):
             taxonomy = taxonomies.from_dict(taxonomy)
         policy = keras.dtype_policies.get(kwargs.pop("dtype", None))
@@ -117,20 +114,18 @@ class LesionClassifier(keras.Model):
         self.backbone, self.dropout, self.fine, self.coarse = backbone, drop, fine, coarse
         self.taxonomy, self.head, self.seed = taxonomy, head, seed
 
-    def predict_proba(self, images: Any, batch_size: int = 32) -> dict[str, np.ndarray]:
+    def predict_proba(self, images: Any) -> dict[str, np.ndarray]:
         """Probabilities at both levels.
 
         Args:
             images: float32 or uint8 (n, size, size, 3) in [0, 255], or a `tf.data.Dataset` of
                 batches of them.
-            batch_size: int, images through the network at once.
 
         Returns:
             dict of float64 arrays, "fine" (n, fine) and "coarse" (n, coarse). Rows sum to 1, and
             with the hierarchical head "coarse" is exactly "fine" summed over each group.
         """
-        batch = None if hasattr(images, "element_spec") else batch_size
-        return self.probabilities(self.predict(images, batch_size=batch, verbose=0))
+        return self.probabilities(self.predict(images, verbose=0))
 
     def probabilities(self, logits: dict[str, Any]) -> dict[str, np.ndarray]:
         """What `predict_proba` gives, from the model's outputs."""
@@ -146,13 +141,6 @@ class LesionClassifier(keras.Model):
             "dropout": self.dropout.rate,
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> LesionClassifier:
-        config = copy.deepcopy(config)  # Keras takes a network's apart
-        for name in ("backbone", "dtype"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        return cls(**config)
 
 
 def _dense(name, units, seed):
@@ -173,15 +161,16 @@ def probabilities(
     Returns:
         dict as of `LesionClassifier.predict_proba`.
     """
-    p_fine = _softmax(logits["fine"])
+    p_fine = softmax(logits["fine"])
     if head == "hierarchical":
         p_coarse = p_fine @ taxonomy.matrix.astype(np.float64)
     else:
-        p_coarse = _softmax(logits["coarse"])
+        p_coarse = softmax(logits["coarse"])
     return {"fine": p_fine, "coarse": p_coarse}
 
 
-def _softmax(logits):
+def softmax(logits: Any) -> np.ndarray:
+    """Probabilities in float64 from logits (..., classes)."""
     logits = np.asarray(logits, dtype=np.float64)
     logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return logits / logits.sum(axis=-1, keepdims=True)

@@ -43,12 +43,9 @@ def spatial(classifier: LesionClassifier) -> Any:
 
 
 def heat_maps(
-    classifier: LesionClassifier,
-    images: np.ndarray,
-    classes: np.ndarray,
-    level: str = "fine",
+    classifier: LesionClassifier, images: np.ndarray, classes: np.ndarray, level: str = "fine",
     batch_size: int = 32,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Heat maps of some photos, each for one class.
 
     At the fine level the score is the class's logit, as in the paper; at the coarse one it is

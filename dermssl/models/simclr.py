@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from dermssl.losses import nt_xent
+from dermssl.models import backbones
 
 
 def projection_head(
@@ -51,8 +52,8 @@ class SimCLR(keras.Model):
     Under a `tf.distribute` strategy each replica contrasts the views of its own share of a batch.
 
     Args:
-        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding h (n, d); None for
-            an EfficientNetB1 of 224 px with random weights.
+        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding h (n, d); or its
+            config; or None for an EfficientNetB1 of 224 px with random weights.
         projection: widths of the projection head.
         temperature: float, over 0; of the loss, where `compile` is given no other.
         seed: int, of the head's first weights.
@@ -68,18 +69,13 @@ class SimCLR(keras.Model):
     """
 
     def __init__(
-        self,
-        backbone: keras.Model | None = None,
-        projection: Sequence[int] = (512, 128),
-        temperature: float = 0.1,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
+        self, backbone: keras.Model | None = None, projection: Sequence[int] = (512, 128),
+        temperature: float = 0.1, seed: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        if backbone is None:
-            from dermssl.models import backbones
-
-            backbone = backbones.Backbone()
+        if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
+            backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
+        backbone = backbone or backbones.Backbone()
         self.backbone = backbone
         dimension = backbone.output.shape[-1]
         self.projection_head = projection_head(dimension, projection, seed, self.dtype_policy)
@@ -158,13 +154,6 @@ class SimCLR(keras.Model):
             "temperature": self.temperature,
             "seed": self.seed,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SimCLR:
-        config = copy.deepcopy(config)  # Keras takes a network's apart
-        for name in ("backbone", "dtype"):
-            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        return cls(**config)
 
 
 def _pair(projections):

@@ -4,6 +4,7 @@ Both ways give the same numbers. Nothing is selected on the way: a cell trains f
 number of epochs at a fixed rate and is scored as it ends.
 """
 
+import functools
 import gc
 import math
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ import tensorflow as tf
 from dermssl.data import pipeline
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
+from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
+from dermssl.models.classifier import softmax
 from dermssl.studies.grid import trunk_features
 from dermssl.studies.grid.trunk_training import Tails
 
@@ -114,7 +117,7 @@ def train_plain(start, depth, augmentation, seed, material, grid):
     data = _pixels(material, augmentation, seed, grid, grid.batch_size)
     history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     shown = pipeline.evaluation_data(material.test, grid.batch_size, material.size)
-    logits = cell.predict(shown, verbose=0)
+    logits = outputs.run(functools.partial(cell, training=False), shown)
     return CellResult(
         history.history["loss"], softmax(logits), manifest, cell.count_params(), _trainable(cell)
     )
@@ -266,10 +269,3 @@ def _trainable(cell):
 
 def _head(cell):
     return cell.get_layer("fine").count_params()
-
-
-def softmax(logits):
-    """Probabilities in float64 from float32 logits (..., classes)."""
-    logits = np.asarray(logits, np.float64)
-    logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return logits / logits.sum(axis=-1, keepdims=True)
