@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, results, runs
-from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import Backbone
 
 OUTPUT = "outputs/check_data"
 
@@ -107,12 +105,10 @@ def _read(data):
 
 def _backbone(pretrained):
     """The backbone settings of a pretraining run, pointing at its weights, and its steps."""
-    import dataclasses
+    from dermssl.inference import finished_run
 
-    config = runs.finished(pretrained, "pretrain", ("backbone",))["config"]
-    made = configs.build(Backbone, config["backbone"], pretrained)
-    steps = config.get("data", {}).get("preprocess") or []
-    return dataclasses.replace(made, weights=str(pretrained)), steps
+    run = finished_run.load(pretrained, "pretrain")
+    return run.start(), run.data.preprocess
 
 
 def show_augmentations(config: dict[str, Any], path: str) -> Path:

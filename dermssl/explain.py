@@ -54,7 +54,7 @@ def run(config: dict[str, Any]) -> Path:
 
     from dermssl.data.augmentation import opencv
     from dermssl.inference import finished_run
-    from dermssl.models import grad_cam, weights
+    from dermssl.models import grad_cam
     from dermssl.reporting import report
     from dermssl.studies.explain import figures, heat_maps
     from dermssl.training import tensorboard
@@ -62,17 +62,16 @@ def run(config: dict[str, Any]) -> Path:
     settings, output, seed = config["explain"], config["output"], config["seed"]
     path, photos, data, split = Path(settings.run), settings.photos, settings.data, settings.split
     command, batch_size = config["command"], settings.batch_size
-    config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
+    finished = finished_run.load(path, "finetune")
     if photos:
-        groups, dataset, kept = _given(photos, config["data"].get("preprocess", ()))
+        groups, dataset, kept = _given(photos, finished.data.preprocess)
     else:
-        groups, dataset, kept = _chosen(path, config, data, split, settings.count)
-    model, taxonomy = weights.load_classifier(path)
+        groups, dataset, kept = _chosen(finished, data, split, settings.count)
+    model, size = finished.model(), finished.image_size
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.make_output_folder(output or path / FOLDERS[bool(photos)])
-    size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    seen = finished_run.photos(dataset, config["data"], size, cache_mb=256)
-    found = heat_maps.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
+    seen = finished.photos(dataset, cache_mb=256)
+    found = heat_maps.explain(model, seen, dataset.index, size, batch_size)
     images = np.stack([opencv.center_square(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([each.p_fine for each in found]).argmax(axis=1)
     alike = heat_maps.randomization_check(model, images, predicted, seed)
@@ -83,7 +82,7 @@ def run(config: dict[str, Any]) -> Path:
     log = (folder if output else path) / "tensorboard" / f"explain{'_photos' if photos else ''}"
     tensorboard.images(log, _pictures(groups, found))
     _write(
-        folder, path, groups, found, alike, taxonomy, cells, kept,
+        folder, path, groups, found, alike, model.taxonomy, cells, kept,
         command=command,
         source=_source(path, split, photos), log=log,
     )  # fmt: skip
@@ -115,22 +114,20 @@ def _given(photos, steps):
     return {"photos": range(len(files))}, Dataset(Path.cwd(), index, None), None
 
 
-def _chosen(path, config, data, split, count):
+def _chosen(finished, data, split, count):
     """The same for a choice from the run's split, each photo once."""
     import numpy as np
 
-    from dermssl.evaluation import predictions
-    from dermssl.inference import finished_run
     from dermssl.studies.explain import select_photos
 
-    found = predictions.read(path)
-    arrays = found.arrays(split)
+    arrays = finished.predictions.arrays(split)
     chosen = select_photos.choose(arrays.y, arrays.p_fine, count, arrays.groups)
     if not chosen:
-        raise UserError(f"{path}: no record with a fine label in split '{split}'; give photos")
+        raise UserError(
+            f"{finished.path}: no record with a fine label in split '{split}'; give photos"
+        )
     rows = np.unique(np.concatenate(list(chosen.values())))
-    table = found.table[found.table["split"] == split].iloc[rows]
-    dataset = finished_run.dataset(table, found.taxonomy, config["data"], data)
+    dataset = finished.dataset(finished.records(split).iloc[rows], moved=data)
     groups = {name: np.searchsorted(rows, each) for name, each in chosen.items()}
     return groups, dataset, arrays.p_fine[rows]
 

@@ -217,7 +217,7 @@ def test_folds_test_every_photo_once(photos, tmp_path):
         ({"models": ["cnn", "inceptionv3"]}, "under the 75 px that inceptionv3 needs.*cnn"),
         ({"weights": ["none", "imagenet"]}, "--weights none imagenet: give one for all"),
         ({"weights": ["mlp=imagenet"]}, "not among --models cnn"),
-        ({"weights": ["no/such.h5"]}, "^--weights no/such.h5: no such file"),
+        ({"weights": ["no/such.h5"]}, "^grid.weights no/such.h5: no such file"),
         ({"folds": 1}, "grid.folds 1"),
     ],
 )
@@ -228,7 +228,7 @@ def test_bad_input_is_refused_before_training(photos, tmp_path, changes, message
 
 
 def test_a_depth_beyond_the_backbone_names_the_model(photos, pretrained, tmp_path):
-    with pytest.raises(UserError, match="cnn: --depths 99 is beyond the backbone"):
+    with pytest.raises(UserError, match=r"cnn: grid\.depths 99 is beyond the backbone"):
         grid.run(config(photos, tmp_path / "g", pretrained, depths=[2, 99]))
 
 

@@ -171,7 +171,8 @@ def with_flags(message):
     >>> with_flags("data.validation is 2; it must be at most 0.9")
     '--validation is 2; it must be at most 0.9'
     """
-    return re.sub(r"\b([a-z_]+)\.([a-z_]+)\b", _flag_of, message)
+    # Not within the name of a file, such as outputs/backbone.weights.h5.
+    return re.sub(r"(?<![\w/.])([a-z_]+)\.([a-z_]+)\b(?!/|\.\w)", _flag_of, message)
 
 
 def _flag_of(match):

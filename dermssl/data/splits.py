@@ -8,12 +8,16 @@ their group is held out.
 import logging
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dermssl.core import config as configs
 from dermssl.core import settings
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import readers
 from dermssl.data.records import (
     SPLITS,
@@ -263,3 +267,20 @@ def report_skipped(bad: Sequence[tuple[str, str]], total: int) -> None:
         log.warning("skipped: %d of %d photos", len(bad), total)
     for _, message in bad:
         log.warning("skipped: %s", message)
+
+
+def load_dataset(path: Path | str, **settings: Any) -> Dataset:
+    """The records of a folder of photos, with splits.
+
+    Args:
+        path: the folder.
+        **settings: other fields of `dermssl.core.settings.Data`, e.g. `validation=0.2`.
+
+    Returns:
+        `Dataset` of readable photos. Its `train`, `validation` and `test` are its splits, each a
+        `Dataset`; `records` is the table and `taxonomy` has the class names.
+
+    Raises:
+        UserError: no data set there, bad settings, or unreadable photos.
+    """
+    return prepare(configs.build(Data, {"path": str(path), **settings}, "load_dataset"))

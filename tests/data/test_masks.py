@@ -74,11 +74,11 @@ def test_a_table_without_any_mask_says_that_there_is_none(tmp_path):
 
 def test_a_run_s_masks_are_those_of_its_table(tmp_path):
     write(tmp_path, "data/a.jpg", "data/b.jpg", "data/m.png", "data/masks/b.png", "out.png")
-    config = {"path": str(tmp_path / "data"), "preprocess": ["lesion_crop"]}
+    config = Data(path=str(tmp_path / "data"), preprocess=["lesion_crop"])
 
     def masks(config=config, **columns):
         rows = make_index({"path": ["a.jpg", "b.jpg"], **columns})
-        found = finished_run.dataset(rows, None, config)
+        found = finished_run.located(rows, None, config)
         return [mask.removeprefix(f"{tmp_path}/data/") for mask in finished_run.masks_of(found)]
 
     assert masks(mask=["m.png", ""]) == ["m.png", ""]
@@ -87,7 +87,7 @@ def test_a_run_s_masks_are_those_of_its_table(tmp_path):
     for gone in ("n.png", "../out.png"):
         with pytest.raises(UserError, match=rf"1 masks of the run aren't there, such as '{gone}'"):
             masks(mask=[gone, ""])
-        assert masks({"path": config["path"]}, mask=[gone, "m.png"]) == ["", "m.png"]
+        assert masks(Data(path=config.path), mask=[gone, "m.png"]) == ["", "m.png"]
 
 
 def data_of(root, **settings):
@@ -139,9 +139,9 @@ def test_the_second_folder_has_its_own_masks(tmp_path, caplog):
     (tmp_path / "data/labels.csv").write_text("filename,label,mask\na.jpg,nv,\n")
     found = data_of(tmp_path / "data", **settings).index.set_index("path")["mask"]
     assert found.to_dict() == want | {"a.jpg": ""}
-    located_again = finished_run.dataset(
+    located_again = finished_run.located(
         data_of(tmp_path / "data", **settings).index, None,
-        {"path": str(tmp_path / "data"), **settings},
+        Data(path=str(tmp_path / "data"), **settings),
     )  # fmt: skip
     assert located_again.mask_files[0] == f"{tmp_path}/data/../more/masks/a.png"
 

@@ -8,6 +8,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
 from dermssl.data import records
+from dermssl.inference import finished_run
 from dermssl.training import pretraining_pool
 
 
@@ -18,7 +19,11 @@ from dermssl.training import pretraining_pool
         (["sharpen"], ["sharpen"], None),
         (["sharpen"], [], "--preprocess: sharpen in RUN, nothing here"),
         ([], ["hair_removal", "sharpen"], "nothing in RUN, hair_removal sharpen here"),
-        (["a", "b"], ["b", "a"], "a b in RUN, b a here"),
+        (
+            ["sharpen", "hair_removal"],
+            ["hair_removal", "sharpen"],
+            "sharpen hair_removal in RUN, hair_removal sharpen here",
+        ),
     ],
 )
 def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, before, preprocess, said):
@@ -41,7 +46,7 @@ def pretrained_on(folder, root, names):
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(folder / "status.json", status)
     atomic_files.write_csv(
-        folder / pretraining_pool.NAME, records.make_index({"path": names, "split": "train"})
+        folder / finished_run.POOL, records.make_index({"path": names, "split": "train"})
     )
     return folder
 

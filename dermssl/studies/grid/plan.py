@@ -153,12 +153,13 @@ def plan_models(grid, timed=False):
 
 
 def _in_our_flags(message, model):
-    """An error of one model's builder, with the flags of this command."""
+    """An error of one model's builder, with the settings of this command."""
     for theirs, ours in (
-        ("--backbone-weights", "--weights"), ("--backbone", "--models"), ("--depth ", "--depths "),
+        ("backbone.weights ", "grid.weights "), ("backbone.name", "grid.models"),
+        ("finetune.depth ", "grid.depths "),
     ):  # fmt: skip
         message = message.replace(theirs, ours)
-    return message if message.startswith("--weights") else f"{model}: {message}"
+    return message if message.startswith("grid.weights") else f"{model}: {message}"
 
 
 def seconds_per_photo(backbone, batch=32):

@@ -4,6 +4,7 @@ Both ways give the same numbers. Nothing is selected on the way: a cell trains f
 number of epochs at a fixed rate and is scored as it ends.
 """
 
+import functools
 import gc
 import math
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from scipy.special import softmax
 from dermssl.data import pipeline
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
+from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.studies.grid import trunk_features
@@ -115,7 +117,7 @@ def train_plain(start, depth, augmentation, seed, material, grid):
     data = _pixels(material, augmentation, seed, grid, grid.batch_size)
     history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     shown = pipeline.evaluation_data(material.test, grid.batch_size, material.size)
-    logits = cell.predict(shown, verbose=0)
+    logits = outputs.run(functools.partial(cell, training=False), shown)
     return CellResult(
         history.history["loss"], _softmax(logits), manifest, cell.count_params(), _trainable(cell)
     )

@@ -23,6 +23,7 @@ from dermssl.data.photos import Photos
 from dermssl.data.records import Dataset
 from dermssl.evaluation import bootstrap
 from dermssl.evaluation.bootstrap import Interval
+from dermssl.inference import outputs
 from dermssl.training.ssl_health import embedding_quality, rules, view_shortcuts
 from dermssl.training.ssl_health import photos as probe_photos
 from dermssl.training.ssl_health.measures import HealthContext, HealthMeasures
@@ -123,9 +124,8 @@ class Panel(keras.callbacks.Callback):
 
     def _embed(self, images):
         """Embeddings h and projections z of uint8 images, float32 [n, d] and [n, k]."""
-        batches = range(0, len(images), BATCH)
-        every = [self._forward(images[k : k + BATCH]) for k in batches]
-        return [np.concatenate([each[part].numpy() for each in every]) for part in (0, 1)]
+        starts = range(0, len(images), BATCH)
+        return outputs.run(self._forward, (images[k : k + BATCH] for k in starts))
 
     def _context(self, progress, logs=None):
         logs, known = logs or {}, self._labelled
