@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results
 from dermssl.core.errors import UserError
 
 FOLDER = "embeddings"
@@ -36,26 +36,26 @@ def run(config: dict[str, Any]) -> Path:
     """
     import numpy as np
 
+    from dermssl.data import pipeline
     from dermssl.data.records import group_ids
     from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
     from dermssl.studies.embedding_map import projections
     from dermssl.studies.embedding_map import report as page
-    from dermssl.training import callbacks
 
     settings, output, seed = config["embeddings"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
     _check(settings.colour_by)
-    status = runs.finished(path, sections=("backbone", "data"))
-    table, taxonomy, source = _records(path, status, split)
+    finished = finished_run.load(path)
+    table, source = _records(finished, split)
     rows = finished_run.stratified_subset(table["fine"], settings.max_photos, seed)
     perplexity = projections.perplexity_for(len(rows), settings.perplexity or None)
-    dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
+    dataset = finished.dataset(table.iloc[rows], moved=data)
     columns = _columns(dataset.index, settings.colour_by)
-    model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
-    photos = finished_run.photos(dataset, status["config"]["data"], size)
-    with callbacks.counted("Embeddings", len(rows)) as done:
-        h, thumbnails = outputs.embed(model, photos, size, settings.batch_size, done)
+    model, photos = finished.backbone(), finished.photos(dataset)
+    images = pipeline.evaluation_data(photos, settings.batch_size, finished.image_size)
+    with progress.Progress("Embeddings", len(rows)) as shown:
+        h, thumbnails = outputs.embed_with_thumbnails(model, images, shown.reach)
     h = projections.unit(h)
     names = ("tsne", "umap") if settings.umap else ("tsne",)
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
@@ -64,7 +64,7 @@ def run(config: dict[str, Any]) -> Path:
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
     mapped = page.EmbeddingMap(
         path=path,
-        status=status,
+        status=finished.status,
         index=dataset.index,
         h=h,
         planes=planes,
@@ -90,26 +90,18 @@ def _check(colour_by):
             raise UserError(f"embeddings.colour_by '{name}'; choose of: {', '.join(OTHERS)}")
 
 
-def _records(path, status, split):
-    """The run's record table, its taxonomy or None, and what they are."""
-    from dermssl.data import records
-    from dermssl.evaluation import predictions
-
-    if status["command"] == "finetune":
-        found = predictions.read(path)
-        table, taxonomy, name = found.table, found.taxonomy, predictions.NAME
-    elif status["command"] == "pretrain":
-        table, taxonomy, name = records.read_csv(path / "pool.csv"), None, "pool.csv"
-    else:
+def _records(finished, split):
+    """The run's record table, and what it is."""
+    path, names = finished.path, {"finetune": "predictions.csv", "pretrain": "pool.csv"}
+    if finished.command not in names:
         raise UserError(
-            f"{path}: a run of dermssl.{status['command']}; give one of pretrain or finetune"
+            f"{path}: a run of dermssl.{finished.command}; give one of pretrain or finetune"
         )
-    if split != "all":
-        table = table[table["split"] == split]
+    name, table = names[finished.command], finished.records(None if split == "all" else split)
     if table.empty:
         raise UserError(f"{path}: no record of split '{split}' in {name}; try embeddings.split all")
     what = "records" if split == "all" else f"{split} records"
-    return table.reset_index(drop=True), taxonomy, f"the {what} of {path / name}"
+    return table, f"the {what} of {path / name}"
 
 
 def _columns(index, colour_by):

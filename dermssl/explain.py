@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import cli, results, runs
+from dermssl.core import cli, results
 from dermssl.core.errors import UserError
 
 FOLDERS = {True: "explained_photos", False: "explanations"}
@@ -39,7 +39,7 @@ def run(config: dict[str, Any]) -> Path:
 
     from dermssl.data.augmentation import opencv
     from dermssl.inference import finished_run
-    from dermssl.models import grad_cam, weights
+    from dermssl.models import grad_cam
     from dermssl.reporting import report, results_csv
     from dermssl.studies.explain import heat_maps
     from dermssl.studies.explain import report as page
@@ -48,24 +48,22 @@ def run(config: dict[str, Any]) -> Path:
     settings, output, seed = config["explain"], config["output"], config["seed"]
     path, photos, data, split = Path(settings.run), settings.photos, settings.data, settings.split
     command, batch_size = config["command"], settings.batch_size
-    status = runs.finished(path, "finetune", ("backbone", "finetune", "data"))
-    config = status["config"]
+    finished = finished_run.load(path, "finetune")
     if photos:
-        groups, dataset, kept = _given(photos, config["data"].get("preprocess", ()))
+        groups, dataset, kept = _given(photos, finished.data.preprocess)
     else:
-        groups, dataset, kept = _chosen(path, config, data, split, settings.count)
-    model, taxonomy = weights.load_classifier(path)
+        groups, dataset, kept = _chosen(finished, data, split, settings.count)
+    model, size = finished.model(), finished.image_size
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.make_output_folder(output or path / FOLDERS[bool(photos)])
-    size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    seen = finished_run.photos(dataset, config["data"], size, cache_mb=256)
-    explained = heat_maps.explain(model, taxonomy, head, seen, dataset.index, size, batch_size)
+    seen = finished.photos(dataset, cache_mb=256)
+    explained = heat_maps.explain(model, seen, dataset.index, size, batch_size)
     images = np.stack([opencv.center_square(seen[k], size) for k in range(len(seen))])
     predicted = np.stack([photo.p_fine for photo in explained]).argmax(axis=1)
     log = (folder if output else path) / "tensorboard" / f"explain{'_photos' if photos else ''}"
     maps = page.HeatMaps(
         path=path,
-        status=status,
+        status=finished.status,
         groups=groups,
         photos=explained,
         likeness=heat_maps.randomization_check(model, images, predicted, seed),
@@ -77,7 +75,7 @@ def run(config: dict[str, Any]) -> Path:
     )
     page.draw(folder, maps)
     tensorboard.images(log, page.strips(maps))
-    results_csv.write_rows(folder / "explanations.csv", page.rows(maps, taxonomy))
+    results_csv.write_rows(folder / "explanations.csv", page.rows(maps, model.taxonomy))
     report.write(page.build(maps), folder)
     return folder
 
@@ -107,22 +105,20 @@ def _given(photos, steps):
     return {"photos": range(len(files))}, Dataset(Path.cwd(), index, None), None
 
 
-def _chosen(path, config, data, split, count):
+def _chosen(finished, data, split, count):
     """The same for a choice from the run's split, each photo once."""
     import numpy as np
 
-    from dermssl.evaluation import predictions
-    from dermssl.inference import finished_run
     from dermssl.studies.explain import select_photos
 
-    found = predictions.read(path)
-    arrays = found.arrays(split)
+    arrays = finished.predictions.arrays(split)
     chosen = select_photos.choose(arrays.y, arrays.p_fine, count, arrays.groups)
     if not chosen:
-        raise UserError(f"{path}: no record with a fine label in split '{split}'; give photos")
+        raise UserError(
+            f"{finished.path}: no record with a fine label in split '{split}'; give photos"
+        )
     rows = np.unique(np.concatenate(list(chosen.values())))
-    table = found.table[found.table["split"] == split].iloc[rows]
-    dataset = finished_run.dataset(table, found.taxonomy, config["data"], data)
+    dataset = finished.dataset(finished.records(split).iloc[rows], moved=data)
     groups = {name: np.searchsorted(rows, each) for name, each in chosen.items()}
     return groups, dataset, arrays.p_fine[rows]
 

@@ -67,12 +67,12 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     tables = plan.with_data(tables, output)
     tables, left_out = _with_arms_that_are_there(tables)
     data = configs.build(Data, tables.get("data", {}), "[data]")
-    plan.log_progress(f"checking the photos in {data.path}")
+    progress.log_progress(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
     counts = label_budget.count(dataset, plan.amounts(tables))
     shown = ", ".join(f"{amount.key} = {n:,}" for amount, n in counts.items())
-    plan.log_progress(f"{len(dataset.index):,} photos; labels to train on: {shown}")
+    progress.log_progress(f"{len(dataset.index):,} photos; labels to train on: {shown}")
     # A probe has neither batches nor epochs.
     jobs = plan.plan(tables, output, splits, None if probe else counts)
     if probe:
@@ -89,7 +89,7 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     plan.run_jobs(jobs, (pretrain.run, train), dataset, config["overwrite"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
     findings = _report(folders, output, left_out, settings.n_resamples, config["command"])
-    plan.log_progress(f"done in {progress.minutes(time.time() - started)}")
+    progress.log_progress(f"done in {progress.duration(time.time() - started)}")
     return output, findings
 
 
@@ -103,7 +103,7 @@ def _with_arms_that_are_there(tables):
             if arm["weights"] != "imagenet":
                 raise
             left_out.append(f"The arm '{name}' was left out: {error}.")
-            plan.log_progress(f"without {name}: {error}")
+            progress.log_progress(f"without {name}: {error}")
         else:
             kept[name] = arm
     if len(kept) < 2:

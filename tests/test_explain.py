@@ -96,8 +96,8 @@ def test_the_overlay_by_hand():
 
 def test_an_mlp_has_no_map(own_run, tmp_path, monkeypatch, capsys):
     mlp = backbones.build(Backbone(name="mlp", image_size=32))
-    model = classifier.build(mlp, HAM)
-    monkeypatch.setattr(weights, "load_classifier", lambda path: (model, HAM))
+    model = classifier.LesionClassifier(mlp, HAM)
+    monkeypatch.setattr(weights, "load_classifier", lambda path: model)
     assert tiny.call(explain, own_run, "--output", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "no spatial map" in error

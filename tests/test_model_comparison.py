@@ -370,14 +370,6 @@ def test_runs_of_a_pretraining_made_anew_are_refused(tmp_path):
         run_groups.gather([tmp_path])
 
 
-def test_a_run_from_before_preprocessing_had_none(pair):
-    folder, _ = pair
-    config = runs.read_json(folder / "ssl" / "status.json")["config"]
-    del config["data"]["preprocess"]
-    fake_runs.change_status(folder / "ssl", config=config)
-    assert run_groups.gather([folder]).notes == ()
-
-
 def test_budgets_may_differ_between_label_counts_but_are_told(pair):
     folder, table = pair
     for arm in ("random", "ssl"):

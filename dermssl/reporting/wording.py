@@ -53,18 +53,6 @@ def p_value(p, holm):
     return f"{texts[0]} (Holm {texts[1]})"
 
 
-def duration(seconds):
-    """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
-    if seconds is None or math.isnan(seconds):
-        return NOT_AVAILABLE
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def count(n, word, words=None):
     """ "1 seed", "3 seeds", "1,511 photos"."""
     return f"{n:,} {word if n == 1 else words or word + 's'}"
@@ -245,9 +233,13 @@ def warnings(compared, counts, classes, uneven=()):
     return said + data_warnings(counts, classes, compared.split)
 
 
-def drawings(compared):
-    """A warning where the photos are synthetic, else none."""
-    if set(compared.members[0].predictions.table["source"]) != {SYNTHETIC}:
+def drawings(sources):
+    """A list with a warning where all photos are synthetic, else an empty one.
+
+    Args:
+        sources: the column `source` of the photos.
+    """
+    if set(sources) != {SYNTHETIC}:
         return []
     return [
         "The photos are drawings, not skin: the numbers show that the road works, and say nothing "

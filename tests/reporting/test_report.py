@@ -180,10 +180,26 @@ def test_roc_curves_enclose_the_area_that_is_reported():
         assert (np.diff(curves[name]) >= 0).all()
 
 
-def test_empty_inputs_draw_a_reason_instead_of_failing(tmp_path):
-    empty = curves.roc([1, 1], [0.2, 0.3]), curves.precision_recall([1, 1], [0.2, 0.3])
-    figures_curves.roc(tmp_path / "roc.png", {("a", "class"): empty[0]}, {}, "t")
-    figures_curves.precision_recall(tmp_path / "pr.png", {("a", "class"): empty[1]}, {}, "t")
-    history = fake_runs.history(0).head(0)
-    figures.training_curves(tmp_path / "t.png", history, "t")
-    figures.training_curves(tmp_path / "one.png", fake_runs.history(0).head(1), "t")
+def test_empty_inputs_draw_a_reason_instead_of_failing(monkeypatch):
+    drawn = []
+    for module in (figures, figures_curves):
+        monkeypatch.setattr(module, "save", lambda figure, path: drawn.append(figure))
+    history = fake_runs.history(0)
+    for epochs in (0, 1):
+        figures.training_curves("t.png", history.head(epochs), "t")
+    none, one = drawn
+    for axes in none.axes:
+        assert [text.get_text() for text in axes.texts] == ["no epoch was trained"]
+        assert axes.get_legend() is None
+    for axes in one.axes:
+        assert not axes.texts
+        assert len(axes.get_legend().get_texts()) == len(axes.lines)
+        assert all(len(line.get_xdata()) == 1 for line in axes.lines)
+    drawn.clear()
+    nobody = {("a", "class"): curves.roc([1, 1], [0.2, 0.3])}
+    figures_curves.roc("roc.png", nobody, {}, "t")
+    nobody = {("a", "class"): curves.precision_recall([0, 0], [0.2, 0.3])}
+    figures_curves.precision_recall("pr.png", nobody, {}, "t")
+    for figure in drawn:
+        (text,) = figure.axes[0].texts
+        assert text.get_text() == "no curve: fewer than two classes have records"

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.run_groups import Comparison, RunGroup
@@ -82,10 +83,7 @@ def draw(folder: Path, numbers: compute.Scored) -> None:
         folder / "comparison.png",
         comparison,
         {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys},
-        {
-            key: metric_tables.by_seed(model, metric_tables.PRIMARY, taxonomy)
-            for key, model in keys.items()
-        },
+        {key: numbers.draws[key][metric_tables.PRIMARY].sample for key in keys},
         wording.photos(numbers.counts, comparison.split),
         compute.chance(numbers),
         metric_tables.NAMES[metric_tables.PRIMARY],
@@ -269,13 +267,13 @@ def _curves() -> list[Section]:
 
 
 def _cost(numbers: compute.Scored) -> Section:
-    comparison, seconds = numbers.compared, wording.duration
+    comparison = numbers.compared
     columns = [
         "labels",
         "start of the backbone",
         Column("runs", right=True),
-        Column("wall time a run", right=True, format=seconds),
-        Column("wall time in all", right=True, format=seconds),
+        Column("wall time a run", right=True, format=duration),
+        Column("wall time in all", right=True, format=duration),
         Column("parameters", right=True),
     ]
     rows = [

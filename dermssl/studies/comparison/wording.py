@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dermssl.core import progress
 from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS
 from dermssl.evaluation import metric_tables
@@ -34,7 +35,7 @@ def warnings(numbers: compute.Scored) -> list[str]:
             f"{wording.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
             "in more than one split: the scores partly measure memory."
         )
-    sentences += wording.drawings(comparison)
+    sentences += wording.drawings(first.members[0].predictions.table["source"])
     classes = numbers.classes[first.arm, first.labels]
     sentences += wording.warnings(comparison, numbers.counts, classes, uneven)
     primary = [intervals[metric_tables.PRIMARY] for intervals in numbers.intervals.values()]
@@ -57,7 +58,7 @@ def pretraining_line(row: dict[str, Any]) -> str:
     else:
         settings = status.get("config", {}).get("pretrain", {})
         cost = (
-            f"{wording.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
+            f"{progress.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
             f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
         )
     return f"{escaped(', '.join(row['arms']))}: {code(row['path'])}, {escaped(cost)}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
-from dermssl.evaluation import confusion
+from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, template_pages, wording
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
@@ -129,7 +129,7 @@ def _best(folder, grid, model, top):
     """What the template needs of a model's highest cell, and its pictures."""
     p = grid.by_seed(top.cell.key)
     matrix = sum(
-        confusion.confusion(grid.y, each.argmax(axis=1), len(grid.taxonomy.fine)) for each in p
+        metrics.confusion_matrix(grid.y, each.argmax(axis=1), len(grid.taxonomy.fine)) for each in p
     )
     picture = f"confusion_{model}.png"
     figures.confusion(

@@ -65,7 +65,7 @@ def warnings(curve: compute.Curve) -> list[str]:
         if step.a.seeds != step.b.seeds
     ]
     return [
-        *wording.drawings(comparison),
+        *wording.drawings(first.predictions.table["source"]),
         chosen_by(first),
         *near_chance(differences, curve.intervals, curve.chance),
         *wording.warnings(comparison, curve.counts, classes, uneven),
