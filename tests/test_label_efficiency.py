@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import fake_runs
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -144,7 +145,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     assert str(tmp_path / "c.toml") in text  # the command
     assert "| random init | 1 |" in text  # seeds are counted
     assert "One seed only" in shown.split("done in")[1]
-    assert (folder / "label_efficiency.html").exists()
+    assert pages.check(folder, "label_efficiency") == ["label_efficiency.png"]
     assert (folder / "label_efficiency.png").stat().st_size > 10_000
 
     # The same command again: nothing is made, and the report is the same.
