@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, results, runs
-from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import Backbone
 
 OUTPUT = "outputs/check_data"
 
@@ -81,7 +79,7 @@ def run(config: dict[str, Any]) -> Path:
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
         "run": settings.run or None,
         "similarity": settings.similarity if settings.run else None,
-        "splits": splits_from, "command": config["command"], "notes": notes,
+        "splits": cli.with_flags(splits_from), "command": config["command"], "notes": notes,
     }  # fmt: skip
     data_report.write(folder, found, dataset, details)
     return folder
@@ -94,7 +92,7 @@ def _read(data):
     from dermssl.data import readers
 
     notes, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(record.getMessage())
+    handler.emit = lambda record: notes.append(cli.with_flags(record.getMessage()))
     log = logging.getLogger("dermssl")
     log.addHandler(handler)
     try:
@@ -107,12 +105,10 @@ def _read(data):
 
 def _backbone(pretrained):
     """The backbone settings of a pretraining run, pointing at its weights, and its steps."""
-    import dataclasses
+    from dermssl.inference import finished_run
 
-    config = runs.finished(pretrained, "pretrain", ("backbone",))["config"]
-    made = configs.build(Backbone, config["backbone"], pretrained)
-    steps = config.get("data", {}).get("preprocess") or []
-    return dataclasses.replace(made, weights=str(pretrained)), steps
+    run = finished_run.load(pretrained, "pretrain")
+    return run.start(), run.data.preprocess
 
 
 def show_augmentations(config: dict[str, Any], path: str) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results
 from dermssl.core.errors import UserError
 
 FOLDER = "embeddings"
@@ -36,42 +36,51 @@ def run(config: dict[str, Any]) -> Path:
     """
     import numpy as np
 
+    from dermssl.data import pipeline
     from dermssl.data.records import group_ids
     from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
     from dermssl.studies.embedding_map import projections
-    from dermssl.training import callbacks
+    from dermssl.studies.embedding_map import report as page
 
     settings, output, seed = config["embeddings"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
     _check(settings.colour_by)
-    status = runs.finished(path, sections=("backbone", "data"))
-    table, taxonomy, source = _records(path, status, split)
+    finished = finished_run.load(path)
+    table, source = _records(finished, split)
     rows = finished_run.stratified_subset(table["fine"], settings.max_photos, seed)
     perplexity = projections.perplexity_for(len(rows), settings.perplexity or None)
-    dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
+    dataset = finished.dataset(table.iloc[rows], moved=data)
     columns = _columns(dataset.index, settings.colour_by)
-    model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
-    photos = finished_run.photos(dataset, status["config"]["data"], size)
-    with callbacks.counted("Embeddings", len(rows)) as done:
-        h, thumbnails = outputs.embed(model, photos, size, settings.batch_size, done)
+    model, photos = finished.backbone(), finished.photos(dataset)
+    images = pipeline.evaluation_data(photos, settings.batch_size, finished.image_size)
+    with progress.Progress("Embeddings", len(rows)) as shown:
+        h, thumbnails = outputs.embed_with_thumbnails(model, images, shown.reach)
     h = projections.unit(h)
     names = ("tsne", "umap") if settings.umap else ("tsne",)
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
     folder = report.make_output_folder(output or path / FOLDER)
     if len(rows) < len(table):
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
-    made = {
-        "path": path, "status": status, "index": dataset.index, "h": h, "planes": planes,
-        "columns": columns, "perplexity": perplexity, "seed": seed,
-        "n_resamples": settings.n_resamples,
-        "groups": group_ids(dataset.index), "source": source,
-        "log": (folder if output else path) / "tensorboard" / "embeddings",
-        "command": config["command"],
-    }  # fmt: skip
-    pictures = _draw(folder, made)
-    _tensorboard(made, np.asarray(h, np.float32), thumbnails, folder, pictures)
-    _write(folder, made, pictures)
+    mapped = page.EmbeddingMap(
+        path=path,
+        status=finished.status,
+        index=dataset.index,
+        h=h,
+        planes=planes,
+        columns=columns,
+        perplexity=perplexity,
+        seed=seed,
+        n_resamples=settings.n_resamples,
+        groups=group_ids(dataset.index),
+        source=source,
+        log=(folder if output else path) / "tensorboard" / "embeddings",
+        command=config["command"],
+    )
+    page.draw(folder, mapped)
+    _tensorboard(mapped, np.asarray(h, np.float32), thumbnails, folder)
+    atomic_files.write_csv(folder / "coordinates.csv", page.coordinates(mapped))
+    report.write(page.build(mapped), folder)
     return folder
 
 
@@ -81,26 +90,18 @@ def _check(colour_by):
             raise UserError(f"embeddings.colour_by '{name}'; choose of: {', '.join(OTHERS)}")
 
 
-def _records(path, status, split):
-    """The run's record table, its taxonomy or None, and what they are."""
-    from dermssl.data import records
-    from dermssl.evaluation import predictions
-
-    if status["command"] == "finetune":
-        found = predictions.read(path)
-        table, taxonomy, name = found.table, found.taxonomy, predictions.NAME
-    elif status["command"] == "pretrain":
-        table, taxonomy, name = records.read_csv(path / "pool.csv"), None, "pool.csv"
-    else:
+def _records(finished, split):
+    """The run's record table, and what it is."""
+    path, names = finished.path, {"finetune": "predictions.csv", "pretrain": "pool.csv"}
+    if finished.command not in names:
         raise UserError(
-            f"{path}: a run of dermssl.{status['command']}; give one of pretrain or finetune"
+            f"{path}: a run of dermssl.{finished.command}; give one of pretrain or finetune"
         )
-    if split != "all":
-        table = table[table["split"] == split]
+    name, table = names[finished.command], finished.records(None if split == "all" else split)
     if table.empty:
         raise UserError(f"{path}: no record of split '{split}' in {name}; try embeddings.split all")
     what = "records" if split == "all" else f"{split} records"
-    return table.reset_index(drop=True), taxonomy, f"the {what} of {path / name}"
+    return table, f"the {what} of {path / name}"
 
 
 def _columns(index, colour_by):
@@ -116,81 +117,21 @@ def _columns(index, colour_by):
     return [*there, *dict.fromkeys(colour_by)] or ["split"]
 
 
-def _draw(folder, made):
-    """A picture for each layout and column; (title, file) of each."""
-    from dermssl.studies.embedding_map import figures
-    from dermssl.studies.embedding_map.projections import TITLES
-
-    pictures = []
-    for name, points in made["planes"].items():
-        for column in made["columns"]:
-            file = f"{name}_{column}.png"
-            by = f"{column} class" if column in ("fine", "coarse") else column.replace("_", " ")
-            title = f"{TITLES[name]} by {by}, {made['path'].name}"
-            what = f"perplexity {made['perplexity']:.3g}" if name == "tsne" else "cosine"
-            subtitle = f"{len(points):,} photos, {what}, seed {made['seed']}"
-            figures.plane(folder / file, points, made["index"][column], title, subtitle)
-            pictures.append({"title": title, "file": file})
-    return pictures
-
-
-def _tensorboard(made, h, thumbnails, folder, pictures):
+def _tensorboard(mapped, h, thumbnails, folder):
     """The pictures under Images, the photos in the projector."""
     import numpy as np
     from PIL import Image
 
+    from dermssl.studies.embedding_map import report as page
     from dermssl.training import tensorboard
 
-    files = [each["file"] for each in pictures]
+    files = [figure.file for _, _, figure in page.pictures(mapped)]
     drawn = [np.array(Image.open(folder / file).convert("RGB")) for file in files]
     shown = [(file.removesuffix(".png"), picture, "") for file, picture in zip(files, drawn)]
-    tensorboard.images(made["log"], shown)
+    tensorboard.images(mapped.log, shown)
     described = ["path", "fine", "coarse", "split", "lesion_id", *OTHERS]
-    metadata = made["index"][[name for name in described if name in made["index"]]]
-    tensorboard.projector(made["log"], h, metadata, thumbnails)
-
-
-def _write(folder, made, pictures):
-    """coordinates.csv and the report."""
-    from dermssl.evaluation import metric_tables
-    from dermssl.reporting import report, template_pages, wording
-    from dermssl.studies.embedding_map import projections
-    from dermssl.studies.embedding_map import report as embeddings_report
-
-    index, planes, status = made["index"], made["planes"], made["status"]
-    axes = {
-        f"{name}_{axis}": points[:, k]
-        for name, points in planes.items()
-        for k, axis in enumerate("xy")
-    }
-    atomic_files.write_csv(folder / "coordinates.csv", index.assign(**axes))
-    unit = metric_tables.grouped_by(made["groups"])
-    trust = {
-        name: projections.trustworthiness(made["h"], points) for name, points in planes.items()
-    }
-    status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status
-    template_pages.write(
-        folder / "report.md",
-        "embeddings.md",
-        run=made["path"].name or made["path"],
-        model=f"{status['command']} of {status['config']['backbone']['name']}",
-        basis=wording.count(len(index), "photo"),
-        pictures=pictures,
-        dimensions=made["h"].shape[1],
-        made=embeddings_report.how(planes, made["h"].shape[1], made["perplexity"], made["seed"]),
-        trust=", ".join(f"{projections.TITLES[k]} {wording.number(v)}" for k, v in trust.items()),
-        classes=embeddings_report.classes(made["h"], index, made["groups"], made["n_resamples"]),
-        k=projections.NEIGHBOURS,
-        unit=unit,
-        n_resamples=made["n_resamples"],
-        enough=wording.ENOUGH_RECORDS,
-        notes=embeddings_report.notes(status, index),
-        source=made["source"],
-        tensorboard=f"python -m tensorboard.main --host localhost --logdir {made['log'].parent}",
-        status=status,
-        versions=report.versions(status),
-        command=made["command"],
-    )
+    metadata = mapped.index[[name for name in described if name in mapped.index]]
+    tensorboard.projector(mapped.log, h, metadata, thumbnails)
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

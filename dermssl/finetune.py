@@ -38,7 +38,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     from dermssl.data import records, splits
     from dermssl.evaluation import calibrator
-    from dermssl.models import classifier, weights
+    from dermssl.models import weights
+    from dermssl.models.classifier import LesionClassifier
     from dermssl.training import checkpoint, finetuning, run_setup
 
     settings, seed = config["finetune"], config["seed"]
@@ -64,7 +65,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     if opened.is_finished():
         _check_arm(opened.output, settings.arm)
         return opened.output
-    model = classifier.build(
+    model = LesionClassifier(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
     finetuning.check_depth(settings, model)
@@ -77,11 +78,9 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
-        size = config["backbone"].image_size
         history, manifests = finetuning.run_phases(
-            made, model, *labels, dataset.taxonomy, settings, seed, size, title,
-            config.get("checkpoint"),
-        )  # fmt: skip
+            made, model, *labels, settings, seed, title, config.get("checkpoint")
+        )
         with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = _predict(model, dataset, config)
@@ -133,7 +132,7 @@ def _predict(model, dataset, config):
     from dermssl.data.photos import photos_of
     from dermssl.data.records import TRAIN
     from dermssl.evaluation import predictions
-    from dermssl.models import classifier
+    from dermssl.inference import outputs
 
     settings, size = config["finetune"], config["backbone"].image_size
     rows = dataset.index
@@ -141,9 +140,8 @@ def _predict(model, dataset, config):
         rows = rows[rows["split"] != TRAIN]
     part = dataset.with_index(rows)
     photos = photos_of(part, config["data"], size, share=0)  # each is seen once
-    logits = model.predict(pipeline.evaluation_data(photos, settings.batch_size, size), verbose=0)
-    p_fine, p_coarse = classifier.probabilities(logits, dataset.taxonomy, settings.head)
-    return predictions.table(part.index, p_fine, p_coarse, dataset.taxonomy)
+    p = outputs.predict_proba(model, pipeline.evaluation_data(photos, settings.batch_size, size))
+    return predictions.table(part.index, p["fine"], p["coarse"], dataset.taxonomy)
 
 
 def _write_stats(made, table, taxonomy, history, manifests, config, identity):

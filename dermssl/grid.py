@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results, runs
 from dermssl.core.errors import RunFailed
 
 OUTPUT = "outputs/grid"
@@ -136,7 +136,8 @@ def _train_missing(made, config, plans, folds):
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
     todo = [cell for cell in every if cell.name not in done]
     sizes = [_n(fold) for fold in folds]
-    clock = grid_plan.Clock(todo, len(every), lambda c: _work(c, plans, grid, sizes[c.fold or 0]))
+    work = {cell: _work(cell, plans, grid, sizes[cell.fold or 0]) for cell in todo}
+    shown, n_done = progress.Progress("grid", sum(work.values())), len(every) - len(todo)
     for plan in plans:
         print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
         trainer, materials = None, {}  # the last model's go before memory is given back
@@ -146,7 +147,8 @@ def _train_missing(made, config, plans, folds):
             fold = folds[first.fold or 0]
             if first.fold not in materials:
                 materials = {first.fold: _material(fold, plan, config)}
-            clock.start(group)
+            last = n_done + len(group)
+            shown.announce(f"[{n_done + 1}-{last}/{len(every)}] {grid_plan.group_title(group)}")
             began = time.time()
             trained, reason, share = [None] * len(group), None, len(group)
             try:
@@ -174,7 +176,8 @@ def _train_missing(made, config, plans, folds):
             seconds = round((time.time() - began) / share, 2)
             for cell, result in zip(group, trained):
                 _append(made, cell, plan, config, fold, result, reason, seconds)
-            clock.end(group)
+            shown.done += sum(work[cell] for cell in group)
+            n_done = last
 
 
 def _n(fold):
@@ -255,7 +258,6 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
 
 def dry_run(config: dict[str, Any], dataset: Any = None) -> None:
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
-    from dermssl.core import progress
     from dermssl.studies.grid import plan as grid_plan
 
     grid = config["grid"]
@@ -269,7 +271,7 @@ def dry_run(config: dict[str, Any], dataset: Any = None) -> None:
         cells = grid_plan.cells_of(plan, grid)
         seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
         what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
-        cost = progress.minutes(seconds)
+        cost = progress.duration(seconds)
         print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {cost}")
         print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
         for depth, manifest in plan.manifests.items():
@@ -278,7 +280,7 @@ def dry_run(config: dict[str, Any], dataset: Any = None) -> None:
             kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
             print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
         total, n_cells = total + seconds, n_cells + len(cells)
-    print(f"{n_cells} cells, about {progress.minutes(total)} on this machine")
+    print(f"{n_cells} cells, about {progress.duration(total)} on this machine")
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

@@ -8,12 +8,11 @@ training sets are equally large. Frozen features of the backbone and a logistic 
 affordable; what a fine-tuned network would memorise is not measured, it has more room to.
 """
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import cli, results, runs
+from dermssl.core import cli, progress, results, runs
 from dermssl.core.errors import UserError
 
 OUTPUT = "outputs/leakage"
@@ -41,7 +40,6 @@ def run(config: dict[str, Any]) -> Path:
     from dermssl.reporting import report
     from dermssl.studies.leakage import compute
     from dermssl.studies.leakage import report as leakage_report
-    from dermssl.training import callbacks
 
     n_folds, n_seeds = config["leakage"].folds, config["leakage"].n_seeds
     n_resamples = config["leakage"].n_resamples
@@ -70,8 +68,9 @@ def run(config: dict[str, Any]) -> Path:
     seeds = range(config["seed"], config["seed"] + n_seeds)
     clusters = group_ids(index)[np.unique(groups, return_index=True)[1]]
     whole = np.unique(clusters.astype(str), return_inverse=True)[1]
-    with callbacks.counted("Regressions", n_fits) as done:
-        predicted = compute.predict(features, labels, groups, n_folds, seeds, _told(done), whole)
+    with progress.Progress("Regressions", n_fits) as shown:
+        fit = _counted(shown)
+        predicted = compute.predict(features, labels, groups, n_folds, seeds, fit, whole)
     rows = compute.score(predicted, clusters, n_resamples)
     leakage_report.write(
         folder, rows, predicted,
@@ -101,16 +100,14 @@ def _with_classes_of_every_fold(dataset, n_folds):
     return dataset.with_index(index[~index["fine"].isin(few)]), few
 
 
-def _told(done):
-    """`compute.logistic`, and after each call `done` hears how many there were."""
+def _counted(shown):
+    """`compute.logistic`, each call of which moves `shown` on by one."""
     from dermssl.studies.leakage import compute
 
-    count = itertools.count(1)
-
     def fit(*args):
-        found = compute.logistic(*args)
-        done(next(count))
-        return found
+        predicted = compute.logistic(*args)
+        shown.reach(shown.done + 1)
+        return predicted
 
     return fit
 

@@ -35,11 +35,12 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     """
     from dermssl.data import decode
     from dermssl.data.masks import image_files, of_model
+    from dermssl.inference import finished_run
 
     settings, output = config["predict"], config["output"]
     folder, source, on_bad = settings.run, settings.source, settings.on_bad
     _check_output(output)
-    status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
+    finished = finished_run.load(folder, "finetune")
     scaling = _scaling(folder, not settings.uncalibrated)
     files = image_files(source)
     bad = decode.verify_all(files)
@@ -55,9 +56,8 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     files = [file for file in files if file not in refused]
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
-    steps = status["config"]["data"].get("preprocess", ())
-    masks = of_model([(source, files)], steps, on_bad)
-    tables = _tables(folder, status, files, masks, settings.batch_size, scaling)
+    masks = of_model([(source, files)], finished.data.preprocess, on_bad)
+    tables = _tables(finished, files, masks, settings.batch_size, scaling)
     if output is None:
         _write(tables, file or sys.stdout)
     else:
@@ -90,25 +90,22 @@ def calibration(folder, calibrated=True):
     return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
 
 
-def _tables(folder, status, files, masks, batch_size, scaling):
+def _tables(finished, files, masks, batch_size, scaling):
     """A table for each batch: path, the likeliest classes, every probability."""
     import numpy as np
     import pandas as pd
 
     from dermssl.data import pipeline
     from dermssl.data.photos import Photos
-    from dermssl.evaluation import hierarchy
-    from dermssl.models import classifier, weights
+    from dermssl.evaluation import binary_tasks, validate
+    from dermssl.inference import outputs
 
-    model, taxonomy = weights.load_classifier(folder)
-    size = status["config"]["backbone"]["image_size"]
-    head = status["config"]["finetune"]["head"]
-    steps = status["config"]["data"].get("preprocess", ())
-    photos = Photos(files, size, 0, steps, masks)
+    model, size = finished.model(), finished.image_size
+    taxonomy = model.taxonomy
+    photos = Photos(files, size, 0, finished.data.preprocess, masks)
     images = pipeline.evaluation_data(photos, batch_size, size)
     for number, batch in enumerate(images):
-        logits = {k: np.asarray(v) for k, v in model(batch, training=False).items()}
-        p_fine, p_coarse = classifier.probabilities(logits, taxonomy, head)
+        p_fine, p_coarse = outputs.predict_proba(model, [batch]).values()
         named = {
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
@@ -120,12 +117,14 @@ def _tables(folder, status, files, masks, batch_size, scaling):
             **named,
             "most_probable_fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "most_probable_coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
-            **_applied(scaling, head),
+            **_applied(scaling, model.head),
         }
         columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
         columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
-        if hierarchy.has_malignancy(taxonomy):
-            columns["p_malignant"] = hierarchy.p_malignant(p_fine, taxonomy)
+        if binary_tasks.has_malignancy(taxonomy):
+            columns["p_malignant"] = binary_tasks.p_malignant(
+                validate.probabilities(p_fine, "p_fine"), taxonomy
+            )
         yield pd.DataFrame(columns)
 
 

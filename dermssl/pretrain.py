@@ -8,6 +8,7 @@ was stopped, and ends as if it never had been.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Checkpoint
 
 OUTPUT = "outputs/ssl_simclr"
 SHOWN_PAIRS = 8
@@ -60,7 +62,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             return made.path
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
-        panel = health.Panel(made, dataset, photos, config)
+        panel = health.Panel(made, dataset, photos, config, _say)
         history = _fit(made, model, photos, config, panel)
         with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
@@ -93,6 +95,10 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     return made.path
 
 
+def _say(line):
+    print(cli.with_flags(line), file=sys.stderr, flush=True)
+
+
 def _fit(made, model, photos, config, panel):
     """Compile and train; returns the rows of history.csv."""
     import keras
@@ -110,7 +116,7 @@ def _fit(made, model, photos, config, panel):
     def data(first, last):
         return pipeline.two_view_data(photos, policy, seed, settings.batch_size, size, last, first)
 
-    shown = next(iter(data(0, 1))).numpy().astype("uint8")
+    shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
     pairs = min(SHOWN_PAIRS, settings.batch_size)
     contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
 
@@ -119,12 +125,13 @@ def _fit(made, model, photos, config, panel):
     optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
-    rows = []
-    loop.fit(
-        made, model, data, steps, settings.epochs, "pretrain", rows, "SimCLR pretraining",
-        ("loss", "accuracy"), config.get("checkpoint"), checkpoint.load(made), also=[panel],
+    state = loop.TrainingState(saved=checkpoint.load(made))
+    fit_settings = loop.FitSettings(
+        "pretrain", "SimCLR pretraining", steps, settings.epochs, ("loss", "accuracy"),
+        config.get("checkpoint") or Checkpoint(),
     )  # fmt: skip
-    return rows
+    loop.fit(made, model, data, state, fit_settings, also=[panel])
+    return state.rows
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

@@ -44,15 +44,15 @@ def run(config: dict[str, Any]) -> Path:
     data = configs.build(Data, tables.get("data", {}), "[data]")
     for arm in plan.arms(tables).values():
         plan.check_start(tables, arm)
-    plan.log_progress(f"checking the photos in {data.path}")
+    progress.log_progress(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
     shares = ", ".join(f"{n} {split}" for split, n in splits.items())
-    plan.log_progress(f"{len(dataset.index)} photos: {shares}")
+    progress.log_progress(f"{len(dataset.index)} photos: {shares}")
     jobs = plan.plan(tables, output, splits)
     label_budget.check(jobs, dataset, tables)
     pretrainings = sum(job.is_pretraining for job in jobs)
-    plan.log_progress(
+    progress.log_progress(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"
     )
     plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, config["overwrite"])
@@ -60,7 +60,7 @@ def run(config: dict[str, Any]) -> Path:
     comparison = model_comparison(  # type: ignore[operator]
         folders, output=output / "model_comparison", one_is_enough=True
     )
-    plan.log_progress(f"done in {progress.minutes(time.time() - started)}")
+    progress.log_progress(f"done in {progress.duration(time.time() - started)}")
     return comparison.path
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import cli, results, runs
+from dermssl.core import cli, progress, results, runs
 from dermssl.core.errors import UserError
 
 FOLDER = "stress_test"
@@ -38,21 +38,19 @@ def run(config: dict[str, Any]) -> Path:
 
     from dermssl.data import masks as named
     from dermssl.data.records import group_ids, label_arrays
-    from dermssl.evaluation import hypothesis_tests, predictions
+    from dermssl.evaluation import hypothesis_tests
     from dermssl.inference import finished_run
-    from dermssl.models import weights
     from dermssl.reporting import report
     from dermssl.studies.stress import conditions, figures, predict
     from dermssl.studies.stress import report as stress_report
     from dermssl.studies.stress import scores as shortcuts
-    from dermssl.training import callbacks
 
     settings, output, seed = config["stress_test"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
     masks, strength, n_resamples = settings.masks, settings.strength, settings.n_resamples
     command, batch_size = config["command"], settings.batch_size
-    config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
-    found = predictions.read(path)
+    finished = finished_run.load(path, "finetune")
+    found = finished.predictions
     rows = found.table["split"].eq(split) & found.table["fine"].ne("")
     rows = np.flatnonzero(rows)
     if not len(rows):
@@ -60,7 +58,7 @@ def run(config: dict[str, Any]) -> Path:
     rows = rows[
         finished_run.stratified_subset(found.table["fine"].iloc[rows], settings.max_photos, seed)
     ]
-    dataset = finished_run.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
+    dataset = finished.dataset(found.table.iloc[rows], moved=data)
     if masks and not Path(masks).is_dir():
         raise UserError(
             f"stress_test.masks {masks}: no such folder; give the one with the lesion masks"
@@ -75,17 +73,16 @@ def run(config: dict[str, Any]) -> Path:
         )
     folder = report.make_output_folder(output or path / FOLDER)
 
-    model, taxonomy = weights.load_classifier(path)
-    size, head = config["backbone"]["image_size"], config["finetune"]["head"]
-    photos = finished_run.photos(dataset, config["data"], size, cache_mb=64, prepared=False)
+    model, size, taxonomy = finished.model(), finished.image_size, found.taxonomy
+    photos = finished.photos(dataset, cache_mb=64, prepared=False)
     hole = conditions.lesion_regions(mask_files, photos)
     n_masks = sum(map(bool, mask_files))
     wanted = conditions.names(n_masks / len(rows))
     options = {"seed": seed, "strength": strength}
-    options["steps"] = config["data"].get("preprocess") or ()
-    with callbacks.counted("Stress test", len(rows)) as done:
+    options["steps"] = finished.data.preprocess
+    with progress.Progress("Stress test", len(rows)) as shown:
         p = predict.predict(
-            model, taxonomy, head, photos, hole, rows, wanted, size, batch_size, done, **options
+            model, photos, hole, rows, wanted, size, batch_size, shown.reach, **options
         )
     y, _ = label_arrays(dataset.index, taxonomy)
     groups = group_ids(dataset.index)
@@ -101,7 +98,7 @@ def run(config: dict[str, Any]) -> Path:
         "n_groups": len(set(groups)),
         "n_masks": n_masks,
         "preprocess": list(options["steps"]),
-        "augmentation": config["finetune"].get("augmentation", ""),
+        "augmentation": finished.settings["finetune"].augmentation,
         "strength": strength,
         "seed": seed,
         "n_resamples": n_resamples,

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import bad_inputs
@@ -19,7 +20,7 @@ import tiny
 
 import dermssl
 from dermssl import evaluate, finetune, model_comparison, predict
-from dermssl.core.settings import Backbone, Data
+from dermssl.core.settings import Backbone, Data, Finetune
 from dermssl.evaluation import predictions
 
 
@@ -81,6 +82,7 @@ def test_the_clean_folder_is_no_bad_one(clean):
 
 LIMITED = """
 import json, resource, shutil, sys
+from dataclasses import asdict
 from pathlib import Path
 import bad_inputs
 from dermssl.core.settings import Data
@@ -234,12 +236,8 @@ def _endless(store):
 
 
 @pytest.mark.filterwarnings("ignore:.*HDF5 file via")
-def test_code_in_a_weights_file_is_refused_and_not_run(clean, tmp_path, says):
+def test_code_in_a_weights_file_is_not_run(clean, tmp_path):
     mark = trap(tmp_path)
-    for name in ("model.keras", "model.h5"):
-        said = says(finetune, "--data", clean, *tiny.SMALL, "--weights", tmp_path / name)
-        assert f"{name}: refused, its layer 'harmless' is a Lambda, code" in said
-        assert not mark.exists()
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         config = json.loads(archive.read("config.json"))
         weights = archive.read("model.weights.h5")
@@ -249,22 +247,23 @@ def test_code_in_a_weights_file_is_refused_and_not_run(clean, tmp_path, says):
     with zipfile.ZipFile(tmp_path / "module.keras", "w") as archive:
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", weights)
-    start = ["--weights", tmp_path / "module.keras"]
-    assert "the Python module 'os'" in says(finetune, "--data", clean, *tiny.SMALL, *start)
-    assert not mark.exists()
+    argv = ["--data", clean, *tiny.SMALL, "--frozen-epochs", 1, "--unfrozen-epochs", 0]
+    for name in ("model.keras", "model.h5", "module.keras"):
+        start = ["--weights", tmp_path / name, "--output", tmp_path / f"{name}_run"]
+        assert tiny.call(finetune, *argv, *start) == 0  # its dense layers fit
+        assert not mark.exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*HDF5 file via")
-def test_a_run_with_code_is_refused_and_not_run(formula_run, tmp_path, says):
+def test_a_run_with_code_does_not_run_it(formula_run, tmp_path, says):
     folder, output, _ = formula_run
     mark = trap(tmp_path)
     run = shutil.copytree(output, tmp_path / "run")
-    shutil.copy(tmp_path / "model.keras", run / "model.keras")
-    said = says(predict, run, folder / "images/p00.jpg", "--output", tmp_path / "new.csv")
-    assert "model.keras: refused, its layer 'harmless' is a Lambda, code" in said
-    shutil.copy(tmp_path / "model.h5", run / "model.keras")  # an h5 under the name of the other
-    assert "does not hold the weights of this run" in says(predict, run, folder / "images/p00.jpg")
-    assert not mark.exists()
+    for name in ("model.keras", "model.h5"):  # an h5 under the name of the other, too
+        shutil.copy(tmp_path / name, run / "model.keras")
+        said = says(predict, run, folder / "images/p00.jpg", "--output", tmp_path / "new.csv")
+        assert "does not hold the weights of this run" in said
+        assert not mark.exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*HDF5 file via")
@@ -316,8 +315,14 @@ STATUS = {
         '{"status": "FINISHED", "command": "COMMAND", "config": {"backbone": []}}', "[backbone]",
     ),
     "a wrong type": (
+        json.dumps({"status": "FINISHED", "command": "COMMAND", "config": {
+            "backbone": {**asdict(Backbone()), "image_size": "x"}, "finetune": asdict(Finetune()),
+            "data": asdict(Data()),
+        }}), "it must be of type int",
+    ),
+    "another version": (
         '{"status": "FINISHED", "command": "COMMAND", "config": '
-        '{"backbone": {"image_size": "x"}, "finetune": {}, "data": {}}}', "it must be of type int",
+        '{"backbone": {}, "finetune": {}, "data": {}}}', "a run of another version of dermssl",
     ),
 }  # fmt: skip
 

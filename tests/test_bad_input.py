@@ -46,7 +46,7 @@ def test_an_empty_folder(refused, tmp_path):
 
 def test_a_folder_that_is_not_there(refused, tmp_path):
     assert "not found" in refused(pretrain, "--data", tmp_path / "nowhere", *tiny.SMALL)
-    assert "--data: not set" in refused(pretrain, *tiny.SMALL)
+    assert "--data: not set" in refused(pretrain, "--data", "", *tiny.SMALL)
 
 
 def test_a_missing_column(refused, folder):

@@ -96,8 +96,8 @@ def test_fine_tuning_starts_from_the_pretrained_weights(photos, pretrained, tmp_
     run = finetune.run(tiny.finetuning(
         photos, tmp_path / "run", weights=str(pretrained), unfrozen_epochs=0,
     ))  # fmt: skip
-    model, _ = weights.load_classifier(run)
-    for old, new in zip(backbone.get_weights(), model.get_layer("backbone").get_weights()):
+    model = weights.load_classifier(run)
+    for old, new in zip(backbone.get_weights(), model.backbone.get_weights()):
         np.testing.assert_array_equal(old, new)
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -53,8 +54,7 @@ def test_report_says_what_a_map_does_not_prove(explained):
     assert "Adebayo" in text
     assert "too few to tell places apart" in text
     assert "aren't those of the run" not in text  # the probabilities are the run's own
-    html = (explained / "report.html").read_text()
-    assert html.count("data:image") == len(list(explained.glob("*.png")))
+    assert pages.check(explained)
 
 
 def test_tensorboard_shows_every_photo(explained, own_run):
@@ -96,8 +96,8 @@ def test_the_overlay_by_hand():
 
 def test_an_mlp_has_no_map(own_run, tmp_path, monkeypatch, capsys):
     mlp = backbones.build(Backbone(name="mlp", image_size=32))
-    model = classifier.build(mlp, HAM)
-    monkeypatch.setattr(weights, "load_classifier", lambda path: (model, HAM))
+    model = classifier.LesionClassifier(mlp, HAM)
+    monkeypatch.setattr(weights, "load_classifier", lambda path: model)
     assert tiny.call(explain, own_run, "--output", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "no spatial map" in error

@@ -164,11 +164,18 @@ def test_rows_of_another_config_are_not_done(photos, tmp_path):
     assert rows["config_hash"].tolist() == [status["config_hash"]]
 
 
-def test_a_smaller_cache_is_the_same_grid(photos, tmp_path):
+def test_a_smaller_cache_is_the_same_grid(photos, pretrained, tmp_path):
     """The advice of a cell that ran out of memory can be followed."""
-    small = {"models": ["mlp"], "augmentations": ["none"], "seeds": [0], "epochs": 1}
-    grid.run(config(photos, tmp_path / "g", **small))
-    grid.run(config(photos, tmp_path / "g", feature_cache_mb=1, **small))
+    small = {"augmentations": ["none"], "seeds": [0], "epochs": 1}
+    with_cache, without = (
+        grid.run(config(photos, tmp_path / f"{mb}", pretrained, feature_cache_mb=mb, **small))
+        for mb in (64, 0)
+    )
+    assert len(rows_of(without)) == 2
+    for name in rows_of(without)["cell"]:
+        for one, other in zip(*(grid_rows.read_cell(path, name) for path in (with_cache, without))):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+    grid.run(config(photos, without, pretrained, feature_cache_mb=64, **small))  # is taken up
 
 
 def test_a_changed_setting_is_refused_with_the_difference(made, photos, pretrained):
@@ -210,8 +217,8 @@ def test_folds_test_every_photo_once(photos, tmp_path):
         ({"models": ["cnn", "inceptionv3"]}, "under the 75 px that inceptionv3 needs.*cnn"),
         ({"weights": ["none", "imagenet"]}, "--weights none imagenet: give one for all"),
         ({"weights": ["mlp=imagenet"]}, "not among --models cnn"),
-        ({"weights": ["no/such.h5"]}, "^--weights no/such.h5: no such file"),
-        ({"folds": 1}, "--folds 1"),
+        ({"weights": ["no/such.h5"]}, "^grid.weights no/such.h5: no such file"),
+        ({"folds": 1}, "grid.folds 1"),
     ],
 )
 def test_bad_input_is_refused_before_training(photos, tmp_path, changes, message):
@@ -221,7 +228,7 @@ def test_bad_input_is_refused_before_training(photos, tmp_path, changes, message
 
 
 def test_a_depth_beyond_the_backbone_names_the_model(photos, pretrained, tmp_path):
-    with pytest.raises(UserError, match="cnn: --depths 99 is beyond the backbone"):
+    with pytest.raises(UserError, match=r"cnn: grid\.depths 99 is beyond the backbone"):
         grid.run(config(photos, tmp_path / "g", pretrained, depths=[2, 99]))
 
 

@@ -245,12 +245,12 @@ def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_poli
     found, kept = read(tmp_path / "new.csv"), read(run / "predictions.csv")
     np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=2e-3)
     keras.config.set_dtype_policy("float32")
-    model, _ = weights.load_classifier(run)
-    assert model.get_layer("backbone").compute_dtype == "float16"
+    model = weights.load_classifier(run)
+    assert model.backbone.compute_dtype == "float16"
     # Once more in the same process, in full precision: the policy of one run is not the next's.
     plain = finetune.run(tiny.finetuning(photos, tmp_path / "plain", frozen_epochs=0))
-    model, _ = weights.load_classifier(plain)
-    assert model.get_layer("backbone").compute_dtype == "float32"
+    model = weights.load_classifier(plain)
+    assert model.backbone.compute_dtype == "float32"
 
 
 # -- Pretraining must not have seen validation or test photos.

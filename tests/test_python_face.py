@@ -6,11 +6,6 @@ import pandas as pd
 import pytest
 
 import dermssl
-import dermssl.evaluate
-import dermssl.finetune
-import dermssl.grid
-import dermssl.predict
-import dermssl.pretrain
 from dermssl.core import results
 from dermssl.core.errors import UserError
 

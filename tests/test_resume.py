@@ -35,4 +35,4 @@ def test_fine_tuning_killed_in_an_epoch_and_in_its_predictions(attempts, photos,
     fuses = [("replace", "000000010.ckpt", 1, True), ("replace", "predictions.csv", 1, False)]
     fuses += [("rmdir", "checkpoints", 1, False)]  # finished, and only to be cleared up
     chain.run_with_fuses(tmp_path / "killed", fuses)
-    assert "unfrozen: goes on after step 4 of 12" in attempts.log.read_text()
+    assert "unfrozen: resumes after step 4 of 12" in attempts.log.read_text()

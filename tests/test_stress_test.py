@@ -5,6 +5,7 @@ import shutil
 
 import fake_runs
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -13,7 +14,7 @@ from PIL import Image
 from dermssl import stress_test
 from dermssl.core import taxonomy as taxonomies
 from dermssl.data.records import make_index
-from dermssl.models import weights
+from dermssl.models import classifier, weights
 from dermssl.studies.stress import conditions
 
 FLAT = taxonomies.flat(("benign", "suspect"))
@@ -52,12 +53,15 @@ def planted(tmp_path_factory):
     return root, table, np.eye(2)[y] * 0.8 + 0.1
 
 
-def looking(at):
+class Looking:
     """A stand-in classifier: sure of `suspect` where its part of the photo is dark or blue."""
 
-    def model(images, training=False):
+    def __init__(self, at):
+        self.at = at
+
+    def __call__(self, images, training=False):
         images = np.asarray(images)
-        if at == "corner":
+        if self.at == "corner":
             part = images[:, :4, :4].mean(axis=(1, 2))
             score = (part[:, 2] - part[:, 0]) / 20
         else:
@@ -65,13 +69,14 @@ def looking(at):
         logits = np.stack([np.zeros_like(score), np.clip(score, -9, 9)], axis=-1)
         return {"fine": logits, "coarse": logits}
 
-    return model
+    def probabilities(self, logits):
+        return classifier.probabilities(logits, FLAT)
 
 
 def stressed(planted, monkeypatch, folder, at, **options):
     root, table, p = planted
     run = fake_runs.make(folder, table, p, taxonomy=FLAT)
-    monkeypatch.setattr(weights, "load_classifier", lambda path: (looking(at), FLAT))
+    monkeypatch.setattr(weights, "load_classifier", lambda path: Looking(at))
     size = {"name": "mobilenet", "image_size": 32}
     status = json.loads((run / "status.json").read_text())
     status["config"]["backbone"] |= size
@@ -92,6 +97,7 @@ def test_a_planted_shortcut_is_found(planted, tmp_path, monkeypatch):
     assert found["conditions"]["patch"]["drop"]["low"] > 0
     assert found["conditions"]["hair"]["drop"]["estimate"] == 0
     text = (out / "report.md").read_text()
+    assert set(pages.check(out)) == {"stress.png", "conditions.png"}
     assert "> **Warning.** Shortcut: with the lesion erased" in text
     assert "Drops that have no interval: lesion only (0.500)." in text
     assert "- Patch costs 0.087 balanced accuracy (95% interval 0." in text

@@ -4,19 +4,26 @@ Every file is written under a temporary name beside its place, fsynced, and rena
 so a kill at any moment leaves the old file or the new one, never half of one.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dermssl.core.errors import RunFailed
+from dermssl.core.errors import RunFailed, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed over it."""
     path = Path(path)
     # The suffixes stay last: Keras and Pillow choose the format by them.
@@ -52,13 +59,13 @@ def _sync_folder(folder):
         os.close(descriptor)
 
 
-def write_text(path, text):
+def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path, value):
+def write_json(path: Path | str, value: Any) -> None:
     """Write JSON; NaN and infinities become null, since JSON has no word for them."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
 
@@ -75,13 +82,13 @@ def _finite(value):
     return value
 
 
-def write_csv(path, table):
+def write_csv(path: Path | str, table: pd.DataFrame) -> None:
     """Write a pandas table as CSV, whole or not at all, with `escape_formulas` text."""
     with atomic_write(path) as temporary:
         escape_formulas(table).to_csv(temporary, index=False)
 
 
-def escape_formulas(table):
+def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """A pandas table without text that a spreadsheet would run.
 
     A cell that starts with =, +, -, @, tab or return is a formula to a spreadsheet;
@@ -99,14 +106,33 @@ def _harmless(cell):
     return cell
 
 
-def unescape_formulas(cell):
+def unescape_formulas(cell: Any) -> Any:
     """A cell of a CSV file as it was before `escape_formulas`."""
     if isinstance(cell, str) and cell.startswith("'") and _harmless(cell[1:]) == cell:
         return cell[1:]
     return cell
 
 
-def remove_leftovers(folder):
+def read_csv(path: Path | str) -> pd.DataFrame:
+    """A table that `write_csv` wrote, as text: "NA" stays a word, formulas are given back.
+
+    Raises:
+        UserError: the file can't be read or isn't a whole CSV file.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path}: can't be read ({error.strerror}); is this the folder of a finished run?"
+        ) from error
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: not a whole CSV file ({error}); copy or make it again") from error
+    return table.map(unescape_formulas).rename(columns=unescape_formulas)
+
+
+def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process was writing in a folder that no other process writes to."""
     for left in folder.rglob(".tmp*"):
         if re.fullmatch(r"\.tmp\d+\..+", left.name):

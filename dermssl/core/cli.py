@@ -13,7 +13,7 @@ from typing import Any
 
 from dermssl.core import config as configs
 from dermssl.core import signals
-from dermssl.core.commands import COMMANDS
+from dermssl.core.commands import COMMANDS, EMBEDDED
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import SECTIONS
 
@@ -124,6 +124,9 @@ def main(
 
     def work(args):
         config = from_flags(command, args)
+        if "data" in config and config["data"].path == EMBEDDED:
+            print(f"No --data: the embedded data set, drawn photos in {EMBEDDED}, in a small size; "
+                  "its scores say nothing about skin", flush=True)  # fmt: skip
         for section in COMMANDS[command].sections:
             if hasattr(config[section], "n_resamples"):
                 check_resamples(f"{section}.n_resamples", config[section].n_resamples)
@@ -168,7 +171,8 @@ def with_flags(message):
     >>> with_flags("data.validation is 2; it must be at most 0.9")
     '--validation is 2; it must be at most 0.9'
     """
-    return re.sub(r"\b([a-z_]+)\.([a-z_]+)\b", _flag_of, message)
+    # Not within the name of a file, such as outputs/backbone.weights.h5.
+    return re.sub(r"(?<![\w/.])([a-z_]+)\.([a-z_]+)\b(?!/|\.\w)", _flag_of, message)
 
 
 def _flag_of(match):

@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dermssl.core.commands import COMMANDS
+from dermssl.core.commands import COMMANDS, EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.settings import SECTIONS
 
@@ -144,8 +144,11 @@ def configure(
         them, without defaults), "command" (what to type for the same again).
     """
     tables = read_toml(config) if config else {}
+    embedded = _embedded(command, tables, typed)
     settings = {
-        name: section(name, tables.get(name, {}), typed.get(name, {}), config)
+        name: section(
+            name, embedded.get(name, {}) | tables.get(name, {}), typed.get(name, {}), config
+        )
         for name in COMMANDS[command].sections
     }
     words = command_line(command, typed, config, seed, output)
@@ -161,6 +164,19 @@ def configure(
         "seed": seed, "output": output, "overwrite": overwrite, "config": config,
         "tables": tables, "command": words,
     }  # fmt: skip
+
+
+def _embedded(command, tables, typed):
+    """The settings of a command without data: the embedded data set, in a small size."""
+    entry = COMMANDS[command]
+    given = tables.get("data", {}) | typed.get("data", {})
+    if "data" not in entry.sections or "path" in given or command == "label_efficiency":
+        return {}
+    found: dict[str, dict[str, Any]] = {"data": {"path": EMBEDDED}}
+    for name, value in entry.embedded.items():
+        section_name, _, field = name.partition(".")
+        found.setdefault(section_name, {})[field] = value
+    return found
 
 
 def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -272,23 +288,20 @@ def as_tables(config):
 
 
 def comparable(tables):
-    """The tables of a run, as `as_tables` made them then or now, fit to be held against others.
+    """The tables of a run, as from `as_tables`, fit to be compared with others.
 
-    Settings without a part in the numbers stand at their defaults (which keeps the hash of all
-    who never set them), and so do those that the run's version did not have yet, or at the value
-    that does what it did.
+    Settings without a part in the numbers stand at their defaults, which keeps the hash of all
+    who never set them.
     """
     compared = {}
     for name, table in tables.items():
         if name in SECTIONS and isinstance(table, dict):
             fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
-            added = {item.name: item.metadata["before"] for item in fields}
-            fixed = {
+            table = table | {
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]
             }
-            table = added | table | fixed
         compared[name] = table
     return compared
 

@@ -1,6 +1,103 @@
-"""How long something takes, said to those who wait."""
+"""Show how far a task is and how long it still takes."""
+
+import math
+import time
+from types import TracebackType
+
+from rich import progress
+from rich.console import Console
+
+NOT_AVAILABLE = "n/a"
 
 
-def minutes(seconds):
-    """ "7 min" or "42 s"."""
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+def duration(seconds: float | None) -> str:
+    """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
+    if seconds is None or math.isnan(seconds):
+        return NOT_AVAILABLE
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def log_progress(line: str) -> None:
+    """Print a line of progress at once, also where the output is a file."""
+    print(line, flush=True)
+
+
+class Progress:
+    """How far a task is, and the time left.
+
+    As a context it draws one moving line on a terminal. Without a terminal it prints a line now
+    and then. A task whose parts draw lines of their own uses `announce` and no context.
+
+    Args:
+        title: str, what is being done.
+        total: float, the work in all: steps, photos or any other unit.
+        done: float, work that an earlier process has done.
+        state: str, shown beside the bar; "": how much is done of how much.
+    """
+
+    PLAIN_SECONDS = 15  # between two lines where there is no terminal
+
+    def __init__(self, title: str, total: float, done: float = 0, state: str = "") -> None:
+        self.title, self.total, self.done, self.state = title, total, done, state
+        self.console = Console(stderr=True)
+        self._first, self._started = done, time.time()
+        self._printed = self._started
+
+    def __enter__(self) -> "Progress":
+        self._started = self._printed = time.time()
+        if self._first:
+            self._say(f"{self.title}: resumes after step {self._first} of {self.total}")
+        columns = [
+            progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.fields[state]}"), progress.TimeRemainingColumn(),
+        ]  # fmt: skip
+        self._bar = progress.Progress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        )
+        self._task = self._bar.add_task(
+            self.title, total=self.total, completed=self.done, state=self.state
+        )
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()  # also after an error: the terminal needs its cursor back
+        if error is None and self.done > self._first:
+            text = f", {self.state}" if self.state else ""
+            self._say(f"{self.title}: done in {duration(time.time() - self._started)}{text}")
+
+    def reach(self, done: float, state: str | None = None) -> None:
+        """Show that `done` of the work is done; `state` replaces the text beside the bar."""
+        self.done = done
+        self.state = self.state if state is None else state
+        text = self.state or f"{done:,.0f}/{self.total:,.0f}"
+        self._bar.update(self._task, completed=done, state=text)
+        now = time.time()
+        if not self.console.is_terminal and now - self._printed > self.PLAIN_SECONDS:
+            self._say(f"{self.title}: {text}{self.left()}")
+            self._printed = now
+
+    def announce(self, line: str) -> None:
+        """Print what comes next, with the time left for all of it."""
+        log_progress(line + self.left())
+
+    def left(self) -> str:
+        """ ", about 3 min 20 s left"; "" before any work was done."""
+        worked = self.done - self._first
+        if not worked:
+            return ""
+        pace = (time.time() - self._started) / worked
+        return f", about {duration(pace * (self.total - self.done))} left"
+
+    def _say(self, line):
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)

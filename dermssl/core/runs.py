@@ -5,6 +5,7 @@ whole or not at all; its functions can be had from here.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import platform
@@ -19,6 +20,7 @@ from dermssl.core import config as configs
 from dermssl.core import signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import SECTIONS
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
@@ -29,7 +31,6 @@ DERIVED_OUTPUTS = (
     "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
     "tensorboard/embeddings", "health.json",
 )  # fmt: skip
-SINCE = {"starting weights": "start", "taxonomy": "classes"}  # older runs don't say
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
@@ -123,14 +124,14 @@ def open_run(path, command, config, data_hash, overwrite=False, start="none", cl
         lock = open(run / ".lock", "a+")  # noqa: SIM115 - closed below, after the block
     except OSError as error:
         raise UserError(
-            f"--output {path}: can't be written ({error.strerror}); choose another folder"
+            f"run.output {path}: can't be written ({error.strerror}); choose another folder"
         ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UserError(
-                f"--output {path}: another process is writing there; wait or stop it"
+                f"run.output {path}: another process is writing there; wait or stop it"
             ) from error
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
@@ -182,23 +183,20 @@ def _end(run, state, reason):
 def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
-    if old["data"] == new["data"] and "masks" not in before.get("config", {}).get("data", {}):
-        # From before there were masks. The data hash holds their names: equal ones have none.
-        old |= {key: new[key] for key in ("data.masks",) if key in new}
-    new = {key: new[key] for key in new if key in old or key not in SINCE}
+    _refuse_other_version(path, before.get("config") or {}, " with run.overwrite")
     keys = [key for key in new if old.get(key) != new[key]]
     if keys:
         shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         raise UserError(
-            f"--output {path}: holds a different run ({shown}{more}); "
-            "choose another --output, or --overwrite"
+            f"run.output {path}: holds a different run ({shown}{more}); "
+            "choose another run.output, or run.overwrite"
         )
 
 
 def _flat(identity):
-    flat = {"command": identity.get("command"), "data": identity.get("data_hash")}
-    flat |= {name: identity[key] for name, key in SINCE.items() if key in identity}
+    names = {"command": "command", "data": "data_hash", "starting weights": "start"}
+    flat = {name: identity.get(key) for name, key in (names | {"taxonomy": "classes"}).items()}
     for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
             flat |= {f"{section}.{key}": item for key, item in value.items()}
@@ -228,4 +226,19 @@ def finished(path, command=None, sections=()):
     for name in sections:
         if not isinstance(config, dict) or not isinstance(config.get(name), dict):
             raise UserError(f"{path}: its status.json has no settings [{name}]; make the run again")
+    _refuse_other_version(path, config)
     return status
+
+
+def _refuse_other_version(path, config, way_out=""):
+    """Refuse a run whose settings aren't the ones of this version."""
+    for name, table in config.items() if isinstance(config, dict) else ():
+        section = SECTIONS.get(name)
+        if section is None or not isinstance(table, dict):
+            continue
+        known = {field.name for field in dataclasses.fields(section)}
+        if odd := sorted(known.symmetric_difference(table)):
+            raise UserError(
+                f"{path}: a run of another version of dermssl, which differs in the settings "
+                f"[{name}] {', '.join(odd)}; make the run again{way_out}"
+            )

@@ -13,8 +13,8 @@ ALL = 0  # photos, where 0 means no limit
 
 
 def setting(
-    default, help, flag=None, choices=None, low=None, high=None, identity=True, before=None,
-    positional=False, names=None,
+    default, help, flag=None, choices=None, low=None, high=None, identity=True, positional=False,
+    names=None,
 ):  # fmt: skip
     """A dataclass field with what the command line and the checks need to know.
 
@@ -27,12 +27,10 @@ def setting(
         choices, low, high: what is valid.
         identity: bool, whether runs with different values are different runs. False for what
             changes neither weights nor predictions.
-        before: the value that does what versions without this setting did; None: the default.
     """
     metadata = {
         "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
-        "identity": identity, "before": default if before is None else before,
-        "positional": positional, "names": names,
+        "identity": identity, "positional": positional, "names": names,
     }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -72,7 +70,6 @@ class Data:
         "auto",
         "lesion masks: auto aims crops at the lesion where a photo has one",
         choices=("auto", "ignore"),
-        before="ignore",
     )
     preprocess: list[str] = setting(
         [],

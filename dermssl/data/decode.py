@@ -16,8 +16,6 @@ import os
 import stat
 import struct
 import zlib
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,6 +23,7 @@ import cv2
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from dermssl.core import threads
 from dermssl.core.errors import UserError
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
@@ -292,13 +291,7 @@ def verify_all(paths, workers=2):
             return [(path, str(error))]
         return []
 
-    bad, waiting = [], deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in paths:
-            waiting.append(pool.submit(refused, path))
-            if len(waiting) >= 4 * workers:  # long enough to hide a slow file
-                bad += waiting.popleft().result()
-        return sum((future.result() for future in waiting), bad)
+    return [bad for found in threads.map_in_order(refused, paths, workers) for bad in found]
 
 
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive Huffman; the rest is rare

@@ -16,7 +16,7 @@ def resolve(records, option, root, built_in=None, origin=None):
 
     Args:
         records: table with `path`, and `fine` and `coarse` where known, indexed by line.
-        option: the `--taxonomy` setting: "auto", a name or a file.
+        option: the setting `data.taxonomy`: "auto", a name or a file.
         root: the data folder.
         built_in: name of the taxonomy that belongs to the reader, or None.
         origin: the table file that the labels come from, or None for folder names.
@@ -95,7 +95,7 @@ def _from_records(records, origin):
         row = records[records["fine"] == orphan].iloc[0]
         raise UserError(
             f"{_place(row, origin)}: label {quoted(orphan)} has no group in the column coarse, "
-            "which is in use; name its group, or give --taxonomy"
+            "which is in use; name its group, or give data.taxonomy"
         )
     if all(label == parent for label, parent in parents.items()):
         return taxonomy.flat(labels)

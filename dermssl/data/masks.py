@@ -1,4 +1,4 @@
-"""Lesion masks: the lesion's box, the crop around it. `mask_files` says which mask is whose.
+"""Lesion masks: which one belongs to which photo, the lesion's box, and the crop around it.
 
 A mask is an image of the photo's shape, light where the lesion is, as HAM10000's and ISIC's are.
 Boxes are `(left, top, right, bottom)` in [0, 1] of the photo.
@@ -10,14 +10,19 @@ import posixpath
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
 
+from dermssl.core import settings
 from dermssl.core.errors import UserError
 from dermssl.data import csv_tables, decode, preprocess
 from dermssl.data import paths as files
-from dermssl.data.records import MASK
+from dermssl.data.records import MASK, Dataset
+
+Box = tuple[float, float, float, float]
 
 CROP_MARGIN = 1.3  # side of a crop over the lesion's: the border and some skin must be seen
 MIN_CROP = 0.2  # of the photo's shorter side; below it a mask is more likely a speck
@@ -25,7 +30,7 @@ SHAPE = 0.03  # share by which a mask may be wider for its height than its photo
 MIN_SHARE = 0.0005  # of the mask; smaller is dirt, and no lesion
 
 
-def shape_mismatch(file, mask, photo):
+def shape_mismatch(file: Path | str, mask: tuple[int, int], photo: tuple[int, int]) -> str:
     """What is wrong with a mask whose shape isn't its photo's; "" where nothing is.
 
     Args:
@@ -40,7 +45,7 @@ def shape_mismatch(file, mask, photo):
     )
 
 
-def box(file):
+def box(file: Path | str) -> Box | None:
     """The box of the lesion in a mask; `None` where nothing or all of it is light.
 
     Raises `decode.BadImage` as `decode.decode` does.
@@ -55,7 +60,7 @@ def box(file):
     )  # fmt: skip
 
 
-def crop_of(box, aspect):
+def crop_of(box: Box, aspect: float) -> Box:
     """The square around a lesion, as a box; cut to the photo where it does not fit.
 
     Args:
@@ -71,8 +76,8 @@ def crop_of(box, aspect):
     return left, top, left + wide, top + high
 
 
-def cropped(photo, box):
-    """The part of a photo, uint8 `[height, width, 3]`, that `crop_of` gives."""
+def cropped(photo: np.ndarray, box: Box) -> np.ndarray:
+    """The part of a photo, uint8 (height, width, 3), that `crop_of` gives."""
     height, width = photo.shape[:2]
     left, top, right, bottom = crop_of(box, width / height)
     rows = slice(int(top * height), max(round(bottom * height), int(top * height) + 1))
@@ -80,7 +85,7 @@ def cropped(photo, box):
     return np.ascontiguousarray(photo[rows, columns])
 
 
-def within_crop(box, aspect):
+def within_crop(box: Box, aspect: float) -> Box:
     """The lesion's box as seen in its own crop."""
     left, top, right, bottom = crop_of(box, aspect)
     wide, high = right - left, bottom - top
@@ -95,7 +100,56 @@ ENDING = re.compile("_segmentation.*|_mask$", re.IGNORECASE)
 log = logging.getLogger(__name__)
 
 
-def attach(root, table, data, extra=None):
+class MaskIndex:
+    """Which mask of a folder belongs to which photo: as labels.csv says, else by name.
+
+    NAME.png comes before NAME_mask.png and NAME_segmentation.png, a mask beside its photo before
+    one elsewhere. One elsewhere counts only where no two photos have the name.
+
+    Args:
+        root: real path of the folder.
+        photos: paths of all photos that a name could mean, relative to the root. None: all in the
+            folder, and the column `mask` of its labels.csv goes before names.
+        masks: paths of the masks; None: those in the folder, by place or name.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        photos: Iterable[str] | None = None,
+        masks: Sequence[str] | None = None,
+    ):
+        self._listed = _listed(root) if photos is None else {}
+        photos = photos_in(root, strict=False) if photos is None else photos
+        masks = files.scan_masks(root) if masks is None else masks
+        self._photos = Counter(PurePosixPath(photo).stem for photo in photos)
+        self._beside, self._anywhere = {}, {}
+        stems = [PurePosixPath(mask).stem for mask in masks]
+        for names in (stems, [ENDING.sub("", stem) for stem in stems]):
+            for mask, name in zip(masks, names):
+                self._beside.setdefault((PurePosixPath(mask).parent, name), mask)
+                self._anywhere.setdefault(name, mask)
+
+    def of(self, paths: Iterable[str]) -> list[str]:
+        """The mask of each photo, a path relative to the root; "" for none.
+
+        Args:
+            paths: of photos, relative to the root; those outside of it have no mask here.
+        """
+        return [self._listed[path] if path in self._listed else self._named(path) for path in paths]
+
+    def _named(self, path):
+        photo = PurePosixPath(path)
+        if photo.parts[0] == "..":
+            return ""
+        lone = self._photos[photo.stem] <= 1
+        beside = self._beside.get((photo.parent, photo.stem))
+        return beside or (self._anywhere.get(photo.stem, "") if lone else "")
+
+
+def attach(
+    root: Path, table: pd.DataFrame, data: settings.Data, extra: Path | None = None
+) -> pd.DataFrame:
     """A record table with the column `mask`: paths below `root`, "" where there is none.
 
     With `data.masks` "ignore" no table has it. Else a table that has the column keeps it, and for
@@ -108,91 +162,81 @@ def attach(root, table, data, extra=None):
     if data.masks == "ignore":
         table = table.drop(columns=MASK, errors="ignore")
     else:
-        there, paths = MASK in table, table["path"]
-        inside = [path for path in paths if not path.startswith("../")]
-        column = list(table[MASK]) if there else find(root, paths, inside)
-        if len(inside) < len(table):
-            column = _with_extra(root, paths, column, extra)
-        table = table.assign(**{MASK: column}) if there or any(column) else table
+        paths = table["path"]
+        outside = paths.str.startswith("../")
+        column = table[MASK] if MASK in table else MaskIndex(root, paths[~outside]).of(paths)
+        if outside.any():
+            below = [_rebased(path, root, extra) for path in paths]
+            index = MaskIndex(extra, [path for path in below if not path.startswith("../")])
+            moved = [mask and _rebased(mask, extra, root) for mask in index.of(below)]
+            column = np.where(outside, moved, column)
+        if MASK in table or any(column):
+            table = table.assign(**{MASK: column})
     if preprocess.CROP in data.preprocess and not (MASK in table and table[MASK].any()):
-        hint = "leave out --masks ignore" if data.masks == "ignore" else "add masks/NAME.png"
-        raise UserError(f"--preprocess {preprocess.CROP}: no photo has a mask; {hint}")
+        hint = "leave out data.masks ignore" if data.masks == "ignore" else "add masks/NAME.png"
+        raise UserError(f"data.preprocess {preprocess.CROP}: no photo has a mask; {hint}")
     if preprocess.CROP in data.preprocess and not table[MASK].all():
         count = table[MASK].eq("").sum()
         log.warning("%d of %d photos have no mask and stay whole", count, len(table))
     return table
 
 
-def find(root, paths, among=None):
-    """list of str: the mask of each photo by its name, a path below `root`, or "".
+def _rebased(path, folder, root):
+    """A path relative to `folder` as one relative to `root`."""
+    return os.path.relpath(os.path.join(folder, path), root).replace(os.sep, "/")
+
+
+def in_folder(folder: Path | str, paths: Iterable[str], photos: Iterable[str]) -> list[str]:
+    """Full path of the mask of each photo, or ""; every PNG in `folder` is a mask.
+
+    Only the photos' names count, not where they lie.
 
     Args:
-        root: real path of a folder.
-        paths: of photos, relative to it.
-        among: all photos that a name could mean; None for `paths`.
+        folder: with the masks.
+        paths: of photos.
+        photos: all photos that a name could mean.
     """
-    return _matched(files.scan_masks(root), paths, among)
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".png"))
+    index = MaskIndex(folder, photos, [f"masks/{name}" for name in names])
+    found = index.of(PurePosixPath(path).name for path in paths)  # so none lies beside its photo
+    return [mask and str(Path(folder, PurePosixPath(mask).name)) for mask in found]
 
 
-def in_folder(folder, paths, among=None):
-    """list of str: full path of the mask of each photo, or ""; every PNG in `folder` is a mask.
-
-    Only the photos' names count, not where they lie. Arguments are those of `find`.
-    """
-    there = sorted(name for name in os.listdir(folder) if name.lower().endswith(".png"))
-    names = [PurePosixPath(path).name for path in paths]  # so no mask can lie beside its photo
-    found = _matched([f"masks/{name}" for name in there], names, among)
-    return [str(Path(folder, PurePosixPath(mask).name)) if mask else "" for mask in found]
-
-
-def of_folder(root, paths):
-    """list of str: the mask of each photo in a folder, as training on that folder would find it.
-
-    That is what labels.csv says, where it has the column `mask` and the photo; for other photos a
-    name must be the only one in the whole folder. Photos outside of it have none.
-    Arguments and result are those of `find`.
-    """
-    listed = _listed(root)
-    named = find(root, paths, photos_in(root, strict=False))
-    named = ["" if path.startswith("../") else mask for path, mask in zip(paths, named)]
-    return [listed.get(path, mask) for path, mask in zip(paths, named)]
-
-
-def photos_in(root, strict=True):
-    """`files.scan` without the masks that labels.csv names, which may lie in any folder."""
-    table = _table(root)
+def photos_in(root: Path, strict: bool = True) -> list[str]:
+    """`paths.scan` without the masks that labels.csv names, which may lie in any folder."""
+    table = _mask_table(root)
     named = () if table is None else table[MASK].str.replace("\\", "/").map(posixpath.normpath)
     named = set(named)
     return [path for path in files.scan(root, strict=strict) if path not in named]
 
 
-def image_files(source):
+def image_files(source: Path | str) -> list[str]:
     """Full paths of the photos to predict: one file, or all in a folder, in order."""
     if os.path.isfile(source):
         return [str(source)]
     if not os.path.exists(source):
         raise UserError(f"{source}: not found; give a photo or a folder of photos")
     folder = files.existing_folder(source, "photos")
-    found = photos_in(folder)
-    if not found:
+    photos = photos_in(folder)
+    if not photos:
         raise UserError(f"{source}: no images found; {files.ACCEPTED}")
-    return [str(folder / name) for name in found]
+    return [str(folder / photo) for photo in photos]
 
 
-def of_files(source, paths):
-    """list of str: full paths of the masks of photos in a folder, or of the one photo `source`."""
+def of_files(source: Path | str, photos: Sequence[str]) -> list[str]:
+    """Full paths of the masks of photos in the folder `source`, or of the one photo `source`."""
     root = Path(os.path.realpath(source if os.path.isdir(source) else Path(source).parent))
-    real = [os.path.join(os.path.realpath(Path(path).parent), Path(path).name) for path in paths]
+    real = [os.path.join(os.path.realpath(Path(path).parent), Path(path).name) for path in photos]
     inside = [os.path.relpath(path, root).replace(os.sep, "/") for path in real]
-    return [str(root / mask) if mask else "" for mask in of_folder(root, inside)]
+    return [mask and str(root / mask) for mask in MaskIndex(root).of(inside)]
 
 
-def checked(root, column, file):
+def checked(root: Path, column: pd.Series, file: Path) -> pd.Series:
     """The column `mask` of a table, as plain relative paths; a file that is not there is refused.
 
     Args:
         root: real path of the data folder.
-        column: pandas text column, indexed by line.
+        column: text, indexed by line.
         file: the table, for errors.
     """
     given = column[column.fillna("") != ""]
@@ -208,58 +252,37 @@ def checked(root, column, file):
     return plain.reindex(column.index, fill_value="")
 
 
-def _with_extra(root, paths, column, extra):
-    """The masks of photos, those outside of the root with the ones found in the second folder."""
-    away = [path for path in paths if path.startswith("../")]
-    there = [_below(extra, root, path) for path in paths]
-    found = find(
-        extra,
-        [name for name, path in zip(there, paths) if path.startswith("../")],
-        [name for name in there if not name.startswith("../")],
-    )
-    found = {path: mask and _below(root, extra, mask) for path, mask in zip(away, found)}
-    return [found.get(path, mask) for path, mask in zip(paths, column)]
-
-
-def _below(root, folder, path):
-    """A path relative to `folder` as one relative to `root`."""
-    return os.path.relpath(os.path.join(folder, path), root).replace(os.sep, "/")
-
-
-def bad(photos, masks_of):
-    """list of (number, message): the masks that can't be read, or have another shape than theirs.
+def usable(
+    photos: Sequence[str], masks: Sequence[str], on_bad: str, where: str
+) -> tuple[list[str], list[str]]:
+    """The masks without those that can't be read or have another shape than their photo.
 
     Args:
         photos: full paths of readable photos.
-        masks_of: list of full paths, the mask of each photo, "" for none.
+        masks: full path of the mask of each photo, "" for none.
+        on_bad: "error" refuses bad masks, "skip" leaves them out.
+        where: the option or folder to name in errors.
+
+    Returns:
+        The masks, "" in place of each bad one, and a message for each of these.
     """
-    faulty = dict(decode.verify_all(dict.fromkeys(mask for mask in masks_of if mask)))
-    found = []
-    for number, (photo, mask) in enumerate(zip(photos, masks_of)):
-        message = faulty.get(mask)
+    unreadable = dict(decode.verify_all(dict.fromkeys(filter(None, masks))))
+    kept, messages = list(masks), []
+    for number, (photo, mask) in enumerate(zip(photos, masks)):
+        message = unreadable.get(mask)
         if mask and not message:
-            shapes = [(each.height, each.width) for each in map(decode.read_header, (mask, photo))]
+            shapes = [(head.height, head.width) for head in map(decode.read_header, (mask, photo))]
             message = shape_mismatch(mask, *shapes)
         if message:
-            found.append((number, message))
-    return found
+            kept[number] = ""
+            messages.append(message)
+    if messages and on_bad == "error":
+        more = f" (and {len(messages) - 1} more bad masks)" if len(messages) > 1 else ""
+        raise UserError(f"{where}: {messages[0]}{more}; or go without bad masks: data.on_bad skip")
+    return kept, messages
 
 
-def usable(photos, masks_of, on_bad, where):
-    """The masks without the `bad` ones, and what was wrong with those: (list, messages).
-
-    `on_bad` "error" refuses them with a `UserError` that begins with `where`.
-    """
-    found = bad(photos, masks_of)
-    if found and on_bad == "error":
-        more = f" (and {len(found) - 1} more bad masks)" if len(found) > 1 else ""
-        raise UserError(f"{where}: {found[0][1]}{more}; or go without bad masks: --on-bad skip")
-    drop = {number for number, _ in found}
-    kept = ["" if number in drop else mask for number, mask in enumerate(masks_of)]
-    return kept, [message for _, message in found]
-
-
-def verified(dataset, on_bad, where):
+def verified(dataset: Dataset, on_bad: str, where: str) -> Dataset:
     """A data set of readable photos, its masks checked as well: without bad ones, or refused."""
     if MASK not in dataset.index:
         return dataset
@@ -268,12 +291,13 @@ def verified(dataset, on_bad, where):
         log.warning("skipped, while its photo stays: %s", message)
     if not messages:
         return dataset
-    there = [bool(mask) for mask in kept]
-    column = dataset.index[MASK].where(there, "")
+    column = dataset.index[MASK].where([bool(mask) for mask in kept], "")
     return dataset.with_index(dataset.index.assign(**{MASK: column}))
 
 
-def of_model(given, steps, on_bad):
+def of_model(
+    given: Sequence[tuple[str, list[str]]], steps: Iterable[str], on_bad: str
+) -> list[str] | None:
     """The masks of new photos for a model; says on standard error how many have none.
 
     Args:
@@ -282,39 +306,22 @@ def of_model(given, steps, on_bad):
         on_bad: "error" or "skip".
 
     Returns:
-        list of full paths, "" for none; None where the run doesn't crop by masks.
+        Full paths, "" for none; None where the run doesn't crop by masks.
     """
     if preprocess.CROP not in steps:
         return None
     photos = [photo for _, paths in given for photo in paths]
-    found = [mask for source, paths in given for mask in of_files(source, paths)]
-    found, messages = usable(photos, found, on_bad, "masks")
+    masks = [mask for source, paths in given for mask in of_files(source, paths)]
+    masks, messages = usable(photos, masks, on_bad, "masks")
     for message in messages:
         print(f"skipped, while its photo stays: {message}", file=sys.stderr)
-    if "" in found:
-        line = f"{found.count('')} of {len(found)} photos have no mask and stay whole, where the "
+    if "" in masks:
+        line = f"{masks.count('')} of {len(masks)} photos have no mask and stay whole, where the "
         print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)
-    return found
+    return masks
 
 
-def _matched(found, paths, among):
-    """The mask of each photo among `found`; a mask of just the photo's name comes first."""
-    beside, anywhere = {}, {}
-    stems = [PurePosixPath(path).stem for path in found]
-    for names in (stems, [ENDING.sub("", stem) for stem in stems]):
-        for path, name in zip(found, names):
-            beside.setdefault((PurePosixPath(path).parent, name), path)
-            anywhere.setdefault(name, path)
-    names = [PurePosixPath(path).stem for path in paths]
-    photos = Counter(names if among is None else [PurePosixPath(path).stem for path in among])
-    return [
-        beside.get((PurePosixPath(path).parent, name))
-        or (anywhere.get(name, "") if photos[name] <= 1 else "")
-        for path, name in zip(paths, names)
-    ]
-
-
-def _table(root):
+def _mask_table(root):
     """labels.csv, where it has a column for masks; else None."""
     file = Path(root) / "labels.csv"
     if not file.is_file() or not {"filename", MASK} <= {
@@ -326,17 +333,17 @@ def _table(root):
 
 def _listed(root):
     """dict of photo -> mask or "", as labels.csv says; empty where it has no column for masks."""
-    table, file = _table(root), Path(root) / "labels.csv"
+    table, file = _mask_table(root), Path(root) / "labels.csv"
     if table is None:
         return {}
     blank = table[MASK].str.lower().isin(csv_tables.UNKNOWN)
-    column = checked(root, table[MASK].mask(blank, ""), file)
+    masks = checked(root, table[MASK].mask(blank, ""), file)
     photos = [
         files.checked_relative_path(name, f"{file}: line {line}")
         for line, name in table["filename"].items()
     ]
     there = files.existing(root, photos)  # else below images/, as the reader of labels.csv has it
     return {
-        path if found else f"images/{path}": mask
-        for path, found, mask in zip(photos, there, column)
+        path if at_root else f"images/{path}": mask
+        for path, at_root, mask in zip(photos, there, masks)
     }

@@ -155,7 +155,7 @@ class _Disk:
                 self._room = budget - sum(map(_kept, entries))
         except OSError as error:
             raise UserError(
-                f"--cache-dir {folder}: can't be used ({error.strerror}); name another folder"
+                f"data.cache_dir {folder}: can't be used ({error.strerror}); name another folder"
             ) from error
         self._lock = threading.Lock()
 
@@ -186,7 +186,7 @@ class _Disk:
                     np.save(file, array)
             except RunFailed as error:  # slower from here on, and no reason to end a run
                 self._room = 0
-                log.warning("--cache-dir: %s; no more photos are kept there", error)
+                log.warning("data.cache_dir: %s; no more photos are kept there", error)
 
 
 def _kept(entry):

@@ -13,15 +13,22 @@ step, so that workers in processes of their own need only share out the range of
 """
 
 import functools
+import itertools
 import math
 import sys
 import threading
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from dermssl.data.augmentation import mixup, opencv
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
+from dermssl.data.augmentation import mixup, opencv, policies
+from dermssl.data.augmentation.policies import Policy
+from dermssl.data.photos import Photos, photos_of
+from dermssl.data.records import Dataset
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
 cv2.setNumThreads(1)
@@ -81,7 +88,10 @@ def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
     return out
 
 
-def two_view_data(photos, policy, seed, batch_size, size, steps, start=0, worker=0, workers=1):
+def two_view_data(
+    photos: Photos, policy: Policy, seed: int, batch_size: int, size: int, steps: int,
+    start: int = 0, worker: int = 0, workers: int = 1,
+) -> tf.data.Dataset:  # fmt: skip
     """The data of SimCLR: two views of each record of a batch.
 
     Args:
@@ -95,26 +105,78 @@ def two_view_data(photos, policy, seed, batch_size, size, steps, start=0, worker
             the same views as one worker would. `batch_size` is that of all together.
 
     Returns:
-        `tf.data.Dataset` of float32 (2, batch_size / workers, size, size, 3) in [0, 255].
+        `tf.data.Dataset` of tuples of two float32 (batch_size / workers, size, size, 3) in
+        [0, 255].
     """
     if batch_size % workers or not 0 <= worker < workers:
         raise ValueError(f"worker {worker} of {workers} has no equal part of {batch_size} photos")
-    records = np.arange(len(photos))
-    shape = (2, batch_size // workers, size, size, 3)
-    buffers = Buffers()
+    part = functools.partial(shard, worker=worker, workers=workers)
+    steps = tf.data.Dataset.range(start, steps)
+    return _two_views(steps, photos, policy, seed, batch_size, size, part)
+
+
+def two_views(
+    dataset: Dataset, batch_size: int = 64, image_size: int = 224, seed: int = 0,
+    strength: float = 1.0, epoch: int | None = None, preprocess: Sequence[str] = (),
+) -> tf.data.Dataset:  # fmt: skip
+    """The data of `SimCLR.fit`, `evaluate` and `predict`: two views of each photo.
+
+    Each pass over it, an epoch of `fit`, has a new order and new views, which are functions of
+    the seed and of the number of the pass.
+
+    Args:
+        dataset: `Dataset`, such as `load_dataset(...).train`.
+        batch_size: int, photos a step; the part batch at the end of a pass is dropped.
+        image_size: int, side of the views, pixels.
+        seed: int, of order and views.
+        strength: float in [0, 1], of the augmentation.
+        epoch: int, the pass whose views every pass shows, as validation wants it; None for new
+            views in each pass.
+        preprocess: steps done to every photo, as in the setting `data.preprocess`.
+
+    Returns:
+        `tf.data.Dataset` of tuples of two float32 (batch_size, image_size, image_size, 3) in
+        [0, 255].
+
+    Raises:
+        UserError: fewer photos than one batch needs.
+    """
+    photos = photos_of(dataset, Data(preprocess=list(preprocess)), image_size)
+    steps = steps_per_epoch(len(photos), batch_size, drop_remainder=True)
+    if not steps:
+        raise UserError(
+            f"pretrain.batch_size {batch_size} is larger than the {len(photos)} photos; use a "
+            "smaller batch or more photos"
+        )
+    passes = itertools.count() if epoch is None else itertools.repeat(epoch)
+
+    def steps_of_pass(_):
+        number = tf.numpy_function(lambda: np.int64(next(passes)), [], tf.int64)
+        return tf.data.Dataset.range(number * steps, (number + 1) * steps)
+
+    numbers = tf.data.Dataset.range(1).flat_map(steps_of_pass)
+    policy = policies.scaled(policies.AUGMENTATIONS["simclr"], strength)
+    data = _two_views(numbers, photos, policy, seed, batch_size, image_size)
+    return data.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _two_views(steps, photos, policy, seed, batch_size, size, part=lambda rows: rows):
+    """Both views of some steps, in one buffer; `part` chooses among a batch's rows."""
+    records, buffers = np.arange(len(photos)), Buffers()
 
     def batch(step):
         epoch, rows = batch_rows(step, len(photos), batch_size, seed, drop_remainder=True)
-        out = buffers.take(shape)
-        return _fill(
-            out, photos, shard(rows, worker, workers), records, policy, seed, epoch, (0, 1)
-        )
+        rows = part(rows)
+        out = buffers.take((2, len(rows), size, size, 3))
+        return tuple(_fill(out, photos, rows, records, policy, seed, epoch, (0, 1)))
+
+    shape = (len(part(np.arange(batch_size))), size, size, 3)
 
     def load(step):
-        pixels = tf.numpy_function(batch, [step], tf.float32, stateful=False)
-        return tf.ensure_shape(pixels, shape)
+        views = tf.numpy_function(batch, [step], [tf.float32, tf.float32], stateful=False)
+        return tuple(tf.ensure_shape(view, shape) for view in views)
 
-    return _mapped(tf.data.Dataset.range(start, steps), load)
+    return _mapped(steps, load)
 
 
 def supervised_data(

@@ -39,7 +39,7 @@ def checked(steps):
     """`steps` as a tuple; an unknown one lists those there are."""
     for name in steps:
         if name not in STEPS:
-            raise unknown_name("--preprocess", name, STEPS)
+            raise unknown_name("data.preprocess", name, STEPS)
     return tuple(steps)
 
 

@@ -22,6 +22,7 @@ from dermssl.data import csv_tables, decode, masks
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset, check_files, make_index
+from dermssl.data.synthetic import embedded
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
 LABELS = {"filename": "path", "label": "fine", "coarse": "coarse"} | {
@@ -61,8 +62,9 @@ def read(data):
     Raises:
         UserError: see the readers; always a file or an option, a finding and the way out.
     """
-    root = files.existing_folder(data.path, "--data")
-    extra = files.existing_folder(data.unlabelled, "--unlabelled") if data.unlabelled else None
+    embedded.draw_if_missing(data.path)
+    root = files.existing_folder(data.path, "data.path")
+    extra = files.existing_folder(data.unlabelled, "data.unlabelled") if data.unlabelled else None
     kind = detect(root, extra) if data.format == "auto" else data.format
     if kind not in READERS:
         raise unknown_name("data format", kind, ["auto", *READERS])
@@ -82,7 +84,7 @@ def checked(dataset, on_bad, where):
         dataset: `Dataset`.
         on_bad: "error" refuses the data set at a bad file, "skip" drops a bad photo's record, and
             a bad mask alone.
-        where: the option or folder to name in errors, such as "--data ham10000".
+        where: the option or folder to name in errors, such as "data.path ham10000".
 
     Returns:
         `(dataset, bad)`: bad is a list of (full path, message), in the order of the records.
@@ -93,7 +95,7 @@ def checked(dataset, on_bad, where):
     bad = decode.verify_all(paths)
     if bad and on_bad == "error":
         more = f" (and {len(bad) - 1} more bad)" if len(bad) > 1 else ""
-        raise UserError(f"{where}: {bad[0][1]}{more}; or leave bad images out: --on-bad skip")
+        raise UserError(f"{where}: {bad[0][1]}{more}; or leave bad images out: data.on_bad skip")
     if bad:
         refused = {path for path, _ in bad}
         keep = [path not in refused for path in paths]
@@ -181,7 +183,7 @@ def folders(root, extra, skip_missing):
     if named and not split_first:
         odd = "/".join(parts[fits.index(False)])
         raise UserError(
-            f"--data {root}: {', '.join(named)} would be classes. Put all photos or none into "
+            f"data.path {root}: {', '.join(named)} would be classes. Put all photos or none into "
             f"SPLIT/CLASS/ ({', '.join(SPLIT_FOLDERS)}): move or rename {odd}, or write labels.csv"
         )
     return pd.DataFrame({
@@ -204,21 +206,22 @@ READERS = {
 def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
-        raise UserError(f"--data {root}: no images found; {files.ACCEPTED}")
+        raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 
 
 def _unlabelled_records(root, extra, records):
     found = files.scan(extra)
     if not found:
-        raise UserError(f"--unlabelled {extra}: no images found; {files.ACCEPTED}")
+        raise UserError(f"data.unlabelled {extra}: no images found; {files.ACCEPTED}")
     known = {os.path.realpath(root / path) for path in records["path"]}
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     # The same photo under another path would bring a held-out one into pretraining.
     twin = files.find_identical_files([str(extra / name) for name in new], sorted(known))
     if any(twin):
         log.warning(
-            "--unlabelled %s: %d of %d photos are copies of photos in %s and left out, first '%s'",
+            "data.unlabelled %s: %d of %d photos are copies of photos in %s and left out, "
+            "first '%s'",
             extra, sum(twin), len(new), root, new[twin.index(True)],
         )  # fmt: skip
         new = [name for name, copied in zip(new, twin) if not copied]
@@ -279,7 +282,7 @@ def _drop_missing(records, there, file, skip):
     if len(gone) == len(records):
         raise UserError(f"{finding}; put the photos below the folder, or correct the names")
     if not skip:
-        raise UserError(f"{finding}; add the file, correct the line, or use --on-bad skip")
+        raise UserError(f"{finding}; add the file, correct the line, or use data.on_bad skip")
     log.warning("%s; their rows are left out", finding)
     for line, name in gone["path"].items():
         log.warning("skipped: %s: line %d: image %s not found", file, line, csv_tables.quoted(name))

@@ -48,6 +48,26 @@ class Dataset:
         return self.with_index(self.index[self.index["split"] == split])
 
     @property
+    def records(self) -> pd.DataFrame:
+        """The table, under the name that it has for users."""
+        return self.index
+
+    @property
+    def train(self) -> "Dataset":
+        """The records of the training split."""
+        return self.subset(TRAIN)
+
+    @property
+    def validation(self) -> "Dataset":
+        """The records of the validation split."""
+        return self.subset(VALIDATION)
+
+    @property
+    def test(self) -> "Dataset":
+        """The records of the test split."""
+        return self.subset(TEST)
+
+    @property
     def files(self):
         """Full paths, one a record."""
         return [str(self.root / path) for path in self.index["path"]]
@@ -78,9 +98,8 @@ def make_index(columns):
 
 
 def read_csv(path):
-    """A record table that a run wrote with `runs.write_csv`."""
-    found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return make_index(found.map(atomic_files.unescape_formulas))
+    """A record table that a run wrote with `atomic_files.write_csv`."""
+    return make_index(atomic_files.read_csv(path))
 
 
 def is_labelled(index):

@@ -7,16 +7,38 @@ their group is held out.
 
 import logging
 from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dermssl.core import config as configs
+from dermssl.core import settings
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data import readers
-from dermssl.data.records import SPLITS, TEST, TRAIN, VALIDATION, group_ids, is_labelled
+from dermssl.data.records import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Dataset,
+    group_ids,
+    is_labelled,
+)
+
+log = logging.getLogger("dermssl")
 
 
-def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
+def assign(
+    dataset: Dataset,
+    validation: float = 0.15,
+    test: float = 0.2,
+    seed: int = 0,
+    group_by: str = "auto",
+) -> Dataset:
     """Give every record a split; a split column that the data set brought is kept.
 
     Within each class the groups are shuffled by `seed` and dealt out until each split
@@ -24,13 +46,13 @@ def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
     classes counts under its rarest.
 
     Args:
-        dataset: `Dataset`.
+        dataset: with records, and splits or none.
         validation, test: shares of the groups, in [0, 1).
-        seed: int.
-        group_by: see `index.group_ids`.
+        seed: of the order in which groups are dealt.
+        group_by: see `records.group_ids`.
 
     Returns:
-        `Dataset` with every `split` one of train, validation, test.
+        The data set with every `split` one of train, validation, test.
 
     Raises:
         UserError: a class has fewer groups than splits, a brought split is unknown or
@@ -43,7 +65,7 @@ def assign(dataset, validation=0.15, test=0.2, seed=0, group_by="auto"):
     else:
         if validation + test >= 1:
             raise UserError(
-                f"--validation {validation} and --test {test} leave nothing to train on; "
+                f"data.validation {validation} and data.test {test} leave nothing to train on; "
                 "their sum must be under 1"
             )
         groups = group_ids(index, group_by)
@@ -96,19 +118,43 @@ def _strata(index, groups):
     return {label: sorted(strata[label]) for label in sorted(strata)}
 
 
+def shuffled_groups(
+    strata: Mapping[Hashable, Sequence[Hashable]], rng: np.random.Generator
+) -> Iterator[tuple[Hashable, list[Hashable]]]:
+    """Yields the label of each stratum and its groups in random order, stratum by stratum."""
+    for label, groups in strata.items():
+        yield label, [groups[i] for i in rng.permutation(len(groups))]
+
+
+def deal_groups(
+    strata: Mapping[Hashable, Sequence[Hashable]], n_folds: int, rng: np.random.Generator
+) -> dict[Hashable, int]:
+    """The fold of each group: the groups of each stratum are shuffled and dealt out in turn.
+
+    Args:
+        strata: label -> its groups; each group stands in one of them.
+        n_folds: at least 1.
+        rng: what the order is drawn from.
+
+    Returns:
+        Group -> fold, from 0.
+    """
+    order = [group for _, groups in shuffled_groups(strata, rng) for group in groups]
+    return {group: place % n_folds for place, group in enumerate(order)}
+
+
 def _deal(strata, shares, seed):
     """dict of group -> held-out split; groups that are in none stay in train."""
-    by_group = {}
-    rng = np.random.Generator(np.random.Philox(key=seed))
     for (fine, _), groups in strata.items():
-        if len(groups) < len(shares) + 1:
-            if not fine:
-                continue  # a few photos with only a coarse label are for training
+        if fine and len(groups) <= len(shares):
             raise UserError(
                 f"class '{fine}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
-                "add photos, leave the class out, or set --validation 0 or --test 0"
+                "add photos, leave the class out, or set data.validation 0 or data.test 0"
             )
-        groups = [groups[i] for i in rng.permutation(len(groups))]
+    # A few photos with only a coarse label are for training.
+    strata = {label: groups for label, groups in strata.items() if len(groups) > len(shares)}
+    by_group = {}
+    for _, groups in shuffled_groups(strata, np.random.Generator(np.random.Philox(key=seed))):
         start = 0
         for split, share in shares.items():
             # At least one group for each split, and one left to train on.
@@ -119,7 +165,7 @@ def _deal(strata, shares, seed):
     return by_group
 
 
-def check_overlap(index, held_out=None):
+def check_overlap(index: pd.DataFrame, held_out: pd.DataFrame | None = None) -> None:
     """Refuse a photo, lesion or patient that stands in two splits.
 
     Args:
@@ -140,33 +186,38 @@ def check_overlap(index, held_out=None):
             raise UserError(
                 f"{column} '{min(shared)}' is in {where} ({len(shared)} in all); "
                 "the score would measure memory: split by lesion and patient, "
-                "or pretrain again on this data set with the same --split-seed"
+                "or pretrain again on this data set with the same data.split_seed"
             )
 
 
-def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
+def few_labels(
+    dataset: Dataset, per_class: int = 0, fraction: float = 1.0, seed: int = 0
+) -> Dataset:
     """Hide labels of the training split until only a few are left.
 
     One photo of each lesion is taken before a second one, since a second photo of the
     same lesion teaches little. Subsets of one seed are nested: more labels add to fewer.
 
     Args:
-        dataset: `Dataset` with splits.
-        per_class: int, labels to keep a fine class; 0 keeps them all.
+        dataset: with splits.
+        per_class: labels to keep a fine class; 0 keeps them all.
         fraction: share of each class to keep (at least one), in (0, 1].
-        seed: int.
+        seed: of the order in which labels are kept.
 
     Returns:
-        `Dataset` in which the other training records have empty labels.
+        The data set in which the other training records have empty labels.
     """
     index = dataset.index
     train = (index["split"] == TRAIN) & (index["fine"] != "")
     if per_class and fraction < 1:
         raise UserError(
-            f"--labels-per-class {per_class} and --label-fraction {fraction:g}: give one of them"
+            f"finetune.labels_per_class {per_class} and finetune.label_fraction {fraction:g}: "
+            "give one of them"
         )
     if not per_class and fraction <= 0:
-        raise UserError(f"--label-fraction {fraction:g}: must be above 0; 1 keeps every label")
+        raise UserError(
+            f"finetune.label_fraction {fraction:g}: must be above 0; 1 keeps every label"
+        )
     if not per_class and fraction >= 1:
         return dataset
     rng = np.random.Generator(np.random.Philox(key=seed))
@@ -179,8 +230,9 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
         count = per_class or max(1, round(fraction * len(rows)))
         if count > len(rows):
             raise UserError(
-                f"--labels-per-class {per_class}: class '{label}' has only {len(rows)} labelled "
-                f"training {'photo' if len(rows) == 1 else 'photos'}; ask for at most that many"
+                f"finetune.labels_per_class {per_class}: class '{label}' has only {len(rows)} "
+                f"labelled training {'photo' if len(rows) == 1 else 'photos'}; ask for at most "
+                "that many"
             )
         keep.extend(rows.index[:count])
     hidden = (index["split"] == TRAIN) & ~index.index.isin(keep)
@@ -188,33 +240,47 @@ def few_labels(dataset, per_class=0, fraction=1.0, seed=0):
     return dataset.with_index(index.assign(**blank))
 
 
-log = logging.getLogger("dermssl")
-
-
-def prepare(config):
+def prepare(config: settings.Data) -> Dataset:
     """Read, check every photo, and split.
 
     Args:
-        config: `dermssl.core.config.Data`.
+        config: where the photos are and how they are split.
 
     Returns:
-        `Dataset` with every record in train, validation or test. Without any labels all
+        A data set with every record in train, validation or test. Without any labels all
         of it is train.
     """
     dataset = readers.read(config)
-    dataset, bad = readers.checked(dataset, config.on_bad, f"--data {config.path}")
+    dataset, bad = readers.checked(dataset, config.on_bad, f"data.path {config.path}")
     report_skipped(bad, len(bad) + len(dataset.index))
     return assign(dataset, config.validation, config.test, config.split_seed, config.group_by)
 
 
-def report_skipped(bad, total):
+def report_skipped(bad: Sequence[tuple[str, str]], total: int) -> None:
     """Say how many photos were left out, and each with its reason, in the log.
 
     Args:
-        bad: list of (path, message) as from `readers.checked`.
-        total: int, photos before.
+        bad: (path, message) of each, as from `readers.checked`.
+        total: photos before.
     """
     if bad:
         log.warning("skipped: %d of %d photos", len(bad), total)
     for _, message in bad:
         log.warning("skipped: %s", message)
+
+
+def load_dataset(path: Path | str, **settings: Any) -> Dataset:
+    """The records of a folder of photos, with splits.
+
+    Args:
+        path: the folder.
+        **settings: other fields of `dermssl.core.settings.Data`, e.g. `validation=0.2`.
+
+    Returns:
+        `Dataset` of readable photos. Its `train`, `validation` and `test` are its splits, each a
+        `Dataset`; `records` is the table and `taxonomy` has the class names.
+
+    Raises:
+        UserError: no data set there, bad settings, or unreadable photos.
+    """
+    return prepare(configs.build(Data, {"path": str(path), **settings}, "load_dataset"))

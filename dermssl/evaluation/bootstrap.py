@@ -3,9 +3,14 @@
 Records of one lesion (or patient) are not independent, so whole groups are drawn with
 replacement (Field & Welsh 2007). Every metric scored with the same groups, seed and number of
 resamples sees the same draws; that is what makes differences paired.
+
+`score` draws once for all metrics of a plan; intervals and differences come from its draws.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +19,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap_metrics import KERNELS, count, on_confusion
+from dermssl.evaluation.bootstrap_metrics import METRICS, SHARES, Tally, count
 
 CHUNK = 2**22  # multiplicities held at once (32 MB as int64)
 # Metrics where less is better; the rest are better when higher.
@@ -42,7 +47,7 @@ class Interval:
     n_dropped: int = 0
     n_clusters: int | None = None
 
-    def __str__(self):
+    def __str__(self) -> str:
         if np.isnan(self.estimate):
             return "n/a"
         if not self.is_defined:
@@ -50,36 +55,108 @@ class Interval:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     @property
-    def is_defined(self):
+    def is_defined(self) -> bool:
         """Whether both bounds are numbers."""
         return not (np.isnan(self.low) or np.isnan(self.high))
 
     @property
-    def excludes_zero(self):
+    def excludes_zero(self) -> bool:
         """True only where the whole interval lies on one side of 0."""
         return bool(self.low > 0 or self.high < 0)
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedMetric:
+    """What one number is made of; its arrays are valid (see `planned`).
+
+    Attributes:
+        metric: a name in `bootstrap_metrics.METRICS`.
+        y: int (n,), true classes, -1 left out (0/1 for the binary metrics, None for "mean").
+        predicted: what the metric reads: probabilities (n, K), classes int (n,), binary scores
+            (n,), or for "mean" one value a record (n,). A list of such arrays is one a seed.
+        options: of the metric: `specificity`, `min_sensitivity`, `n_bins`.
+    """
+
+    metric: str
+    y: np.ndarray | None
+    predicted: np.ndarray | list[np.ndarray]
+    options: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[np.ndarray]:
+        """The predictions as a list, one array a training seed."""
+        several = isinstance(self.predicted, list | tuple)
+        return list(self.predicted) if several else [self.predicted]
+
+
 class Replicates(NamedTuple):
-    """Several numbers on the sample [P] and on each draw [P, B], and the cluster of each record."""
+    """Several numbers on the sample (P,) and on each draw (P, B), and how many clusters."""
 
     sample: np.ndarray
     draws: np.ndarray
-    codes: np.ndarray
+    n_clusters: int
 
-    def at(self, rows):
+    def at(self, rows: Sequence[int] | slice) -> Replicates:
         """Some of the numbers."""
         return self._replace(sample=self.sample[rows], draws=self.draws[rows])
 
-    def intervals(self, level=0.95, may_be_zero=False):
+    def intervals(self, level: float = 0.95, may_be_zero: bool = False) -> list[Interval]:
         """A list of P `Interval`s, by the rules of `bootstrap_metric`."""
         return [
-            _interval([value], draws[None], self.codes, level, 0, may_be_zero)
+            _interval(np.array([value]), draws[None], self.n_clusters, level, 0, may_be_zero)
             for value, draws in zip(self.sample, self.draws)
         ]
 
 
-def verdict(interval, higher_is_better=True):
+@dataclass(frozen=True, eq=False)
+class SeedDraws:
+    """A metric (or a difference) of each training seed, on the sample and on every draw.
+
+    Attributes:
+        sample: float (S,), the point estimates.
+        draws: float (S, B), NaN where undefined.
+        n_clusters: independent groups.
+        share_of: int (S,), clusters with a record that counts; 0 where it is no share.
+        seed: of the draws.
+        is_difference: draws that are all 0 are then an answer, not a lack of spread.
+    """
+
+    sample: np.ndarray = field(repr=False)
+    draws: np.ndarray = field(repr=False)
+    n_clusters: int
+    share_of: np.ndarray
+    seed: int = 0
+    is_difference: bool = False
+
+    def at(self, seeds: Sequence[int]) -> SeedDraws:
+        """Those of some training seeds, by position."""
+        seeds = list(seeds)
+        kept = {name: getattr(self, name)[seeds] for name in ("sample", "draws", "share_of")}
+        return replace(self, **kept)
+
+    def __sub__(self, other: SeedDraws) -> SeedDraws:
+        """The paired difference of two models of the same records, seed by seed."""
+        if len(self.sample) != len(other.sample):
+            raise UserError(
+                f"a has {len(self.sample)} seeds and b has {len(other.sample)}; "
+                "pairs need the same number, in order"
+            )
+        return replace(
+            self,
+            sample=self.sample - other.sample,
+            draws=self.draws - other.draws,
+            share_of=np.zeros_like(self.share_of),
+            is_difference=True,
+        )
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The mean over seeds with its interval, by the rules of `bootstrap_metric`."""
+        return _interval(
+            self.sample, self.draws, self.n_clusters, level, self.seed, self.is_difference
+        )
+
+
+def verdict(interval: Interval, higher_is_better: bool = True) -> str:
     """What an interval of (a - b) says of a: "better", "worse", "tie" or "undefined".
 
     A tie is an interval that holds 0: no difference was shown, not that there is none.
@@ -92,8 +169,8 @@ def verdict(interval, higher_is_better=True):
     return "better" if (interval.low > 0) == higher_is_better else "worse"
 
 
-def cluster_codes(groups, n):
-    """int64 [n], 0..G-1: which cluster each record belongs to.
+def cluster_codes(groups: Sequence | None, n: int) -> np.ndarray:
+    """int64 (n,), 0..G-1: which cluster each record belongs to.
 
     A record without a group (None, NaN or "") is a cluster of its own; `groups=None` makes
     that true of all.
@@ -109,56 +186,130 @@ def cluster_codes(groups, n):
     return codes
 
 
-def cluster_weights(groups, n_resamples=1000, seed=0):
-    """How often each record occurs in each resample, whole clusters drawn with replacement.
+def planned(
+    metric: str,
+    y: Sequence[int] | None,
+    predicted: np.ndarray | list[np.ndarray],
+    **options: float,
+) -> PlannedMetric:
+    """A `PlannedMetric` of arrays that are first checked; its attributes are the arguments."""
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    several = isinstance(predicted, list | tuple) and len(predicted) > 0
+    several = several and all(isinstance(array, np.ndarray) for array in predicted)
+    arrays = list(predicted) if several else [np.asarray(predicted)]
+    lengths = {f"predictions {i}": array for i, array in enumerate(arrays)}
+    validate.same_length(**lengths, **({} if y is None else {"y": y}))
+    checked = [METRICS[metric].check(y, array) for array in arrays]
+    return PlannedMetric(metric, checked[0][0], [array for _, array in checked], options)
+
+
+def estimate(plan: PlannedMetric) -> float:
+    """A planned metric of the sample, of its first seed: every record counts once."""
+    predicted = plan.seeds[0]
+    if len(predicted) == 0:
+        return np.nan
+    tally = partial(count, np.arange(len(predicted)), np.ones((len(predicted), 1), np.int64))
+    return float(METRICS[plan.metric].kernel(tally, plan.y, predicted, **plan.options)[0])
+
+
+def point(metric: str, y: Sequence[int] | None, predicted: np.ndarray, **options: float) -> float:
+    """A metric of the sample itself, without an interval.
 
     Args:
-        groups: [n] lesion or patient ids, see `cluster_codes`.
-        n_resamples: B.
-        seed: int; the same seed and order of groups give the same draws (Philox).
+        metric, y, predicted, **options: as in `PlannedMetric`.
 
     Returns:
-        int64 [B, n]; equal for all records of a cluster.
+        float, NaN where the data can't define it.
     """
-    groups = list(groups)
-    codes = cluster_codes(groups, len(groups))
-    draws = list(_draws(codes, n_resamples, seed))
-    return np.concatenate(draws, axis=1).T[:, codes]
+    return estimate(planned(metric, y, predicted, **options))
+
+
+def score(
+    plan: Mapping[str, PlannedMetric],
+    groups: Sequence | None = None,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, SeedDraws]:
+    """Every metric of a plan on the same draws of whole groups.
+
+    Args:
+        plan: name -> `PlannedMetric`, all of the same records.
+        groups: (n,) cluster ids; None treats every record as independent.
+        n_resamples, seed: B, seed of the draws.
+
+    Returns:
+        dict: name -> `SeedDraws`.
+    """
+    if not plan:
+        return {}
+    n = len(next(iter(plan.values())).seeds[0])
+
+    def kernel(tally):
+        if n == 0:
+            n_draws = tally(np.zeros(0, dtype=np.int64), 1).shape[1]
+            return np.full((sum(len(one.seeds) for one in plan.values()), n_draws), np.nan)
+        return np.stack(
+            [
+                METRICS[one.metric].kernel(tally, one.y, array, **one.options)
+                for one in plan.values()
+                for array in one.seeds
+            ]
+        )
+
+    codes = cluster_codes(groups, n)
+    drawn = replicates(kernel, groups, n, n_resamples=n_resamples, seed=seed)
+    scores, end = {}, 0
+    for name, one in plan.items():
+        rows = drawn.at(slice(end, end := end + len(one.seeds)))
+        scores[name] = SeedDraws(*rows, _share_of(one, codes), seed)
+    return scores
 
 
 def bootstrap_metric(
-    metric, y, predicted, groups=None, *, n_resamples=1000, level=0.95, seed=0, **options
-):
+    metric: str,
+    y: Sequence[int] | None,
+    predicted: np.ndarray | list[np.ndarray],
+    groups: Sequence | None = None,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    **options: float,
+) -> Interval:
     """A metric with its clustered percentile interval (Efron 1979; Davison & Hinkley 1997).
 
     Args:
-        metric: a name in `kernels.KERNELS`, or a function of confusion matrices
-            [..., K, K] -> [...].
-        y: int [n], true classes, -1 left out (0/1 for the binary metrics, None for "mean").
-        predicted: what the metric reads: probabilities [n, K], classes int [n], binary scores
-            [n], or for "mean" one value a record [n]. A list of such arrays, one a training
-            seed, is scored by its mean over seeds, and the seeds are resampled too.
-        groups: [n] cluster ids; None treats every record as independent.
+        metric, y, predicted, **options: as in `PlannedMetric`. A list of predictions, one a
+            training seed, is scored by its mean over seeds, and the seeds are resampled too.
+        groups: (n,) cluster ids; None treats every record as independent.
         n_resamples, level, seed: B, confidence level, seed of the draws.
-        **options: of the metric: `specificity`, `min_sensitivity`, `n_bins`, `n_classes`.
 
     Returns:
         an `Interval`. Draws in which the metric is undefined (a class of the sample isn't
         drawn) are dropped. The bounds are NaN when more than half are, with fewer than two
         clusters, and when all draws agree (a perfect score, say): the percentiles then show
-        no spread, which isn't certainty. `statistics.wilson` still bounds a proportion.
+        no spread, which isn't certainty. `hypothesis_tests.wilson` still bounds a proportion.
         The interval of `ece` leans upwards, as ECE does in any small sample, and for a
         well-calibrated model may lie above its estimate.
     """
-    models = _seeds(predicted)
-    codes = _codes(models, y, groups)
-    estimates, values = _replicates(metric, y, models, codes, n_resamples, seed, options)
-    return _interval(estimates, values, codes, level, seed)
+    plan = {metric: planned(metric, y, predicted, **options)}
+    return score(plan, groups, n_resamples=n_resamples, seed=seed)[metric].interval(level)
 
 
 def paired_difference(
-    metric, y, a, b, groups=None, *, n_resamples=1000, level=0.95, seed=0, **options
-):
+    metric: str,
+    y: Sequence[int] | None,
+    a: np.ndarray | list[np.ndarray],
+    b: np.ndarray | list[np.ndarray],
+    groups: Sequence | None = None,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    **options: float,
+) -> Interval:
     """The difference metric(a) - metric(b) on the same records, with its interval.
 
     Arguments are those of `bootstrap_metric`. With lists, a[i] and b[i] are the two models of
@@ -171,24 +322,25 @@ def paired_difference(
     Returns:
         an `Interval`; exactly 0 [0, 0] for identical predictions. Undefined as there.
     """
-    a, b = _seeds(a), _seeds(b)
-    if len(a) != len(b):
-        raise UserError(
-            f"a has {len(a)} seeds and b has {len(b)}; pairs need the same number, in order"
-        )
-    codes = _codes(a + b, y, groups)
-    estimates_a, values_a = _replicates(metric, y, a, codes, n_resamples, seed, options)
-    estimates_b, values_b = _replicates(metric, y, b, codes, n_resamples, seed, options)
-    estimates, values = estimates_a - estimates_b, values_a - values_b
-    return _interval(estimates, values, codes, level, seed, may_be_zero=True)
+    plan = {"a": planned(metric, y, a, **options), "b": planned(metric, y, b, **options)}
+    validate.same_length(a=plan["a"].seeds[0], b=plan["b"].seeds[0])
+    draws = score(plan, groups, n_resamples=n_resamples, seed=seed)
+    return (draws["a"] - draws["b"]).interval(level)
 
 
-def replicates(kernel, groups, n, *, n_resamples=1000, seed=0):
+def replicates(
+    kernel: Callable[[Tally], np.ndarray],
+    groups: Sequence | None,
+    n: int,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Replicates:
     """Several numbers at once (the points of a curve, say), on the draws of `bootstrap_metric`.
 
     Args:
-        kernel: function(tally) -> float [P, draws], with a `tally` as in `kernels`.
-        groups: [n], see `cluster_codes`.
+        kernel: function(tally) -> float (P, draws), with a `tally` as in `bootstrap_metrics`.
+        groups: (n,), see `cluster_codes`.
         n: number of records.
         n_resamples, seed: B, seed of the draws.
 
@@ -198,50 +350,21 @@ def replicates(kernel, groups, n, *, n_resamples=1000, seed=0):
     if n_resamples < 1:
         raise UserError(f"n_resamples is {n_resamples}; expected 1 or more")
     codes = cluster_codes(groups, n)
-    alone = np.ones((int(codes.max(initial=-1)) + 1, 1), dtype=np.int64)
-    sample = kernel(partial(count, codes, alone))[:, 0]
+    n_clusters = int(codes.max(initial=-1)) + 1
+    sample = kernel(partial(count, codes, np.ones((n_clusters, 1), dtype=np.int64)))[:, 0]
     draws = [kernel(partial(count, codes, chunk)) for chunk in _draws(codes, n_resamples, seed)]
-    return Replicates(sample, np.concatenate(draws, axis=1), codes)
+    return Replicates(sample, np.concatenate(draws, axis=1), n_clusters)
 
 
-def _seeds(predicted):
-    """A list of arrays, one a seed; anything but a list (or tuple) of arrays is one seed."""
-    several = isinstance(predicted, list | tuple) and len(predicted) > 0
-    if several and all(isinstance(array, np.ndarray) for array in predicted):
-        return list(predicted)
-    return [np.asarray(predicted)]
+def _share_of(one, codes):
+    if one.metric not in SHARES:
+        return np.zeros(len(one.seeds), dtype=np.int64)
+    known = (np.asarray(one.y) >= 0 if one.y is not None else ~np.isnan(a) for a in one.seeds)
+    return np.array([len(np.unique(codes[kept])) for kept in known])
 
 
-def _codes(models, y, groups):
-    lengths = {f"predictions {i}": model for i, model in enumerate(models)}
-    validate.same_length(**lengths, **({} if y is None else {"y": y}))
-    return cluster_codes(groups, len(models[0]))
-
-
-def _replicates(metric, y, models, codes, n_resamples, seed, options):
-    """The metric of each seed on the sample [S], and on every draw [S, B]."""
-    if n_resamples < 1:
-        raise UserError(f"n_resamples is {n_resamples}; expected 1 or more")
-    if callable(metric):
-        kernel = partial(on_confusion, metric=metric)
-    elif metric in KERNELS:
-        kernel = KERNELS[metric]
-    else:
-        raise unknown_name("metric", metric, KERNELS)
-    if len(codes) == 0:
-        return np.full(len(models), np.nan), np.full((len(models), n_resamples), np.nan)
-
-    def score(multiplicities):
-        tally = partial(count, codes, multiplicities)
-        return np.stack([kernel(tally, y, model, **options) for model in models])
-
-    sample = score(np.ones((codes.max() + 1, 1), dtype=np.int64))[:, 0]
-    draws = _draws(codes, n_resamples, seed)
-    return sample, np.concatenate([score(chunk) for chunk in draws], axis=1)
-
-
-def _draws(codes, n_resamples, seed):
-    """Multiplicities int64 [clusters, chunk], in chunks that bound the memory.
+def _draws(codes: np.ndarray, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Multiplicities int64 (clusters, chunk), in chunks that bound the memory.
 
     One stream is read in order, so the chunk size doesn't change the draws.
     """
@@ -259,7 +382,7 @@ def _draws(codes, n_resamples, seed):
         yield np.ascontiguousarray(counts.reshape(size, n_clusters).T)
 
 
-def _interval(estimates, values, codes, level, seed, may_be_zero=False):
+def _interval(sample, values, n_clusters, level, seed, may_be_zero=False):
     """The percentile interval of the mean over seeds, seeds redrawn in every draw.
 
     `may_be_zero`: draws that are all 0 are an answer (equal models), not a lack of spread.
@@ -270,13 +393,12 @@ def _interval(estimates, values, codes, level, seed, may_be_zero=False):
         stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1])))
         picked = stream.integers(n_seeds, size=(n_seeds, n_resamples))
         values = np.take_along_axis(values, picked, axis=0)
-    estimate, draws = float(np.mean(estimates)), values.mean(axis=0)
+    mean, draws = float(np.mean(sample)), values.mean(axis=0)
     draws = draws[~np.isnan(draws)]
     dropped = n_resamples - len(draws)
-    n_clusters = int(codes.max(initial=-1)) + 1
     low = high = np.nan
-    if n_clusters > 1 and dropped <= n_resamples / 2 and not np.isnan(estimate):
+    if n_clusters > 1 and dropped <= n_resamples / 2 and not np.isnan(mean):
         spread = draws.max() - draws.min()
         if spread > 1e-12 or (may_be_zero and not draws.any()):
             low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(estimate, low, high, level, n_resamples, dropped, n_clusters)
+    return Interval(mean, low, high, level, n_resamples, dropped, n_clusters)

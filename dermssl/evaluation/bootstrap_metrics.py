@@ -1,34 +1,59 @@
-"""Each metric once more, as a function of weighted counts: scored on every resample at once.
+"""Vectorised metrics: each is computed for all bootstrap resamples at once from weighted counts.
 
-A bootstrap draw gives each cluster a multiplicity. Whatever a metric counts (cells of a
-confusion matrix, positives above each score, records in a bin) is a sparse table
-[things, clusters]; times the multiplicities [clusters, draws] it is those counts in every
-draw. So a kernel is `kernel(tally, y, p, **options) -> float [draws]`, where
-`tally(codes, n_codes, values=None) -> [n_codes, draws]` counts (or sums `values` over) the
-records of each code, leaving out code -1. Tests hold each kernel equal to its plain metric.
+A bootstrap draw gives each cluster a multiplicity. Whatever a metric counts (records of a class,
+positives above each score, records in a bin) is a sparse table (things, clusters); times the
+multiplicities (clusters, draws) it is those counts in every draw. So a metric is a function
+`kernel(tally, y, p, **options) -> float (draws,)`, where
+`tally(codes, n_codes, values=None) -> (n_codes, draws)` counts (or sums `values` over) the
+records of each code, leaving out code -1. The metric of the sample itself is the same function
+where every multiplicity is 1.
+
+A kernel takes its arrays as valid; the `check` that belongs to it makes them so, once. A number
+that the data can't define (one class only, no labels) is NaN.
 """
 
-from functools import partial
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import calibration, confusion, ranking, validate
+from dermssl.evaluation import calibration, validate
+
+ROUNDING = 1e-9  # lets a rate of exactly 1 - specificity pass in floating point
+
+Tally = Callable[..., np.ndarray]
 
 
-def count(clusters, multiplicities, codes, n_codes, values=None):
+class ClassCounts(NamedTuple):
+    """Records of each class in each draw, int64 (draws, K): right, of the class, called so."""
+
+    hits: np.ndarray
+    support: np.ndarray
+    predicted: np.ndarray
+
+
+def count(
+    clusters: np.ndarray,
+    multiplicities: np.ndarray,
+    codes: np.ndarray,
+    n_codes: int,
+    values: np.ndarray | None = None,
+) -> np.ndarray:
     """The `tally` of a set of draws, once its first two arguments are bound.
 
     Args:
-        clusters: int [n], cluster of each record.
-        multiplicities: int [clusters, draws].
-        codes: int [n], what to count each record under; -1 leaves it out.
+        clusters: int (n,), cluster of each record.
+        multiplicities: int (clusters, draws).
+        codes: int (n,), what to count each record under; -1 leaves it out.
         n_codes: number of codes.
-        values: float [n] to sum instead of counting.
+        values: float (n,) to sum instead of counting.
 
     Returns:
-        [n_codes, draws]; int64 (so exact) when counting, float64 when summing.
+        (n_codes, draws); int64 (so exact) when counting, float64 when summing.
     """
     kept = codes >= 0
     values = np.ones(kept.sum(), dtype=np.int64) if values is None else values[kept]
@@ -36,68 +61,119 @@ def count(clusters, multiplicities, codes, n_codes, values=None):
     return sparse.csr_array((values, (codes[kept], clusters[kept])), shape=shape) @ multiplicities
 
 
-def on_confusion(tally, y, p, metric, n_classes=None):
-    """Any metric of confusion matrices; `p` is classes int [n] or probabilities [n, K].
-
-    A mean over classes is a mean over the classes of the sample. A draw that misses one of
-    them would average something else, so it is NaN.
-    """
-    p = np.asarray(p)
+def class_counts(tally: Tally, y: np.ndarray, p: np.ndarray) -> ClassCounts:
+    """What metrics of decisions are made of; `p` is classes int (n,) or probabilities (n, K)."""
     if p.ndim == 2:
-        p = validate.probabilities(p)
-        n_classes, p = p.shape[1], p.argmax(axis=1)
-    y, p = validate.labels(y, "y", n_classes), validate.predictions(p, "p", n_classes)
-    validate.same_length(y=y, p=p)
-    if n_classes is None:
-        n_classes = int(max(y.max(), p.max())) + 1
-    cells = tally(np.where(y < 0, -1, y * n_classes + p), n_classes**2)
-    matrices = cells.T.reshape(-1, n_classes, n_classes)
-    value = np.asarray(metric(matrices), dtype=np.float64)
-    if value.shape != matrices.shape[:1]:
-        raise UserError(
-            f"metric gave shape {value.shape} for matrices {matrices.shape}; "
-            "expected one value a matrix ([..., K, K] -> [...])"
-        )
-    if metric in (confusion.balanced_accuracy, confusion.macro_f1):
-        present = np.unique(y[y >= 0])
-        missed = (matrices.sum(axis=-1)[:, present] == 0).any(axis=1)
-        value = np.where(missed, np.nan, value)
-    return value
+        n_classes, called = p.shape[1], p.argmax(axis=1)
+    else:
+        n_classes, called = int(max(y.max(), p.max())) + 1, p
+    codes = (np.where(called == y, y, -1), y, np.where(y < 0, -1, called))
+    # Classes last, side by side: sums over them are then rounded as those of a matrix are.
+    return ClassCounts(*(np.ascontiguousarray(tally(code, n_classes).T) for code in codes))
 
 
-def roc_auc(tally, y, score):
-    """Mann-Whitney form: positives times the negatives below them, ties half."""
+def class_figures(counts: ClassCounts) -> dict[str, np.ndarray]:
+    """One-vs-rest figures of every class.
+
+    Returns:
+        dict of arrays (draws, K): `recall` (= sensitivity; NaN without records of the class),
+        `specificity` (NaN without records of other classes), `precision` (NaN if never
+        predicted), `f1` = 2 TP / (2 TP + FP + FN) (NaN without records of the class).
+    """
+    hits, support, predicted = counts
+    others = support.sum(axis=-1, keepdims=True) - support
+    return {
+        "recall": validate.ratio(hits, support),
+        "specificity": validate.ratio(others - (predicted - hits), others),
+        "precision": validate.ratio(hits, predicted),
+        "f1": _f1(hits, support, predicted),
+    }
+
+
+def accuracy(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Share of records whose predicted class is the true one."""
+    counts = class_counts(tally, y, p)
+    return validate.ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
+
+
+def balanced_accuracy(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes of the sample (Brodersen 2010; ISIC 2018, 2019).
+
+    Equal to `sklearn.metrics.balanced_accuracy_score`, but NaN with fewer than two classes
+    present: there is then nothing to balance, and always naming that class would score 1.
+    """
+    counts = class_counts(tally, y, p)
+    return _mean_over_classes(y, counts, validate.ratio(counts.hits, counts.support))
+
+
+def macro_f1(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes of the sample.
+
+    Equal to `sklearn.metrics.f1_score(y, predicted, labels=np.unique(y), average="macro",
+    zero_division=0)`: a class that is in the truth and never predicted counts 0; one that is
+    only predicted isn't averaged in, its records already count as misses of their own class.
+    NaN with fewer than two classes present.
+    """
+    counts = class_counts(tally, y, p)
+    return _mean_over_classes(y, counts, _f1(*counts))
+
+
+def f1(tally: Tally, y: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """F1 of one class against the rest: `y` is 1, 0 or -1, `called` (n,) is 1 or 0."""
+    codes = (y == 1) & (called == 1), y == 1, (y >= 0) & (called == 1)
+    return _f1(*(tally(np.where(kept, 0, -1), 1)[0] for kept in codes))
+
+
+def roc_auc(tally: Tally, y: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve, P(score of a positive > of a negative), ties half.
+
+    The Mann-Whitney form: positives times the negatives below them.
+    """
     negative, positive = _by_score(tally, y, score)
     below = np.cumsum(negative, axis=0) - negative
     wins = (positive * (below + negative / 2)).sum(axis=0)
     return validate.ratio(wins, positive.sum(axis=0) * negative.sum(axis=0))
 
 
-def macro_roc_auc(tally, y, p):
-    """Mean over the classes of the sample; a draw that misses one is NaN."""
+def macro_roc_auc(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Mean one-vs-rest AUC over the classes of the sample; a draw that misses one is NaN."""
     return _macro(roc_auc, tally, y, p)
 
 
-def average_precision(tally, y, score):
-    """Precision at every distinct score from the top, weighted by the positives it adds."""
+def average_precision(tally: Tally, y: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Precision at every distinct score from the top, weighted by the positives it adds.
+
+    AP = sum over thresholds of (R_n - R_(n-1)) P_n, scikit-learn's own. A score that knows
+    nothing gets the share of positives, so it can't be compared between samples that differ
+    in it.
+    """
     negative, positive = _by_score(tally, y, score)
     negative, positive = negative[::-1], positive[::-1]
-    found = np.cumsum(positive, axis=0)
-    called = found + np.cumsum(negative, axis=0)
-    precision = np.divide(found, called, out=np.zeros(found.shape), where=called > 0)
-    value = validate.ratio((positive * precision).sum(axis=0), found[-1])
-    return np.where(called[-1] > found[-1], value, np.nan)
+    hits = np.cumsum(positive, axis=0)
+    called = hits + np.cumsum(negative, axis=0)
+    precision = np.divide(hits, called, out=np.zeros(hits.shape), where=called > 0)
+    value = validate.ratio((positive * precision).sum(axis=0), hits[-1])
+    return np.where(called[-1] > hits[-1], value, np.nan)
 
 
-def macro_average_precision(tally, y, p):
-    """Mean over the classes of the sample; a draw that misses one is NaN."""
+def macro_average_precision(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Mean average precision over the classes of the sample; a draw that misses one is NaN."""
     return _macro(average_precision, tally, y, p)
 
 
-def partial_auc(tally, y, score, min_sensitivity=0.8):
-    """The area itself, segment by segment, with the classes swapped as in `ranking`."""
+def partial_auc(
+    tally: Tally, y: np.ndarray, score: np.ndarray, min_sensitivity: float = 0.8
+) -> np.ndarray:
+    """Area of the ROC curve that lies above `min_sensitivity` (ISIC 2024 challenge).
+
+    The area itself, segment by segment, with the classes swapped as in the challenge's code:
+    "above a sensitivity" becomes "below a false positive rate". In 0..1 - min_sensitivity;
+    at 0.8 a perfect score gives 0.20, a constant one 0.02.
+    """
     if not 0 <= min_sensitivity < 1:
-        raise UserError(f"min_sensitivity is {min_sensitivity}; expected 0 or more, under 1")
+        raise UserError(
+            f"evaluate.min_sensitivity is {min_sensitivity}; expected 0 or more, under 1"
+        )
     limit = 1 - min_sensitivity
     negative, positive = _by_score(tally, y, score)
     # Ascending score: "called benign" grows from nobody to everybody.
@@ -108,9 +184,16 @@ def partial_auc(tally, y, score, min_sensitivity=0.8):
     return (inside * (height + slope * inside / 2)).sum(axis=0)
 
 
-def sensitivity_at_specificity(tally, y, score, specificity):
-    """Every existing threshold, from "nobody is positive" down."""
-    allowed = 1 - validate.fraction(specificity, "specificity") + ranking.ROUNDING
+def sensitivity_at_specificity(
+    tally: Tally, y: np.ndarray, score: np.ndarray, specificity: float
+) -> np.ndarray:
+    """The best sensitivity of a threshold whose specificity is at least the one asked for.
+
+    Only thresholds that exist are used, without interpolation: a constant score gives 0.
+    The threshold is picked on the very records it is scored on, so the figure describes the
+    ROC curve; it isn't what a threshold fixed beforehand would reach on new patients.
+    """
+    allowed = 1 - validate.fraction(specificity, "evaluate.specificity") + ROUNDING
     negative, positive = _by_score(tally, y, score)
     false_positives, step = _curve(negative[::-1])
     sensitivity, gain = _curve(positive[::-1])
@@ -119,67 +202,88 @@ def sensitivity_at_specificity(tally, y, score, specificity):
     return np.where(undefined, np.nan, reached.max(axis=0))
 
 
-def mean(tally, y, values):
+def mean(tally: Tally, y: None, values: np.ndarray) -> np.ndarray:
     """Mean of one value a record, NaN left out; `y` is unused."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or np.isinf(values).any():
-        raise UserError(f"values {values.shape} must be one finite number (or NaN) per record")
     codes = np.where(np.isnan(values), -1, 0)
     return validate.ratio(tally(codes, 1, values)[0], tally(codes, 1)[0])
 
 
-def log_loss(tally, y, p):
-    """Mean over the records of `log_loss_by_record`."""
-    return mean(tally, None, log_loss_by_record(p, y))
+def log_loss(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Mean -log p of the true class in nats, equal to `sklearn.metrics.log_loss`.
+
+    p is first lifted to the smallest float64 step (2.2e-16), as scikit-learn does, so that a
+    certain and wrong prediction costs 36 and not infinity.
+    """
+    own = p[np.arange(len(y)), y].clip(np.finfo(np.float64).eps, 1)
+    return mean(tally, None, np.where(y < 0, np.nan, -np.log(own)))
 
 
-def brier(tally, y, p):
-    """Mean over the records of `calibration.brier_by_record`."""
-    return mean(tally, None, calibration.brier_by_record(p, y))
+def brier(tally: Tally, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Multi-class Brier score, the mean of sum_k (p_k - [y = k])^2, in 0..2 (Brier 1950).
+
+    For two classes it is twice the common binary form.
+    """
+    truth = np.eye(p.shape[1])[y]
+    return mean(tally, None, np.where(y < 0, np.nan, ((p - truth) ** 2).sum(axis=1)))
 
 
-def expected_calibration_error(tally, y, p, n_bins=15):
-    """Mean distance of confidence and accuracy over the bins, weighted by their records."""
+def expected_calibration_error(
+    tally: Tally, y: np.ndarray, p: np.ndarray, n_bins: int = 15
+) -> np.ndarray:
+    """ECE = sum over bins of (n_bin / n) |accuracy - confidence| (Naeini 2015; Guo 2017).
+
+    Small samples inflate it: a perfectly calibrated model of 100 records shows a few
+    hundredths.
+    """
     bins, confidence, correct = calibration.top_label_bins(p, y, n_bins)
     gap = np.abs(tally(bins, n_bins, correct - confidence)).sum(axis=0)
     return validate.ratio(gap, tally(bins, n_bins).sum(axis=0))
 
 
-def log_loss_by_record(p, y):
-    """float [n]: -log p of the true class in nats, NaN unknown.
+class Metric(NamedTuple):
+    """A kernel, and the `validate` function (y, p) -> (y, p) that makes its arrays valid."""
 
-    p is first lifted to the smallest float64 step (2.2e-16), as scikit-learn does, so that a
-    certain and wrong prediction costs 36 and not infinity.
-    """
-    p = validate.probabilities(p)
-    y = validate.labels(y, "y", p.shape[1])
-    validate.same_length(y=y, p=p)
-    own = p[np.arange(len(y)), y].clip(np.finfo(np.float64).eps, 1)
-    return np.where(y < 0, np.nan, -np.log(own))
+    kernel: Callable[..., np.ndarray]
+    check: Callable[..., tuple]
 
 
-KERNELS = {
-    "accuracy": partial(on_confusion, metric=confusion.accuracy),
-    "balanced_accuracy": partial(on_confusion, metric=confusion.balanced_accuracy),
-    "macro_f1": partial(on_confusion, metric=confusion.macro_f1),
-    "macro_roc_auc": macro_roc_auc,
-    "macro_average_precision": macro_average_precision,
-    "roc_auc": roc_auc,
-    "average_precision": average_precision,
-    "partial_auc": partial_auc,
-    "sensitivity_at_specificity": sensitivity_at_specificity,
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": expected_calibration_error,
-    "mean": mean,
+METRICS = {
+    "accuracy": Metric(accuracy, validate.decisions),
+    "balanced_accuracy": Metric(balanced_accuracy, validate.decisions),
+    "macro_f1": Metric(macro_f1, validate.decisions),
+    "f1": Metric(f1, validate.binary),
+    "macro_roc_auc": Metric(macro_roc_auc, validate.multiclass),
+    "macro_average_precision": Metric(macro_average_precision, validate.multiclass),
+    "roc_auc": Metric(roc_auc, validate.binary),
+    "average_precision": Metric(average_precision, validate.binary),
+    "partial_auc": Metric(partial_auc, validate.binary),
+    "sensitivity_at_specificity": Metric(sensitivity_at_specificity, validate.binary),
+    "log_loss": Metric(log_loss, validate.multiclass),
+    "brier": Metric(brier, validate.multiclass),
+    "ece": Metric(expected_calibration_error, validate.multiclass),
+    "mean": Metric(mean, validate.values),
 }
+SHARES = ("accuracy", "mean")  # a mean is a share where its values are 0, 1 or NaN
+
+
+def _mean_over_classes(y, counts, figure):
+    """The mean of a figure (draws, K) over the classes of the sample.
+
+    A draw that misses one of them would average something else, so it is NaN.
+    """
+    present = counts.support > 0
+    n_classes = len(np.unique(y[y >= 0]))
+    defined = (n_classes >= 2) & (present.sum(axis=-1) == n_classes)
+    total = np.where(present, figure, 0).sum(axis=-1)
+    return validate.ratio(total, np.where(defined, n_classes, 0))
+
+
+def _f1(hits, support, predicted):
+    return np.where(support > 0, validate.ratio(2 * hits, support + predicted), np.nan)
 
 
 def _macro(kernel, tally, y, p):
     """The mean of a one-vs-rest kernel over the classes of the sample."""
-    p = validate.probabilities(p)
-    y = validate.labels(y, "y", p.shape[1])
-    validate.same_length(y=y, p=p)
     present = np.unique(y[y >= 0])
     if len(present) < 2:
         return np.full(tally(np.zeros_like(y), 1).shape[1], np.nan)
@@ -188,9 +292,7 @@ def _macro(kernel, tally, y, p):
 
 
 def _by_score(tally, y, score):
-    """Negatives and positives at each distinct score, ascending: two [scores, draws]."""
-    y, score = validate.labels(y, "y", 2), validate.scores(score)
-    validate.same_length(y=y, score=score)
+    """Negatives and positives at each distinct score, ascending: two (scores, draws)."""
     distinct, rank = np.unique(score, return_inverse=True)
     counts = tally(np.where(y < 0, -1, 2 * rank + y), 2 * len(distinct))
     return counts[0::2], counts[1::2]

@@ -4,6 +4,9 @@ Both are fitted on the validation split only. Net benefit, the clinical reading 
 probability, lives here too.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +45,7 @@ class Temperature:
     n_classes: int
 
     @property
-    def concern(self):
+    def concern(self) -> str:
         """Why not to trust the temperature, in a few words; "" if there is no reason."""
         if self.n < FEW_RECORDS:
             return f"only {self.n} labelled records"
@@ -55,18 +58,19 @@ class Temperature:
         return ""
 
 
-def reliability(p, y, n_bins=15):
+def reliability(p: np.ndarray, y: Sequence[int], n_bins: int = 15) -> pd.DataFrame:
     """Confidence against accuracy in equal-width bins of the top probability (Guo 2017).
 
     Args:
-        p: float [n, K], probabilities.
-        y: int [n], true classes; -1 left out.
+        p: float (n, K), probabilities.
+        y: int (n,), true classes; -1 left out.
         n_bins: bins over (0, 1]; a value on an edge belongs to the bin below it.
 
     Returns:
         DataFrame of `n_bins` rows: `low`, `high` (edges), `n`, `confidence` (mean top
         probability), `accuracy`. An empty bin stays, with n = 0 and NaN in the means.
     """
+    y, p = validate.multiclass(y, p)
     bins, confidence, correct = top_label_bins(p, y, n_bins)
     known = bins >= 0
     bins, confidence, correct = bins[known], confidence[known], correct[known]
@@ -83,50 +87,24 @@ def reliability(p, y, n_bins=15):
     )
 
 
-def top_label_bins(p, y, n_bins=15):
-    """What `reliability` counts: bin (int [n], -1 unknown), confidence and correctness [n]."""
+def top_label_bins(
+    p: np.ndarray, y: np.ndarray, n_bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `reliability` counts: bin (int (n,), -1 unknown), confidence and correctness (n,)."""
     if int(n_bins) != n_bins or n_bins < 1:
         raise UserError(f"n_bins is {n_bins}; expected a whole number, 1 or more")
-    p, y = _pair(p, y)
     confidence = p.max(axis=1, initial=0).clip(0, 1)
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1), confidence, side="left") - 1
     bins = np.where(y < 0, -1, bins.clip(0))
     return bins, confidence, (p.argmax(axis=1) == y).astype(float)
 
 
-def expected_calibration_error(p, y, n_bins=15):
-    """ECE = sum over bins of (n_bin / n) |accuracy - confidence| (Naeini 2015; Guo 2017).
-
-    Returns:
-        float in 0..1; NaN without a labelled record. Small samples inflate it: a perfectly
-        calibrated model of 100 records shows a few hundredths.
-    """
-    table = reliability(p, y, n_bins)
-    filled = table[table["n"] > 0]
-    if filled.empty:
-        return np.nan
-    gap = (filled["accuracy"] - filled["confidence"]).abs()
-    return float((gap * filled["n"]).sum() / filled["n"].sum())
-
-
-def brier(p, y):
-    """Multi-class Brier score, the mean of sum_k (p_k - [y = k])^2 (Brier 1950).
-
-    Returns:
-        float in 0..2, lower is better; NaN without a labelled record. For two classes it is
-        twice the common binary form.
-    """
-    return validate.mean_known(brier_by_record(p, y))
-
-
-def brier_by_record(p, y):
-    """float [n]: each record's squared distance to its one-hot truth, NaN unknown."""
-    p, y = _pair(p, y)
-    truth = np.eye(p.shape[1])[y]
-    return np.where(y < 0, np.nan, ((p - truth) ** 2).sum(axis=1))
-
-
-def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS, offset=0.0):
+def fit_temperature(
+    logits: np.ndarray,
+    y: Sequence[int],
+    bounds: tuple[float, float] = TEMPERATURE_BOUNDS,
+    offset: np.ndarray | float = 0.0,
+) -> Temperature:
     """The T that minimises the mean NLL of softmax(logits / T + offset) (Guo 2017).
 
     The NLL is convex in 1 / T, so it has one valley in log T, where a bounded scalar search
@@ -134,11 +112,11 @@ def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS, offset=0.0):
     tempered fine probabilities aren't tempered sums.
 
     Args:
-        logits: float [n, K], logits or log-probabilities (they differ by a constant a row,
+        logits: float (n, K), logits or log-probabilities (they differ by a constant a row,
             which softmax ignores); -inf is read as a probability that underflowed float32.
-        y: int [n], true classes; -1 left out.
+        y: int (n,), true classes; -1 left out.
         bounds: (low, high) of T.
-        offset: float [K], such as `fit_prior_power` times the log of the class shares.
+        offset: float (K,), such as `fit_prior_power` times the log of the class shares.
 
     Returns:
         a `Temperature`; T = 1 and NaN likelihoods without a labelled record.
@@ -156,8 +134,8 @@ def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS, offset=0.0):
         return float(-log_p[np.arange(len(y)), y].mean())
 
     log_bounds = np.log([low, high])
-    found = minimize_scalar(nll, bounds=log_bounds, method="bounded", options={"xatol": 1e-6})
-    best = float(found.x)
+    optimum = minimize_scalar(nll, bounds=log_bounds, method="bounded", options={"xatol": 1e-6})
+    best = float(optimum.x)
     # A model that is never wrong has an NLL of 0 on a whole plateau, where the search stops at
     # no particular place; that too is an optimum which doesn't lie inside the bounds.
     bound = float(min(log_bounds, key=nll))
@@ -170,7 +148,7 @@ def fit_temperature(logits, y, bounds=TEMPERATURE_BOUNDS, offset=0.0):
     return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes)
 
 
-def fit_prior_power(logits, y, log_prior):
+def fit_prior_power(logits: np.ndarray, y: Sequence[int], log_prior: np.ndarray) -> float:
     """The beta of the (T, beta) that minimise the NLL of softmax(logits / T + beta log_prior).
 
     Training that counts all classes equally learns P(k | x) / P(k), up to a constant; to
@@ -181,7 +159,7 @@ def fit_prior_power(logits, y, log_prior):
 
     Args:
         logits, y: as in `fit_temperature`.
-        log_prior: float [K], log shares of the classes where the probabilities shall hold.
+        log_prior: float (K,), log shares of the classes where the probabilities shall hold.
 
     Returns:
         float in `PRIOR_POWERS`; 0 without a labelled record or with equal shares.
@@ -199,22 +177,24 @@ def fit_prior_power(logits, y, log_prior):
         return -log_p[truth].mean(), np.array(slope)
 
     low, high = TEMPERATURE_BOUNDS
-    found = minimize(
+    optimum = minimize(
         nll, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(1 / high, 1 / low), PRIOR_POWERS]
     )
-    return float(found.x[1])
+    return float(optimum.x[1])
 
 
-def apply_temperature(p, temperature, offset=0.0):
+def apply_temperature(
+    p: np.ndarray, temperature: float | Temperature, offset: np.ndarray | float = 0.0
+) -> np.ndarray:
     """Probabilities with logits divided by `temperature`: p^(1/T) exp(offset), renormalised.
 
     Args:
-        p: float [n, K], probabilities; a 0 stays 0.
+        p: float (n, K), probabilities; a 0 stays 0.
         temperature: T > 0, a float or a `Temperature`.
-        offset: float [K], as in `fit_temperature`.
+        offset: float (K,), as in `fit_temperature`.
 
     Returns:
-        float64 [n, K], rows summing to 1.
+        float64 (n, K), rows summing to 1.
     """
     value = getattr(temperature, "temperature", temperature)
     if not (np.isfinite(value) and value > 0):
@@ -224,23 +204,22 @@ def apply_temperature(p, temperature, offset=0.0):
     return softmax(log_p / value + offset, axis=1)
 
 
-def decision_curve(y, p, thresholds):
+def decision_curve(y: Sequence[int], p: np.ndarray, thresholds: Sequence[float]) -> pd.DataFrame:
     """Net benefit of acting on the model, on everyone, on no one (Vickers & Elkin 2006).
 
     Net benefit = TP/n - FP/n * t / (1 - t), acting where p >= t: the threshold t says how many
     false alarms one found case is worth.
 
     Args:
-        y: int [n] of 1, 0 or -1 (left out).
-        p: float [n] in 0..1, the calibrated P(positive).
+        y: int (n,) of 1, 0 or -1 (left out).
+        p: float (n,) in 0..1, the calibrated P(positive).
         thresholds: floats between 0 and 1, both excluded.
 
     Returns:
         DataFrame, one row a threshold: `threshold`, `model`, `all`, `none`; NaN throughout
         without a labelled record.
     """
-    y, p = validate.labels(y, "y", 2), validate.scores(p, "p")
-    validate.same_length(y=y, p=p)
+    y, p = validate.binary(y, p)
     if len(p) and not (p.min() >= 0 and p.max() <= 1 + validate.SUM_TOLERANCE):
         raise UserError(f"p spans {p.min():.6g}..{p.max():.6g}; expected probabilities in 0..1")
     thresholds = [validate.open_fraction(t, "threshold") for t in np.atleast_1d(thresholds)]
@@ -258,10 +237,10 @@ def decision_curve(y, p, thresholds):
 
 
 def _known(logits, y):
-    """Finite logits [m, K] and classes [m] of the labelled records."""
+    """Finite logits (m, K) and classes (m,) of the labelled records."""
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim != 2 or logits.shape[1] == 0:
-        raise UserError(f"logits have shape {logits.shape}; expected [records, classes]")
+        raise UserError(f"logits have shape {logits.shape}; expected (records, classes)")
     top = logits.max(axis=1, keepdims=True, initial=-np.inf)
     if np.isnan(logits).any() or not np.isfinite(top).all():
         raise UserError("logits hold NaN, +inf or a row of only -inf; expected finite values")
@@ -269,10 +248,3 @@ def _known(logits, y):
     validate.same_length(logits=logits, y=y)
     logits = np.where(np.isneginf(logits), top + LOG_FLOOR, logits)
     return logits[y >= 0], y[y >= 0]
-
-
-def _pair(p, y):
-    p = validate.probabilities(p)
-    y = validate.labels(y, "y", p.shape[1])
-    validate.same_length(p=p, y=y)
-    return p, y

@@ -74,7 +74,7 @@ class LevelCalibration:
         return self.temperature != 1 or self.prior_power != 0
 
     def apply(self, p):
-        """Probabilities float [n, K] as they are to be read, float64."""
+        """Probabilities float (n, K) as they are to be read, float64."""
         p = np.asarray(p, dtype=np.float64)
         if not self.changes:
             return p
@@ -107,7 +107,7 @@ class Calibrator:
     coarse: LevelCalibration | None = None
 
     def apply(self, p_fine, p_coarse, taxonomy):
-        """Probabilities of both levels as they are to be read, float64 [n, F] and [n, C]."""
+        """Probabilities of both levels as they are to be read, float64 (n, F) and (n, C)."""
         fine = self.fine.apply(p_fine)
         if self.coarse is None:
             return fine, fine @ taxonomy.matrix.astype(np.float64)

@@ -42,7 +42,7 @@ def check_data(first, other, split):
         there, here = (each.loc[path, "split"] for each in rows)
         raise UserError(
             f"{refuse} record '{path}' is in {there} there, in {here} here "
-            f"({crossed.sum()} such records); use one --split-seed"
+            f"({crossed.sum()} such records); use one data.split_seed"
         )
     scored = [each[each["split"] == split] for each in rows]
     lone = scored[0].index.symmetric_difference(scored[1].index)
@@ -72,7 +72,7 @@ def check_seeds(model):
         if one.status["seed"] == two.status["seed"]:
             raise UserError(
                 f"{one.path} and {two.path}: both are {model.name}, seed {one.status['seed']}; "
-                "name one of them, or give them an --arm of their own"
+                "name one of them, or set finetune.arm to tell them apart"
             )
 
 
@@ -107,7 +107,8 @@ def budget_notes(models, allowed):
             if not allowed:
                 raise UserError(
                     f"{first.path} and {member.path} had different budgets: {shown}; tune them "
-                    "alike, or --allow-different-budget to compare them with a warning"
+                    "alike, or model_comparison.allow_different_budget to compare them with a "
+                    "warning"
                 )
             notes.append(f"Different budgets at {model.labels_text}: {shown} (of {member.path}).")
     firsts = list(first_of.values())
@@ -127,8 +128,8 @@ def _budget_difference(first, other, free):
 
 def _budget(member, free):
     config = member.status["config"]
-    # What was done to the photos is no part of the data hash; older runs had nothing of it.
-    return {"data.preprocess": config.get("data", {}).get("preprocess", [])} | {
+    # What was done to the photos is no part of the data hash.
+    return {"data.preprocess": config["data"]["preprocess"]} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
         for key, value in config.get(section, {}).items()

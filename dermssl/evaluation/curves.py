@@ -1,45 +1,51 @@
 """Curves as tables of their points: ROC, precision against recall, reliability, net benefit."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dermssl.evaluation import calibration, ranking, validate
+from dermssl.evaluation import calibration, validate
+from dermssl.evaluation.binary_tasks import Target
 from dermssl.evaluation.bootstrap import replicates
+from dermssl.evaluation.bootstrap_metrics import ROUNDING
 
 FEW, HIDDEN = 5, 3  # seen errors; the rule of three: 0 seen is compatible with 3
 THRESHOLDS = np.round(np.arange(0.01, 1, 0.01), 2)
 BINS = 15  # as in `calibration.expected_calibration_error`, so that the table gives the ECE
 
 
-def roc(y, score):
+def roc(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
     """Every corner of a ROC curve.
 
     Args:
-        y: int [n] of 1, 0 or -1 (left out).
-        score: float [n].
+        y: int (n,) of 1, 0 or -1 (left out).
+        score: float (n,).
 
     Returns:
         DataFrame: `threshold` (positive where score >= it; inf: nobody is), `sensitivity`,
         `specificity`; empty if either side has no record.
     """
-    y, score, weights = ranking.known_binary(y, score)
-    if not ranking.both_sides(y, weights):
+    y, score = _known(y, score)
+    if not _both_sides(y):
         return pd.DataFrame(columns=["threshold", "sensitivity", "specificity"], dtype=float)
     false_positives, sensitivity, threshold = roc_curve(y, score)
     columns = {"threshold": threshold, "sensitivity": sensitivity}
     return pd.DataFrame({**columns, "specificity": 1 - false_positives})
 
 
-def precision_recall(y, score):
+def precision_recall(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
     """Every point of a precision-recall curve, of the highest threshold first.
 
     Returns:
         DataFrame: `threshold`, `recall`, `precision`; empty if either side has no record. The
         average precision is the sum of recall steps times precision.
     """
-    y, score, weights = ranking.known_binary(y, score)
-    if not ranking.both_sides(y, weights):
+    y, score = _known(y, score)
+    if not _both_sides(y):
         return pd.DataFrame(columns=["threshold", "recall", "precision"], dtype=float)
     precision, recall, threshold = precision_recall_curve(y, score)
     # scikit-learn ends with a point of its own making at recall 0, which has no threshold.
@@ -47,7 +53,28 @@ def precision_recall(y, score):
     return pd.DataFrame(table)[::-1].reset_index(drop=True)
 
 
-def reliability(p, y, groups=None, n_bins=BINS, n_resamples=1000):
+def threshold_at_specificity(y: Sequence[int], score: np.ndarray, specificity: float) -> float:
+    """The lowest score to act on that keeps the specificity asked for, on these records.
+
+    Returns:
+        float: act where score >= it. Infinite where no score keeps it (act on nobody); NaN if
+        either side is empty.
+    """
+    allowed = 1 - validate.fraction(specificity, "evaluate.specificity") + ROUNDING
+    y, score = _known(y, score)
+    if not _both_sides(y):
+        return np.nan
+    false_positives, _, thresholds = roc_curve(y, score, drop_intermediate=False)
+    return float(thresholds[false_positives <= allowed].min())
+
+
+def reliability(
+    p: np.ndarray,
+    y: np.ndarray,
+    groups: Sequence | None = None,
+    n_bins: int = BINS,
+    n_resamples: int = 1000,
+) -> pd.DataFrame:
     """`calibration.reliability` with `accuracy_low` and `accuracy_high`, 95% over groups."""
     table = calibration.reliability(p, y, n_bins)
     bins, _, correct = calibration.top_label_bins(p, y, n_bins)
@@ -55,13 +82,19 @@ def reliability(p, y, groups=None, n_bins=BINS, n_resamples=1000):
     def kernel(tally):
         return validate.ratio(tally(bins, n_bins, correct), tally(bins, n_bins))
 
-    found = replicates(kernel, groups, len(y), n_resamples=n_resamples).intervals()
-    bounds = {"accuracy_low": [i.low for i in found], "accuracy_high": [i.high for i in found]}
-    return table.assign(**bounds)
+    bounds = replicates(kernel, groups, len(y), n_resamples=n_resamples).intervals()
+    return table.assign(
+        accuracy_low=[bound.low for bound in bounds], accuracy_high=[bound.high for bound in bounds]
+    )
 
 
-def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
-    """`calibration.decision_curve` of a `targets.Target`, with intervals over groups.
+def decision(
+    target: Target,
+    groups: Sequence | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+    n_resamples: int = 1000,
+) -> pd.DataFrame:
+    """`calibration.decision_curve` of a `binary_tasks.Target`, with intervals over groups.
 
     Returns:
         DataFrame: `threshold`, `model`, `model_low`, `model_high`, `all`, `none`, and
@@ -88,9 +121,9 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
         everyone = validate.ratio(yes - no * odds, no + yes)
         return np.concatenate([model, model - np.maximum(everyone, 0)])
 
-    found = replicates(kernel, groups, len(target.y), n_resamples=n_resamples)
-    every = found.intervals(may_be_zero=True)
-    model, gain = every[: len(thresholds)], every[len(thresholds) :]
+    drawn = replicates(kernel, groups, len(target.y), n_resamples=n_resamples)
+    intervals = drawn.intervals(may_be_zero=True)
+    model, gain = intervals[: len(thresholds)], intervals[len(thresholds) :]
     missed = [((target.y == 1) & (target.score < t)).sum() for t in thresholds]
     alarms = [((target.y == 0) & (target.score >= t)).sum() for t in thresholds]
     against_all = table["all"].to_numpy() > 0
@@ -104,7 +137,7 @@ def decision(target, groups=None, thresholds=THRESHOLDS, n_resamples=1000):
     )
 
 
-def useful_threshold_range(table):
+def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
     """The lowest and highest threshold at which the model surely beats both plain policies.
 
     Args:
@@ -123,3 +156,13 @@ def useful_threshold_range(table):
                 best = (start, k)
             start = None
     return None if best is None else (float(values[best[0]]), float(values[best[1] - 1]))
+
+
+def _known(y, score):
+    """Checked labels and scores of the records whose y isn't -1."""
+    y, score = validate.binary(y, score)
+    return y[y >= 0], score[y >= 0]
+
+
+def _both_sides(y):
+    return 0 < y.sum() < len(y)

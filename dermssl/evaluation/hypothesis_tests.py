@@ -1,22 +1,20 @@
 """Is the difference real? Paired tests, intervals, and correction for many comparisons.
 
 The tests here (McNemar, DeLong, Wilson) take records as independent. Where a lesion or
-patient has several, trust the clustered bootstrap of `resampling`, re-exported here.
+patient has several, trust the clustered bootstrap of `bootstrap`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import metrics, validate
-from dermssl.evaluation.bootstrap import (
-    Interval,
-    bootstrap_metric,
-    cluster_codes,
-    paired_difference,
-)
+from dermssl.evaluation import bootstrap, validate
+from dermssl.evaluation.bootstrap import Interval, SeedDraws, cluster_codes
 
 FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
 EXACT_BELOW = 25  # discordant pairs; the usual limit for the normal approximation
@@ -44,7 +42,7 @@ class DeLong:
     p: float
 
 
-def mcnemar(correct_a, correct_b):
+def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
     """Do two models err equally often on the same records? (McNemar 1947)
 
     Only records that one model gets right and the other wrong tell. With fewer than 25 of
@@ -52,7 +50,7 @@ def mcnemar(correct_a, correct_b):
     freedom and continuity correction, max(0, |a - b| - 1)^2 / (a + b) (Edwards 1948).
 
     Args:
-        correct_a, correct_b: bool [n], whether each model is right; labelled records only.
+        correct_a, correct_b: bool (n,), whether each model is right; labelled records only.
 
     Returns:
         a `McNemar`; p = 1 without discordant records, NaN without records.
@@ -69,15 +67,17 @@ def mcnemar(correct_a, correct_b):
     return McNemar(only_a, only_b, statistic, float(stats.chi2.sf(statistic, 1)), False)
 
 
-def delong(y, score_a, score_b, level=0.95):
+def delong(
+    y: Sequence[int], score_a: np.ndarray, score_b: np.ndarray, level: float = 0.95
+) -> DeLong:
     """Do two scores of the same records have the same AUC? (DeLong 1988)
 
     The structural components come from mid-ranks, in O(n log n) (Sun & Xu 2014). The variance
     of the difference is that of the components' differences, which is S_aa + S_bb - 2 S_ab.
 
     Args:
-        y: int [n] of 1, 0 or -1 (left out).
-        score_a, score_b: float [n].
+        y: int (n,) of 1, 0 or -1 (left out).
+        score_a, score_b: float (n,).
         level: of the interval of auc_a - auc_b.
 
     Returns:
@@ -116,16 +116,16 @@ def delong(y, score_a, score_b, level=0.95):
     return DeLong(auc_a, auc_b, interval, z, p)
 
 
-def holm(p_values):
+def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjusted p-values, which bound the family-wise error (Holm 1979).
 
     The i-th smallest of m becomes the largest over j <= i of (m - j + 1) p_j, at most 1.
 
     Args:
-        p_values: float [m] in 0..1; NaN (an undefined test) stays NaN and isn't counted.
+        p_values: float (m,) in 0..1; NaN (an undefined test) stays NaN and isn't counted.
 
     Returns:
-        float64 [m], in the order given.
+        float64 (m,), in the order given.
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:
@@ -140,7 +140,7 @@ def holm(p_values):
     return adjusted
 
 
-def wilson(k, n, level=0.95):
+def wilson(k: int, n: int, level: float = 0.95) -> Interval:
     """Score interval of the proportion k / n (Wilson 1927); sound at 0, at n and for small n.
 
     Returns:
@@ -155,7 +155,7 @@ def wilson(k, n, level=0.95):
     return Interval(k / n, float(bounds.low), float(bounds.high), level)
 
 
-def wilson_if_degenerate(interval, n):
+def wilson_if_degenerate(interval: Interval, n: int) -> Interval:
     """Wilson's interval of n clusters where all or none of them count: the draws then all agree.
 
     Args:
@@ -164,113 +164,42 @@ def wilson_if_degenerate(interval, n):
     """
     if interval.is_defined or interval.estimate not in (0, 1) or not n:
         return interval
-    found = wilson(int(interval.estimate) * n, n, interval.level)
-    return replace(found, n_clusters=n)
+    return replace(wilson(int(interval.estimate) * n, n, interval.level), n_clusters=n)
 
 
-def share_with_interval(metric, y, predicted, groups=None, **options):
-    """`bootstrap_metric`; `wilson_if_degenerate` for shares ("accuracy", "mean").
+def share_interval(draws: SeedDraws, level: float = 0.95) -> Interval:
+    """The interval of a metric's draws, or Wilson's for a share where all draws agree."""
+    return wilson_if_degenerate(draws.interval(level), int(draws.share_of[0]))
+
+
+def share_with_interval(
+    metric: str,
+    y: np.ndarray | None,
+    predicted: np.ndarray | list[np.ndarray],
+    groups: Sequence | None = None,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    **options: float,
+) -> Interval:
+    """`bootstrap.bootstrap_metric`; `wilson_if_degenerate` for shares ("accuracy", "mean").
 
     Arguments are those of `bootstrap_metric`; the values of a "mean" must be 0, 1 or NaN.
     """
-    interval = bootstrap_metric(metric, y, predicted, groups, **options)
-    if metric not in ("accuracy", "mean"):
-        return interval
-    first = predicted[0] if isinstance(predicted, list | tuple) else predicted
-    known = ~np.isnan(first) if metric == "mean" else np.asarray(y) >= 0
-    return wilson_if_degenerate(interval, len(set(cluster_codes(groups, len(first))[known])))
+    plan = {metric: bootstrap.planned(metric, y, predicted, **options)}
+    draws = bootstrap.score(plan, groups, n_resamples=n_resamples)
+    return share_interval(draws[metric], level)
 
 
-def summary_intervals(
-    y, y_coarse, p_fine, taxonomy, groups=None, *, n_resamples=1000, level=0.95, seed=0, **options
-):
-    """An interval for every metric of `metrics.summarise`, all on the same draws.
-
-    Args:
-        y, y_coarse, taxonomy, **options: as in `metrics.plan`, without `p_coarse`.
-        p_fine: float [n, F], or a list of them, one a training seed.
-        groups, n_resamples, level, seed: as in `bootstrap_metric`.
-
-    Returns:
-        dict: summary name -> `Interval`; names the taxonomy can't define are missing.
-    """
-    plans = _plans(y, y_coarse, p_fine, taxonomy, options)
-    settings = {"n_resamples": n_resamples, "level": level, "seed": seed}
-    return {
-        name: bootstrap_metric(metric, truth, _column(plans, name), groups, **settings, **extra)
-        for name, (metric, truth, _, extra) in plans[0].items()
-    }
-
-
-def summary_differences(
-    y,
-    y_coarse,
-    a,
-    b,
-    taxonomy,
-    groups=None,
-    *,
-    n_resamples=1000,
-    level=0.95,
-    seed=0,
-    **options,
-):
-    """The paired difference a - b of every metric of `metrics.summarise`.
-
-    `a` and `b` are p_fine [n, F] of two models, or lists of them, one a seed, in order. Read
-    each with `verdict(interval, name not in LOWER_IS_BETTER)`.
-
-    Returns:
-        dict: summary name -> `Interval` of the difference.
-    """
-    plans_a = _plans(y, y_coarse, a, taxonomy, options)
-    plans_b = _plans(y, y_coarse, b, taxonomy, options)
-    settings = {"n_resamples": n_resamples, "level": level, "seed": seed}
-    return {
-        name: paired_difference(
-            metric,
-            truth,
-            _column(plans_a, name),
-            _column(plans_b, name),
-            groups,
-            **settings,
-            **extra,
-        )
-        for name, (metric, truth, _, extra) in plans_a[0].items()
-    }
-
-
-def _plans(y, y_coarse, p_fine, taxonomy, options):
-    if options.get("p_coarse") is not None:
-        raise UserError("p_coarse can't be given here; the sums of p_fine are used, for each model")
-    several = p_fine if isinstance(p_fine, list | tuple) else [p_fine]
-    return [metrics.plan(y, y_coarse, p, taxonomy, **options) for p in several]
-
-
-def _column(plans, name):
-    return [plan[name][2] for plan in plans]
-
-
-def _components(positive, negative):
-    """Structural components: for each record, the share of the other side it is ordered with.
-
-    Returns:
-        (float [positives], float [negatives]); the mean of either is the AUC.
-    """
-    m, n = len(positive), len(negative)
-    rank = stats.rankdata(np.concatenate([positive, negative]))
-    of_positive = (rank[:m] - stats.rankdata(positive)) / n
-    of_negative = 1 - (rank[m:] - stats.rankdata(negative)) / m
-    return of_positive, of_negative
-
-
-def chance(y):
+def chance(y: np.ndarray) -> float:
     """Balanced accuracy of an answer that doesn't depend on the photo: 1 / classes with records."""
     known = np.unique(y[y >= 0])
     return 1 / len(known) if len(known) else np.nan
 
 
-def lower_bound(interval, y, p, groups=None):
+def lower_bound(
+    interval: Interval, y: np.ndarray, p: np.ndarray, groups: Sequence | None = None
+) -> float:
     """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
 
     A bootstrap has no interval when all draws agree, as they do when every record is right.
@@ -292,3 +221,16 @@ def lower_bound(interval, y, p, groups=None):
     if interval.is_defined:
         return float(interval.low - np.mean(lacking))
     return float(np.mean(bounds))
+
+
+def _components(positive, negative):
+    """Structural components: for each record, the share of the other side it is ordered with.
+
+    Returns:
+        (float (positives,), float (negatives,)); the mean of either is the AUC.
+    """
+    m, n = len(positive), len(negative)
+    rank = stats.rankdata(np.concatenate([positive, negative]))
+    of_positive = (rank[:m] - stats.rankdata(positive)) / n
+    of_negative = 1 - (rank[m:] - stats.rankdata(negative)) / m
+    return of_positive, of_negative

@@ -1,15 +1,22 @@
 """The numbers of a report: every metric of a model with its interval, and differences.
 
 A model here is a list of `predictions.Arrays`, one a training seed, all of the same records.
-Nothing is decided in this module; `statistics` says what an interval means.
+`score` scores it once; its intervals, differences and spread over seeds follow from that.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 
 from dermssl.core.settings import Evaluate
-from dermssl.evaluation import bootstrap, calibration, confusion, hypothesis_tests, metrics
-from dermssl.evaluation.bootstrap import LOWER_IS_BETTER
-from dermssl.evaluation.metrics import POINTS
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.evaluation import bootstrap, calibration, hypothesis_tests, metrics
+from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.predictions import Arrays
 
 HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
@@ -50,7 +57,7 @@ CLASS_FIGURES = (
 )  # fmt: skip
 
 
-def titles(settings):
+def titles(settings: Evaluate) -> dict[str, str]:
     """dict of metric -> its printed name, with the parameters it depends on.
 
     Args:
@@ -61,71 +68,91 @@ def titles(settings):
 
 
 NAMES = titles(Evaluate())
+PARAMETERS = ("specificity", "min_sensitivity", "top_k")  # settings that metrics depend on
 
 
-def parameters(settings):
-    """The keywords of `metrics.plan` that a `settings.Evaluate` decides."""
-    return {
-        "specificity": settings.specificity,
-        "min_sensitivity": settings.min_sensitivity,
-        "top_k": settings.top_k,
-    }
-
-
-def plans(seeds, taxonomy, settings=None):
-    """`metrics.plan` of each seed, with the coarse probabilities that the run predicted."""
-    options = parameters(settings or Evaluate())
-    return [
+def plan(
+    seeds: Sequence[Arrays], taxonomy: Taxonomy, settings: Evaluate | None = None
+) -> dict[str, PlannedMetric]:
+    """`metrics.plan` over all seeds, with the coarse probabilities that each predicted."""
+    settings = settings or Evaluate()
+    options = {name: getattr(settings, name) for name in PARAMETERS}
+    plans = [
         metrics.plan(
             seed.y, seed.y_coarse, seed.p_fine, taxonomy, p_coarse=seed.p_coarse, **options
         )
         for seed in seeds
     ]
-
-
-def intervals(seeds, taxonomy, n_resamples=1000, names=None, settings=None):
-    """An `Interval` for every metric that the taxonomy defines, over records and seeds."""
-    planned = plans(seeds, taxonomy, settings)
     return {
-        # Shares are the better the higher; a tree distance is a mean, too, but no share.
-        name: (
-            bootstrap.bootstrap_metric
-            if name in LOWER_IS_BETTER
-            else hypothesis_tests.share_with_interval
-        )(metric, y, _column(planned, name), seeds[0].groups, n_resamples=n_resamples, **options)
-        for name, (metric, y, _, options) in planned[0].items()
-        if names is None or name in names
+        name: replace(first, predicted=[each[name].predicted for each in plans])
+        for name, first in plans[0].items()
     }
 
 
-def differences(a, b, taxonomy, n_resamples=1000, names=DIFFERENCES):
-    """An `Interval` of a - b for each metric; `a[i]` and `b[i]` are of the same seed."""
-    planned_a, planned_b = plans(a, taxonomy), plans(b, taxonomy)
-    found = {}
-    for name in (name for name in names if name in planned_a[0]):
-        metric, y, _, options = planned_a[0][name]
-        columns = _column(planned_a, name), _column(planned_b, name)
-        found[name] = bootstrap.paired_difference(
-            metric, y, *columns, a[0].groups, n_resamples=n_resamples, **options
-        )
-    return found
+def score(
+    seeds: Sequence[Arrays],
+    taxonomy: Taxonomy,
+    n_resamples: int = 1000,
+    names: Sequence[str] | None = None,
+    settings: Evaluate | None = None,
+) -> dict[str, SeedDraws]:
+    """Score a model: every metric that the taxonomy defines, on the same bootstrap draws.
+
+    Args:
+        seeds: `Arrays` of each training seed.
+        taxonomy: `Taxonomy`.
+        n_resamples: draws of the bootstrap.
+        names: of `metrics.SUMMARY`, those to score; None for all.
+        settings: specificity, minimum sensitivity and guesses of some metrics.
+
+    Returns:
+        dict: name -> `SeedDraws`, to be read with `intervals`, `differences` and the like.
+    """
+    planned = plan(seeds, taxonomy, settings)
+    kept = {name: one for name, one in planned.items() if names is None or name in names}
+    return bootstrap.score(kept, seeds[0].groups, n_resamples=n_resamples)
 
 
-def verdict(name, interval):
+def intervals(draws: Mapping[str, SeedDraws], level: float = 0.95) -> dict[str, Interval]:
+    """An `Interval` of each metric, over records and seeds; Wilson's for degenerate shares."""
+    # Shares are the better the higher; a tree distance is a mean, too, but no share.
+    return {
+        name: one.interval(level)
+        if name in LOWER_IS_BETTER
+        else hypothesis_tests.share_interval(one, level)
+        for name, one in draws.items()
+    }
+
+
+def differences(
+    a: Mapping[str, SeedDraws],
+    b: Mapping[str, SeedDraws],
+    names: Sequence[str] = DIFFERENCES,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """An `Interval` of a - b of each metric that both have; their seeds are paired in order."""
+    return {name: (a[name] - b[name]).interval(level) for name in names if name in a}
+
+
+def of_seeds(draws: Mapping[str, SeedDraws], seeds: Sequence[int]) -> dict[str, SeedDraws]:
+    """The draws of some training seeds only, by position."""
+    return {name: one.at(seeds) for name, one in draws.items()}
+
+
+def verdict(name: str, interval: Interval) -> str:
     """What the difference of a metric says of the first model: better, worse, tie, undefined."""
     return bootstrap.verdict(interval, name not in LOWER_IS_BETTER)
 
 
-def std_over_seeds(seeds, taxonomy):
+def std_over_seeds(draws: Mapping[str, SeedDraws]) -> dict[str, float]:
     """Standard deviation of each metric over seeds (n - 1); NaN for a single one."""
-    rows = [
-        {name: POINTS[m](y, p, **options) for name, (m, y, p, options) in plan.items()}
-        for plan in plans(seeds, taxonomy)
-    ]
-    return {name: _deviation([row[name] for row in rows]) for name in rows[0]}
+    return {
+        name: float(np.std(one.sample, ddof=1)) if len(one.sample) > 1 else np.nan
+        for name, one in draws.items()
+    }
 
 
-def counts(seed):
+def counts(seed: Arrays) -> dict[str, int | str]:
     """How much a score rests on: records, labelled ones of both levels, independent groups."""
     # The groups are those of the fine scores, and of the coarse ones where there are no others.
     labelled = seed.y >= 0 if (seed.y >= 0).any() else seed.y_coarse >= 0
@@ -138,88 +165,92 @@ def counts(seed):
     }
 
 
-def grouped_by(groups):
+def grouped_by(groups: Sequence[str]) -> str:
     """What one group is: "patient", "lesion", "photo", or "group" where they are mixed."""
     kinds = {group.partition("=")[0] for group in groups}
     words = {"patient_id": "patient", "lesion_id": "lesion", "path": "photo"}
     return words.get(kinds.pop(), "group") if len(kinds) == 1 else "group"
 
 
-def per_class(seeds, taxonomy, n_resamples=1000, bounded=CLASS_FIGURES[:2]):
+def per_class(
+    seeds: Sequence[Arrays],
+    taxonomy: Taxonomy,
+    n_resamples: int = 1000,
+    bounded: Sequence[str] = CLASS_FIGURES[:2],
+) -> pd.DataFrame:
     """`metrics.per_class_table`, the mean over seeds, with intervals.
 
     A figure that one seed can't define (precision of a class it never names) is NaN.
 
     Args:
+        seeds: `Arrays` of each training seed.
+        taxonomy: `Taxonomy`.
+        n_resamples: draws of the bootstrap.
         bounded: the figures that get FIGURE_low and FIGURE_high; `CLASS_FIGURES` for all.
     """
     tables = [metrics.per_class_table(seed.y, seed.p_fine, taxonomy) for seed in seeds]
     table = tables[0].copy()
     for figure in CLASS_FIGURES:
-        table[figure] = np.mean([each[figure] for each in tables], axis=0)
+        table[figure] = np.mean([one[figure] for one in tables], axis=0)
+    bounds = []
+    for k in range(len(taxonomy.fine)):  # one at a time: a plan holds arrays as long as the data
+        planned = _class_plan(seeds, k, bounded)
+        draws = bootstrap.score(planned, seeds[0].groups, n_resamples=n_resamples)
+        bounds.append(intervals(draws))
     for figure in bounded:
-        bounds = []
-        for k in range(len(taxonomy.fine)):
-            entries = [_class_plan(seed, k)[figure] for seed in seeds]
-            metric, y, _, options = entries[0]
-            bounds.append(
-                hypothesis_tests.share_with_interval(
-                    metric, y, [entry[2] for entry in entries], seeds[0].groups,
-                    n_resamples=n_resamples, **options,
-                )
-            )  # fmt: skip
         where = table.columns.get_loc(figure) + 1
-        table.insert(where, f"{figure}_low", [bound.low for bound in bounds])
-        table.insert(where + 1, f"{figure}_high", [bound.high for bound in bounds])
+        table.insert(where, f"{figure}_low", [row[figure].low for row in bounds])
+        table.insert(where + 1, f"{figure}_high", [row[figure].high for row in bounds])
     return table
 
 
-def _class_plan(seed, k):
-    """Figures of one class against the rest: name -> (metric, y, predicted, options)."""
-    y, size = seed.y, seed.p_fine.shape[1]
-    called = seed.p_fine.argmax(axis=1)
+def _class_plan(seeds, k, figures):
+    """Figures of one class against the rest: name -> `PlannedMetric`."""
+    y = seeds[0].y
     truth = np.where(y < 0, -1, y == k)
+    called = [seed.p_fine.argmax(axis=1) == k for seed in seeds]
+    scores = [seed.p_fine[:, k] for seed in seeds]
 
     def share(of, right):
-        return "mean", None, np.where(of, right.astype(float), np.nan), {}
+        return np.where(of, right.astype(float), np.nan)
 
-    def f1(matrices):
-        return confusion.per_class(matrices)["f1"][..., k]
-
-    return {
-        "sensitivity": share(truth == 1, called == k),
-        "specificity": share(truth == 0, called != k),
-        "precision": share((y >= 0) & (called == k), y == k),
-        "f1": (f1, y, called, {"n_classes": size}),
-        "roc_auc": ("roc_auc", truth, seed.p_fine[:, k], {}),
-        "average_precision": ("average_precision", truth, seed.p_fine[:, k], {}),
+    planned = {
+        "sensitivity": ("mean", None, [share(truth == 1, yes) for yes in called]),
+        "specificity": ("mean", None, [share(truth == 0, ~yes) for yes in called]),
+        "precision": ("mean", None, [share((y >= 0) & yes, truth == 1) for yes in called]),
+        "f1": ("f1", truth, called),
+        "roc_auc": ("roc_auc", truth, scores),
+        "average_precision": ("average_precision", truth, scores),
     }
+    return {figure: PlannedMetric(*planned[figure]) for figure in figures}
 
 
-def matrices(seeds, taxonomy):
-    """Confusion matrices summed over seeds: int64 [F, F] and [C, C]."""
+def matrices(seeds: Sequence[Arrays], taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Confusion matrices summed over seeds: int64 (F, F) and (C, C)."""
     fine = (
-        confusion.confusion(seed.y, seed.p_fine.argmax(axis=1), len(taxonomy.fine))
+        metrics.confusion_matrix(seed.y, seed.p_fine.argmax(axis=1), len(taxonomy.fine))
         for seed in seeds
     )
     coarse = (
-        confusion.confusion(seed.y_coarse, seed.p_coarse.argmax(axis=1), len(taxonomy.coarse))
+        metrics.confusion_matrix(seed.y_coarse, seed.p_coarse.argmax(axis=1), len(taxonomy.coarse))
         for seed in seeds
     )
     return sum(fine), sum(coarse)
 
 
-def reliability(seeds, n_bins=10):
+def reliability(seeds: Sequence[Arrays], n_bins: int = 10) -> pd.DataFrame:
     """`calibration.reliability` of all seeds' predictions pooled."""
     p = np.concatenate([seed.p_fine for seed in seeds])
     return calibration.reliability(p, np.concatenate([seed.y for seed in seeds]), n_bins)
 
 
-def roc_curves(seeds, taxonomy):
+def roc_curves(
+    seeds: Sequence[Arrays], taxonomy: Taxonomy
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """One-vs-rest ROC curves on a common grid, the mean over seeds.
 
     Returns:
-        false positive rates float [G], and a dict of fine class -> true positive rates [G],
+        false positive rates float (G,), and a dict of fine class -> true positive rates (G,),
         for the classes that have records and aren't alone.
     """
     from sklearn.metrics import roc_curve
@@ -234,17 +265,3 @@ def roc_curves(seeds, taxonomy):
         mean = np.mean([np.interp(grid, fpr, tpr) for fpr, tpr, _ in each], axis=0)
         curves[name] = np.concatenate([[0.0], mean[1:]])
     return grid, curves
-
-
-def _column(planned, name):
-    return [plan[name][2] for plan in planned]
-
-
-def _deviation(values):
-    return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-
-
-def by_seed(model, metric, taxonomy):
-    """One metric of each seed of a model."""
-    found = [plan[metric] for plan in plans(model.arrays, taxonomy)]
-    return [POINTS[name](y, p, **options) for name, y, p, options in found]

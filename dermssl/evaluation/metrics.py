@@ -1,143 +1,140 @@
-"""All scalar metrics of one model's predictions, and the table of its classes.
+"""Which metrics a model's predictions are given, and the table of its classes.
 
-The metrics live by kind in `confusion`, `ranking`, `hierarchy` and `calibration`, and are
-re-exported here. `plan` lists what is reported, and on which arrays; `summarise` scores it,
-`statistics.summary_intervals` puts intervals around it, so both always mean the same number.
+`plan` lists what is reported, and on which arrays; `summarise` computes the numbers alone,
+`metric_tables` the numbers with intervals. So both always mean the same.
 
 A number the data can't define (one class only, a class without records, no labels) is NaN.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import (
-    binary_tasks,
-    bootstrap_metrics,
-    calibration,
-    confusion,
-    hierarchy,
-    ranking,
-    validate,
-)
-from dermssl.evaluation.ranking import (
-    average_precision,
-    roc_auc,
-)
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.evaluation import binary_tasks, bootstrap, bootstrap_metrics, validate
+from dermssl.evaluation.bootstrap import PlannedMetric
 
 
-def per_class_table(y, p_fine, taxonomy):
+def confusion_matrix(y: Sequence[int], predicted: Sequence[int], n_classes: int) -> np.ndarray:
+    """Count the records of each true class given each predicted class.
+
+    Args:
+        y: int (n,), true classes; records with -1 are left out.
+        predicted: int (n,), predicted classes.
+        n_classes: K.
+
+    Returns:
+        int64 (K, K); rows are the truth.
+    """
+    y = validate.labels(y, "y", n_classes)
+    predicted = validate.predictions(predicted, "predicted", n_classes)
+    validate.same_length(y=y, predicted=predicted)
+    cells = y[y >= 0] * n_classes + predicted[y >= 0]
+    return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def per_class_table(y: Sequence[int], p_fine: np.ndarray, taxonomy: Taxonomy) -> pd.DataFrame:
     """One row a fine class, one-vs-rest, at the argmax decision.
 
     Returns:
         DataFrame: `fine`, `title`, `coarse`, `support`, `sensitivity`, `specificity`,
         `precision`, `f1`, `roc_auc`, `average_precision`; NaN where undefined, as in
-        `confusion.per_class`.
+        `bootstrap_metrics.class_figures`.
     """
     p = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
     y = validate.labels(y, "y", len(taxonomy.fine))
-    figures = confusion.per_class(confusion.confusion(y, p.argmax(axis=1), p.shape[1]))
-    truths = [np.where(y < 0, -1, y == k) for k in range(p.shape[1])]
+    validate.same_length(y=y, p_fine=p)
+    once = partial(bootstrap_metrics.count, np.arange(len(y)), np.ones((len(y), 1), np.int64))
+    counts = bootstrap_metrics.class_counts(once, y, p)
+    figures = bootstrap_metrics.class_figures(counts)
+    areas = {
+        metric: [
+            bootstrap.estimate(PlannedMetric(metric, np.where(y < 0, -1, y == k), p[:, k]))
+            for k in range(p.shape[1])
+        ]
+        for metric in ("roc_auc", "average_precision")
+    }
     return pd.DataFrame(
         {
             "fine": taxonomy.fine,
             "title": taxonomy.titles,
             "coarse": taxonomy.parents,
-            "support": figures["support"],
-            "sensitivity": figures["recall"],
-            "specificity": figures["specificity"],
-            "precision": figures["precision"],
-            "f1": figures["f1"],
-            "roc_auc": [roc_auc(truth, p[:, k]) for k, truth in enumerate(truths)],
-            "average_precision": [
-                average_precision(truth, p[:, k]) for k, truth in enumerate(truths)
-            ],
+            "support": counts.support[0],
+            "sensitivity": figures["recall"][0],
+            "specificity": figures["specificity"][0],
+            "precision": figures["precision"][0],
+            "f1": figures["f1"][0],
+            **areas,
         }
     )
 
 
-def top_k_accuracy(y, p, k=2):
-    """Share of records whose true class is among the k most probable.
+def top_k_hits(y: np.ndarray, p: np.ndarray, k: int = 2) -> np.ndarray:
+    """float (n,): 1 where the true class is among the k most probable, else 0; NaN unknown.
 
-    Ties go to the lower class index, as in argmax, so k = 1 is the accuracy.
-
-    Args:
-        y: int [n], -1 left out.
-        p: float [n, K].
-        k: 1..K.
-
-    Returns:
-        float in 0..1; NaN without a labelled record.
+    Ties go to the lower class index, as in argmax, so the mean for k = 1 is the accuracy.
     """
-    return validate.mean_known(top_k_by_record(y, p, k))
-
-
-def top_k_by_record(y, p, k=2):
-    """float [n]: 1 where the true class is among the k most probable, else 0; NaN unknown."""
-    p = validate.probabilities(p)
-    y = validate.labels(y, "y", p.shape[1])
-    validate.same_length(y=y, p=p)
     if not 1 <= k <= p.shape[1]:
-        raise UserError(f"k is {k}; expected 1..{p.shape[1]}, the number of classes")
+        raise UserError(f"evaluate.top_k is {k}; expected 1..{p.shape[1]}, the number of classes")
     top = np.argsort(-p, axis=1, kind="stable")[:, :k]
     return np.where(y < 0, np.nan, (top == y[:, None]).any(axis=1))
 
 
-def log_loss(y, p):
-    """Mean -log p of the true class, in nats; equal to `sklearn.metrics.log_loss`.
+def hierarchy_values(
+    y: np.ndarray, predicted: np.ndarray, predicted_coarse: np.ndarray, taxonomy: Taxonomy
+) -> dict[str, np.ndarray]:
+    """How good a mistake is: what the metrics over both levels of a taxonomy are means of.
+
+    Args:
+        y: int (n,), fine classes, -1 unknown.
+        predicted, predicted_coarse: int (n,), the predicted index at each level. With
+            P(coarse) = sum of P(fine), the likeliest group needn't hold the likeliest class.
+        taxonomy: a `Taxonomy`.
 
     Returns:
-        float in 0..36 (p is lifted to 2.2e-16); NaN without a labelled record.
+        dict of float (n,), NaN for a record that doesn't count:
+        `full_path_accuracy`, 1 where both levels are right, else 0;
+        `tree_distance`, half the edges of the path between the true and the predicted leaf of
+        the tree root - coarse - fine: 0 for the same class, 1 for one of the same group, 2 for
+        one of another (the height of the lowest common ancestor of Bertinetto 2020);
+        `coarse_given_wrong_fine`, where the fine class is wrong, 1 or 0 for the right or the
+        wrong group.
     """
-    return validate.mean_known(bootstrap_metrics.log_loss_by_record(p, y))
-
-
-def _of_confusion(metric):
-    def point(y, p):
-        p = validate.probabilities(p)
-        return metric(confusion.confusion(y, p.argmax(axis=1), p.shape[1]))
-
-    return point
-
-
-# The same names as `bootstrap_metrics.KERNELS`: name -> function(y, p, **options) -> float.
-POINTS = {
-    "accuracy": _of_confusion(confusion.accuracy),
-    "balanced_accuracy": _of_confusion(confusion.balanced_accuracy),
-    "macro_f1": _of_confusion(confusion.macro_f1),
-    "macro_roc_auc": ranking.macro_roc_auc,
-    "macro_average_precision": ranking.macro_average_precision,
-    "roc_auc": ranking.roc_auc,
-    "average_precision": ranking.average_precision,
-    "partial_auc": ranking.partial_auc,
-    "sensitivity_at_specificity": ranking.sensitivity_at_specificity,
-    "log_loss": log_loss,
-    "brier": lambda y, p: calibration.brier(p, y),
-    "ece": lambda y, p, n_bins=15: calibration.expected_calibration_error(p, y, n_bins),
-    "mean": lambda y, values: validate.mean_known(values),
-}
+    parent = taxonomy.parent_index
+    unknown, right_group = y < 0, parent[y] == predicted_coarse
+    distance = (y != predicted).astype(float) + (parent[y] != parent[predicted])
+    return {
+        "full_path_accuracy": np.where(unknown, np.nan, (y == predicted) & right_group),
+        "tree_distance": np.where(unknown, np.nan, distance),
+        "coarse_given_wrong_fine": np.where(unknown | (y == predicted), np.nan, right_group),
+    }
 
 
 def plan(
-    y,
-    y_coarse,
-    p_fine,
-    taxonomy,
-    p_coarse=None,
-    melanoma=binary_tasks.MELANOMA,
-    specificity=0.9,
-    min_sensitivity=0.8,
-    top_k=2,
-):
-    """What is reported: summary name -> (metric name, y, predicted, options).
+    y: Sequence[int],
+    y_coarse: Sequence[int] | None,
+    p_fine: np.ndarray,
+    taxonomy: Taxonomy,
+    p_coarse: np.ndarray | None = None,
+    melanoma: str = binary_tasks.MELANOMA,
+    specificity: float = 0.9,
+    min_sensitivity: float = 0.8,
+    top_k: int = 2,
+) -> dict[str, PlannedMetric]:
+    """What is reported: summary name -> `bootstrap.PlannedMetric`.
 
     Args:
-        y: int [n], fine classes, -1 unknown.
-        y_coarse: int [n], coarse classes, -1 unknown; None to take them from `y`. A fine label
+        y: int (n,), fine classes, -1 unknown.
+        y_coarse: int (n,), coarse classes, -1 unknown; None to take them from `y`. A fine label
             fills in an unknown coarse one; one that contradicts it is an error.
-        p_fine: float [n, F].
+        p_fine: float (n, F).
         taxonomy: a `Taxonomy` with F fine classes.
-        p_coarse: float [n, C]; None for the sums of `p_fine`.
+        p_coarse: float (n, C); None for the sums of `p_fine`.
         melanoma: the fine class of `melanoma_sensitivity`; left out if not in the taxonomy.
         specificity: where sensitivities are read.
         min_sensitivity: above which a partial AUC is taken.
@@ -147,56 +144,41 @@ def plan(
         dict. Entries that need the malignancy axis, the melanoma class or a hierarchy are
         missing where the taxonomy hasn't got them.
     """
-    p_fine = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
-    y = validate.labels(y, "y", len(taxonomy.fine))
-    validate.same_length(y=y, p_fine=p_fine)
-    y_coarse = _coarse_labels(y, y_coarse, taxonomy)
-    if p_coarse is None:
-        p_coarse = p_fine @ taxonomy.matrix
-    p_coarse = validate.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
-    validate.same_length(y=y, p_coarse=p_coarse)
-
+    y, y_coarse, p_fine, p_coarse = _checked(y, y_coarse, p_fine, p_coarse, taxonomy)
     entries = {
-        "fine_accuracy": ("accuracy", y, p_fine, {}),
-        "coarse_accuracy": ("accuracy", y_coarse, p_coarse, {}),
-        "balanced_accuracy": ("balanced_accuracy", y, p_fine, {}),
-        "coarse_balanced_accuracy": ("balanced_accuracy", y_coarse, p_coarse, {}),
-        "macro_f1": ("macro_f1", y, p_fine, {}),
-        "roc_auc": ("macro_roc_auc", y, p_fine, {}),
-        "coarse_roc_auc": ("macro_roc_auc", y_coarse, p_coarse, {}),
-        "average_precision": ("macro_average_precision", y, p_fine, {}),
-        "log_loss": ("log_loss", y, p_fine, {}),
-        "brier": ("brier", y, p_fine, {}),
-        "ece": ("ece", y, p_fine, {}),
+        "fine_accuracy": PlannedMetric("accuracy", y, p_fine),
+        "coarse_accuracy": PlannedMetric("accuracy", y_coarse, p_coarse),
+        "balanced_accuracy": PlannedMetric("balanced_accuracy", y, p_fine),
+        "coarse_balanced_accuracy": PlannedMetric("balanced_accuracy", y_coarse, p_coarse),
+        "macro_f1": PlannedMetric("macro_f1", y, p_fine),
+        "roc_auc": PlannedMetric("macro_roc_auc", y, p_fine),
+        "coarse_roc_auc": PlannedMetric("macro_roc_auc", y_coarse, p_coarse),
+        "average_precision": PlannedMetric("macro_average_precision", y, p_fine),
+        "log_loss": PlannedMetric("log_loss", y, p_fine),
+        "brier": PlannedMetric("brier", y, p_fine),
+        "ece": PlannedMetric("ece", y, p_fine),
     }
     malignant = binary_tasks.malignancy(y, p_fine, taxonomy)
     if malignant:
-        found = binary_tasks.plan(malignant, specificity, min_sensitivity)
-        entries |= {f"malignant_{name}": entry for name, entry in found.items()}
+        clinical = binary_tasks.plan(malignant, specificity, min_sensitivity)
+        entries |= {f"malignant_{name}": entry for name, entry in clinical.items()}
     if melanoma in taxonomy.fine:
         target = binary_tasks.one_class(y, p_fine, taxonomy, melanoma)
-        found = binary_tasks.plan(target, specificity, min_sensitivity)
-        entries["melanoma_sensitivity"] = found["sensitivity_at_specificity"]
+        clinical = binary_tasks.plan(target, specificity, min_sensitivity)
+        entries["melanoma_sensitivity"] = clinical["sensitivity_at_specificity"]
+    means = {}
     if top_k < len(taxonomy.fine):
-        entries["top_k_accuracy"] = ("mean", None, top_k_by_record(y, p_fine, top_k), {})
+        means["top_k_accuracy"] = top_k_hits(y, p_fine, top_k)
     if taxonomy.has_hierarchy:
-        fine, coarse = p_fine.argmax(axis=1), p_coarse.argmax(axis=1)
-        values = {
-            "full_path_accuracy": hierarchy.full_path_by_record(y, fine, coarse, taxonomy),
-            "tree_distance": hierarchy.tree_distance_by_record(y, fine, taxonomy),
-            "coarse_given_wrong_fine": hierarchy.coarse_if_wrong_by_record(
-                y, fine, taxonomy, coarse
-            ),
-        }
-        entries.update({name: ("mean", None, value, {}) for name, value in values.items()})
-    return entries
+        decisions = p_fine.argmax(axis=1), p_coarse.argmax(axis=1)
+        means |= hierarchy_values(y, *decisions, taxonomy)
+    return entries | {name: PlannedMetric("mean", None, value) for name, value in means.items()}
 
 
 # Every scalar a summary may hold, whatever the taxonomy: the columns of a results row.
+COUNTS = ("n", "n_fine", "n_coarse")
 SUMMARY = (
-    "n",
-    "n_fine",
-    "n_coarse",
+    *COUNTS,
     "fine_accuracy",
     "coarse_accuracy",
     "balanced_accuracy",
@@ -222,7 +204,13 @@ SUMMARY = (
 )
 
 
-def summarise(y, y_coarse, p_fine, taxonomy, **options):
+def summarise(
+    y: Sequence[int],
+    y_coarse: Sequence[int] | None,
+    p_fine: np.ndarray,
+    taxonomy: Taxonomy,
+    **options,
+) -> dict[str, float]:
     """All scalar metrics of one model's predictions; arguments are those of `plan`.
 
     Returns:
@@ -232,12 +220,23 @@ def summarise(y, y_coarse, p_fine, taxonomy, **options):
         `malignant_sensitivity` and `malignant_specificity` are at 0.5.
     """
     entries = plan(y, y_coarse, p_fine, taxonomy, **options)
-    fine, coarse = entries["fine_accuracy"][1], entries["coarse_accuracy"][1]
+    fine, coarse = entries["fine_accuracy"].y, entries["coarse_accuracy"].y
     row = dict.fromkeys(SUMMARY, np.nan)
     row.update(n=len(fine), n_fine=int((fine >= 0).sum()), n_coarse=int((coarse >= 0).sum()))
-    for name, (metric, truth, predicted, extra) in entries.items():
-        row[name] = float(POINTS[metric](truth, predicted, **extra))
-    return row
+    return row | {name: bootstrap.estimate(entry) for name, entry in entries.items()}
+
+
+def _checked(y, y_coarse, p_fine, p_coarse, taxonomy):
+    """The arrays of `plan`, valid, the coarse ones filled in from the fine ones."""
+    p_fine = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
+    y = validate.labels(y, "y", len(taxonomy.fine))
+    validate.same_length(y=y, p_fine=p_fine)
+    y_coarse = _coarse_labels(y, y_coarse, taxonomy)
+    if p_coarse is None:
+        p_coarse = p_fine @ taxonomy.matrix
+    p_coarse = validate.probabilities(p_coarse, "p_coarse", len(taxonomy.coarse))
+    validate.same_length(y=y, p_coarse=p_coarse)
+    return y, y_coarse, p_fine, p_coarse
 
 
 def _coarse_labels(y, y_coarse, taxonomy):

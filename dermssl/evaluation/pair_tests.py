@@ -14,7 +14,7 @@ from dermssl.evaluation.hypothesis_tests import DeLong, McNemar
 
 
 @dataclass(frozen=True)
-class Tested:
+class PairTest:
     """The tests of one pair.
 
     Attributes:
@@ -51,7 +51,7 @@ def run(pairs, taxonomy):
         taxonomy: `Taxonomy`.
 
     Returns:
-        list of `Tested`, None for a pair without a shared seed.
+        list of `PairTest`, None for a pair without a shared seed.
     """
     known = [number for number, (a, _) in enumerate(pairs) if a]
     chances, areas = [], []
@@ -67,7 +67,7 @@ def run(pairs, taxonomy):
     holm_areas = hypothesis_tests.holm([np.nan if each is None else each[2].p for each in areas])
     found = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
-        found[number] = Tested(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
+        found[number] = PairTest(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
     return found
 
 

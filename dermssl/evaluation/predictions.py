@@ -30,9 +30,9 @@ class Arrays(NamedTuple):
     """One split as arrays, in the order of the file.
 
     Attributes:
-        y, y_coarse: int64 [n], true classes, -1 unknown.
-        p_fine, p_coarse: float64 [n, F] and [n, C].
-        groups: object [n], such as "lesion_id=HAM_0000118"; records of one aren't independent.
+        y, y_coarse: int64 (n,), true classes, -1 unknown.
+        p_fine, p_coarse: float64 (n, F) and (n, C).
+        groups: object (n,), such as "lesion_id=HAM_0000118"; records of one aren't independent.
     """
 
     y: np.ndarray
@@ -68,8 +68,8 @@ def table(index, p_fine, p_coarse, taxonomy):
 
     Args:
         index: record table, as from `dermssl.data.records.make_index`.
-        p_fine: float [n, F], in the order of `index` and of the taxonomy.
-        p_coarse: float [n, C]; None for the sums of `p_fine`.
+        p_fine: float (n, F), in the order of `index` and of the taxonomy.
+        p_coarse: float (n, C); None for the sums of `p_fine`.
         taxonomy: a `Taxonomy`.
 
     Returns:
@@ -97,7 +97,7 @@ def arrays_of(table, taxonomy, split=TEST):
     rows = table[table["split"] == split]
     if rows.empty:
         there = ", ".join(sorted(set(table["split"]))) or "none"
-        raise UserError(f"--split {split}: no record of it in {NAME}; splits there: {there}")
+        raise UserError(f"evaluate.split {split}: no record of it in {NAME}; splits there: {there}")
     y, y_coarse = label_arrays(rows, taxonomy)
     y_coarse = np.where(y >= 0, taxonomy.parent_index[y], y_coarse)
     p_fine = rows[_columns("fine", taxonomy)].to_numpy(np.float64)
@@ -119,7 +119,7 @@ def read(run_path):
     classes = taxonomies.from_dict(
         runs.read_json(path / "taxonomy.json"), where=str(path / "taxonomy.json")
     )
-    found = _read_csv(file)
+    found = atomic_files.read_csv(file)
     numbers = [*_columns("fine", classes), *_columns("coarse", classes)]
     for column in (*DESCRIPTION, *numbers):
         if column not in found:
@@ -138,7 +138,7 @@ def read(run_path):
 def read_history(run_path):
     """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
     file = Path(run_path) / "history.csv"
-    found = _read_csv(file)
+    found = atomic_files.read_csv(file)
     if "phase" not in found:
         raise UserError(f"{file}: no column 'phase'; make it again with dermssl.finetune")
     for column in found.columns.drop("phase"):
@@ -148,19 +148,6 @@ def read_history(run_path):
 
 def _columns(level, classes):
     return [f"p_{level}_{name}" for name in getattr(classes, level)]
-
-
-def _read_csv(file):
-    """All cells as text ("NA" is a class name like any other), formulas given back."""
-    try:
-        found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{file}: can't be read ({error.strerror}); is this the folder of a finished run?"
-        ) from error
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{file}: not a whole CSV file ({error}); copy or make it again") from error
-    return found.map(atomic_files.unescape_formulas).rename(columns=atomic_files.unescape_formulas)
 
 
 def _check_labels(file, column, names, level):

@@ -181,6 +181,12 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
     return Comparison(tuple(models), split, tuple(failures), tuple(notes))
 
 
+def shared_seeds(a: RunGroup, b: RunGroup) -> tuple[list[int], list[int]]:
+    """Where each of two groups has the runs whose seeds both have, in the order of seeds."""
+    shared = set(a.seeds) & set(b.seeds)
+    return tuple([row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b))
+
+
 def find(paths):
     """Folders of fine-tuning runs, each once, in a fixed order."""
     found = []

@@ -38,7 +38,7 @@ class Group:
         classes: fine classes that are averaged: `FEW_OF_A_CLASS` lesions or more.
         few, missing: fine classes with fewer lesions, and with none; in the data elsewhere.
         found: dict of metric -> `Interval`.
-        support: int [F], lesions or patients of each class.
+        support: int (F,), lesions or patients of each class.
         part: `Replicates` of the recall of each class, then sensitivity and specificity.
     """
 
@@ -57,15 +57,15 @@ class Group:
 
 
 def age_bands(age, starts=(30, 50, 70)):
-    """Text [n], such as "<30", "30-49", "70+", or "" where the age is unknown.
+    """Text (n,), such as "<30", "30-49", "70+", or "" where the age is unknown.
 
     Args:
-        age: float [n], years, NaN unknown.
+        age: float (n,), years, NaN unknown.
         starts: years at which a new band begins, ascending.
     """
     starts = [int(year) for year in starts]
     if not starts or sorted(set(starts)) != starts:
-        raise UserError(f"--age-bands {starts}: expected ascending years, each once")
+        raise UserError(f"evaluate.age_bands {starts}: expected ascending years, each once")
     ends = [f"{low}-{high - 1}" for low, high in itertools.pairwise(starts)]
     names = np.array(["", f"<{starts[0]}", *ends, f"{starts[-1]}+"], dtype=object)
     age = np.asarray(age, dtype=np.float64)
@@ -129,7 +129,7 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
 
 
 def _places(rows, y, starts):
-    """(axis, value, bool [n]) of each group, of the axes that have two or more."""
+    """(axis, value, bool (n,)) of each group, of the axes that have two or more."""
     places = []
     for axis in AXES:
         found = np.where(y >= 0, values(rows, axis, starts), "")
@@ -276,8 +276,8 @@ def small_sample_variance(shares, n):
     (Agresti & Coull 1998).
 
     Args:
-        shares: two float [classes], one a group.
-        n: two int [classes], lesions behind each.
+        shares: two float (classes,), one a group.
+        n: two int (classes,), lesions behind each.
     """
     shares, n = np.asarray(shares, dtype=np.float64), np.asarray(n, dtype=np.float64)
     common = (shares * n).sum(axis=0) / n.sum(axis=0)
@@ -293,7 +293,7 @@ def simultaneous(estimates, draws, hidden=0.0, level=0.95):
 
     Args:
         estimates: M floats.
-        draws: M arrays [B] of the same draws, NaN where undefined.
+        draws: M arrays (B,) of the same draws, NaN where undefined.
         hidden: M variances to add to those of the draws, or one for all.
         level: of all together.
 

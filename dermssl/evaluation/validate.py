@@ -1,20 +1,25 @@
-"""The gate of every evaluation function: arrays of the right shape, finite, within range.
+"""Checks of arrays at the door of evaluation: their shape, range, and finite values.
 
 Unknown labels are -1 throughout the package; a metric leaves those records out.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sized
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dermssl.core.errors import UserError
 
 SUM_TOLERANCE = 1e-3  # float16 softmax and probabilities rounded in a CSV both stay inside it
 
 
-def labels(y, name="y", n_classes=None):
-    """Class indices as int64 [n], in -1..n_classes-1; booleans and whole floats are taken."""
+def labels(y: ArrayLike, name: str = "y", n_classes: int | None = None) -> np.ndarray:
+    """Class indices as int64 (n,), in -1..n_classes-1; booleans and whole floats are taken."""
     y = np.asarray(y)
     if y.ndim != 1:
-        raise UserError(f"{name} has shape {y.shape}; expected one class index per record, [n]")
+        raise UserError(f"{name} has shape {y.shape}; expected one class index per record, (n,)")
     if y.size == 0:
         return np.zeros(0, dtype=np.int64)
     if y.dtype.kind not in "iubf":
@@ -30,19 +35,21 @@ def labels(y, name="y", n_classes=None):
     return y
 
 
-def predictions(predicted, name="predicted", n_classes=None):
-    """Predicted class indices as int64 [n]; unlike a label, a prediction is never unknown."""
+def predictions(
+    predicted: ArrayLike, name: str = "predicted", n_classes: int | None = None
+) -> np.ndarray:
+    """Predicted class indices as int64 (n,); unlike a label, a prediction is never unknown."""
     predicted = labels(predicted, name, n_classes)
     if (predicted < 0).any():
         raise UserError(f"{name} holds -1; every record needs a predicted class")
     return predicted
 
 
-def probabilities(p, name="p", n_classes=None):
-    """Class probabilities as float64 [n, K]: finite, none negative, each row summing to 1."""
+def probabilities(p: ArrayLike, name: str = "p", n_classes: int | None = None) -> np.ndarray:
+    """Class probabilities as float64 (n, K): finite, none negative, each row summing to 1."""
     p = np.asarray(p, dtype=np.float64)
     if p.ndim != 2 or p.shape[1] == 0:
-        raise UserError(f"{name} has shape {p.shape}; expected probabilities [records, classes]")
+        raise UserError(f"{name} has shape {p.shape}; expected probabilities (records, classes)")
     if n_classes is not None and p.shape[1] != n_classes:
         raise UserError(f"{name} has {p.shape[1]} columns; expected {n_classes}, one a class")
     broken = ~np.isfinite(p).all(axis=1)
@@ -63,58 +70,72 @@ def probabilities(p, name="p", n_classes=None):
     return p
 
 
-def scores(score, name="score"):
-    """Finite scores as float64 [n], higher meaning more likely positive."""
+def scores(score: ArrayLike, name: str = "score") -> np.ndarray:
+    """Finite scores as float64 (n,), higher meaning more likely positive."""
     score = np.asarray(score, dtype=np.float64)
     if score.ndim != 1:
-        raise UserError(f"{name} has shape {score.shape}; expected one score per record, [n]")
+        raise UserError(f"{name} has shape {score.shape}; expected one score per record, (n,)")
     if not np.isfinite(score).all():
         bad = (~np.isfinite(score)).sum()
         raise UserError(f"{name} has {bad} NaN or infinite values of {len(score)}")
     return score
 
 
-def weights(values, n, name="weights"):
-    """Finite, non-negative weights as float64 [n]; None means 1 each."""
-    if values is None:
-        return np.ones(n)
-    values = scores(values, name)
-    same_length(**{name: values, "records": np.empty(n)})
-    if (values < 0).any():
-        raise UserError(f"{name} holds {values.min():.6g}; a weight is at least 0")
-    return values
+def decisions(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and predicted classes int (n,) or probabilities (n, K), of equal length."""
+    if np.ndim(p) == 2:
+        return multiclass(y, p)
+    y, p = labels(y), predictions(p, "p")
+    same_length(y=y, p=p)
+    return y, p
 
 
-def same_length(**arrays):
+def multiclass(y: ArrayLike, p: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities (n, K), of equal length."""
+    p = probabilities(p)
+    y = labels(y, "y", p.shape[1])
+    same_length(y=y, p=p)
+    return y, p
+
+
+def binary(y: ArrayLike, score: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Labels 1, 0 or -1 and scores (n,), of equal length."""
+    y, score = labels(y, "y", 2), scores(score)
+    same_length(y=y, score=score)
+    return y, score
+
+
+def values(y: None, values: ArrayLike) -> tuple[None, np.ndarray]:
+    """One finite number, or NaN, a record; there are no labels."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or np.isinf(values).any():
+        raise UserError(f"values {values.shape} must be one finite number (or NaN) per record")
+    return None, values
+
+
+def same_length(**arrays: Sized) -> None:
     """A `UserError` that gives every length, unless all are equal."""
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise UserError(f"records don't match: {found}; expected the same number")
+        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UserError(f"records don't match: {shown}; expected the same number")
 
 
-def open_fraction(value, name):
+def open_fraction(value: float, name: str) -> float:
     """A float strictly between 0 and 1."""
     if not 0 < value < 1:
         raise UserError(f"{name} is {value}; expected a number between 0 and 1, both excluded")
     return float(value)
 
 
-def fraction(value, name):
+def fraction(value: float, name: str) -> float:
     """A float in 0..1."""
     if not 0 <= value <= 1:
         raise UserError(f"{name} is {value}; expected a number in 0..1")
     return float(value)
 
 
-def mean_known(values):
-    """Mean of the values that aren't NaN; NaN (without a warning) if none is left."""
-    values = np.asarray(values, dtype=np.float64)
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else np.nan
-
-
-def ratio(top, bottom):
+def ratio(top: ArrayLike, bottom: ArrayLike) -> np.ndarray:
     """`top / bottom`, NaN (never 0, never a warning) where `bottom` is 0."""
     top, bottom = np.broadcast_arrays(np.asarray(top, float), np.asarray(bottom, float))
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

@@ -1,70 +1,209 @@
-"""The photos that a run's tables name, found again on the disk."""
+"""A finished run: its settings, records, photos and model."""
 
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from dermssl.core import config as configs
+from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.data import masks, paths, preprocess
+from dermssl.core.settings import SECTIONS, Data
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.data import masks, paths, preprocess, records
 from dermssl.data.photos import Photos
 from dermssl.data.records import COLUMNS, MASK, Dataset
+from dermssl.evaluation import predictions
+
+if TYPE_CHECKING:
+    import keras
+
+    from dermssl.models.classifier import LesionClassifier
+
+POOL = "pool.csv"  # the records of a pretraining run
+# The sections that a run of a command must have.
+NEEDED = {"pretrain": ("backbone", "data"), "finetune": ("backbone", "finetune", "data")}
 
 
-def dataset(table, taxonomy, config, moved=None):
-    """The records of a run's predictions.csv or pool.csv as a `Dataset` with files.
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A finished run. `load` makes one.
+
+    Attributes:
+        path: the run's folder.
+        command: the command that made it, e.g. "finetune".
+        status: dict, the content of its status.json.
+        settings: dict of section name -> dataclass, "seed" -> int: what the run began with.
+    """
+
+    path: Path
+    command: str
+    status: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def data(self) -> Data:
+        """Its settings of the data."""
+        return self.settings["data"]
+
+    @property
+    def image_size(self) -> int:
+        """The side of the network's input, pixels."""
+        return self.settings["backbone"].image_size
+
+    @functools.cached_property
+    def predictions(self) -> predictions.Predictions:
+        """Its predictions.csv, checked."""
+        return predictions.read(self.path)
+
+    @property
+    def taxonomy(self) -> Taxonomy | None:
+        """Its classes; None for a pretraining run."""
+        return None if self.command == "pretrain" else self.predictions.taxonomy
+
+    def records(self, split: str | None = None) -> pd.DataFrame:
+        """The table of its predictions, or of its pretraining set; of one split or of all."""
+        if self.command == "pretrain":
+            table = records.read_csv(self.path / POOL)
+        else:
+            table = self.predictions.table
+        return table if split is None else table[table["split"] == split].reset_index(drop=True)
+
+    def dataset(
+        self, table: pd.DataFrame | None = None, split: str | None = None,
+        moved: Path | str | None = None,
+    ) -> Dataset:  # fmt: skip
+        """Its records as a `Dataset` with files.
+
+        Args:
+            table: rows of `records()`; None for all of them, or those of `split`.
+            split: "train", "validation" or "test"; None for all.
+            moved: the data folder now, if it isn't where the run found it.
+
+        Returns:
+            `Dataset`, its rows in the order of the table.
+
+        Raises:
+            UserError: the folder or a photo isn't there; a path leads out of the folder.
+        """
+        table = self.records(split) if table is None else table
+        return located(table, self.taxonomy, self.data, moved)
+
+    def photos(self, dataset: Dataset, cache_mb: int = 0, prepared: bool = True) -> Photos:
+        """The photos of a data set as the run saw them.
+
+        Args:
+            dataset: `Dataset`, from `dataset`.
+            cache_mb: int, memory to use, MiB.
+            prepared: False to crop at most, and leave the other steps to the caller.
+
+        Returns:
+            `Photos`.
+        """
+        steps = self.data.preprocess
+        if not prepared:
+            steps = [name for name in steps if name == preprocess.CROP]
+        mask_files = masks_of(dataset) if preprocess.CROP in steps else None
+        return Photos(dataset.files, self.image_size, cache_mb, steps=steps, mask_files=mask_files)
+
+    def model(self) -> LesionClassifier:
+        """The classifier of a fine-tuning run, with its weights."""
+        from dermssl.models import weights
+
+        return weights.load_classifier(self.path)
+
+    def backbone(self) -> keras.Model:
+        """The backbone with its weights: (n, size, size, 3) in [0, 255] -> float (n, d)."""
+        from dermssl.models import backbones, weights
+
+        if self.command == "finetune":
+            return self.model().backbone
+        start, _ = weights.resolve(self.start())
+        backbones.use_precision(start)
+        return backbones.build(start)
+
+    def start(self) -> Any:
+        """`settings.Backbone` of a run that begins with the weights of this pretraining run."""
+        return replace(self.settings["backbone"], weights=str(self.path))
+
+
+def load(path: Path | str, command: str | None = None) -> FinishedRun:
+    """A finished run.
 
     Args:
-        table: DataFrame with the columns of `index.COLUMNS`, `path` relative to the data folder.
-        taxonomy: `Taxonomy` or None.
-        config: dict, the run's [data] section.
-        moved: the data folder now, if it isn't where the run found it.
+        path: the run's folder.
+        command: str, the command that must have made it; None for any.
 
     Returns:
-        `Dataset`, its rows in the order of the table.
+        `FinishedRun`. Settings that the run's version did not have are at their defaults.
 
     Raises:
-        UserError: the folder or a photo isn't there; a path leads out of the folder.
+        UserError: no finished run of this command is there, or its settings are damaged.
+
+    Example::
+
+        run = dermssl.load_run("outputs/ssl_finetuned")
+        run.model().predict_proba(images)["fine"]
     """
-    path = moved or config["path"]
+    path = Path(path)
+    status = runs.finished(path, command)
+    runs.finished(path, command, NEEDED.get(status["command"], ("backbone", "data")))
+    settings = {
+        name: configs.build(SECTIONS[name], value, path) if name in SECTIONS else value
+        for name, value in status["config"].items()
+    }
+    return FinishedRun(path, status["command"], status, settings)
+
+
+def located(
+    table: pd.DataFrame, taxonomy: Taxonomy | None, data: Data, moved: Path | str | None = None
+) -> Dataset:
+    """The records of a table as a `Dataset` with files; see `FinishedRun.dataset`."""
+    path = moved or data.path
     try:
-        root = paths.existing_folder(path, "--data")
+        root = paths.existing_folder(path, "data.path")
     except UserError as error:
         if moved:
             raise
         raise UserError(
-            f"{path}: the run's photos aren't there any more; say where with --data"
+            f"{path}: the run's photos aren't there any more; say where with data.path"
         ) from error
     index = table[[name for name in (*COLUMNS, MASK) if name in table]].reset_index(drop=True)
-    second = _second(config)
+    second = _second(data)
     there = np.array([_is_there(root, name, second) for name in index["path"]], dtype=bool)
     if not there.all():
         gone = index["path"][~there]
         raise UserError(
-            f"--data {root}: {len(gone)} of {len(index)} photos of the run aren't there, "
+            f"data.path {root}: {len(gone)} of {len(index)} photos of the run aren't there, "
             f"such as '{gone.iloc[0]}'; give the folder the run was made with"
         )
     if MASK in index:
-        index[MASK] = _masks(root, index[MASK], second, config)
+        index[MASK] = _masks(root, index[MASK], second, data)
     return Dataset(root, index, taxonomy)
 
 
-def _masks(root, column, second, config):
+def _masks(root, column, second, data):
     """The column `mask` without files that aren't there; a run that crops must have them."""
     there = [not name or _is_there(root, name, second) for name in column]
-    if not all(there) and preprocess.CROP in (config.get("preprocess") or ()):
+    if not all(there) and preprocess.CROP in data.preprocess:
         gone = column[~np.array(there, dtype=bool)]
         raise UserError(
-            f"--data {root}: {len(gone)} masks of the run aren't there, such as "
+            f"data.path {root}: {len(gone)} masks of the run aren't there, such as "
             f"'{gone.iloc[0]}'; it learnt from photos cropped to them, so put them back"
         )
     return column.where(there, "")
 
 
-def _second(config):
-    """The real path of the run's --unlabelled folder, or None."""
-    if not config.get("unlabelled") or not Path(config["unlabelled"]).expanduser().is_dir():
+def _second(data):
+    """The real path of the run's second folder of photos, or None."""
+    if not data.unlabelled or not Path(data.unlabelled).expanduser().is_dir():
         return None
-    return paths.existing_folder(config["unlabelled"], "--unlabelled")
+    return paths.existing_folder(data.unlabelled, "data.unlabelled")
 
 
 def _is_there(root, name, second):
@@ -74,39 +213,18 @@ def _is_there(root, name, second):
     return bool(inside) and real.is_file()
 
 
-def photos(dataset, config, size, cache_mb=0, prepared=True):
-    """The photos of a data set as the run saw them.
-
-    Args:
-        dataset: `Dataset`, from `dataset`.
-        config: dict, the run's [data] section. What it says under "preprocess" is done again.
-        size: int, side of the network's input.
-        cache_mb: int, memory to use, MiB.
-        prepared: False to crop at most, and leave the other steps to the caller.
-
-    Returns:
-        `pipeline.Photos`.
-    """
-    steps = config.get("preprocess") or []
-    if not prepared:
-        steps = [name for name in steps if name == preprocess.CROP]
-    found = masks_of(dataset) if preprocess.CROP in steps else None
-    return Photos(dataset.files, size, cache_mb, steps=steps, mask_files=found)
-
-
-def masks_of(dataset):
+def masks_of(dataset: Dataset) -> list[str]:
     """The mask of each photo: list of full paths, "" for none.
 
-    Those that the run used. Where its tables have no masks (older runs, and those without any),
-    what the data folder says now.
+    Those that the run used. Where its tables have no masks, what the data folder says now.
     """
-    if MASK in dataset.index:
+    if dataset.mask_files is not None:
         return dataset.mask_files
-    found = masks.of_folder(dataset.root, dataset.index["path"])
+    found = masks.MaskIndex(dataset.root).of(dataset.index["path"])
     return [str(dataset.root / path) if path else "" for path in found]
 
 
-def stratified_subset(labels, count, seed=0):
+def stratified_subset(labels: Any, count: int, seed: int = 0) -> np.ndarray:
     """Positions of at most `count` records, as evenly over the classes as they allow.
 
     Every class is shuffled by the seed alone, then each gives one record in turn until there

@@ -1,68 +1,104 @@
-"""The backbone of a run, pretrained or fine-tuned, and what it makes of photos."""
+"""What a network gives for photos, batch by batch: embeddings and probabilities."""
 
-import dataclasses
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from keras import tree
 
-from dermssl.core import config as configs
-from dermssl.core import runs
-from dermssl.core.settings import Backbone
 from dermssl.data import pipeline
 from dermssl.data.photos import photos_of
 from dermssl.models import backbones, weights
 
+if TYPE_CHECKING:
+    import keras
+
+    from dermssl.core.settings import Backbone, Data
+    from dermssl.data.records import Dataset
+    from dermssl.models.classifier import LesionClassifier
+
 THUMBNAIL = 48  # pixels
 
 
-def backbone(path):
-    """The backbone of a finished run, with its weights.
+def run(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
+    """What `forward` gives for each batch, put together.
 
     Args:
-        path: folder of a pretraining or a fine-tuning run.
+        forward: function of a batch to a tensor, or to a tuple or dict of tensors (b, ...).
+        batches: images, whatever `forward` takes.
 
     Returns:
-        `keras.Model`: float32 (n, size, size, 3) in [0, 255] -> float (n, d).
+        The same structure of arrays (n, ...).
     """
-    status = runs.finished(path)
-    if status["command"] == "finetune":
-        return weights.load_classifier(path)[0].get_layer("backbone")
-    config = configs.build(Backbone, status["config"]["backbone"], path)
-    start, _ = weights.resolve(dataclasses.replace(config, weights=str(path)))
-    backbones.use_precision(start)
-    return backbones.build(start)
+    parts = [tree.map_structure(np.asarray, forward(batch)) for batch in batches]
+    return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def embed(model, photos, size, batch_size=32, progress=None):
+def embed(network: keras.Model, batches: Iterable[Any]) -> np.ndarray:
     """Embeddings h of photos.
 
     Args:
-        model: as from `backbone`.
-        photos: `pipeline.Photos`.
-        size, batch_size: int.
+        network: `keras.Model`: (b, size, size, 3) in [0, 255] -> (b, d).
+        batches: float32 images, as from `pipeline.evaluation_data`.
+
+    Returns:
+        float32 (n, d).
+    """
+    return run(functools.partial(network, training=False), batches).astype(np.float32)
+
+
+def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Probabilities of photos at both levels.
+
+    Args:
+        model: `LesionClassifier`.
+        batches: float32 images, as from `pipeline.evaluation_data`.
+
+    Returns:
+        dict of float64 arrays, "fine" (n, fine) and "coarse" (n, coarse).
+    """
+    return model.probabilities(run(functools.partial(model, training=False), batches))
+
+
+def embed_with_thumbnails(
+    network: keras.Model, batches: Iterable[Any], progress: Callable[[int], None] | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Embeddings as of `embed`, and small pictures of the same photos, each decoded once.
+
+    Args:
+        network, batches: as of `embed`.
         progress: function of the number of photos done, or None.
 
     Returns:
-        float32 (n, d), and a list of n thumbnails, uint8 (48, 48, 3): each photo is decoded once.
+        float32 (n, d), and a list of n thumbnails, uint8 (48, 48, 3).
     """
-    parts, thumbnails = [], []
-    for images in pipeline.evaluation_data(photos, batch_size, size):
-        parts.append(np.asarray(model(images, training=False), dtype=np.float32))
-        small = (THUMBNAIL, THUMBNAIL)
-        for image in images.numpy().astype(np.uint8):
-            thumbnails.append(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
-        if progress:
-            progress(len(thumbnails))
-    return np.concatenate(parts), thumbnails
+    thumbnails: list[np.ndarray] = []
+
+    def passed():
+        for images in batches:
+            yield images
+            for image in np.asarray(images).astype(np.uint8):
+                small = (THUMBNAIL, THUMBNAIL)
+                thumbnails.append(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+            if progress:
+                progress(len(thumbnails))
+
+    return embed(network, passed()), thumbnails
 
 
-def embed_records(config, dataset, data, batch_size=64):
+def embed_records(
+    config: Backbone, dataset: Dataset, data: Data, batch_size: int = 64
+) -> np.ndarray:
     """The embedding h of every photo.
 
     Args:
-        config: `dermssl.core.config.Backbone`; `weights` may name a pretraining run.
-        dataset: `dermssl.data.records.Dataset` of readable photos.
-        data: `dermssl.core.config.Data`; its preprocessing is done to them.
+        config: `settings.Backbone`; `weights` may name a pretraining run.
+        dataset: `Dataset` of readable photos.
+        data: `settings.Data`; its preprocessing is done to them.
         batch_size: int.
 
     Returns:
@@ -70,8 +106,6 @@ def embed_records(config, dataset, data, batch_size=64):
     """
     start, _ = weights.resolve(config)
     backbones.use_precision(start)
-    network = backbones.build(start)
-    size = start.image_size
-    photos = photos_of(dataset, data, size, share=0)  # each is seen once
-    found = network.predict(pipeline.evaluation_data(photos, batch_size, size), verbose=0)
-    return np.asarray(found, np.float32)
+    photos = photos_of(dataset, data, start.image_size, share=0)  # each is seen once
+    batches = pipeline.evaluation_data(photos, batch_size, start.image_size)
+    return embed(backbones.build(start), batches)

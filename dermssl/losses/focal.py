@@ -1,5 +1,8 @@
 """Focal loss on logits with integer labels (Lin et al., 2017, equation 5)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -26,6 +29,8 @@ class SparseFocalLoss(keras.losses.Loss):
     Call arguments:
         y_true: int (n,) or (n, 1), in [-1, classes); or float (n, 4), two labels with shares.
         y_pred: float (n, classes), logits.
+        sample_weight: float (n,), a factor of each record's loss; its mean is taken over all
+            n records, whatever the weights are.
 
     Example:
 
@@ -34,12 +39,16 @@ class SparseFocalLoss(keras.losses.Loss):
     0.173287
     """
 
-    def __init__(self, gamma=2.0, alpha=None, name="sparse_focal", **kwargs):
+    def __init__(
+        self, gamma: float = 2.0, alpha: Sequence[float] | None = None,
+        name: str = "sparse_focal", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(name=name, **kwargs)
         self.gamma = float(gamma)
         self.alpha = None if alpha is None else [float(weight) for weight in alpha]
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """float32 (n,)."""
         y_true = ops.convert_to_tensor(y_true)
         if not is_mixed(y_true):
             return self._of_label(y_true, y_pred)
@@ -59,22 +68,22 @@ class SparseFocalLoss(keras.losses.Loss):
             loss = loss * ops.take(ops.convert_to_tensor(self.alpha, "float32"), label)
         return loss * known
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gamma": self.gamma, "alpha": self.alpha}
 
 
-def is_mixed(y_true):
+def is_mixed(y_true: Any) -> bool:
     """Whether targets are two labels with their shares, (n, 4), and not one."""
     return len(y_true.shape) == 2 and y_true.shape[-1] == 4
 
 
-def first_label(y_true):
+def first_label(y_true: Any) -> Any:
     """int32 (n,): the label of each record; of a mixed one, that with the larger share."""
     label = y_true[:, 0] if is_mixed(y_true) else ops.reshape(y_true, (-1,))
     return ops.cast(label, "int32")
 
 
-def balanced_weights(labels, n_classes):
+def balanced_weights(labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Class weights inverse to class counts; their mean over the records is 1.
 
     `w[c] = n / (classes present * n[c])`, as scikit-learn's "balanced". A class without

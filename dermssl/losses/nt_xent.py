@@ -1,12 +1,14 @@
 """NT-Xent, the contrastive loss of SimCLR (Chen et al., 2020, equation 1)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 MASKED = -1e9  # added to a float32 similarity; exp() of it is exactly 0
 
 
-def pair_logits(first, second, temperature):
+def pair_logits(first: Any, second: Any, temperature: float) -> tuple[Any, Any]:
     """Similarities of each view with every other view, ready for a softmax.
 
     The matrix is float32 whatever the inputs are: in float16 the mask overflows to
@@ -30,7 +32,7 @@ def pair_logits(first, second, temperature):
     return logits, ops.cast(partner, "int32")
 
 
-def nt_xent(first, second, temperature=0.1):
+def nt_xent(first: Any, second: Any, temperature: float = 0.1) -> Any:
     """Mean over the 2n anchors of -log softmax(cosine / temperature)[other view].
 
     `loss = -1/2n * sum_i log( exp(s[i, j(i)] / t) / sum_{k != i} exp(s[i, k] / t) )`
@@ -56,12 +58,45 @@ def nt_xent(first, second, temperature=0.1):
     return from_logits(*pair_logits(first, second, temperature))
 
 
-def from_logits(logits, partner):
+@keras.saving.register_keras_serializable("dermssl")
+class NTXent(keras.losses.Loss):
+    """`nt_xent` as a Keras loss of the projections of two views.
+
+    A record has no loss of its own, since every record is a negative example of all others:
+    there is one number a batch, and `sample_weight` scales it by the mean of the weights.
+
+    Args:
+        temperature: float, over 0. Defaults to `0.1`.
+        name: str.
+
+    Call arguments:
+        y_true, y_pred: float (n, d), the projections of the first and of the second views.
+
+    Example:
+
+    >>> views = np.eye(4, dtype="float32")
+    >>> round(float(NTXent(temperature=0.5)(views, views)), 6)  # log(1 + 6 e^-2)
+    0.594438
+    """
+
+    def __init__(self, temperature: float = 0.1, name: str = "nt_xent", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.temperature = float(temperature)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """float32 (1,). Keras would not share out a scalar among a strategy's replicas."""
+        return ops.reshape(nt_xent(y_true, y_pred, self.temperature), (1,))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def from_logits(logits: Any, partner: Any) -> Any:
     """NT-Xent from `pair_logits`, for callers that also want its statistics."""
     return ops.mean(keras.losses.sparse_categorical_crossentropy(partner, logits, from_logits=True))
 
 
-def contrastive_statistics(logits, partner):
+def contrastive_statistics(logits: Any, partner: Any) -> tuple[Any, Any]:
     """How well the views find each other, from `pair_logits`.
 
     Returns:

@@ -10,11 +10,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from dermssl.core import config as configs
+from dermssl.core import settings
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.models import weight_inspection
 
@@ -127,8 +130,8 @@ class BackboneSpec:
         from_scratch: True where no ImageNet weights exist.
     """
 
-    builder: Callable
-    preprocess: Callable
+    builder: Callable[..., keras.Model]
+    preprocess: Callable[[Any], Any]
     min_size: int = 32
     from_scratch: bool = False
 
@@ -147,37 +150,66 @@ BACKBONES = {
 }
 
 
-def check(config):
+def check(config: settings.Backbone) -> None:
     """Refuse a backbone that could not be built; builds and loads nothing.
 
     Args:
-        config: `dermssl.core.config.Backbone`.
+        config: `settings.Backbone`.
     """
     if config.name not in BACKBONES:
-        raise unknown_name("--backbone", config.name, BACKBONES)
+        raise unknown_name("backbone.name", config.name, BACKBONES)
     spec = BACKBONES[config.name]
     if config.image_size < spec.min_size:
         fits = [name for name, other in BACKBONES.items() if other.min_size <= config.image_size]
         raise UserError(
-            f"--image-size {config.image_size} is under the {spec.min_size} px that "
+            f"backbone.image_size {config.image_size} is under the {spec.min_size} px that "
             f"{config.name} needs; use a larger size or one of: {', '.join(fits) or 'none fits'}"
         )
     if config.weights == "imagenet" and spec.from_scratch:
-        raise UserError(f"--backbone-weights imagenet: {config.name} has none; use none or a file")
+        raise UserError(f"backbone.weights imagenet: {config.name} has none; use none or a file")
 
 
-def use_precision(config):
+def use_precision(config: settings.Backbone) -> None:
     """Compute in the precision of `config` from here on; the policy is Keras's, and global."""
     keras.mixed_precision.set_global_policy(
         "mixed_float16" if config.mixed_precision else "float32"
     )
 
 
-def build(config, name="backbone"):
+def Backbone(
+    name: str = "efficientnetb1", image_size: int = 224, weights: str = "none", **options: Any
+) -> keras.Model:
+    """A backbone by its name.
+
+    Args:
+        name: a key of `BACKBONES`. Defaults to `"efficientnetb1"`.
+        image_size: int, side of the square input, pixels.
+        weights: "none", "imagenet", or the path of a weights file or of a pretraining run.
+        **options: the other fields of `dermssl.core.settings.Backbone`.
+
+    Returns:
+        `keras.Model`: float32 (n, size, size, 3) RGB in [0, 255] -> float (n, d), the
+        embedding h.
+
+    Raises:
+        UserError: unknown name, size too small, weights that can't be had or don't fit.
+
+    Example:
+
+    >>> Backbone("cnn", image_size=32).output_shape
+    (None, 256)
+    """
+    from dermssl.models import weights as sources
+
+    values = {"name": name, "image_size": image_size, "weights": str(weights), **options}
+    return build(sources.resolve(configs.build(settings.Backbone, values, "Backbone"))[0])
+
+
+def build(config: settings.Backbone, name: str = "backbone") -> keras.Model:
     """The backbone with its preprocessing and global average pooling.
 
     Args:
-        config: `dermssl.core.config.Backbone`. `weights` here is "none", "imagenet", or the
+        config: `settings.Backbone`. `weights` here is "none", "imagenet", or the
             path of a weights file (.h5, .weights.h5, .keras); a run is resolved by
             `dermssl.models.weights`.
         name: str, name of the model.
@@ -219,9 +251,9 @@ def _build(spec, config, input_tensor):
         if "fetch failure" not in str(error).lower() and not isinstance(error, OSError):
             raise
         raise UserError(
-            f"--backbone-weights imagenet: the weights of {config.name} can't be downloaded "
-            f"({str(error).splitlines()[0]}); use --backbone-weights none or "
-            "--backbone-weights PATH of a weights file"
+            f"backbone.weights imagenet: the weights of {config.name} can't be downloaded "
+            f"({str(error).splitlines()[0]}); use backbone.weights none or "
+            "backbone.weights PATH of a weights file"
         ) from error
 
 
@@ -229,8 +261,8 @@ def _load_file(network, backbone, config):
     """Load a weights file into a network built in code; nothing in the file is run."""
     path = Path(config.weights)
     if not path.is_file():
-        raise UserError(f"--backbone-weights {path}: no such file; use none, imagenet or a file")
-    layers_there = weight_inspection.check(path, f"--backbone-weights {path}")
+        raise UserError(f"backbone.weights {path}: no such file; use none, imagenet or a file")
+    layers_there = weight_inspection.check(path, f"backbone.weights {path}")
     # keras.applications releases hold the bare application; our runs save the backbone.
     target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
     try:
@@ -243,9 +275,9 @@ def _load_file(network, backbone, config):
         found = f"it holds {weight_inspection.described(layers_there)}" if layers_there else reason
         found = reason if like == config.name else found  # the same, of other widths
         raise UserError(
-            f"--backbone-weights {path}: does not hold weights of {config.name} ({found}); "
+            f"backbone.weights {path}: does not hold weights of {config.name} ({found}); "
             "choose the backbone the file was made with"
         ) from error
     if not all(np.isfinite(weight).all() for weight in target.get_weights()):
-        raise UserError(f"--backbone-weights {path}: holds weights that are no numbers; use others")
+        raise UserError(f"backbone.weights {path}: holds weights that are no numbers; use others")
     _divide_by_root(network)

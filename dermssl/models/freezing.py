@@ -8,6 +8,7 @@ an outer False silences inner Trues, and nothing takes effect before the next
 import math
 from dataclasses import dataclass
 
+import keras
 from keras import layers
 
 from dermssl.core.errors import UserError
@@ -30,13 +31,15 @@ class Manifest:
     parameters: int
 
 
-def holds_kernel(layer):
+def holds_kernel(layer: keras.layers.Layer) -> bool:
     """True for layers that mix their inputs: convolutions of every kind and dense layers."""
     return any(weight.name in ("kernel", "depthwise_kernel", "pointwise_kernel")
                for weight in layer.weights)  # fmt: skip
 
 
-def set_depth(backbone, depth, unit="layers", batchnorm="train"):
+def set_depth(
+    backbone: keras.Model, depth: int, unit: str = "layers", batchnorm: str = "train"
+) -> Manifest:
     """Freeze all of a backbone but its last layers.
 
     Args:
@@ -63,18 +66,18 @@ def set_depth(backbone, depth, unit="layers", batchnorm="train"):
     return manifest(backbone)
 
 
-def first_unfrozen(graph, depth, unit):
+def first_unfrozen(graph: list[keras.layers.Layer], depth: int, unit: str) -> int:
     """The position in `graph` from which on layers train."""
     counted = [i for i, layer in enumerate(graph) if unit == "layers" or holds_kernel(layer)]
     if not 0 <= depth <= len(counted):
         raise UserError(
-            f"--depth {depth} is beyond the backbone, which has {len(counted)} {unit}; "
+            f"finetune.depth {depth} is beyond the backbone, which has {len(counted)} {unit}; "
             f"use 0 to {len(counted)}, or -1 for all"
         )
     return counted[-depth] if depth else len(graph)
 
 
-def manifest(backbone):
+def manifest(backbone: keras.Model) -> Manifest:
     """What a backbone trains as its layers are set now."""
     active = [layer for layer in backbone.layers if layer.trainable_weights]
     return Manifest(

@@ -1,12 +1,14 @@
 """Grad-CAM: where in a photo the network saw what speaks for a class (Selvaraju et al., 2017).
 
 The map is relu(sum over k of a_k A_k): A_k is channel k of the last tensor that still has a
-place for each value, a_k the mean over places of the score's gradient. That tensor is found by
-rule: the one that the pooling layer "embedding" reads. A heat map says what raised this score
-in this network; it is no outline of the lesion and no proof of a good reason.
+place for each value, a_k the mean over places of the score's gradient. That tensor is the one
+that the pooling at the end of the backbone reads. A heat map says what raised this score in this
+network; it is no outline of the lesion and no proof of a good reason.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,16 +16,16 @@ import tensorflow as tf
 from keras import layers
 
 from dermssl.core.errors import UserError
+from dermssl.models.classifier import LesionClassifier
 
-POOLING = "embedding"  # the name `backbones.build` gives to the global pooling
 LEVELS = ("fine", "coarse")
 
 
-def spatial(classifier):
+def spatial(classifier: LesionClassifier) -> Any:
     """The tensor that the pooling reads.
 
     Args:
-        classifier: `keras.Model` as from `classifier.build`.
+        classifier: `LesionClassifier`.
 
     Returns:
         A Keras tensor (n, h, w, channels) in the graph of its backbone.
@@ -31,8 +33,7 @@ def spatial(classifier):
     Raises:
         UserError: the backbone has no pooling over places, so there is no map.
     """
-    backbone = classifier.get_layer("backbone")
-    pooling = next((layer for layer in backbone.layers if layer.name == POOLING), None)
+    pooling = classifier.backbone.layers[-1]
     if not isinstance(pooling, layers.GlobalAveragePooling2D):
         raise UserError(
             "Grad-CAM: this run's backbone has no spatial map (an mlp sees its pixels as one "
@@ -41,7 +42,10 @@ def spatial(classifier):
     return pooling.input
 
 
-def heat_maps(classifier, images, classes, level="fine", batch_size=32):
+def heat_maps(
+    classifier: LesionClassifier, images: np.ndarray, classes: np.ndarray, level: str = "fine",
+    batch_size: int = 32,
+) -> np.ndarray:  # fmt: skip
     """Heat maps of some photos, each for one class.
 
     At the fine level the score is the class's logit, as in the paper; at the coarse one it is
@@ -50,7 +54,7 @@ def heat_maps(classifier, images, classes, level="fine", batch_size=32):
     over, which the last step, a division by the map's maximum, makes good.
 
     Args:
-        classifier: `keras.Model` as from `classifier.build`; nothing in it is changed.
+        classifier: `LesionClassifier`; nothing in it is changed.
         images: float32 or uint8 (n, size, size, 3) RGB in [0, 255].
         classes: int (n,), the index of the class to explain in each photo.
         level: "fine" or "coarse".
@@ -81,9 +85,8 @@ def heat_maps(classifier, images, classes, level="fine", batch_size=32):
 
 def _cut(classifier):
     """The classifier as two: photo -> feature map, and embedding -> logits."""
-    trunk = keras.Model(classifier.get_layer("backbone").input, spatial(classifier))
-    embedding = classifier.get_layer("dropout").input
-    return trunk, keras.Model(embedding, classifier.output)
+    trunk = keras.Model(classifier.backbone.input, spatial(classifier))
+    return trunk, keras.Model(classifier.dropout.input, classifier.output)
 
 
 def _maps(trunk, head, images, classes, level):
@@ -102,7 +105,7 @@ def _maps(trunk, head, images, classes, level):
 
 
 @contextlib.contextmanager
-def randomized_weights(model, seed=0):
+def randomized_weights(model: keras.Model, seed: int = 0) -> Iterator[keras.Model]:
     """The model with the values of every weight shuffled within it, while the block lasts.
 
     For the sanity check of Adebayo et al. (2018): a map that looks the same after this says
@@ -122,7 +125,7 @@ def randomized_weights(model, seed=0):
         model.set_weights(before)
 
 
-def rank_correlation(maps, others):
+def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation of each pair of maps.
 
     Args:

@@ -14,12 +14,16 @@ belongs to the trunk and is computed once, not once a tail.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, tree
 
-from dermssl.models import classifier, freezing
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.models import freezing
+from dermssl.models.classifier import LesionClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,9 @@ class Tail:
     network: keras.Model | None
 
 
-def cut(backbone, depths, unit="layers", batchnorm="train"):
+def cut(
+    backbone: keras.Model, depths: Sequence[int], unit: str = "layers", batchnorm: str = "train"
+) -> tuple[keras.Model, list[Tail]]:
     """Cut a backbone into a trunk and one tail a depth.
 
     Args:
@@ -74,7 +80,7 @@ def cut(backbone, depths, unit="layers", batchnorm="train"):
     return trunk, tails
 
 
-def frontier(backbone, start):
+def frontier(backbone: keras.Model, start: int) -> list[Any]:
     """The tensors that cross from the frozen to the unfrozen part of a backbone.
 
     Args:
@@ -102,7 +108,9 @@ def _graph(backbone):
     return [layer for layer in backbone.layers if layer.name != "embedding"]
 
 
-def own_cell(backbone, tail, taxonomy, dropout, seed):
+def own_cell(
+    backbone: keras.Model, tail: Tail, taxonomy: Taxonomy, dropout: float, seed: int
+) -> keras.Model:
     """A trainable copy of a tail under a new head, equal to `whole_cell` at its depth.
 
     Args:
@@ -131,7 +139,7 @@ def own_cell(backbone, tail, taxonomy, dropout, seed):
     return _with_head(network, taxonomy, dropout, seed)
 
 
-def whole_cell(backbone, taxonomy, dropout, seed):
+def whole_cell(backbone: keras.Model, taxonomy: Taxonomy, dropout: float, seed: int) -> keras.Model:
     """The same cell as a model from pixels to fine logits, for plain `fit`.
 
     Args:
@@ -150,8 +158,8 @@ def whole_cell(backbone, taxonomy, dropout, seed):
 
 
 def _with_head(network, taxonomy, dropout, seed):
-    built = classifier.build(network, taxonomy, dropout=dropout, seed=seed)
-    return keras.Model(built.input, built.output["fine"], name="cell")
+    whole = LesionClassifier(network, taxonomy, dropout=dropout, seed=seed)
+    return keras.Model(whole.input, whole.output["fine"], name="cell")
 
 
 def _seed_dropout(network, seed):

@@ -1,19 +1,29 @@
 """SimCLR: a backbone and a projection head under NT-Xent (Chen et al., 2020)."""
 
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import layers, ops
 
 from dermssl.losses import nt_xent
+from dermssl.models import backbones
 
 
-def projection_head(dimension, widths=(512, 128), seed=0):
+def projection_head(
+    dimension: int, widths: Sequence[int] = (512, 128), seed: int = 0, dtype: Any = None
+) -> keras.Sequential:
     """Dense layers with BatchNorm and ReLU between them, none after the last.
 
     Args:
         dimension: int, width of the embedding h.
         widths: sequence of int; the last is the width of the projection z.
         seed: int, of the first weights.
+        dtype: of the layers, a name or a policy; None for Keras's global policy.
 
     Returns:
         `keras.Sequential`: float (n, dimension) -> float (n, widths[-1]).
@@ -21,62 +31,131 @@ def projection_head(dimension, widths=(512, 128), seed=0):
     head = keras.Sequential([keras.Input((dimension,))], name="projection_head")
     for position, width in enumerate(widths):
         start = keras.initializers.GlorotUniform(seed=seed + position)
-        head.add(layers.Dense(width, use_bias=False, kernel_initializer=start))
+        head.add(layers.Dense(width, use_bias=False, kernel_initializer=start, dtype=dtype))
         if position < len(widths) - 1:
-            head.add(layers.BatchNormalization(momentum=0.9))
-            head.add(layers.ReLU())
+            head.add(layers.BatchNormalization(momentum=0.9, dtype=dtype))
+            head.add(layers.ReLU(dtype=dtype))
     return head
 
 
+@keras.saving.register_keras_serializable("dermssl")
 class SimCLR(keras.Model):
-    """Pretrains `backbone` on pairs of views.
+    """Pretrains a backbone on pairs of views; called on images, it gives their embeddings.
+
+    Training and validation data are tuples of two float32 (n, size, size, 3) tensors in
+    [0, 255], the two views of the same n records (2 or more), as from `dermssl.two_views`.
+    Views of another size are resized to the backbone's. The logs are `loss`; `accuracy`, the
+    share of views whose nearest neighbour is their other view; `entropy`, in nats (see
+    `nt_xent.contrastive_statistics`). Metrics given to `compile` compare the projections of
+    the first views, as `y_true`, with those of the second ones.
+
+    Under a `tf.distribute` strategy each replica contrasts the views of its own share of a batch.
 
     Args:
-        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding h (n, d).
+        backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding h (n, d); or its
+            config; or None for an EfficientNetB1 of 224 px with random weights.
         projection: widths of the projection head.
-        temperature: float, over 0.
+        temperature: float, over 0; of the loss, where `compile` is given no other.
         seed: int, of the head's first weights.
 
-    Training data: float tensors (2, n, size, size, 3), the two views of n records,
-    n of 2 or more. Logs: loss; accuracy, the share of views whose nearest neighbour is
-    their other view; entropy, in nats (see `nt_xent.contrastive_statistics`).
+    Example:
+
+    >>> model = SimCLR(dermssl.Backbone("cnn", image_size=32), projection=(32, 16))
+    >>> model.compile("adam")
+    >>> first = second = np.zeros((4, 32, 32, 3), "float32")
+    >>> history = model.fit(first, second, verbose=0)
+    >>> model.predict(first, verbose=0).shape
+    (4, 256)
     """
 
-    def __init__(self, backbone, projection=(512, 128), temperature=0.1, seed=0, **kwargs):
+    def __init__(
+        self, backbone: keras.Model | None = None, projection: Sequence[int] = (512, 128),
+        temperature: float = 0.1, seed: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
+            backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
+        backbone = backbone or backbones.Backbone()
         self.backbone = backbone
-        self.projection_head = projection_head(backbone.output.shape[-1], projection, seed)
+        dimension = backbone.output.shape[-1]
+        self.projection_head = projection_head(dimension, projection, seed, self.dtype_policy)
+        self.projection, self.seed = tuple(projection), seed
         self.temperature = float(temperature)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
         self.entropy_tracker = keras.metrics.Mean(name="entropy")
+        self.built = True  # all of its layers are
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Embeddings h, float (n, d), of images (n, size, size, 3) in [0, 255]."""
+        size = self.backbone.input.shape[1:3]
+        if tuple(images.shape[1:3]) != tuple(size):
+            images = ops.image.resize(images, size, antialias=True)
+        return self.backbone(images, training=training)
+
+    def project(self, views: tuple[Any, Any], training: bool = False) -> tuple[Any, Any]:
+        """Projections z, two of float (n, k), of two views (n, size, size, 3)."""
+        # One forward pass over both views: BatchNorm sees them together.
+        images = ops.concatenate(views, axis=0)  # (2n, size, size, 3)
+        z = self.projection_head(self(images, training=training), training=training)
+        first, second = ops.split(z, 2, axis=0)
+        return first, second
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:  # fmt: skip
+        """The loss of `y_pred`, the projections of two views; float32 scalar."""
+        return self._contrastive_loss(*_pair(y_pred))
 
     @property
-    def metrics(self):
-        return [self.loss_tracker, self.accuracy_tracker, self.entropy_tracker]
+    def _contrastive_loss(self):
+        """The loss given to `compile`, or NT-Xent at the model's temperature."""
+        given = getattr(self, "loss", None)
+        return nt_xent.NTXent(self.temperature) if given is None else keras.losses.get(given)
 
-    def call(self, images, training=False):
-        """Projections z (n, k) of images (n, size, size, 3)."""
-        return self.projection_head(self.backbone(images, training=training), training=training)
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The logs of a step; `y_pred` holds the projections of two views."""
+        return super().compute_metrics(x, *_pair(y_pred))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """NT-Xent of `y_pred`, projections (2n, k): first views, then second ones."""
-        first, second = ops.split(y_pred, 2, axis=0)
-        logits, partner = nt_xent.pair_logits(first, second, self.temperature)
-        accuracy, entropy = nt_xent.contrastive_statistics(logits, partner)
-        self.accuracy_tracker.update_state(accuracy)
-        self.entropy_tracker.update_state(entropy)
-        return nt_xent.from_logits(logits, partner)
-
-    def train_step(self, views):
-        """One step. One forward pass over both views: BatchNorm sees them together."""
-        images = ops.concatenate([views[0], views[1]], axis=0)  # (2n, size, size, 3)
+    def train_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
+        """One update by two views of the same records."""
         with tf.GradientTape() as tape:
-            projections = self(images, training=True)
+            projections = self.project(data, training=True)
             loss = self.compute_loss(y_pred=projections)
             # Without this, small float16 gradients round to zero.
             scaled = self.optimizer.scale_loss(loss)
         weights = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights))
-        self.loss_tracker.update_state(loss)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self._logs(loss, projections)
+
+    def test_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
+        """The same logs in inference mode, without an update."""
+        projections = self.project(data, training=False)
+        return self._logs(self.compute_loss(y_pred=projections), projections)
+
+    def _logs(self, loss, projections):
+        temperature = getattr(self._contrastive_loss, "temperature", self.temperature)
+        logits = nt_xent.pair_logits(*projections, temperature)
+        accuracy, entropy = nt_xent.contrastive_statistics(*logits)
+        # Keras divides a loss by the number of replicas, whose gradients are summed.
+        self._loss_tracker.update_state(loss * self.distribute_strategy.num_replicas_in_sync)
+        self.accuracy_tracker.update_state(accuracy)
+        self.entropy_tracker.update_state(entropy)
+        return self.compute_metrics(None, None, projections)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "projection": list(self.projection),
+            "temperature": self.temperature,
+            "seed": self.seed,
+        }
+
+
+def _pair(projections):
+    """Two tensors; where Keras builds the metrics by a call with images, twice the one it has."""
+    return projections if isinstance(projections, tuple) else (projections, projections)

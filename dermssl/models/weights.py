@@ -1,24 +1,30 @@
-"""From `--backbone-weights` to a file, and to the run that made it."""
+"""From the setting `backbone.weights` to a file, and to the run that made it."""
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dermssl.core import config as configs
 from dermssl.core import runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Finetune
 
+if TYPE_CHECKING:
+    from dermssl.models.classifier import LesionClassifier
+
 BACKBONE_FILE = runs.BACKBONE_FILE
 MODEL_FILE = "model.keras"
 
 
-def resolve(config):
+def resolve(config: Backbone) -> tuple[Backbone, Path | None]:
     """Point a backbone config at a weights file where it names a pretraining run.
 
     Args:
-        config: `dermssl.core.config.Backbone`.
+        config: `settings.Backbone`.
 
     Returns:
         The config with `weights` one of "none", "imagenet" or a file's path, and the
@@ -32,17 +38,17 @@ def resolve(config):
         folder = folder.parent  # its photos are known, and must not be tested on
     if config.weights in ("none", "imagenet") or not folder.is_dir():
         return config, None
-    made = runs.finished(folder, "pretrain", ("backbone",))["config"]["backbone"]
-    made = configs.build(Backbone, made, folder)
-    if made.name != config.name:
+    status = runs.finished(folder, "pretrain", ("backbone",))
+    pretrained = configs.build(Backbone, status["config"]["backbone"], folder)
+    if pretrained.name != config.name:
         raise UserError(
-            f"--backbone-weights {folder}: pretrained a {made.name}, not a {config.name}; "
-            f"use --backbone {made.name} or another run"
+            f"backbone.weights {folder}: pretrained a {pretrained.name}, not a {config.name}; "
+            f"use backbone.name {pretrained.name} or another run"
         )
     return dataclasses.replace(config, weights=str(folder / BACKBONE_FILE)), folder
 
 
-def fingerprint(config):
+def fingerprint(config: Backbone) -> str:
     """What a resolved backbone config starts from: "none", "imagenet" or a file's hash.
 
     A run remembers it, so that it isn't taken for finished once its start was made anew.
@@ -53,7 +59,7 @@ def fingerprint(config):
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def arm_of(config, pretrained):
+def arm_of(config: Backbone, pretrained: Path | str | None) -> str:
     """The usual name of a comparison's arm: random, imagenet, file, or ssl from one of them."""
     if pretrained is None:
         return {"none": "random", "imagenet": "imagenet"}.get(config.weights, "file")
@@ -63,37 +69,40 @@ def arm_of(config, pretrained):
     return {"none": "ssl", "imagenet": "ssl_imagenet"}.get(start, "ssl_file")
 
 
-def load_classifier(folder):
+def load_classifier(folder: Path | str) -> LesionClassifier:
     """The classifier of a finished fine-tuning run.
 
     The network is built in code from the run's config and only its weights are read, so
     a file from a stranger runs nothing.
 
-    Returns:
-        `keras.Model` as from `classifier.build`, and its `Taxonomy`.
+    Raises:
+        UserError: no finished fine-tuning run is there, or its weights are damaged.
     """
-    from dermssl.models import backbones, classifier, weight_inspection
+    from dermssl.models import backbones, weight_inspection
+    from dermssl.models.classifier import LesionClassifier
 
     folder = Path(folder)
     config = runs.finished(folder, "finetune", ("backbone", "finetune"))["config"]
     names = taxonomy.from_dict(runs.read_json(folder / "taxonomy.json"), folder / "taxonomy.json")
     backbone = configs.build(Backbone, config["backbone"], folder)
     backbones.use_precision(backbone)
-    backbone = backbones.build(dataclasses.replace(backbone, weights="none"))
     head = configs.build(Finetune, config["finetune"], folder)
-    model = classifier.build(backbone, names, head.head, head.dropout)
-    there = weight_inspection.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
+    model = LesionClassifier(
+        backbones.build(dataclasses.replace(backbone, weights="none")),
+        names, head.head, head.dropout,
+    )  # fmt: skip
+    layers = weight_inspection.check(folder / MODEL_FILE, str(folder / MODEL_FILE))
     try:
         with warnings.catch_warnings():  # Keras warns of each layer before it raises
             warnings.simplefilter("ignore")
             model.load_weights(folder / MODEL_FILE)
     except weight_inspection.ERRORS as error:
-        like = weight_inspection.looks_like(there)
+        like = weight_inspection.looks_like(layers)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if like != config["backbone"]["name"] and there:
-            reason = f"it holds {weight_inspection.described(there)}"
+        if like != backbone.name and layers:
+            reason = f"it holds {weight_inspection.described(layers)}"
         raise UserError(
             f"{folder / MODEL_FILE}: does not hold the weights of this run, a "
-            f"{config['backbone']['name']} ({reason}); make the run again"
+            f"{backbone.name} ({reason}); make the run again"
         ) from error
-    return model, names
+    return model

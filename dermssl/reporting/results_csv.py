@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermssl.core import atomic_files
-from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.errors import RunFailed
 from dermssl.evaluation.metrics import SUMMARY
 
 NOT_AVAILABLE = "n/a"
@@ -105,17 +105,7 @@ def read_rows(path):
 
 
 def _cells(path):
-    try:
-        found = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror})") from error
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: not a whole CSV file ({error}); remove it") from error
-    found = (
-        found.map(atomic_files.unescape_formulas)
-        .rename(columns=atomic_files.unescape_formulas)
-        .astype(object)
-    )
+    found = atomic_files.read_csv(path).astype(object)
     for column in found.columns.difference(TEXT):
         found[column] = pd.Series(map(_value, found[column]), dtype=object)
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from dermssl.core import atomic_files
+from dermssl.core import atomic_files, progress
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import CLASS_FIGURES
 from dermssl.reporting import report, wording
@@ -30,7 +30,7 @@ def render(template, **context):
         code=report.code,
         number=wording.number,
         estimate=wording.estimate,
-        duration=wording.duration,
+        duration=progress.duration,
     )
     return environment.get_template(template).render(**context)
 

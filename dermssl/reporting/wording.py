@@ -6,7 +6,7 @@ the interval doesn't cover (one seed, few records) is said beside it.
 
 import math
 
-from dermssl.data.records import TEST
+from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metric_tables import NAMES, verdict
 from dermssl.evaluation.run_groups import TITLES
@@ -51,18 +51,6 @@ def p_value(p, holm):
         return NOT_AVAILABLE
     texts = ["<0.0001" if each < 1e-4 else f"{each:.2g}" for each in (p, holm)]
     return f"{texts[0]} (Holm {texts[1]})"
-
-
-def duration(seconds):
-    """Seconds as "42 s", "3 min 20 s" or "1 h 05 min"; "n/a" for None or NaN."""
-    if seconds is None or math.isnan(seconds):
-        return NOT_AVAILABLE
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def count(n, word, words=None):
@@ -243,6 +231,20 @@ def warnings(compared, counts, classes, uneven=()):
             f"{count(shared, 'shared one', 'shared ones')} are compared."
         )
     return said + data_warnings(counts, classes, compared.split)
+
+
+def drawings(sources):
+    """A list with a warning where all photos are synthetic, else an empty one.
+
+    Args:
+        sources: the column `source` of the photos.
+    """
+    if set(sources) != {SYNTHETIC}:
+        return []
+    return [
+        "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
+        "about what pretraining does for real lesions."
+    ]
 
 
 def dropped(intervals):

@@ -1,17 +1,17 @@
 """What every training run does at the end of a step or an epoch."""
 
-import contextlib
 import math
 import shutil
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
-from rich import progress
-from rich.console import Console
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import atomic_files, progress, runs
 from dermssl.core.errors import RunFailed
 
 
@@ -27,12 +27,12 @@ class History(keras.callbacks.Callback):
         before: float, seconds that an earlier process spent on the epoch at hand.
     """
 
-    def __init__(self, run, phase, rows):
+    def __init__(self, run: runs.Run, phase: str, rows: list[dict[str, Any]]) -> None:
         super().__init__()
         self.run, self.phase, self.rows = run, phase, rows
         self.before, self._started = 0.0, None
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Seconds spent on the epoch at hand, 0 between two."""
         return self.before + (time.time() - self._started if self._started else 0.0)
 
@@ -61,13 +61,13 @@ class BestWeights(keras.callbacks.Callback):
         stopped: bool, whether this phase has ended early.
     """
 
-    def __init__(self, monitor, sign, patience, weights):
+    def __init__(self, monitor: str, sign: int, patience: int, weights: list[np.ndarray]) -> None:
         super().__init__()
         self.monitor, self.sign, self.patience = monitor, sign, patience
         self.weights, self.value = weights, -math.inf
         self.begin_phase()
 
-    def begin_phase(self):
+    def begin_phase(self) -> None:
         """Patience counts anew, against the epochs of this phase alone."""
         self.phase_value, self.wait, self.stopped = -math.inf, 0, False
 
@@ -84,12 +84,12 @@ class BestWeights(keras.callbacks.Callback):
 
     _STATE = ("value", "phase_value", "wait", "stopped")
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """dict for a checkpoint; `weights` goes beside it."""
         return {name: getattr(self, name) for name in self._STATE}
 
-    def restore(self, state, weights):
-        """Go on from a `state()`."""
+    def restore(self, state: dict[str, Any], weights: list[np.ndarray]) -> None:
+        """Resume from a `state()`."""
         self.weights = weights
         for name in self._STATE:
             setattr(self, name, state[name])
@@ -98,7 +98,7 @@ class BestWeights(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Ends a run whose loss is no number any more, as DIVERGED."""
 
-    def __init__(self, run):
+    def __init__(self, run: runs.Run) -> None:
         super().__init__()
         self.run = run
 
@@ -130,7 +130,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
         run, phase, rows: as for `History`, which must come before it.
     """
 
-    def __init__(self, run, phase, rows):
+    def __init__(self, run: runs.Run, phase: str, rows: list[dict[str, Any]]) -> None:
         super().__init__()
         self.folder, self.phase, self.rows = run / "tensorboard" / phase, phase, rows
 
@@ -164,9 +164,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One moving line with the time left; without a terminal, a line now and then.
-
-    Use it as a context around `fit`: an error must not leave the terminal without its cursor.
+    """Shows the epoch, its logs and the time left. Use it as a context around `fit`.
 
     Args:
         title: str, what is being done.
@@ -175,82 +173,24 @@ class Progress(keras.callbacks.Callback):
         done: int, steps that an earlier process has done.
     """
 
-    PLAIN_SECONDS = 15  # between two lines where there is no terminal
-
-    def __init__(self, title, epochs, steps, shown=("loss",), done=0):
+    def __init__(
+        self, title: str, epochs: int, steps: int, shown: Sequence[str] = ("loss",), done: int = 0
+    ) -> None:
         super().__init__()
-        self.title, self.epochs, self.steps, self.shown = title, epochs, steps, shown
-        self.done = self.first = done
-        self.console = Console(stderr=True)
-        self.bar = None
+        self.epochs, self.shown = epochs, shown
+        state = f"epoch {done // steps + 1}/{epochs}"
+        self.display = progress.Progress(title, epochs * steps, done, state)
 
-    def __enter__(self):
-        if self.first:
-            self._say(f"{self.title}: goes on after step {self.first} of {self._total()}")
+    def __enter__(self) -> "Progress":
+        self.display.__enter__()
         return self
 
-    def __exit__(self, error, *rest):
-        if self.bar and self.console.is_terminal:  # elsewhere it would print a blank line
-            self.bar.stop()
-            if error is None:
-                self._say(f"{self.title}: done in {time.time() - self.started:.0f} s")
-
-    def on_train_begin(self, logs=None):
-        if self.bar:  # a second `fit` of the same phase
-            return
-        self.started = self.last = time.time()
-        columns = [
-            progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
-            progress.TextColumn("{task.fields[state]}"), progress.TimeRemainingColumn(),
-        ]  # fmt: skip
-        self.bar = progress.Progress(*columns, console=self.console, transient=True)
-        state = f"epoch {self.done // self.steps + 1}/{self.epochs}"
-        self.task = self.bar.add_task(
-            self.title, total=self._total(), completed=self.done, state=state
-        )
-        if self.console.is_terminal:
-            self.bar.start()
+    def __exit__(self, *error: Any) -> None:
+        self.display.__exit__(*error)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
-        self.bar.update(self.task, completed=self.done)
+        self.display.reach(self.display.done + 1)
 
     def on_epoch_end(self, epoch, logs=None):
         values = ", ".join(f"{n} {logs[n]:.3f}" for n in self.shown if n in (logs or {}))
-        state = f"epoch {epoch + 1}/{self.epochs} {values}"
-        self.bar.update(self.task, state=state)
-        now, ended = time.time(), epoch + 1 == self.epochs
-        if not self.console.is_terminal and (now - self.last > self.PLAIN_SECONDS or ended):
-            pace = (now - self.started) / (self.done - self.first)
-            self._say(f"{self.title}: {state}, {pace * (self._total() - self.done):.0f} s left")
-            self.last = now
-
-    def _total(self):
-        return self.epochs * self.steps
-
-    def _say(self, line):
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def counted(title, total):
-    """A line on stderr with the time left; nothing where there is no terminal.
-
-    Args:
-        title: str, what is being done.
-        total: int, how many photos.
-
-    Yields:
-        function of the number done so far.
-    """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done: None
-        return
-    columns = [
-        progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
-        progress.MofNCompleteColumn(), progress.TimeRemainingColumn(),
-    ]  # fmt: skip
-    with progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        self.display.reach(self.display.done, f"epoch {epoch + 1}/{self.epochs} {values}")

@@ -12,6 +12,8 @@ import re
 import shutil
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,15 +37,17 @@ class Saved:
         arrays: dict of name -> list of arrays.
     """
 
-    state: dict
-    arrays: dict
+    state: dict[str, Any]
+    arrays: dict[str, list[np.ndarray]]
 
 
 class _Damaged(Exception):
     """A file that is no whole checkpoint."""
 
 
-def save(run, step, state, arrays):
+def save(
+    run: runs.Run, step: int, state: dict[str, Any], arrays: dict[str, list[np.ndarray]]
+) -> None:
     """Write a checkpoint, and remove all but the two newest.
 
     Args:
@@ -69,7 +73,7 @@ def save(run, step, state, arrays):
         old.unlink()
 
 
-def load(run):
+def load(run: runs.Run) -> Saved | None:
     """The newest whole checkpoint of a run.
 
     A damaged one is removed, with a warning, for the one before. The folder is made here, so
@@ -100,17 +104,17 @@ def load(run):
         others = f", nor can {len(damage) - 1} before it" if damage[1:] else ""
         raise UserError(
             f"{path}: damaged ({reason}), can't be gone on from{others}; "
-            "--overwrite starts the run from its beginning"
+            "run.overwrite starts the run from its beginning"
         )
     return None
 
 
-def clear(run):
+def clear(run: runs.Run) -> None:
     """Remove the checkpoints of a run that is finished and needs them no more."""
     shutil.rmtree(run / runs.CHECKPOINTS, ignore_errors=True)
 
 
-def _folder(run):
+def _folder(run: runs.Run) -> Path:
     folder = run / runs.CHECKPOINTS
     try:
         folder.mkdir(exist_ok=True)
@@ -121,8 +125,8 @@ def _folder(run):
 
 def _files(run):
     """Paths of the checkpoints, the newest first."""
-    found = (run / runs.CHECKPOINTS).glob("*.ckpt")
-    return sorted((path for path in found if re.fullmatch(r"\d+\.ckpt", path.name)), reverse=True)
+    paths = (run / runs.CHECKPOINTS).glob("*.ckpt")
+    return sorted((path for path in paths if re.fullmatch(r"\d+\.ckpt", path.name)), reverse=True)
 
 
 def _read(path):
@@ -146,7 +150,7 @@ def _read(path):
 
 def _checked(path, flat):
     """`Saved` from the arrays of a file whose checksum is right."""
-    anew = "--overwrite starts the run from its beginning"
+    anew = "run.overwrite starts the run from its beginning"
     try:
         state = json.loads(flat.pop(_STATE).tobytes())
         sizes = state["arrays"]

@@ -2,16 +2,21 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
+from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.settings import Checkpoint, Finetune
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import pipeline
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.losses import focal
 from dermssl.models import freezing
+from dermssl.models.classifier import LesionClassifier
 from dermssl.training import callbacks, checkpoint, loop, metrics
 
 log = logging.getLogger("dermssl")
@@ -41,8 +46,8 @@ class Phase:
     depth: int
 
 
-def plan(config):
-    """The phases of a `dermssl.core.config.Finetune`; one without epochs is left out."""
+def plan(config: Finetune) -> list[Phase]:
+    """The phases of a `settings.Finetune`; one without epochs is left out."""
     phases = (
         Phase("frozen", config.frozen_epochs, config.frozen_learning_rate, 0),
         Phase("unfrozen", config.unfrozen_epochs, config.unfrozen_learning_rate, config.depth),
@@ -50,18 +55,20 @@ def plan(config):
     return [phase for phase in phases if phase.epochs]
 
 
-def check(config):
+def check(config: Finetune) -> None:
     """Refuse fine-tuning settings that could not run."""
     if config.augmentation not in AUGMENTATIONS:
-        raise unknown_name("--augmentation", config.augmentation, AUGMENTATIONS)
+        raise unknown_name("finetune.augmentation", config.augmentation, AUGMENTATIONS)
     if not plan(config):
-        raise UserError("--frozen-epochs and --unfrozen-epochs are both 0; train at least one")
+        raise UserError(
+            "finetune.frozen_epochs and finetune.unfrozen_epochs are both 0; train at least one"
+        )
 
 
-def check_depth(config, model):
+def check_depth(config: Finetune, model: LesionClassifier) -> None:
     """Refuse a depth beyond the backbone, before the frozen phase has trained for hours."""
     for phase in plan(config):
-        freezing.set_depth(model.get_layer("backbone"), phase.depth)
+        freezing.set_depth(model.backbone, phase.depth)
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,12 @@ class LabelledPhotos:
 
     photos: Photos
     records: np.ndarray
-    targets: dict
+    targets: dict[str, np.ndarray]
 
 
-def class_weights(config, train, validation, taxonomy):
+def class_weights(
+    config: Finetune, train: LabelledPhotos, validation: LabelledPhotos, taxonomy: Taxonomy
+) -> tuple[dict[str, list[float] | None], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Per-class weights of both levels, so that every class counts equally.
 
     In training they are applied once: in the loss (alpha) or as sample weights. In
@@ -114,36 +123,38 @@ def _per_record(per_class, labels):
     return np.where(labels >= 0, per_class[np.maximum(labels, 0)], 0.0)
 
 
-def run_phases(run, model, train, validation, taxonomy, config, seed, size, title, every=None):
+def run_phases(
+    run: runs.Run, model: LesionClassifier, train: LabelledPhotos, validation: LabelledPhotos,
+    config: Finetune, seed: int, title: str, every: Checkpoint | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, freezing.Manifest]]:  # fmt: skip
     """Train `model` through the phases of `config`, or through what is left of them.
 
     It ends with the weights of the best epoch of all phases, on the validation split.
 
     Args:
         run: `runs.Run`, gets history.csv, tensorboard/ and checkpoints/.
-        model: classifier from `models.classifier.build`, with a layer named "backbone".
+        model: `LesionClassifier`.
         train, validation: `LabelledPhotos`.
-        taxonomy: `Taxonomy`.
-        config: `dermssl.core.config.Finetune`.
-        seed, size: int.
+        config: `settings.Finetune`.
+        seed: int.
         title: str, for the progress line.
         every: `settings.Checkpoint`, how often to save; None for its defaults.
 
     Returns:
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
     """
-    alpha, weights, equal = class_weights(config, train, validation, taxonomy)
+    alpha, weights, equal = class_weights(config, train, validation, model.taxonomy)
+    size = model.backbone.input.shape[1]
     policy = AUGMENTATIONS[config.augmentation]
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.evaluation_data(
         validation.photos, config.batch_size, size, validation.targets, equal
     )
-    saved = checkpoint.load(run)
-    at = saved.state["phase"] if saved else 0
-    rows, manifests, offset = [], {}, 0
     # With few labels an unfrozen phase often ends worse than the frozen one before it.
     # The best epoch of all phases is what counts, and what the next phase starts from.
     best = callbacks.BestWeights(*monitor(config, validation), config.patience, model.get_weights())
+    state = loop.TrainingState(best, checkpoint.load(run))
+    manifests, offset, at = {}, 0, state.first_phase()
 
     def data(first, last):
         return pipeline.supervised_data(
@@ -153,21 +164,22 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
 
     for number, phase in enumerate(plan(config)):
         manifests[phase.name] = freezing.set_depth(
-            model.get_layer("backbone"), phase.depth, batchnorm=config.batchnorm
+            model.backbone, phase.depth, batchnorm=config.batchnorm
         )
         if number >= at:
-            compile_phase(model, phase, steps, alpha, config, taxonomy)
-            loop.fit(
-                run, model, data, steps, phase.epochs, phase.name, rows, f"{title}, {phase.name}",
-                ("loss", "val_fine_balanced_accuracy"), every, saved if number == at else None,
-                offset, number, held_out, best,
+            compile_phase(model, phase, steps, alpha, config)
+            state.begin_phase(number, offset)
+            fit_settings = loop.FitSettings(
+                phase.name, f"{title}, {phase.name}", steps, phase.epochs,
+                ("loss", "val_fine_balanced_accuracy"), every or Checkpoint(),
             )  # fmt: skip
+            loop.fit(run, model, data, state, fit_settings, held_out)
             model.set_weights(best.weights)
         offset += phase.epochs * steps
-    return rows, manifests
+    return state.rows, manifests
 
 
-def monitor(config, validation):
+def monitor(config: Finetune, validation: LabelledPhotos) -> tuple[str, int]:
     """What the best epoch is chosen by, an entry of `MONITORS`.
 
     Without a fine label in validation balanced accuracy is 0 in every epoch, and the first one
@@ -176,17 +188,20 @@ def monitor(config, validation):
     if config.select_by != "loss" and (validation.targets["fine"] < 0).all():
         if not config.coarse_weight:
             raise UserError(
-                "--coarse-weight 0: without a fine label in the validation split nothing tells "
-                "which epoch is the best; leave it out"
+                "finetune.coarse_weight 0: without a fine label in the validation split nothing "
+                "tells which epoch is the best; leave it out"
             )
         log.warning("no fine label in the validation split: the best epoch is chosen by its loss")
         return MONITORS["loss"]
     return MONITORS[config.select_by]
 
 
-def compile_phase(model, phase, steps, alpha, config, taxonomy):
+def compile_phase(
+    model: LesionClassifier, phase: Phase, steps: int, alpha: dict[str, list[float] | None],
+    config: Finetune,
+) -> None:  # fmt: skip
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
-    total = phase.epochs * steps
+    taxonomy, total = model.taxonomy, phase.epochs * steps
     rate = loop.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)

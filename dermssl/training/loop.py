@@ -7,64 +7,132 @@ means of a part epoch), and the rows, best epoch and patience of the callbacks. 
 no state: they are made from any step on.
 """
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from dermssl.core import settings
+from dermssl.core import runs, settings
 from dermssl.core.errors import UserError
 from dermssl.training import callbacks, checkpoint
 
 
+@dataclass
+class TrainingState:
+    """Where a run stands, but for the variables of its model.
+
+    Attributes:
+        best: `callbacks.BestWeights` of all phases, or None.
+        saved: `checkpoint.Saved` that the next `fit` goes on from, or None.
+        rows: list of dict, the history so far, one an epoch.
+        phase: int, the number of the phase at hand.
+        offset: int, steps of the phases before: with it the names of checkpoints grow.
+        done: int, steps of this phase.
+        epoch_seconds: float, what an earlier process spent on the epoch at hand.
+    """
+
+    best: callbacks.BestWeights | None = None
+    saved: checkpoint.Saved | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    phase: int = 0
+    offset: int = 0
+    done: int = 0
+    epoch_seconds: float = 0.0
+
+    def first_phase(self) -> int:
+        """The number of the phase to go on with."""
+        return self.saved.state["phase"] if self.saved else 0
+
+    def begin_phase(self, number: int, offset: int) -> None:
+        """Start a phase after `offset` steps of those before."""
+        self.phase, self.offset, self.done = number, offset, 0
+        if self.best:
+            self.best.begin_phase()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, in words; the best weights go beside."""
+        names = ("phase", "offset", "done", "rows", "epoch_seconds")
+        best = {"best": self.best.state()} if self.best else {}
+        return {name: getattr(self, name) for name in names} | best
+
+    def restore(self) -> None:
+        """Take over what is saved."""
+        state, arrays = self.saved.state, self.saved.arrays
+        self.done, self.epoch_seconds = state["done"], state["epoch_seconds"]
+        self.rows[:] = state["rows"]
+        if self.best:
+            self.best.restore(state["best"], arrays["best"])
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """What one phase of training does.
+
+    Attributes:
+        phase: str, its name in the history.
+        title: str, for the progress line.
+        steps: int, steps an epoch.
+        epochs: int.
+        shown: names of the logs to show.
+        every: `settings.Checkpoint`, how often to save.
+    """
+
+    phase: str
+    title: str
+    steps: int
+    epochs: int
+    shown: Sequence[str] = ("loss",)
+    every: settings.Checkpoint = settings.Checkpoint()
+
+
 def fit(
-    run, model, data, steps, epochs, phase, rows, title, shown,
-    every=None, saved=None, offset=0, number=0, validation=None, best=None,
-    also=(),
-):  # fmt: skip
+    run: runs.Run,
+    model: keras.Model,
+    data: Callable[[int, int], tf.data.Dataset],
+    state: TrainingState,
+    config: FitSettings,
+    validation: tf.data.Dataset | None = None,
+    also: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     """Train a compiled model for a phase, or for what is left of it.
 
     Args:
         run: `runs.Run`: gets history.csv, tensorboard/ and checkpoints/.
         model: compiled `keras.Model`.
         data: function of two ints, (first, last): a `tf.data.Dataset` of these steps of the phase.
-        steps: int, steps an epoch.
-        epochs: int.
-        phase: str, its name.
-        rows: list of dict, the history of the phases before; this phase's are added.
-        title: str, for the progress line.
-        shown: names of the logs to show.
-        every: `settings.Checkpoint`; None for its defaults.
-        saved: `checkpoint.Saved` of this phase to go on from, or None.
-        offset: int, steps of the phases before: with it the names of checkpoints grow.
-        number: int, of the phase.
+        state: `TrainingState` at the beginning of the phase; it is moved on.
+        config: `FitSettings`.
         validation: `tf.data.Dataset` or None.
-        best: `callbacks.BestWeights` or None.
         also: callbacks whose additions to an epoch's logs go into the history.
 
     Raises:
         RunFailed: the run diverged, or a file could not be written.
-        stopping.Stopped: a signal came; the run is saved.
+        signals.Stopped: a signal came; the run is saved.
     """
     model.optimizer.build(model.trainable_variables)
-    history = callbacks.History(run, phase, rows)
-    saver = _Saver(run, every or settings.Checkpoint(), history, best, steps, epochs)
-    saver.place = {"phase": number, "offset": offset}
-    if best:
-        best.begin_phase()
-    if saved:
-        saver.restore(model, saved)
-        if len(model.metrics_variables) < len(saved.arrays["metrics"]):
+    history = callbacks.History(run, config.phase, state.rows)
+    saver = _Saver(run, state, config, history)
+    if state.saved:
+        saver.restore(model)
+        if len(model.metrics_variables) < len(saver.running or []):
             # Keras makes compiled metrics with the first batch it sees, too late to fill them.
-            model.evaluate(data(saver.done, saver.done + 1), verbose=0)
-    progress = callbacks.Progress(title, epochs, steps, shown, saver.done)
+            model.evaluate(data(state.done, state.done + 1), verbose=0)
+    progress = callbacks.Progress(
+        config.title, config.epochs, config.steps, config.shown, state.done
+    )
     used = [callbacks.StopOnNaN(run), *also, progress, history]
-    used.append(callbacks.TensorBoardScalars(run, phase, rows))
-    used += [best, saver] if best else [saver]
+    used.append(callbacks.TensorBoardScalars(run, config.phase, state.rows))
+    used += [state.best, saver] if state.best else [saver]
     with progress, run.stop.defer_signal():
-        for first, last, count in remaining_fit_calls(saver.done, steps, epochs):
-            if best and best.stopped:
+        for first, last, count in remaining_fit_calls(state.done, config.steps, config.epochs):
+            if state.best and state.best.stopped:
                 break
-            start = saver.done
+            start = state.done
             model.fit(
                 data(start, start + (last - first) * count),
                 initial_epoch=first,
@@ -78,7 +146,7 @@ def fit(
         saver.save(model)
 
 
-def remaining_fit_calls(done, steps, epochs):
+def remaining_fit_calls(done: int, steps: int, epochs: int) -> list[tuple[int, int, int]]:
     """What is left after `done` steps, as calls of `fit`: the rest of an epoch is one of its own.
 
     Returns:
@@ -97,71 +165,64 @@ def remaining_fit_calls(done, steps, epochs):
 class _Saver(keras.callbacks.Callback):
     """Saves between steps, by time, by number and when a signal came; the last callback."""
 
-    def __init__(self, run, every, history, best, steps, epochs):
+    def __init__(self, run, state, config, history):
         super().__init__()
-        self.run, self.every, self.history, self.best = run, every, history, best
-        self.steps, self.epochs = steps, epochs
-        self.done = 0  # steps of this phase
+        self.run, self.state, self.config, self.history = run, state, config, history
+        self.running = None  # metrics of a part epoch, to be put back
         self._saved_at, self._saved_time = None, time.monotonic()
-        self._running = None  # metrics of a part epoch, to be put back
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._running is not None:  # `fit` has just reset them
-            _assign(self.model.metrics_variables, self._running, self.run)
-            self._running = None
+        if self.running is not None:  # `fit` has just reset them
+            _assign(self.model.metrics_variables, self.running, self.run)
+            self.running = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
-        if self.done % self.steps:  # an epoch's last step is saved with its validation
+        self.state.done += 1
+        if self.state.done % self.config.steps:  # an epoch's last step is saved with its validation
             self._look()
 
     def on_epoch_end(self, epoch, logs=None):
         self._look()
 
     def _look(self):
+        done, every = self.state.done, self.config.every
         if self.run.stop.asked is not None:
             self.save(self.model)
-            total = self.steps * self.epochs
-            raise self.run.stop.stopped(f"saved after step {self.done} of {total}")
-        by_number = self.every.steps and self.done - (self._saved_at or 0) >= self.every.steps
-        if by_number or time.monotonic() - self._saved_time >= self.every.seconds:
+            total = self.config.steps * self.config.epochs
+            raise self.run.stop.stopped(f"saved after step {done} of {total}")
+        by_number = every.steps and done - (self._saved_at or 0) >= every.steps
+        if by_number or time.monotonic() - self._saved_time >= every.seconds:
             self.save(self.model)
 
     def save(self, model):
         """Write a checkpoint, unless this step has one."""
-        if self._saved_at == self.done:
+        state = self.state
+        if self._saved_at == state.done:
             return
-        state = {
-            **self.place,
-            "done": self.done,
-            "rows": self.history.rows,
-            "epoch_seconds": self.history.seconds(),
-            "seconds": time.time() - self.run.started,
-        }
-        within = self.done % self.steps
+        state.epoch_seconds = self.history.seconds()
         arrays = {
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
-            "metrics": _values(model.metrics_variables) if within else [],
+            "metrics": _values(model.metrics_variables) if state.done % self.config.steps else [],
         }
-        if self.best:
-            state["best"], arrays["best"] = self.best.state(), self.best.weights
-        checkpoint.save(self.run, self.place["offset"] + self.done, state, arrays)
-        self._saved_at, self._saved_time = self.done, time.monotonic()
+        if state.best:
+            arrays["best"] = state.best.weights
+        entry = state.as_dict() | {"seconds": time.time() - self.run.started}
+        checkpoint.save(self.run, state.offset + state.done, entry, arrays)
+        self._saved_at, self._saved_time = state.done, time.monotonic()
 
-    def restore(self, model, saved):
+    def restore(self, model):
         """Put everything back but the metrics, which `fit` would reset."""
-        state, arrays = saved.state, saved.arrays
-        _assign(model.variables, arrays["model"], self.run)
-        _assign(model.optimizer.variables, arrays["optimizer"], self.run)
-        self.done = self._saved_at = state["done"]
-        if self.done % self.steps:
-            self._running = arrays["metrics"]
-        self.history.rows[:] = state["rows"]
-        self.history.before = state["epoch_seconds"]
-        self.run.started = time.time() - state["seconds"]
-        if self.best:
-            self.best.restore(state["best"], arrays["best"])
+        state, saved = self.state, self.state.saved
+        _assign(model.variables, saved.arrays["model"], self.run)
+        _assign(model.optimizer.variables, saved.arrays["optimizer"], self.run)
+        state.restore()
+        self._saved_at = state.done
+        if state.done % self.config.steps:
+            self.running = saved.arrays["metrics"]
+        self.history.before = state.epoch_seconds
+        self.run.started = time.time() - saved.state["seconds"]
+        state.saved = None
 
 
 def _values(variables):
@@ -172,13 +233,15 @@ def _assign(variables, values, run):
     if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
         raise UserError(
             f"{run.path}: its checkpoint is of another network; "
-            "--overwrite starts the run from its beginning"
+            "run.overwrite starts the run from its beginning"
         )
     for variable, value in zip(variables, values):
         variable.assign(value)
 
 
-def warmup_cosine(peak, steps, warmup_steps=0):
+def warmup_cosine(
+    peak: float, steps: int, warmup_steps: int = 0
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up from 0 to `peak`, then a cosine down to 0 (Loshchilov & Hutter, 2017).
 
     Args:

@@ -1,7 +1,10 @@
 """Keras metrics that leave out records without a label at their level (label -1).
 
-Of two mixed records the one with the larger share counts.
+Of two mixed records the one with the larger share counts. Keras hands `sample_weight` to the
+metrics of `compile(weighted_metrics=...)` alone; there a record counts by its weight.
 """
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,46 +14,74 @@ from dermssl.losses import focal
 
 @keras.saving.register_keras_serializable("dermssl")
 class KnownAccuracy(keras.metrics.Metric):
-    """Share of the labelled records whose largest logit is their class; 0 without any."""
+    """Share of the labelled records whose largest logit is their class; 0 without any.
 
-    def __init__(self, name="accuracy", **kwargs):
+    Args:
+        name: str.
+    """
+
+    def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.hits = self.add_weight(name="hits", initializer="zeros")
         self.count = self.add_weight(name="count", initializer="zeros")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        label = focal.first_label(y_true)
-        known = ops.cast(label >= 0, "float32")
-        hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), label), "float32")
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: labels (n,) as of `SparseFocalLoss`, logits (n, classes), weights (n,)."""
+        label, hit = _hits(y_true, y_pred)
+        known = _weighted(ops.cast(label >= 0, "float32"), sample_weight)
         self.hits.assign_add(ops.sum(hit * known))
         self.count.assign_add(ops.sum(known))
 
-    def result(self):
+    def result(self) -> Any:
+        """float32 scalar in [0, 1]."""
         return ops.divide_no_nan(self.hits, self.count)
 
 
 @keras.saving.register_keras_serializable("dermssl")
 class BalancedAccuracy(keras.metrics.Metric):
-    """Mean recall over the classes that occur; 0 without any labelled record."""
+    """Mean recall over the classes that occur; 0 without any labelled record.
 
-    def __init__(self, n_classes, name="balanced_accuracy", **kwargs):
+    Args:
+        n_classes: int.
+        name: str.
+    """
+
+    def __init__(self, n_classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.n_classes = n_classes
         self.hits = self.add_weight(name="hits", shape=(n_classes,), initializer="zeros")
         self.count = self.add_weight(name="count", shape=(n_classes,), initializer="zeros")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        label = focal.first_label(y_true)
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch, as of `KnownAccuracy`."""
+        label, hit = _hits(y_true, y_pred)
+        hit = _weighted(hit, sample_weight)
         # one_hot of -1 is all zeros: an unknown label counts nowhere.
         classes = ops.one_hot(label, self.n_classes, dtype="float32")
-        hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), label), "float32")
         self.hits.assign_add(ops.sum(classes * hit[:, None], axis=0))
-        self.count.assign_add(ops.sum(classes, axis=0))
+        known = _weighted(ops.ones_like(hit), sample_weight)
+        self.count.assign_add(ops.sum(classes * known[:, None], axis=0))
 
-    def result(self):
+    def result(self) -> Any:
+        """float32 scalar in [0, 1]."""
         recall = ops.divide_no_nan(self.hits, self.count)
         present = ops.sum(ops.cast(self.count > 0, "float32"))
         return ops.divide_no_nan(ops.sum(recall), present)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "n_classes": self.n_classes}
+
+
+def _hits(y_true, y_pred):
+    """int32 (n,) labels, and float32 (n,): 1 where the largest logit is the label."""
+    label = focal.first_label(ops.convert_to_tensor(y_true))
+    guess = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+    return label, ops.cast(ops.equal(guess, label), "float32")
+
+
+def _weighted(values, sample_weight):
+    """float32 (n,) times the weights (n,) or (n, 1) of the records, if there are any."""
+    if sample_weight is None:
+        return values
+    weight = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    return values * (ops.reshape(weight, (-1,)) if len(weight.shape) else weight)

@@ -2,23 +2,24 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.data import paths as files
 from dermssl.data import records, splits
+from dermssl.inference import finished_run
 
-NAME = "pool.csv"
 log = logging.getLogger("dermssl")
 
 
-def write(run, pool):
+def write(run: runs.Run, pool: records.Dataset) -> None:
     """Keep the records of a pretraining pool (a `Dataset`) in the run's folder."""
-    atomic_files.write_csv(run / NAME, pool.index)
+    atomic_files.write_csv(run / finished_run.POOL, pool.index)
 
 
-def check(pretrained, dataset):
+def check(pretrained: Path | str | None, dataset: records.Dataset) -> None:
     """Refuse a data set whose validation or test split was pretrained on.
 
     Looks at all runs that the weights went through. Photos are known by their ids, by where they
@@ -34,9 +35,9 @@ def check(pretrained, dataset):
     held_out = dataset.index[dataset.index["split"] != records.TRAIN]
     lying = held_out.assign(path=_real(dataset.root, held_out["path"]))
     while pretrained is not None and Path(pretrained).is_dir():
-        config = runs.finished(pretrained, "pretrain", ("data", "backbone"))["config"]
-        pool = records.read_csv(Path(pretrained) / NAME)
-        root = os.path.realpath(os.path.expanduser(config["data"]["path"]))
+        run = finished_run.load(pretrained, "pretrain")
+        pool = run.records()
+        root = os.path.realpath(os.path.expanduser(run.data.path))
         there = _real(root, pool["path"])
         splits.check_overlap(pool.assign(path=there), lying)
         if not os.path.isdir(root) or root == os.path.realpath(dataset.root):
@@ -48,10 +49,10 @@ def check(pretrained, dataset):
                 f"{held_out['path'].iloc[twin.index(True)]}; the score would measure memory: leave "
                 "their copies out and pretrain again, or split this data set otherwise"
             )
-        pretrained = config["backbone"]["weights"]
+        pretrained = run.settings["backbone"].weights
 
 
-def warn(pretrained, preprocess):
+def warn(pretrained: Path | str | None, preprocess: Sequence[str]) -> None:
     """Say so where a backbone learnt from photos that were prepared in another way.
 
     Args:
@@ -60,8 +61,7 @@ def warn(pretrained, preprocess):
     """
     if pretrained is None:
         return
-    before = runs.finished(pretrained, "pretrain", ("data",))["config"]["data"]
-    before = before.get("preprocess") or []
+    before = finished_run.load(pretrained, "pretrain").data.preprocess
     if before != list(preprocess):
         there, here = (" ".join(steps) or "nothing" for steps in (before, preprocess))
         log.warning("--preprocess: %s in %s, %s here: the backbone learnt from other photos",

@@ -1,7 +1,9 @@
-"""How pretraining and fine-tuning begin: all that may refuse its input, then the locked folder."""
+"""Set-up that pretraining and fine-tuning share: check the input, then lock the run's folder."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -22,14 +24,14 @@ class RunSetup:
         config: dict as from `dermssl.core.config.from_flags`.
         overwrite: bool.
         output: Path of the run's folder, not made yet.
-        start: `config.Backbone` with resolved weights.
+        start: `settings.Backbone` with resolved weights.
         pretrained: Path of the pretraining run that they are from, or None.
         dataset: `Dataset` with splits.
         data_hash, origin, classes: str, which data, weights and taxonomy these are.
     """
 
     command: str
-    config: dict
+    config: dict[str, Any]
     overwrite: bool
     output: Path
     start: Backbone
@@ -39,20 +41,20 @@ class RunSetup:
     origin: str
     classes: str
 
-    def is_finished(self):
+    def is_finished(self) -> bool:
         """Whether the folder holds this very run, finished; a different one is refused."""
-        found = not self.overwrite and runs.is_finished(self.output, **self._identity())
-        if found:  # killed right after it had finished, it left them
+        finished = not self.overwrite and runs.is_finished(self.output, **self._identity())
+        if finished:  # killed right after it had finished, it left them
             checkpoint.clear(runs.Run(self.output))
-        return found
+        return finished
 
-    def backbone(self):
+    def backbone(self) -> keras.Model:
         """The backbone, its first weights a function of the run's seed."""
         keras.utils.set_random_seed(self.config["seed"])
         backbones.use_precision(self.start)
         return backbones.build(self.start)
 
-    def run(self):
+    def run(self) -> AbstractContextManager[runs.Run]:
         """The run's folder, locked: a context, as from `runs.open_run`."""
         return runs.open_run(self.output, overwrite=self.overwrite, **self._identity())
 
@@ -63,7 +65,9 @@ class RunSetup:
         }  # fmt: skip
 
 
-def set_up_run(command, config, output, dataset=None):
+def set_up_run(
+    command: str, config: dict[str, Any], output: str, dataset: records.Dataset | None = None
+) -> RunSetup:
     """Read and check what a run starts from; makes no file.
 
     Args:

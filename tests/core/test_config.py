@@ -10,7 +10,7 @@ import tomli_w
 
 from dermssl.core import cli
 from dermssl.core import config as configs
-from dermssl.core.commands import COMMANDS
+from dermssl.core.commands import COMMANDS, EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.settings import SECTIONS, Checkpoint, Pretrain
 
@@ -252,3 +252,20 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
 def test_a_default_list_is_nobody_s_to_change():
     Pretrain().projection.append(3)
     assert Pretrain().projection == [512, 128]
+
+
+def test_without_data_the_embedded_set_in_a_small_size(from_toml):
+    made = read()
+    assert made["data"].path == EMBEDDED
+    assert (made["backbone"].name, made["backbone"].image_size) == ("efficientnetb1", 64)
+    assert made["pretrain"].epochs == 10
+    assert made["command"] == "python -m dermssl.pretrain"
+    assert read("--epochs", 3)["pretrain"].epochs == 3
+    assert from_toml("[pretrain]\nepochs = 7")["pretrain"].epochs == 7
+    recipe = read("--data", "PHOTOS")
+    assert (recipe["backbone"].image_size, recipe["pretrain"].epochs) == (224, 50)
+    for command, entry in COMMANDS.items():
+        for name in entry.embedded:
+            section, _, field = name.partition(".")
+            assert section in entry.sections, command
+            assert field in SECTIONS[section].__dataclass_fields__

@@ -220,20 +220,12 @@ def test_another_command_and_many_differences(tmp_path):
     config = {**other_epochs(other_seed(CONFIG)), "data": Data(path="b", test=0.3)}
     with pytest.raises(UserError, match="and 2 more") as error:
         runs.is_finished(tmp_path, "pretrain", config, "d2")
-    assert "--overwrite" in str(error.value)
+    assert "run.overwrite" in str(error.value)
 
 
 def test_the_output_is_no_difference(tmp_path):
     finish(tmp_path)
     assert runs.is_finished(tmp_path, "pretrain", {**CONFIG, "output": "elsewhere"}, "d1")
-
-
-def without(path, section, *keys):
-    """Make a run's status.json look as a version wrote it that did not have some settings."""
-    found = status(path)
-    for key in keys:
-        del found["config"][section][key]
-    atomic_files.write_json(path / "status.json", found)
 
 
 def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
@@ -247,33 +239,20 @@ def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
         runs.is_finished(tmp_path, "pretrain", config, "d1")
 
 
-def test_the_run_of_a_version_without_some_settings_is_known_again(tmp_path):
+def test_the_run_of_another_version_is_refused(tmp_path):
     finish(tmp_path)
-    added = ("cache_dir", "cache_disk_mb", "masks", "preprocess")
-    without(tmp_path, "data", *added)
-    without(tmp_path, "pretrain", "probe_every", "probe_photos")
-    assert runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")  # the data has no masks
-    ignored = {**CONFIG, "data": Data(path="photos", masks="ignore")}
-    assert runs.is_finished(tmp_path, "pretrain", ignored, "d1")
-    with opened(tmp_path) as run:
-        assert run.status["status"] == runs.FINISHED
-
-
-@pytest.mark.parametrize(
-    ("data", "data_hash", "shown"),
-    [
-        # Masks were there, and were not looked at: the column makes another data hash.
-        ({}, "d2", "data: 'd1' there, 'd2' now; data.masks: 'ignore' there, 'auto' now"),
-        ({"preprocess": ["sharpen"]}, "d1", r"data.preprocess: \[\] there, \['sharpen'\] now"),
-        ({"masks": "ignore"}, "d2", r"run \(data: 'd1' there, 'd2' now\)"),
-    ],
-)
-def test_a_setting_that_an_older_version_did_not_have_can_differ(tmp_path, data, data_hash, shown):
-    finish(tmp_path)
-    without(tmp_path, "data", "cache_dir", "cache_disk_mb", "masks", "preprocess")
-    config = {**CONFIG, "data": Data(path="photos", **data)}
+    found = status(tmp_path)
+    del found["config"]["data"]["masks"]
+    atomic_files.write_json(tmp_path / "status.json", found)
+    shown = (
+        r"a run of another version of dermssl, which differs in the settings \[data\] masks; make"
+    )
     with pytest.raises(UserError, match=shown):
-        runs.is_finished(tmp_path, "pretrain", config, data_hash)
+        runs.finished(tmp_path)
+    with pytest.raises(UserError, match=f"{shown} the run again with run.overwrite"):
+        runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")
+    finish(tmp_path, overwrite=True)
+    assert runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")
 
 
 def test_overwrite(tmp_path):
@@ -351,7 +330,7 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
 def test_an_output_that_can_t_be_written(tmp_path):
     (tmp_path / "file").touch()
     for place in ("file", "file/run"):
-        wanted = pytest.raises(UserError, match=r"--output .*can't be written")
+        wanted = pytest.raises(UserError, match=r"run.output .*can't be written")
         with wanted, opened(tmp_path / place):
             pytest.fail("opened")
     folder = tmp_path / "locked"

@@ -8,6 +8,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import masks as mask_files
 from dermssl.data import readers
+from dermssl.data.masks import MaskIndex
 from dermssl.data.records import data_hash, make_index
 from dermssl.inference import finished_run
 
@@ -28,20 +29,21 @@ def test_one_rule_for_names(tmp_path):
     write(tmp_path, "masks/c_mask.png", "masks/e_mask.png", "masks/e.png")
     photos = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e_mask.jpg"]
     want = ["a.png", "b_Segmentation.png", "c_mask.png", "", "e_mask.png"]
-    assert mask_files.find(tmp_path, photos) == [name and f"masks/{name}" for name in want]
+    assert MaskIndex(tmp_path, photos).of(photos) == [name and f"masks/{name}" for name in want]
     folder = tmp_path / "masks"
-    assert mask_files.in_folder(folder, photos) == [name and str(folder / name) for name in want]
-    assert mask_files.in_folder(folder, ["x/a.jpg"]) == [str(folder / "a.png")]
+    full = [name and str(folder / name) for name in want]
+    assert mask_files.in_folder(folder, photos, photos) == full
+    assert mask_files.in_folder(folder, ["x/a.jpg"], ["x/a.jpg"]) == [str(folder / "a.png")]
     assert mask_files.in_folder(folder, ["x/a.jpg"], ["x/a.jpg", "y/a.jpg"]) == [""]
 
 
 def test_a_part_of_a_folder_finds_what_all_of_it_does(tmp_path):
     write(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.jpg", "masks/1.png", "masks/2.png")
     assert readers.read(Data(path=str(tmp_path))).index["mask"].tolist() == ["", "", "masks/2.png"]
-    assert mask_files.of_folder(tmp_path, ["b/1.jpg"]) == [""]
+    assert MaskIndex(tmp_path).of(["b/1.jpg"]) == [""]
     assert mask_files.of_files(tmp_path, [str(tmp_path / "b/1.jpg")]) == [""]
-    assert mask_files.of_folder(tmp_path, ["b/2.jpg"]) == ["masks/2.png"]
-    assert mask_files.of_folder(tmp_path, ["../more/2.jpg"]) == [""]
+    assert MaskIndex(tmp_path).of(["b/2.jpg"]) == ["masks/2.png"]
+    assert MaskIndex(tmp_path).of(["../more/2.jpg"]) == [""]
 
 
 def test_a_folder_s_table_goes_before_names(tmp_path, monkeypatch):
@@ -51,7 +53,7 @@ def test_a_folder_s_table_goes_before_names(tmp_path, monkeypatch):
     table.write_text("filename,label,mask\na.jpg,nv,lesions/m.png\nb.jpg,nv,\nc.jpg,nv,NA\n")
     photos = ["images/a.jpg", "images/b.jpg", "c.jpg", "d.jpg"]
     want = ["lesions/m.png", "", "", "masks/d.png"]  # d has no row
-    assert mask_files.of_folder(tmp_path, photos) == want
+    assert MaskIndex(tmp_path).of(photos) == want
     found = readers.read(Data(path=str(tmp_path))).index.set_index("path")["mask"]
     assert [found[path] for path in photos[:3]] == sorted(want[:3], reverse=True)
     monkeypatch.chdir(tmp_path)
@@ -59,7 +61,7 @@ def test_a_folder_s_table_goes_before_names(tmp_path, monkeypatch):
     assert mask_files.of_files("d.jpg", ["d.jpg"]) == [str(tmp_path / "masks/d.png")]
     table.write_text("filename,label,mask\na.jpg,nv,lesions/x.png\n")
     with pytest.raises(UserError, match=r"labels.csv: line 2: mask 'lesions/x.png' not found"):
-        mask_files.of_folder(tmp_path, photos)
+        MaskIndex(tmp_path).of(photos)
 
 
 def test_a_table_without_any_mask_says_that_there_is_none(tmp_path):
@@ -72,20 +74,20 @@ def test_a_table_without_any_mask_says_that_there_is_none(tmp_path):
 
 def test_a_run_s_masks_are_those_of_its_table(tmp_path):
     write(tmp_path, "data/a.jpg", "data/b.jpg", "data/m.png", "data/masks/b.png", "out.png")
-    config = {"path": str(tmp_path / "data"), "preprocess": ["lesion_crop"]}
+    config = Data(path=str(tmp_path / "data"), preprocess=["lesion_crop"])
 
     def masks(config=config, **columns):
         rows = make_index({"path": ["a.jpg", "b.jpg"], **columns})
-        found = finished_run.dataset(rows, None, config)
+        found = finished_run.located(rows, None, config)
         return [mask.removeprefix(f"{tmp_path}/data/") for mask in finished_run.masks_of(found)]
 
     assert masks(mask=["m.png", ""]) == ["m.png", ""]
     assert masks(mask=["", ""]) == ["", ""]
-    assert masks() == ["", "masks/b.png"]  # an older run
+    assert masks() == ["", "masks/b.png"]  # a run on photos without any
     for gone in ("n.png", "../out.png"):
         with pytest.raises(UserError, match=rf"1 masks of the run aren't there, such as '{gone}'"):
             masks(mask=[gone, ""])
-        assert masks({"path": config["path"]}, mask=[gone, "m.png"]) == ["", "m.png"]
+        assert masks(Data(path=config.path), mask=[gone, "m.png"]) == ["", "m.png"]
 
 
 def data_of(root, **settings):
@@ -96,9 +98,11 @@ def test_bad_masks_are_refused_or_left_out_before_training(tmp_path, caplog):
     write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "masks/a.png", "masks/b.png")
     write(tmp_path, "masks/c.png", shape=(60, 40))
     (tmp_path / "masks/a.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"--data x: .*a\.png: 0 bytes.*1 more bad mask.*on-bad sk"):
-        readers.checked(data_of(tmp_path), "error", "--data x")
-    found, bad = readers.checked(data_of(tmp_path), "skip", "--data x")
+    with pytest.raises(
+        UserError, match=r"data.path x: .*a\.png: 0 bytes.*1 more bad mask.*data.on_b"
+    ):
+        readers.checked(data_of(tmp_path), "error", "data.path x")
+    found, bad = readers.checked(data_of(tmp_path), "skip", "data.path x")
     assert found.index["mask"].tolist() == ["", "masks/b.png", ""]
     assert bad == []
     assert "c.png: a mask of 40 x 60 px doesn't fit its photo of 60 x 40" in caplog.text
@@ -135,9 +139,9 @@ def test_the_second_folder_has_its_own_masks(tmp_path, caplog):
     (tmp_path / "data/labels.csv").write_text("filename,label,mask\na.jpg,nv,\n")
     found = data_of(tmp_path / "data", **settings).index.set_index("path")["mask"]
     assert found.to_dict() == want | {"a.jpg": ""}
-    located_again = finished_run.dataset(
+    located_again = finished_run.located(
         data_of(tmp_path / "data", **settings).index, None,
-        {"path": str(tmp_path / "data"), **settings},
+        Data(path=str(tmp_path / "data"), **settings),
     )  # fmt: skip
     assert located_again.mask_files[0] == f"{tmp_path}/data/../more/masks/a.png"
 

@@ -170,16 +170,28 @@ def test_a_disk_that_can_t_be_written_ends_no_run(folder, tmp_path, monkeypatch,
     assert os.listdir(tmp_path) == []
 
 
-def test_a_read_only_folder_with_a_half_file_can_still_be_read(folder, tmp_path, monkeypatch):
+def test_a_read_only_folder_with_a_half_file_can_still_be_read(
+    folder, tmp_path, monkeypatch, caplog
+):
     def refused(*args):
-        raise PermissionError
+        raise PermissionError(13, "Permission denied")
 
+    files = dataset_of(folder).files
+    plain = photos.Photos(files, 16, 0)
+    options = {"cache_dir": str(tmp_path), "cache_disk_mb": 1}
     photos._disk.cache_clear()
-    file = tmp_path / ".tmp123.old.npy"
-    file.touch()
-    os.utime(file, (0, 0))
-    monkeypatch.setattr(os, "unlink", refused)
-    photos.Photos(dataset_of(folder).files, 16, 0, cache_dir=str(tmp_path), cache_disk_mb=1)
+    photos.Photos(files, 16, 0, **options)[0]  # the one that is kept there
+    half = tmp_path / ".tmp123.old.npy"
+    half.touch()
+    os.utime(half, (0, 0))
+    photos._disk.cache_clear()
+    for name in ("unlink", "replace"):
+        monkeypatch.setattr(os, name, refused)
+    some = photos.Photos(files, 16, 0, **options)
+    for number in (0, 1):  # one is kept there, the other can't be
+        np.testing.assert_array_equal(some[number], plain[number])
+    assert "Permission denied" in caplog.text
+    assert half.exists()
 
 
 def test_what_killed_processes_left_takes_no_room(folder, tmp_path):
@@ -205,7 +217,7 @@ def test_the_disk_keeps_to_its_budget(folder, tmp_path, monkeypatch):
         assert all(some[k].shape[2] == 3 for k in range(8))
         used = sum(file.stat().st_size for file in tmp_path.iterdir())
         assert 0 < used <= budget
-    with pytest.raises(UserError, match=r"--cache-dir .*: can't be used \(File exists\)"):
+    with pytest.raises(UserError, match=r"data.cache_dir .*: can't be used \(File exists\)"):
         photos.Photos(files, 16, cache_dir=files[0], cache_disk_mb=1)
 
 
@@ -280,7 +292,7 @@ def test_a_crop_is_a_square_around_the_lesion(folder):
         away = np.abs(seen[1:rows, 1:columns].astype(int) - lesion[1:rows, 1:columns])
         assert away.mean() < 12  # to a pixel: the crop's corner is rounded
     assert some[7].shape == SHAPES[3] + (3,)
-    with pytest.raises(UserError, match=r"--preprocess lesion_crop: no photo has a mask; leave"):
+    with pytest.raises(UserError, match=r"data.preprocess lesion_crop: no photo has a mask; leave"):
         readers.read(Data(path=str(folder), preprocess=["lesion_crop"], masks="ignore"))
 
 

@@ -173,7 +173,7 @@ def labels(text, **settings):
 
 
 REFUSED = {
-    "empty folder": (({}, {}), r"--data .*no images found; accepted formats are JPEG.*\.webp"),
+    "empty folder": (({}, {}), r"data.path .*no images found; accepted formats are JPEG.*\.webp"),
     "only other files": (({"a.tif": None, "b.txt": ""}, {}), "no images found; accepted formats"),
     "unknown format": (({"a.jpg": None}, {"format": "x"}), "unknown data format 'x'; choose one"),
     "no labels.csv": (({"a.jpg": None}, {"format": "labels"}), r"labels\.csv: not found; add it"),
@@ -211,7 +211,7 @@ REFUSED = {
     "NUL byte": (labels(TOP + "a.jpg,n\0v\n"), "line 2 holds a NUL byte"),
     "missing photo": (
         labels(TOP + "a.jpg,nv\n\nc.jpg,nv\n"),
-        r"line 4: image 'c.jpg' not found \(1 of 2 .*--on-bad skip",
+        r"line 4: image 'c.jpg' not found \(1 of 2 .*data.on_bad skip",
     ),
     "all photos missing": (
         labels(TOP + "c.jpg,nv\n", on_bad="skip"), r"'c.jpg' not found \(1 of 1 .*put the",
@@ -298,7 +298,7 @@ REFUSED = {
     ),
     "no such second folder": (
         ({"a.jpg": None}, {"unlabelled": "/no/x"}),
-        "--unlabelled '/no/x': not",
+        "data.unlabelled '/no/x': not",
     ),
     "a photo beside the splits": (
         ({"train/nv/a.jpg": None, "test/nv/b.jpg": None, "logo.png": None}, {}),
@@ -309,7 +309,7 @@ REFUSED = {
         "Testing, Training would be classes",
     ),
     "empty second folder": (
-        ({"a.jpg": None, "new/x.txt": ""}, {"unlabelled": "new"}), "--unlabelled .*no images found",
+        ({"a.jpg": None, "new/x.txt": ""}, {"unlabelled": "new"}), ".*unlabelled .*no images found",
     ),
 }  # fmt: skip
 
@@ -328,9 +328,9 @@ def test_refused_in_one_line(tmp_path, name):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("", "--data: not set"),
-        ("{}/none", "--data '.*none': not found; check the path"),
-        ("{}/a.jpg", "--data '.*a.jpg': not a folder"),
+        ("", "data.path: not set"),
+        ("{}/none", "data.path '.*none': not found; check the path"),
+        ("{}/a.jpg", "data.path '.*a.jpg': not a folder"),
     ],
 )
 def test_refused_folder(tmp_path, path, message):
@@ -467,17 +467,17 @@ def test_nothing_is_left_out_in_silence(tmp_path, caplog, content, message):
 def test_checked(tmp_path):
     fill(tmp_path, {"a.jpg": None, "b.jpg": "no image", "c.jpg": PHOTO[:-40]})
     dataset = read(tmp_path)
-    found = r"^--data x: .*b.jpg: .*\(and 1 more bad\).*--on-bad skip$"
+    found = r"^data.path x: .*b.jpg: .*\(and 1 more bad\).*data.on_bad skip$"
     with pytest.raises(UserError, match=found):
-        readers.checked(dataset, "error", "--data x")
-    good, bad = readers.checked(dataset, "skip", "--data x")
+        readers.checked(dataset, "error", "data.path x")
+    good, bad = readers.checked(dataset, "skip", "data.path x")
     assert rows(good, "path") == [("a.jpg",)]
     assert [path for path, _ in bad] == [str(tmp_path / "b.jpg"), str(tmp_path / "c.jpg")]
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(UserError, match=r"--data x: image '.*a.jpg' not found"):
-        readers.checked(dataset, "error", "--data x")
-    with pytest.raises(UserError, match="--data x: none of 3 images is readable"):
-        readers.checked(dataset, "skip", "--data x")
+    with pytest.raises(UserError, match=r"data.path x: image '.*a.jpg' not found"):
+        readers.checked(dataset, "error", "data.path x")
+    with pytest.raises(UserError, match=r"data.path x: none of 3 images is readable"):
+        readers.checked(dataset, "skip", "data.path x")
 
 
 def test_image_files(tmp_path):

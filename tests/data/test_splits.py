@@ -268,7 +268,9 @@ def test_few_labels_take_new_lesions_first(seed):
 
 def test_too_many_labels_are_refused():
     data = dataset(fine=["nv"] * 5 + ["mel"] * 2, split=["train"] * 7)
-    with pytest.raises(UserError, match="--labels-per-class 3: class 'mel' has only 2 labelled"):
+    with pytest.raises(
+        UserError, match=r"finetune.labels_per_class 3: class 'mel' has only 2 labelled"
+    ):
         few_labels(data, per_class=3)
     data = dataset(fine=["nv"] * 5 + ["mel"], split=["train"] * 6)
     with pytest.raises(UserError, match="has only 1 labelled training photo; ask"):
@@ -277,7 +279,9 @@ def test_too_many_labels_are_refused():
 
 def test_shares_of_labels_that_can_t_be_are_refused():
     data = dataset(fine=["nv"] * 5 + ["mel"] * 2, split=["train"] * 7)
-    with pytest.raises(UserError, match="--label-fraction 0: must be above 0"):
+    with pytest.raises(UserError, match=r"finetune.label_fraction 0: must be above 0"):
         few_labels(data, fraction=0.0)
-    with pytest.raises(UserError, match=r"--labels-per-class 1 and --label-fraction 0\.5"):
+    with pytest.raises(
+        UserError, match=r"finetune.labels_per_class 1 and finetune.label_fraction 0\.5"
+    ):
         few_labels(data, per_class=1, fraction=0.5)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from dermssl.core import taxonomy
+from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
-from dermssl.data.synthetic import camera, dataset
+from dermssl.data.synthetic import camera, dataset, embedded
 from dermssl.data.synthetic import lesions as synthetic_lesions
 
 FINE = taxonomy.load("ham10000").fine
@@ -239,3 +240,16 @@ def test_folder_that_is_a_file(tmp_path):
 def test_no_tensorflow():
     code = "import sys, dermssl.data.synthetic.dataset; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_embedded_set_is_drawn_once_and_only_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedded, "PHOTOS", 30)
+    embedded.draw_if_missing("elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+    embedded.draw_if_missing(EMBEDDED)
+    labels = tmp_path / EMBEDDED / "labels.csv"
+    before = labels.stat().st_mtime_ns
+    embedded.draw_if_missing(EMBEDDED)
+    assert labels.stat().st_mtime_ns == before
+    assert len(pd.read_csv(labels)) == 30

@@ -8,12 +8,15 @@ from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.evaluation import confusion, hierarchy, metrics, ranking
+from dermssl.evaluation import binary_tasks, curves, metrics
+from dermssl.evaluation.bootstrap import point
 from dermssl.evaluation.metrics import SUMMARY
 
 HAM = taxonomies.load("ham10000")
 MEL, NV, BCC, AKIEC, BKL, DF, VASC = range(7)
-TWO_SEEDS = np.array([[[195, 5], [43, 157]], [[184, 16], [32, 168]]])  # shared/FACTS.md
+FLAT = taxonomies.flat("abc")
+TWO_SEEDS = np.array([[[195, 5], [43, 157]], [[184, 16], [32, 168]]])  # of the paper
+FIGURES = ((0.785, 0.84), (0.975, 0.92))  # their sensitivity and specificity
 
 
 @pytest.fixture(autouse=True)
@@ -35,127 +38,116 @@ def one_hot(classes, n_classes=7):
     return np.eye(n_classes)[np.asarray(classes)]
 
 
-def test_seed_matrices_give_the_published_figures():
-    table = confusion.per_class(TWO_SEEDS)
-    np.testing.assert_allclose(confusion.accuracy(TWO_SEEDS), [0.88, 0.88])
-    np.testing.assert_allclose(table["recall"][:, 1], [0.785, 0.84])
-    np.testing.assert_allclose(table["specificity"][:, 1], [0.975, 0.92])
-    np.testing.assert_allclose(confusion.balanced_accuracy(TWO_SEEDS), [0.88, 0.88])
-    np.testing.assert_array_equal(table["support"], [[200, 200], [200, 200]])
+def of_matrix(matrix):
+    """Labels and predicted classes with this confusion matrix."""
+    truth, called = np.indices(np.shape(matrix)).reshape(2, -1)
+    return np.repeat(truth, np.ravel(matrix)), np.repeat(called, np.ravel(matrix))
+
+
+@pytest.mark.parametrize(("matrix", "recall", "specificity"), list(zip(TWO_SEEDS, *FIGURES)))
+def test_seed_matrices_give_the_published_figures(matrix, recall, specificity):
+    y, called = of_matrix(matrix)
+    table = metrics.per_class_table(y, one_hot(called, 2), taxonomies.flat("ab"))
+    assert point("accuracy", y, called) == pytest.approx(0.88)
+    assert point("balanced_accuracy", y, called) == pytest.approx(0.88)
+    assert table["sensitivity"][1] == pytest.approx(recall)
+    assert table["specificity"][1] == pytest.approx(specificity)
+    assert table["support"].tolist() == [200, 200]
 
 
 @pytest.mark.parametrize("absent", [(), (2,), (0, 6)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_confusion_metrics_equal_scikit_learn(seed, absent):
+def test_metrics_of_decisions_equal_scikit_learn(seed, absent):
     y, p = random_case(seed, absent=absent)
     predicted = p.argmax(axis=1)
-    matrix = confusion.confusion(y, predicted, 7)
+    matrix = metrics.confusion_matrix(y, predicted, 7)
     np.testing.assert_array_equal(matrix, sk.confusion_matrix(y, predicted, labels=range(7)))
-    assert confusion.accuracy(matrix) == pytest.approx(sk.accuracy_score(y, predicted))
+    assert point("accuracy", y, p) == pytest.approx(sk.accuracy_score(y, predicted))
     present = np.unique(y)
     recall = sk.recall_score(y, predicted, labels=present, average="macro", zero_division=0)
-    assert confusion.balanced_accuracy(matrix) == pytest.approx(recall)
+    assert point("balanced_accuracy", y, p) == pytest.approx(recall)
     f1 = sk.f1_score(y, predicted, labels=present, average="macro", zero_division=0)
-    assert confusion.macro_f1(matrix) == pytest.approx(f1)
-    table = confusion.per_class(matrix)
-    for name, score in [("recall", sk.recall_score), ("precision", sk.precision_score)]:
+    assert point("macro_f1", y, p) == pytest.approx(f1)
+    assert point("macro_f1", y, predicted) == point("macro_f1", y, p)
+    table = metrics.per_class_table(y, p, HAM)
+    for name, score in [("sensitivity", sk.recall_score), ("precision", sk.precision_score)]:
         expected = score(y, predicted, labels=range(7), average=None, zero_division=np.nan)
         np.testing.assert_allclose(table[name], expected)
     for k in present:
         negative = sk.recall_score(y != k, predicted != k)
         assert table["specificity"][k] == pytest.approx(negative)
+        assert table["f1"][k] == pytest.approx(sk.f1_score(y == k, predicted == k))
+        assert point("f1", y == k, predicted == k) == table["f1"][k]
 
 
 def test_balanced_accuracy_equals_scikit_learn_where_all_predicted_classes_exist():
     y, p = random_case(3)
-    matrix = confusion.confusion(y, p.argmax(axis=1), 7)
     expected = sk.balanced_accuracy_score(y, p.argmax(axis=1))
-    assert confusion.balanced_accuracy(matrix) == pytest.approx(expected)
-
-
-def test_weighted_confusion_equals_scikit_learn():
-    y, p = random_case(4)
-    weights = np.random.default_rng(0).random(len(y))
-    matrix = confusion.confusion(y, p.argmax(axis=1), 7, weights)
-    expected = sk.confusion_matrix(y, p.argmax(axis=1), labels=range(7), sample_weight=weights)
-    np.testing.assert_allclose(matrix, expected)
-
-
-@pytest.mark.parametrize(
-    "metric", [confusion.accuracy, confusion.balanced_accuracy, confusion.macro_f1]
-)
-def test_a_stack_of_matrices_scores_as_each_one(metric):
-    stack = np.random.default_rng(0).integers(0, 9, size=(2, 5, 4, 4))
-    stack[0, 0, 1] = 0  # an absent class in one of them only
-    expected = [[metric(matrix) for matrix in row] for row in stack]
-    np.testing.assert_allclose(metric(stack), expected)
+    assert point("balanced_accuracy", y, p) == pytest.approx(expected)
 
 
 def test_a_class_without_records_has_no_recall_rather_than_zero():
-    table = confusion.per_class(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]]))
-    assert np.isnan(table["recall"][1])
+    y, called = of_matrix([[3, 1, 0], [0, 0, 0], [2, 0, 0]])
+    table = metrics.per_class_table(y, one_hot(called, 3), taxonomies.flat("abc"))
+    assert np.isnan(table["sensitivity"][1])
     assert np.isnan(table["f1"][1])
-    assert np.isnan(table["precision"][2])  # present, never predicted
-    assert table["recall"][2] == table["f1"][2] == 0
+    y, called = of_matrix([[3, 1, 0], [0, 0, 0], [2, 0, 1]])
+    never = metrics.per_class_table(y, one_hot(np.where(called == 2, 0, called), 3), FLAT)
+    assert np.isnan(never["precision"][2])  # present, never predicted
+    assert never["sensitivity"][2] == never["f1"][2] == 0
 
 
-def test_one_class_can_not_be_balanced_and_an_empty_matrix_has_no_accuracy():
-    assert np.isnan(confusion.balanced_accuracy([[5, 0], [0, 0]]))
-    assert np.isnan(confusion.macro_f1([[5, 0], [0, 0]]))
-    assert confusion.accuracy([[5, 0], [0, 0]]) == 1
-    assert np.isnan(confusion.accuracy(np.zeros((2, 2))))
+def test_one_class_can_not_be_balanced_and_no_record_has_no_accuracy():
+    y = np.zeros(5, int)
+    assert np.isnan(point("balanced_accuracy", y, y))
+    assert np.isnan(point("macro_f1", y, y))
+    assert point("accuracy", y, y) == 1
+    assert np.isnan(point("accuracy", [], []))
+    assert np.isnan(point("accuracy", [-1, -1], [0, 1]))
 
 
 def test_unknown_labels_are_left_out_of_the_confusion_matrix():
-    matrix = confusion.confusion([0, -1, 1, -1], [0, 1, 0, 0], 2)
+    matrix = metrics.confusion_matrix([0, -1, 1, -1], [0, 1, 0, 0], 2)
     np.testing.assert_array_equal(matrix, [[1, 0], [1, 0]])
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_auc_equals_counting_every_pair(weighted):
+def test_auc_equals_counting_every_pair():
     rng = np.random.default_rng(5)
     y, score = rng.integers(0, 2, 80), rng.integers(0, 10, 80) / 10
-    weights = rng.random(80) if weighted else None
-    w = np.ones(80) if weights is None else weights
-    wins = total = 0.0
-    for i in np.flatnonzero(y == 1):
-        for j in np.flatnonzero(y == 0):
-            total += w[i] * w[j]
-            wins += w[i] * w[j] * ((score[i] > score[j]) + 0.5 * (score[i] == score[j]))
-    assert ranking.roc_auc(y, score, weights) == pytest.approx(wins / total)
+    positive, negative = score[y == 1][:, None], score[y == 0]
+    wins = (positive > negative) + 0.5 * (positive == negative)
+    assert point("roc_auc", y, score) == pytest.approx(wins.mean())
 
 
 def test_auc_is_undefined_with_one_side_only_and_ignores_unknowns():
-    assert np.isnan(ranking.roc_auc([1, 1], [0.2, 0.3]))
-    assert np.isnan(ranking.roc_auc([], []))
-    assert np.isnan(ranking.roc_auc([0, 1], [0.2, 0.3], weights=[1, 0]))
-    assert ranking.roc_auc([0, 1, -1], [0.2, 0.3, 0.9]) == 1
+    assert np.isnan(point("roc_auc", [1, 1], [0.2, 0.3]))
+    assert np.isnan(point("roc_auc", [], []))
+    assert point("roc_auc", [0, 1, -1], [0.2, 0.3, 0.9]) == 1
 
 
 def test_macro_auc_equals_scikit_learn_and_skips_absent_classes():
     y, p = random_case(6)
     expected = sk.roc_auc_score(y, p, multi_class="ovr", labels=range(7))
-    assert ranking.macro_roc_auc(y, p) == pytest.approx(expected)
+    assert point("macro_roc_auc", y, p) == pytest.approx(expected)
     y, p = random_case(6, absent=(1, 4))
     each = [sk.roc_auc_score(y == k, p[:, k]) for k in np.unique(y)]
-    assert ranking.macro_roc_auc(y, p) == pytest.approx(np.mean(each))
-    assert np.isnan(ranking.macro_roc_auc(np.zeros(len(y), int), p))
+    assert point("macro_roc_auc", y, p) == pytest.approx(np.mean(each))
+    assert np.isnan(point("macro_roc_auc", np.zeros(len(y), int), p))
 
 
 def test_shuffled_labels_score_at_chance():
     y, p = random_case(7, n=4000)
     shuffled = np.random.default_rng(0).permutation(y)
-    assert ranking.macro_roc_auc(y, p) > 0.9
-    assert abs(ranking.macro_roc_auc(shuffled, p) - 0.5) < 0.03
-    matrix = confusion.confusion(shuffled, p.argmax(axis=1), 7)
-    assert abs(confusion.balanced_accuracy(matrix) - 1 / 7) < 0.03
+    assert point("macro_roc_auc", y, p) > 0.9
+    assert abs(point("macro_roc_auc", shuffled, p) - 0.5) < 0.03
+    assert abs(point("balanced_accuracy", shuffled, p) - 1 / 7) < 0.03
 
 
 def test_partial_auc_golden_values():
     y = np.repeat([0, 1], 50)
-    assert ranking.partial_auc(y, y.astype(float)) == pytest.approx(0.20)
-    assert ranking.partial_auc(y, np.full(100, 0.3)) == pytest.approx(0.02)
-    assert ranking.partial_auc(y, 1.0 - y) == pytest.approx(0)
+    assert point("partial_auc", y, y.astype(float)) == pytest.approx(0.20)
+    assert point("partial_auc", y, np.full(100, 0.3)) == pytest.approx(0.02)
+    assert point("partial_auc", y, 1.0 - y) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("min_sensitivity", [0, 0.5, 0.8, 0.88])
@@ -166,87 +158,104 @@ def test_partial_auc_equals_integrating_the_curve(min_sensitivity):
     grid = np.linspace(min_sensitivity, 1, 200_001)
     width = 1 - np.interp(grid, sensitivity, false_positives)
     expected = np.trapezoid(width, grid)
-    assert ranking.partial_auc(y, p[:, 1], min_sensitivity) == pytest.approx(expected, abs=1e-5)
+    assert point("partial_auc", y, p[:, 1], min_sensitivity=min_sensitivity) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_sensitivity_at_specificity_by_hand():
     y = [0] * 10 + [1] * 4
     score = [*np.arange(10) / 10, 0.95, 0.85, 0.75, 0.05]
     # One of ten negatives may be called positive at 0.9: cut at 0.85, above 0.8 but not 0.9.
-    assert ranking.sensitivity_at_specificity(y, score, 0.9) == 0.5
-    assert ranking.sensitivity_at_specificity(y, score, 1.0) == 0.25
-    assert ranking.sensitivity_at_specificity(y, score, 0.8) == 0.75
-    assert ranking.sensitivity_at_specificity(y, score, 0.0) == 1
-    assert ranking.sensitivity_at_specificity(y, np.full(14, 0.4), 0.9) == 0
-    assert np.isnan(ranking.sensitivity_at_specificity([0, 0], [0.1, 0.2], 0.9))
+    assert point("sensitivity_at_specificity", y, score, specificity=0.9) == 0.5
+    assert point("sensitivity_at_specificity", y, score, specificity=1.0) == 0.25
+    assert point("sensitivity_at_specificity", y, score, specificity=0.8) == 0.75
+    assert point("sensitivity_at_specificity", y, score, specificity=0.0) == 1
+    assert point("sensitivity_at_specificity", y, np.full(14, 0.4), specificity=0.9) == 0
+    assert np.isnan(point("sensitivity_at_specificity", [0, 0], [0.1, 0.2], specificity=0.9))
 
 
 def test_average_precision_equals_scikit_learn_and_needs_both_sides():
     rng = np.random.default_rng(14)
     y, score = rng.integers(0, 2, 200), rng.integers(0, 30, 200) / 30
     expected = sk.average_precision_score(y, score)
-    assert ranking.average_precision(y, score) == pytest.approx(expected)
+    assert point("average_precision", y, score) == pytest.approx(expected)
     unknown = np.concatenate([y, [-1]]), np.concatenate([score, [1.0]])
-    assert ranking.average_precision(*unknown) == pytest.approx(expected)
-    assert ranking.average_precision(y, np.full(200, 0.3)) == pytest.approx(y.mean())
-    assert np.isnan(ranking.average_precision(np.ones(4, int), score[:4]))
-    assert np.isnan(ranking.average_precision(np.zeros(4, int), score[:4]))
+    assert point("average_precision", *unknown) == pytest.approx(expected)
+    assert point("average_precision", y, np.full(200, 0.3)) == pytest.approx(y.mean())
+    assert np.isnan(point("average_precision", np.ones(4, int), score[:4]))
+    assert np.isnan(point("average_precision", np.zeros(4, int), score[:4]))
 
 
 @pytest.mark.parametrize("specificity", [0.0, 0.5, 0.9, 1.0])
 def test_the_threshold_keeps_its_specificity_and_no_lower_one_does(specificity):
     y, p = random_case(15, n_classes=2)
-    t = ranking.threshold_at_specificity(y, p[:, 1], specificity)
+    t = curves.threshold_at_specificity(y, p[:, 1], specificity)
     assert np.mean(p[y == 0, 1] < t) >= specificity
     lower = p[p[:, 1] < t, 1]
     assert not len(lower) or np.mean(p[y == 0, 1] < lower.max()) < specificity
     reached = np.mean(p[y == 1, 1] >= t)
-    assert reached == ranking.sensitivity_at_specificity(y, p[:, 1], specificity)
-    assert ranking.threshold_at_specificity([0, 1], [0.9, 0.1], 1.0) == np.inf
-    assert np.isnan(ranking.threshold_at_specificity([0, 0], [0.9, 0.1], 0.9))
+    found = point("sensitivity_at_specificity", y, p[:, 1], specificity=specificity)
+    assert reached == pytest.approx(found)
+    assert curves.threshold_at_specificity([0, 1], [0.9, 0.1], 1.0) == np.inf
+    assert np.isnan(curves.threshold_at_specificity([0, 0], [0.9, 0.1], 0.9))
+
+
+def top_k(y, p, k):
+    return point("mean", None, metrics.top_k_hits(np.array(y), p, k))
 
 
 def test_top_k_counts_ties_as_argmax_does():
     p = np.array([[0.4, 0.4, 0.2], [0.1, 0.3, 0.6], [0.2, 0.5, 0.3]])
-    assert metrics.top_k_accuracy([1, 1, -1], p, 1) == 0
-    assert metrics.top_k_accuracy([1, 1, -1], p, 2) == 1
-    assert metrics.top_k_accuracy([0, 0, 0], p, 2) == pytest.approx(1 / 3)
-    assert np.isnan(metrics.top_k_accuracy([-1, -1, -1], p, 2))
+    assert top_k([1, 1, -1], p, 1) == 0
+    assert top_k([1, 1, -1], p, 2) == 1
+    assert top_k([0, 0, 0], p, 2) == pytest.approx(1 / 3)
+    assert np.isnan(top_k([-1, -1, -1], p, 2))
     y, p = random_case(9)
     untied = p + np.random.default_rng(0).random(p.shape) * 1e-9
     untied /= untied.sum(axis=1, keepdims=True)
     expected = sk.top_k_accuracy_score(y, untied, k=3, labels=range(7))
-    assert metrics.top_k_accuracy(y, untied, 3) == pytest.approx(expected)
+    assert top_k(y, untied, 3) == pytest.approx(expected)
 
 
 def test_log_loss_equals_scikit_learn():
     y, p = random_case(10)
-    assert metrics.log_loss(y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
+    assert point("log_loss", y, p) == pytest.approx(sk.log_loss(y, p, labels=range(7)))
     certain = one_hot([1], 2)
-    assert metrics.log_loss([0], certain) == pytest.approx(sk.log_loss([0], certain, labels=[0, 1]))
+    assert point("log_loss", [0], certain) == pytest.approx(
+        sk.log_loss([0], certain, labels=[0, 1])
+    )
+
+
+def hierarchy(y, predicted, coarse=None):
+    """The three means over both levels; `coarse` defaults to the predicted class's group."""
+    predicted = np.array(predicted)
+    coarse = HAM.parent_index[predicted] if coarse is None else np.array(coarse)
+    values = metrics.hierarchy_values(np.array(y), predicted, coarse, HAM)
+    return {name: point("mean", None, value) for name, value in values.items()}
 
 
 def test_hierarchy_by_hand():
     y = [MEL, MEL, MEL, BCC, -1]
     predicted = [MEL, NV, BCC, BKL, MEL]  # same, sibling, other group, sibling, unknown
-    assert hierarchy.tree_distance(y, predicted, HAM) == (0 + 1 + 2 + 1) / 4
-    assert hierarchy.coarse_given_wrong_fine(y, predicted, HAM) == pytest.approx(2 / 3)
-    coarse = [1, 0, 1, 1, 0]  # the first record's group contradicts its right fine class
-    assert hierarchy.full_path_accuracy(y, predicted, coarse, HAM) == 0
-    assert hierarchy.full_path_accuracy(y, predicted, [0, 0, 1, 1, 0], HAM) == 0.25
-    assert hierarchy.coarse_given_wrong_fine(y, predicted, HAM, [0, 1, 1, 1, 0]) == pytest.approx(
-        1 / 3
-    )
-    assert np.isnan(hierarchy.coarse_given_wrong_fine([MEL], [MEL], HAM))
-    assert np.isnan(hierarchy.tree_distance([-1], [MEL], HAM))
+    by_class = hierarchy(y, predicted)
+    assert by_class["tree_distance"] == (0 + 1 + 2 + 1) / 4
+    assert by_class["coarse_given_wrong_fine"] == pytest.approx(2 / 3)
+    # The first record's group contradicts its right fine class.
+    assert hierarchy(y, predicted, [1, 0, 1, 1, 0])["full_path_accuracy"] == 0
+    assert hierarchy(y, predicted, [0, 0, 1, 1, 0])["full_path_accuracy"] == 0.25
+    other = hierarchy(y, predicted, [0, 1, 1, 1, 0])
+    assert other["coarse_given_wrong_fine"] == pytest.approx(1 / 3)
+    assert np.isnan(hierarchy([MEL], [MEL])["coarse_given_wrong_fine"])
+    assert np.isnan(hierarchy([-1], [MEL])["tree_distance"])
 
 
 def test_malignancy_sums_the_malignant_classes_only():
     p = np.array([[0.3, 0.1, 0.2, 0.15, 0.05, 0.1, 0.1]])
-    assert hierarchy.p_malignant(p, HAM)[0] == pytest.approx(0.5)  # mel + bcc, not akiec
-    labels = hierarchy.malignant_labels([MEL, NV, BCC, AKIEC, -1], HAM)
+    assert binary_tasks.p_malignant(p, HAM)[0] == pytest.approx(0.5)  # mel + bcc, not akiec
+    labels = binary_tasks.malignant_labels([MEL, NV, BCC, AKIEC, -1], HAM)
     np.testing.assert_array_equal(labels, [1, 0, 1, 0, -1])
-    assert hierarchy.p_malignant(p, taxonomies.flat("abcdefg")) is None
+    assert binary_tasks.p_malignant(p, taxonomies.flat("abcdefg")) is None
 
 
 def test_summary_holds_each_metric():
@@ -268,8 +277,10 @@ def test_summary_holds_each_metric():
         "macro_f1": sk.f1_score(y, predicted, average="macro"),
         "roc_auc": sk.roc_auc_score(y, p, multi_class="ovr"),
         "malignant_auc": sk.roc_auc_score(malignant, p[:, MEL] + p[:, BCC]),
-        "malignant_partial_auc": ranking.partial_auc(malignant, p[:, MEL] + p[:, BCC]),
-        "melanoma_sensitivity": ranking.sensitivity_at_specificity(y == MEL, p[:, MEL], 0.9),
+        "malignant_partial_auc": point("partial_auc", malignant, p[:, MEL] + p[:, BCC]),
+        "melanoma_sensitivity": point(
+            "sensitivity_at_specificity", y == MEL, p[:, MEL], specificity=0.9
+        ),
         "average_precision": sk.average_precision_score(np.eye(7)[y], p, average="macro"),
         "top_k_accuracy": sk.top_k_accuracy_score(y, p - 1e-12 * np.arange(7), k=2),
         "malignant_average_precision": sk.average_precision_score(malignant, p_malignant),
@@ -277,7 +288,7 @@ def test_summary_holds_each_metric():
         "malignant_specificity": tn / (tn + fp),
         "log_loss": sk.log_loss(y, p),
         "full_path_accuracy": np.mean((predicted == y) & (coarse == parent[y])),
-        "tree_distance": hierarchy.tree_distance(y, predicted, HAM),
+        "tree_distance": hierarchy(y, predicted)["tree_distance"],
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     stricter = metrics.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
@@ -357,11 +368,9 @@ def test_bad_input_is_named(change, message):
 
 
 def test_bad_options_are_named():
-    with pytest.raises(UserError, match="specificity is 90"):
-        ranking.sensitivity_at_specificity([0, 1], [0, 1], 90)
-    with pytest.raises(UserError, match="k is 8"):
-        metrics.top_k_accuracy([0], one_hot([0]), 8)
-    with pytest.raises(UserError, match="min_sensitivity is 1"):
-        ranking.partial_auc([0, 1], [0, 1], 1)
-    with pytest.raises(UserError, match=r"\(2, 3\)"):
-        confusion.accuracy(np.zeros((2, 3)))
+    with pytest.raises(UserError, match=r"evaluate\.specificity is 90"):
+        point("sensitivity_at_specificity", [0, 1], [0, 1], specificity=90)
+    with pytest.raises(UserError, match=r"evaluate\.top_k is 8"):
+        top_k([0], one_hot([0]), 8)
+    with pytest.raises(UserError, match=r"evaluate\.min_sensitivity is 1"):
+        point("partial_auc", [0, 1], [0, 1], min_sensitivity=1)

@@ -1,11 +1,14 @@
 """A run's photos found again, and a choice of them that is even over the classes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
 from dermssl.data.records import make_index
 from dermssl.inference import finished_run
 
@@ -49,26 +52,26 @@ def table(*paths):
 
 def test_photos_are_found_where_they_were_or_are_now(folder, tmp_path):
     rows = table("images/b.jpg", "images/a.jpg").iloc[::-1]
-    found = finished_run.dataset(rows, None, {"path": str(folder / "data")})
+    found = finished_run.located(rows, None, Data(path=str(folder / "data")))
     assert found.files == [str(folder / "data/images/b.jpg"), str(folder / "data/images/a.jpg")]
     (folder / "data").rename(folder / "moved")
-    with pytest.raises(UserError, match="aren't there any more; say where with --data"):
-        finished_run.dataset(rows, None, {"path": str(folder / "data")})
-    moved = finished_run.dataset(rows, None, {"path": str(folder / "data")}, str(folder / "moved"))
+    with pytest.raises(UserError, match=r"aren't there any more; say where with data\.path"):
+        finished_run.located(rows, None, Data(path=str(folder / "data")))
+    moved = finished_run.located(rows, None, Data(path=str(folder / "data")), str(folder / "moved"))
     assert moved.files[0] == str(folder / "moved/images/b.jpg")
 
 
 def test_a_missing_photo_is_named(folder):
     rows = table("images/a.jpg", "images/z.jpg")
     with pytest.raises(UserError, match=r"1 of 2 photos of the run aren't there, .*'images/z.jpg'"):
-        finished_run.dataset(rows, None, {"path": str(folder / "data")})
+        finished_run.located(rows, None, Data(path=str(folder / "data")))
 
 
 def test_no_path_leads_out_but_into_the_second_folder(folder):
-    config = {"path": str(folder / "data")}
+    config = Data(path=str(folder / "data"))
     with pytest.raises(UserError, match="aren't there"):
-        finished_run.dataset(table("../out.jpg"), None, config)
+        finished_run.located(table("../out.jpg"), None, config)
     with pytest.raises(UserError, match="aren't there"):
-        finished_run.dataset(table("../second/c.jpg"), None, config)
-    config["unlabelled"] = str(folder / "second")
-    assert finished_run.dataset(table("../second/c.jpg"), None, config).files
+        finished_run.located(table("../second/c.jpg"), None, config)
+    config = dataclasses.replace(config, unlabelled=str(folder / "second"))
+    assert finished_run.located(table("../second/c.jpg"), None, config).files

@@ -118,7 +118,9 @@ def test_every_name_is_covered():
 
 
 def test_size_under_the_minimum_names_what_fits():
-    with pytest.raises(UserError, match=r"--image-size 50 .* 75 px that inceptionv3.*mobilenet"):
+    with pytest.raises(
+        UserError, match=r"backbone.image_size 50 .* 75 px that inceptionv3.*mobilenet"
+    ):
         backbone("inceptionv3", 50)
     with pytest.raises(UserError, match=r"20 is under the 32 px .*one of: cnn, mlp$"):
         backbone("mobilenet", 20)
@@ -129,7 +131,7 @@ def test_size_under_the_minimum_names_what_fits():
 def test_unknown_name_lists_the_valid_ones():
     with pytest.raises(UserError) as error:
         backbone("vgg")
-    assert "--backbone 'vgg'" in str(error.value)
+    assert "backbone.name 'vgg'" in str(error.value)
     assert all(name in str(error.value) for name in backbones.BACKBONES)
 
 
@@ -148,8 +150,8 @@ def test_imagenet_without_a_network(monkeypatch, name):
     message = str(error.value)
     assert "\n" not in message
     assert "URL fetch failure" in message
-    assert "--weights none" in message
-    assert "--weights PATH" in message
+    assert "backbone.weights none" in message
+    assert "backbone.weights PATH" in message
 
 
 def test_other_errors_of_keras_are_not_taken_for_a_missing_network(monkeypatch):

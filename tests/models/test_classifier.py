@@ -19,7 +19,7 @@ HAM = taxonomy.load("ham10000")
 
 def build(classes=HAM, **settings):
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
-    return classifier.build(backbone, classes, **settings)
+    return classifier.LesionClassifier(backbone, classes, **settings)
 
 
 def photos(n=6):
@@ -56,7 +56,7 @@ def test_levels_agree_for_extreme_logits(scale):
 
 def test_probabilities_agree_exactly_and_sum_to_one():
     logits = {name: np.asarray(value) for name, value in build()(photos()).items()}
-    p_fine, p_coarse = classifier.probabilities(logits, HAM)
+    p_fine, p_coarse = classifier.probabilities(logits, HAM).values()
     assert p_fine.dtype == p_coarse.dtype == np.float64
     np.testing.assert_array_equal(p_coarse, p_fine @ HAM.matrix.astype(np.float64))
     np.testing.assert_allclose(p_fine.sum(axis=1), 1, rtol=1e-14)
@@ -66,7 +66,7 @@ def test_probabilities_agree_exactly_and_sum_to_one():
 
 def test_probabilities_of_huge_logits():
     logits = {"fine": np.array([[1e30, 0, 0, 0, 0, 0, -1e30]], np.float32)}
-    p_fine, _ = classifier.probabilities(logits, HAM)
+    p_fine = classifier.probabilities(logits, HAM)["fine"]
     np.testing.assert_array_equal(p_fine, [[1, 0, 0, 0, 0, 0, 0]])
 
 
@@ -74,7 +74,7 @@ def test_independent_heads():
     model = build(head="independent")
     logits = {name: np.asarray(value) for name, value in model(photos()).items()}
     assert [logits["fine"].shape, logits["coarse"].shape] == [(6, 7), (6, 4)]
-    p_fine, p_coarse = classifier.probabilities(logits, HAM, "independent")
+    p_fine, p_coarse = classifier.probabilities(logits, HAM, "independent").values()
     np.testing.assert_allclose(p_coarse, softmax(logits["coarse"]), atol=1e-6)
     np.testing.assert_allclose(p_coarse.sum(axis=1), 1, rtol=1e-14)
     assert np.abs(p_coarse - p_fine @ HAM.matrix).max() > 1e-3
@@ -141,7 +141,7 @@ def test_flat_taxonomy():
 def test_mixed_precision_head_is_float32(restored_policy, head):
     keras.config.set_dtype_policy("mixed_float16")
     model = build(head=head)
-    assert model.get_layer("backbone").compute_dtype == "float16"
+    assert model.backbone.compute_dtype == "float16"
     for output in model(photos()).values():
         assert keras.backend.standardize_dtype(output.dtype) == "float32"
     again = classifier.CoarseFromFine.from_config(model.get_layer("coarse").get_config()) if (
@@ -160,8 +160,8 @@ def test_save_and_load(tmp_path, head):
 
 
 def test_load_classifier_gives_the_trained_model(finetuned, photos):
-    model, names = weights.load_classifier(finetuned)
-    assert names == HAM
+    model = weights.load_classifier(finetuned)
+    assert model.taxonomy == HAM
     saved = keras.saving.load_model(finetuned / weights.MODEL_FILE)
     for one, other in zip(model.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -170,7 +170,7 @@ def test_load_classifier_gives_the_trained_model(finetuned, photos):
 LOAD = """
 import json, sys, numpy as np
 from dermssl.models import weights
-model, names = weights.load_classifier(sys.argv[1])
+model = weights.load_classifier(sys.argv[1])
 images = np.random.default_rng(0).uniform(0, 255, size=(4, 32, 32, 3)).astype("float32")
 print(json.dumps(np.asarray(model(images, training=False)["fine"]).tolist()))
 """
@@ -178,7 +178,7 @@ print(json.dumps(np.asarray(model(images, training=False)["fine"]).tolist()))
 
 @pytest.mark.slow  # dermssl.predict does it in the fast tests
 def test_load_classifier_in_a_fresh_process(finetuned):
-    model, _ = weights.load_classifier(finetuned)
+    model = weights.load_classifier(finetuned)
     images = np.random.default_rng(0).uniform(0, 255, size=(4, 32, 32, 3)).astype("float32")
     process = tiny.python("-c", LOAD, finetuned)
     assert process.returncode == 0, process.stderr

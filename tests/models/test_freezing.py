@@ -127,7 +127,7 @@ def test_depth_beyond_the_backbone(cnn, depth):
     count = len([layer for layer in cnn.layers if layer.name != "embedding"])
     assert freezing.set_depth(cnn, count) == freezing.set_depth(cnn, -1)
     wrong = count + 1 if depth == 26 else depth
-    with pytest.raises(UserError, match=f"--depth {wrong} is beyond .* has {count} layers"):
+    with pytest.raises(UserError, match=f"finetune.depth {wrong} is beyond .* has {count} layers"):
         freezing.set_depth(cnn, wrong)
     with pytest.raises(UserError, match="has 8 kernels; use 0 to 8, or -1"):
         freezing.set_depth(cnn, 9, unit="kernels")
@@ -159,8 +159,8 @@ def test_separable_kernels_count():
 )
 def test_training_moves_what_the_manifest_says(depth, batchnorm):
     # Twice on one model: a second phase must reach what the first left frozen, and no more.
-    model = classifier.build(backbone(), FLAT, dropout=0.0)
-    part = model.get_layer("backbone")
+    model = classifier.LesionClassifier(backbone(), FLAT, dropout=0.0)
+    part = model.backbone
     for policy in (0, depth):
         made = freezing.set_depth(part, policy, batchnorm=batchnorm)
         before, head = values(part), model.get_layer("fine").get_weights()

@@ -29,7 +29,7 @@ def by_hand():
     inputs = keras.Input((8, 8, 3), name="image")
     features = layers.AveragePooling2D(2)(inputs)
     pooled = layers.GlobalAveragePooling2D(name="embedding")(features)
-    model = classifier.build(keras.Model(inputs, pooled, name="backbone"), HAM)
+    model = classifier.LesionClassifier(keras.Model(inputs, pooled, name="backbone"), HAM)
     kernel = np.random.default_rng(1).normal(size=(3, 7)).astype(np.float32) / 100
     model.get_layer("fine").set_weights([kernel, np.linspace(-1, 1, 7, dtype=np.float32)])
     return model, kernel
@@ -62,7 +62,7 @@ def test_coarse_map_in_closed_form(by_hand):
     model, kernel = by_hand
     images = photos(4, seed=3)
     logits = {k: np.asarray(v) for k, v in model(images, training=False).items()}
-    p, p_coarse = classifier.probabilities(logits, HAM)
+    p, p_coarse = classifier.probabilities(logits, HAM).values()
     inside = HAM.matrix.T  # (group, fine); photo n is explained for group n
     slope = inside * p / p_coarse[range(4), range(4)][:, None] - p
     expected = scaled(np.einsum("nhwk,kj,nj->nhw", cells(images), kernel, slope))
@@ -72,14 +72,12 @@ def test_coarse_map_in_closed_form(by_hand):
 
 
 def test_coarse_map_of_an_independent_head(by_hand):
-    backbone = by_hand[0].get_layer("backbone")
-    model = classifier.build(backbone, HAM, head="independent")
+    backbone = by_hand[0].backbone
+    model = classifier.LesionClassifier(backbone, HAM, head="independent")
     kernel = np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32) / 100
     model.get_layer("coarse").set_weights([kernel, np.zeros(4, np.float32)])
     images = photos(4, seed=4)
-    p = classifier.probabilities(
-        {k: np.asarray(v) for k, v in model(images, training=False).items()}, HAM, "independent"
-    )[1]
+    p = model.predict_proba(images)["coarse"]
     expected = scaled(np.einsum("nhwk,kj,nj->nhw", cells(images), kernel, np.eye(4) - p))
     found = grad_cam.heat_maps(model, images, range(4), "coarse")
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -116,7 +114,7 @@ def test_what_is_refused(by_hand):
         grad_cam.heat_maps(by_hand[0], photos(), [0])
     mlp = backbones.build(Backbone(name="mlp", image_size=16))
     with pytest.raises(UserError, match="no spatial map"):
-        grad_cam.heat_maps(classifier.build(mlp, HAM), photos(size=16), [0, 0])
+        grad_cam.heat_maps(classifier.LesionClassifier(mlp, HAM), photos(size=16), [0, 0])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,7 +122,7 @@ def test_every_backbone_has_a_map_at_both_levels(name):
     size = backbones.BACKBONES[name].min_size
     keras.utils.set_random_seed(0)
     backbone = backbones.build(Backbone(name=name, image_size=size))
-    model = classifier.build(backbone, HAM)
+    model = classifier.LesionClassifier(backbone, HAM)
     # The last layer before the pooling, and nothing earlier: its channels are the embedding's.
     assert grad_cam.spatial(model).shape[-1] == backbone.output.shape[-1]
     images, before = photos(size=size), model.get_weights()
@@ -142,7 +140,7 @@ def test_random_weights_change_the_map_and_are_put_back():
     # Adebayo et al. (2018): a map that survives this would show edges, not what was learnt.
     keras.utils.set_random_seed(0)
     backbone = backbones.build(Backbone(name="cnn", image_size=96))
-    model = classifier.build(backbone, HAM)
+    model = classifier.LesionClassifier(backbone, HAM)
     images, before, classes = photos(8, 96), model.get_weights(), np.arange(8) % 7
     images[:, 30:60, 20:70] /= 4
     trained = grad_cam.heat_maps(model, images, classes)
@@ -172,9 +170,9 @@ def test_mixed_precision(restored_policy):
     config = Backbone(name="cnn", image_size=32, mixed_precision=True)
     keras.utils.set_random_seed(0)
     backbones.use_precision(config)
-    half = classifier.build(backbones.build(config), HAM)
+    half = classifier.LesionClassifier(backbones.build(config), HAM)
     keras.config.set_dtype_policy("float32")
-    full = classifier.build(backbones.build(Backbone(name="cnn", image_size=32)), HAM)
+    full = classifier.LesionClassifier(backbones.build(Backbone(name="cnn", image_size=32)), HAM)
     full.set_weights(half.get_weights())
     images = photos(2, 32)
     found, expected = (grad_cam.heat_maps(m, images, [0, 1]) for m in (half, full))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from dermssl.losses.nt_xent import contrastive_statistics, nt_xent, pair_logits
+from dermssl.losses.nt_xent import NTXent, contrastive_statistics, nt_xent, pair_logits
 from dermssl.models import simclr
 
 
@@ -28,10 +28,10 @@ def build(optimizer=None, seed=0, norm=False, **settings):
 
 
 def pairs(n=16, size=8, seed=0, noise=20.0):
-    """float32 (2, n, size, size, 3): noisy copies of n random pictures."""
+    """Two of float32 (n, size, size, 3): noisy copies of n random pictures."""
     rng = np.random.default_rng(seed)
     pictures = rng.uniform(60, 190, size=(n, size, size, 3))
-    return (pictures + rng.normal(scale=noise, size=(2, *pictures.shape))).astype(np.float32)
+    return tuple((pictures + rng.normal(scale=noise, size=(2, *pictures.shape))).astype(np.float32))
 
 
 def step(model, views):
@@ -76,8 +76,8 @@ def test_logs_are_those_of_the_loss_module():
     model, views = build(temperature=0.3), pairs(n=6)
     z = [model.projection_head(model.backbone(view), training=False) for view in views]
     both = np.concatenate([np.asarray(view) for view in z])
-    # `call` in training mode sees both views, so the expected projections do too.
-    expected = np.asarray(model(np.concatenate(list(views)), training=True))
+    # A training step sees both views at once, so the expected projections do too.
+    expected = np.concatenate(model.project(views, training=True))
     assert np.abs(expected - both).max() > 1e-3  # BatchNorm: the two modes differ
     model = build(temperature=0.3)
     found = step(model, views)
@@ -98,7 +98,7 @@ def test_logs_through_fit_are_means_over_the_epoch_and_start_anew():
     import tensorflow as tf
 
     dataset = tf.data.Dataset.from_generator(
-        batches, output_signature=tf.TensorSpec((2, 4, 8, 8, 3), tf.float32)
+        batches, output_signature=(tf.TensorSpec((4, 8, 8, 3), tf.float32),) * 2
     )
     found = model.fit(dataset, epochs=2, steps_per_epoch=2, shuffle=False, verbose=0).history
     each = []
@@ -149,9 +149,49 @@ def test_mixed_precision_makes_the_same_update(restored_policy):
     assert np.linalg.norm(half - full) < 0.05 * np.linalg.norm(full)
 
 
-def test_projections_are_what_call_gives(restored_policy):
-    model = build()
-    z = model(pairs(n=3)[0])
-    h = model.backbone(pairs(n=3)[0])
+def test_a_call_gives_embeddings():
+    model, images = build(), pairs(n=3)[0]
+    h = model.backbone(images)
+    np.testing.assert_array_equal(model(images), h)
+    np.testing.assert_allclose(model.predict(images, verbose=0), h, rtol=1e-5)
+    z, same = model.project((images, images))
     np.testing.assert_allclose(z, model.projection_head(h), rtol=1e-5)
-    assert z.shape == (3, 16)
+    np.testing.assert_array_equal(z, same)
+
+
+def test_views_of_another_size_are_resized():
+    model, views = build(), pairs(n=4, size=16)
+    flat = [np.ones((2, size, size, 3), np.float32) for size in (16, 8)]
+    np.testing.assert_allclose(model(flat[0]), model(flat[1]), rtol=1e-5)
+    assert model.predict(views[0], verbose=0).shape == (4, 1024)
+    assert np.isfinite(step(model, views)["loss"])
+
+
+def test_evaluation_is_inference_on_held_out_views():
+    model, views = build(norm=True), pairs(n=6)
+    found = model.evaluate(*views, batch_size=6, return_dict=True, verbose=0)
+    z = [model.projection_head(model.backbone(view)) for view in views]
+    assert found["loss"] == pytest.approx(float(nt_xent(*z, 0.1)), rel=1e-4)
+    history = model.fit(
+        *views, batch_size=6, validation_data=views, validation_batch_size=6, verbose=0
+    ).history
+    assert set(history) == {prefix + name for prefix in ("", "val_")
+                            for name in ("loss", "accuracy", "entropy")}  # fmt: skip
+
+
+def test_compiled_metrics_compare_projections():
+    model, views = build(), pairs(n=5)
+    model.compile("adam", metrics=[keras.metrics.CosineSimilarity(name="cosine")])
+    found = model.evaluate(*views, batch_size=5, return_dict=True, verbose=0)
+    first, second = (keras.ops.normalize(z) for z in model.project(views))
+    assert found["cosine"] == pytest.approx(float(np.sum(first * second, axis=1).mean()), rel=1e-4)
+    assert "val_cosine" in model.fit(*views, validation_data=views, verbose=0).history
+
+
+def test_a_compiled_loss_takes_the_place_of_nt_xent():
+    model, views = build(temperature=0.1), pairs(n=6)
+    other = build(temperature=0.5)
+    model.compile("adam", loss=NTXent(temperature=0.5))
+    for one, two in zip(*(m.test_step(views).values() for m in (model, other)), strict=True):
+        assert float(one) == pytest.approx(float(two), rel=1e-6)
+    assert np.isfinite(model.fit(*views, verbose=0).history["loss"]).all()

@@ -90,14 +90,6 @@ def test_nothing_beats_with_an_interval_that_holds_zero(low):
     assert "worse" not in say(Interval(0.1, low, 0.3))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(42, "42 s"), (200, "3 min 20 s"), (3900, "1 h 05 min"), (math.nan, "n/a"), (None, "n/a")],
-)
-def test_durations(seconds, text):
-    assert wording.duration(seconds) == text
-
-
 def test_numbers():
     assert wording.number(-0.5) == "−0.500"
     assert wording.number(math.nan) == "n/a"

@@ -1,4 +1,4 @@
-"""History, the stop at NaN, and the progress line."""
+"""History, the stop at NaN, TensorBoard, and the progress of training."""
 
 import math
 
@@ -115,31 +115,11 @@ def test_an_undefined_number_is_no_point(run):
     assert events.Tags()["tensors"] == ["epoch_loss"]
 
 
-def test_plain_progress_is_one_line_at_the_end(capsys):
-    made = callbacks.Progress("a title that is longer than half of a line, " * 3, 2, 2)
-    made.console = Console(stderr=True, force_terminal=False, width=60)
-    with made:
-        model().fit(*DATA, epochs=2, batch_size=4, verbose=0, callbacks=[made])
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert "epoch 2/2 loss" in lines[0]
-    assert lines[0].endswith("0 s left")
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_terminal_gets_its_cursor_back(capsys, fails):
-    def raise_it(batch, logs):
-        raise KeyboardInterrupt
-
-    made = callbacks.Progress("doing", 1, 2)
-    made.console = Console(stderr=True, force_terminal=True, width=60)
-    others = [keras.callbacks.LambdaCallback(on_train_batch_end=raise_it)] if fails else []
-    try:
-        with made:
-            model().fit(*DATA, batch_size=4, verbose=0, callbacks=[made, *others])
-    except KeyboardInterrupt:
-        assert fails
-    shown = capsys.readouterr().err
-    assert "\x1b[?25l" in shown  # hidden
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and shown again
-    assert ("done in" in shown) is not fails
+def test_progress_shows_the_epoch_and_its_loss(capsys):
+    shown = callbacks.Progress("training", 2, 2)
+    shown.display.console = Console(stderr=True, force_terminal=False, width=60)
+    with shown:
+        model().fit(*DATA, epochs=2, batch_size=4, verbose=0, callbacks=[shown])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("training: done in 0 s, epoch 2/2 loss ")
+    assert shown.display.done == 4

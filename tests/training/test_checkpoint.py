@@ -99,7 +99,7 @@ def test_without_a_whole_one_it_does_not_start_from_fresh_weights(run):
     save(run, 1, 2)
     for path in paths(run):
         path.write_bytes(cut(path.read_bytes()))
-    said = r"000000002.ckpt: damaged \(its checksum is wrong\).*nor can 1 before it; --overwrite"
+    said = r"000000002.ckpt: damaged \(its checksum is wrong\).*nor can 1 before it; run\.overwrite"
     with pytest.raises(UserError, match=said):
         checkpoint.load(run)
     assert len(paths(run)) == 2
@@ -135,7 +135,7 @@ def test_half_a_checkpoint_is_refused_though_one_before_is_whole(run, flat, said
     with pytest.raises(UserError) as error:
         checkpoint.load(run)
     assert said in str(error.value)
-    assert "--overwrite" in str(error.value)
+    assert "run.overwrite" in str(error.value)
     assert "\n" not in str(error.value)
 
 

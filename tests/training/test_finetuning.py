@@ -87,16 +87,16 @@ def test_plan():
 
 
 def test_check_names_what_is_wrong():
-    with pytest.raises(UserError, match="--augmentation 'no'; choose one of: none, "):
+    with pytest.raises(UserError, match=r"finetune\.augmentation 'no'; choose one of: none, "):
         finetuning.check(Finetune(augmentation="no"))
     with pytest.raises(UserError, match="both 0"):
         finetuning.check(Finetune(frozen_epochs=0, unfrozen_epochs=0))
 
 
-def small_model(seed=0):
+def small_model(seed=0, classes=HAM):
     keras.utils.set_random_seed(seed)
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
-    return classifier.build(backbone, HAM, seed=seed)
+    return classifier.LesionClassifier(backbone, classes, seed=seed)
 
 
 def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
@@ -104,7 +104,7 @@ def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
     optimizers = []
     for phase in finetuning.plan(config):
         alpha = {"fine": None, "coarse": None}
-        finetuning.compile_phase(model, phase, 7, alpha, config, HAM)
+        finetuning.compile_phase(model, phase, 7, alpha, config)
         optimizer = model.optimizer
         total = 7 * phase.epochs
         rate = [float(optimizer._learning_rate(step)) for step in range(total + 1)]
@@ -120,11 +120,11 @@ def test_each_phase_has_a_fresh_optimizer_whose_rate_ends_at_0():
 
 
 def test_the_coarse_loss_counts_once_where_there_is_no_hierarchy():
-    model, config = small_model(), Finetune(coarse_weight=0.5)
+    config = Finetune(coarse_weight=0.5)
     phase = finetuning.plan(config)[0]
     for classes, expected in ((HAM, 0.5), (taxonomy.flat(HAM.fine), 0.0)):
-        alpha = {"fine": None, "coarse": None}
-        finetuning.compile_phase(model, phase, 1, alpha, config, classes)
+        alpha, model = {"fine": None, "coarse": None}, small_model(classes=classes)
+        finetuning.compile_phase(model, phase, 1, alpha, config)
         assert model._compile_loss._user_loss_weights == {"fine": 1.0, "coarse": expected}
 
 
@@ -150,9 +150,7 @@ class Recorder:
         self.model = model or small_model()
         self.validation = parts[1]
         with runs.open_run(self.folder, "finetune", config, "hash", overwrite=True) as made:
-            found = finetuning.run_phases(
-                made, self.model, *parts, HAM, config["finetune"], 0, 32, "test"
-            )
+            found = finetuning.run_phases(made, self.model, *parts, config["finetune"], 0, "test")
         return found
 
 
@@ -186,12 +184,12 @@ def test_history_rows_and_manifests(train):
 
 def test_the_frozen_phase_leaves_the_backbone_alone(train):
     model = small_model()
-    before = model.get_layer("backbone").get_weights()
+    before = model.backbone.get_weights()
     train(model, unfrozen_epochs=0)
-    for old, new in zip(before, model.get_layer("backbone").get_weights()):
+    for old, new in zip(before, model.backbone.get_weights()):
         np.testing.assert_array_equal(old, new)
     train(model, frozen_epochs=0, unfrozen_learning_rate=1e-2, select_by="loss")
-    after = model.get_layer("backbone").get_weights()
+    after = model.backbone.get_weights()
     assert all((old != new).any() for old, new in zip(before, after))
 
 
@@ -225,11 +223,10 @@ def test_a_phase_ends_with_its_best_epoch(train):
     ],
 )
 def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, first, second, kept):
-    def fake(run, model, data, steps, epochs, phase, rows, *rest):
+    def fake(run, model, data, state, *rest):
         """Stands for a phase that gives these values on validation, and these weights."""
-        best = rest[-1]
+        best = state.best
         best.set_model(model)
-        best.begin_phase()
         starts.append(model.get_weights()[0].flat[0])
         for epoch, value in enumerate(values.pop(0)):
             at = 10.0 * len(starts) + epoch
@@ -293,7 +290,7 @@ def test_a_loss_that_is_no_number_ends_as_diverged(photos, tmp_path):
 
 def test_a_depth_beyond_the_backbone_is_refused_before_the_frozen_phase(photos, tmp_path):
     config = tiny.finetuning(photos, tmp_path / "run", name="mlp", depth=99)
-    with pytest.raises(UserError, match="--depth 99 is beyond the backbone"):
+    with pytest.raises(UserError, match=r"finetune\.depth 99 is beyond the backbone"):
         finetune.run(config)
     assert not (tmp_path / "run").exists()
 

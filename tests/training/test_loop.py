@@ -68,14 +68,16 @@ class At(callbacks.StopOnNaN):
 
 def attempt(folder, patience=EPOCHS, every=None):
     """Train, or go on; (model, rows, best) as they end."""
-    made, rows = model(), []
+    made = model()
     best = callbacks.BestWeights("val_accuracy", 1, patience, made.get_weights())
     with runs.open_run(folder, "finetune", {"seed": 0}, "hash") as run:
-        loop.fit(
-            run, made, data, STEPS, EPOCHS, "phase", rows, "title", ("loss",),
-            every, checkpoint.load(run), 0, 0, HELD_OUT, best,
-        )  # fmt: skip
-    return made, rows, best
+        current = loop.TrainingState(best, checkpoint.load(run))
+        loop.fit(run, made, data, current, phase(every), HELD_OUT)
+    return made, current.rows, best
+
+
+def phase(every=None):
+    return loop.FitSettings("phase", "title", STEPS, EPOCHS, every=every or settings.Checkpoint())
 
 
 def state(made, rows, best):
@@ -108,7 +110,7 @@ def test_stopped_and_gone_on_with(
     assert runs.read_json(tmp_path / "run" / "status.json")["status"] == runs.KILLED
     capsys.readouterr()
     assert state(*attempt(tmp_path / "run")) == never_stopped
-    assert f"title: goes on after step {saved} of 12" in capsys.readouterr().err
+    assert f"title: resumes after step {saved} of 12" in capsys.readouterr().err
     # And once more, as if killed while the model was saved: nothing is left to train.
     assert state(*attempt(tmp_path / "run")) == never_stopped
 
@@ -147,10 +149,9 @@ def test_seconds_add_up_over_processes(tmp_path):
         run.started -= 1000
         saved = checkpoint.load(run)
         saved.state["seconds"] = 500.0
-        made, rows = model(), []
+        made = model()
         best = callbacks.BestWeights("val_accuracy", 1, 9, made.get_weights())
-        loop.fit(run, made, data, STEPS, EPOCHS, "phase", rows, "title", (), None, saved,
-                    validation=HELD_OUT, best=best)  # fmt: skip
+        loop.fit(run, made, data, loop.TrainingState(best, saved), phase(), HELD_OUT)
         run.set_status(runs.FINISHED)
         assert 500 <= run.status["seconds"] < 600
 

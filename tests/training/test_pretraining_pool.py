@@ -1,25 +1,33 @@
 """What a run says of the pretraining that it starts from."""
 
+from dataclasses import asdict
+
 import pytest
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone, Data
 from dermssl.data import records
+from dermssl.inference import finished_run
 from dermssl.training import pretraining_pool
 
 
 @pytest.mark.parametrize(
-    ("data", "preprocess", "said"),
+    ("before", "preprocess", "said"),
     [
-        ({}, [], None),  # a run from before there was preprocessing
-        ({"preprocess": ["sharpen"]}, ["sharpen"], None),
-        ({"preprocess": ["sharpen"]}, [], "--preprocess: sharpen in RUN, nothing here"),
-        ({}, ["hair_removal", "sharpen"], "nothing in RUN, hair_removal sharpen here"),
-        ({"preprocess": ["a", "b"]}, ["b", "a"], "a b in RUN, b a here"),
+        ([], [], None),
+        (["sharpen"], ["sharpen"], None),
+        (["sharpen"], [], "--preprocess: sharpen in RUN, nothing here"),
+        ([], ["hair_removal", "sharpen"], "nothing in RUN, hair_removal sharpen here"),
+        (
+            ["sharpen", "hair_removal"],
+            ["hair_removal", "sharpen"],
+            "sharpen hair_removal in RUN, hair_removal sharpen here",
+        ),
     ],
 )
-def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preprocess, said):
-    config = {"data": data, "backbone": {}}
+def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, before, preprocess, said):
+    config = {"data": asdict(Data(preprocess=before))}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(tmp_path / "status.json", status)
     pretraining_pool.warn(tmp_path, preprocess)
@@ -34,11 +42,11 @@ def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, data, preproc
 def pretrained_on(folder, root, names):
     """A finished pretraining run whose pool are these photos of `root`."""
     folder.mkdir()
-    config = {"data": {"path": str(root)}, "backbone": {"weights": "none"}}
+    config = {"data": asdict(Data(path=str(root))), "backbone": asdict(Backbone())}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(folder / "status.json", status)
     atomic_files.write_csv(
-        folder / pretraining_pool.NAME, records.make_index({"path": names, "split": "train"})
+        folder / finished_run.POOL, records.make_index({"path": names, "split": "train"})
     )
     return folder
 

@@ -63,5 +63,24 @@ def test_columns_weights_and_config(metric):
     expected = float(metric.result())
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert again.name == metric.name
-    again.update_state(labels[:, None], logits, sample_weight=np.zeros(len(labels)))
+    again.update_state(labels[:, None], logits)
     assert float(again.result()) == expected > 0
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+@pytest.mark.parametrize(
+    ("metric", "official"),
+    [(KnownAccuracy(), accuracy_score), (BalancedAccuracy(5), balanced_accuracy_score)],
+)
+def test_a_record_counts_by_its_weight(metric, official):
+    labels, logits, parts = batches()
+    known, weights = labels >= 0, np.random.default_rng(1).uniform(0, 3, size=len(labels))
+    metric.reset_state()
+    for part in parts:
+        metric.update_state(labels[part], logits[part], sample_weight=weights[part])
+    guess = logits[known].argmax(axis=1)
+    expected = official(labels[known], guess, sample_weight=weights[known])
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-6)
+    metric.reset_state()
+    metric.update_state(labels, logits, sample_weight=weights[:, None])
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-6)

@@ -1,8 +1,7 @@
 """What one view of a photo does to it: its random numbers, drawn from a policy.
 
-What happens to a view is drawn here, apart from the work on its pixels, so that two engines can
-share it (`augment` with OpenCV, `augment_tf` with TensorFlow). A draw is a pure function of
-(seed, epoch, record, view): no state, no order, no process enters it.
+What happens to a view is drawn here, apart from the work on its pixels. A draw is a pure function
+of (seed, epoch, record, view): no state, no order, no process enters it.
 """
 
 import math
@@ -18,7 +17,7 @@ SLOTS = 24  # uniforms a view: 21 in use, and room, as a later op must not shift
 
 
 class Params(NamedTuple):
-    """What one view does to its photo; drawn once, then applied by either engine.
+    """What one view does to its photo; drawn once, then applied by `opencv`.
 
     Attributes:
         affine: float32 `[2, 3]`, from a place in the view to a place in the photo. The view is

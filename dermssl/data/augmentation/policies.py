@@ -74,6 +74,13 @@ class Policy:
         return self.artefacts > 0 or self.cutout > 0 or self.randaugment > 0
 
     @property
+    def n_variants(self) -> int | None:
+        """How many views it can make of a photo: 1, 4 (flips), or None for no end."""
+        if self != Policy(flip_h=self.flip_h, flip_v=self.flip_v):
+            return None
+        return 4 if self.flip_h or self.flip_v else 1
+
+    @property
     def mixes(self):
         """Whether two records are mixed, so that a label becomes two with shares."""
         return self.mixup > 0 or self.cutmix > 0

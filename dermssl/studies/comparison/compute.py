@@ -1,4 +1,6 @@
-"""A comparison with all its numbers: of every model, and of every pair with equal labels."""
+"""Numbers of a comparison: of every model, and of every pair with equal labels."""
+
+from __future__ import annotations
 
 import itertools
 import math
@@ -6,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
-from dermssl.evaluation import metric_tables, pair_tests
-from dermssl.evaluation.run_groups import Comparison
+from dermssl.evaluation import hypothesis_tests, metric_tables, pair_tests, run_groups
+from dermssl.evaluation.bootstrap import Interval, SeedDraws
+from dermssl.evaluation.pair_tests import PairTest
+from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import results_csv
 
 DIFFERENCE_COLUMNS = (
@@ -25,20 +30,20 @@ class Pair:
     """The differences a - b of two models with equal labels, over the seeds both have.
 
     Attributes:
-        a, b: `compared.Model`.
+        a, b: the models.
         n_seeds: seeds that both have.
         found: dict of metric -> `Interval`; empty where no seed is shared.
-        tested: `pair_tests.Tested`; None where no seed is shared.
+        tested: None where no seed is shared.
     """
 
-    a: object
-    b: object
+    a: RunGroup
+    b: RunGroup
     n_seeds: int
-    found: dict
-    tested: object = None
+    found: dict[str, Interval]
+    tested: PairTest | None = None
 
     @property
-    def uneven(self):
+    def uneven(self) -> bool:
         """Whether some seed has no partner."""
         return self.a.seeds != self.b.seeds
 
@@ -48,10 +53,11 @@ class Scored:
     """The numbers of a comparison; dicts have (arm, labels) as keys.
 
     Attributes:
-        compared: `Compared`.
+        compared: what is compared.
         baseline: the arm that the others are held against.
         n_resamples: draws of the bootstrap.
-        counts: dict, from `metric_tables.counts`.
+        counts: from `metric_tables.counts`.
+        draws: of every model and metric, from `metric_tables.score`; the next two are read off.
         intervals: of every metric, from `metric_tables.intervals`.
         spread: standard deviations over seeds, from `metric_tables.std_over_seeds`.
         classes: from `metric_tables.per_class`.
@@ -61,67 +67,67 @@ class Scored:
     compared: Comparison
     baseline: str
     n_resamples: int
-    counts: dict
-    intervals: dict
-    spread: dict
-    classes: dict
+    counts: dict[str, int | str]
+    draws: dict[tuple, dict[str, SeedDraws]]
+    intervals: dict[tuple, dict[str, Interval]]
+    spread: dict[tuple, dict[str, float]]
+    classes: dict[tuple, pd.DataFrame]
     pairs: tuple[Pair, ...]
 
-    def difference(self, a, b, metric):
+    def difference(self, a: RunGroup, b: RunGroup, metric: str) -> tuple[Interval | None, int]:
         """(`Interval` of a - b or None, number of shared seeds), whichever way it is kept."""
         for pair in self.pairs:
             if (pair.a, pair.b) == (a, b):
                 return pair.found.get(metric), pair.n_seeds
             if (pair.b, pair.a) == (a, b):
-                found = pair.found.get(metric)
-                return (found and _negative(found)), pair.n_seeds
+                interval = pair.found.get(metric)
+                return (interval and _negative(interval)), pair.n_seeds
         return None, 0
 
-    def leads(self, model, metric):
+    def leads(self, model: RunGroup, metric: str) -> bool:
         """Whether its difference to every other model with equal labels excludes 0, for it."""
         others = [other for other in self.compared.at(model.labels) if other is not model]
-        found = [self.difference(model, other, metric)[0] for other in others]
-        return bool(found) and all(
+        intervals = [self.difference(model, other, metric)[0] for other in others]
+        return bool(intervals) and all(
             interval is not None and metric_tables.verdict(metric, interval) == "better"
-            for interval in found
+            for interval in intervals
         )
 
 
-def score(compared, baseline=None, n_resamples=1000):
-    """Score every model and every pair of a `Compared`.
+def score(compared: Comparison, baseline: str | None = None, n_resamples: int = 1000) -> Scored:
+    """Score every model and every pair of a comparison.
 
     Args:
-        compared: `Compared`.
+        compared: what is compared.
         baseline: an arm; None for random init where it is there, else the first arm.
         n_resamples: draws of the bootstrap.
     """
     if n_resamples < 1:
-        raise UserError(f"--n-resamples is {n_resamples}; it must be at least 1")
+        raise UserError(f"model_comparison.n_resamples is {n_resamples}; it must be at least 1")
     arms, taxonomy = compared.arms, compared.taxonomy
     if baseline is None:
         baseline = "random" if "random" in arms else arms[0]
     if baseline not in arms:
-        raise unknown_name("--baseline", baseline, arms)
-    models = {(model.arm, model.labels): model for model in compared.models}
+        raise unknown_name("model_comparison.baseline", baseline, arms)
+    models = {_key(model): model for model in compared.models}
+    draws = {
+        key: metric_tables.score(model.arrays, taxonomy, n_resamples)
+        for key, model in models.items()
+    }
     pairs = []
     for labels in compared.labels:
         at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
-        pairs += [_pair(a, b, taxonomy, n_resamples) for b, a in itertools.combinations(at, 2)]
-    tests = pair_tests.run([_shared(pair.a, pair.b) for pair in pairs], taxonomy)
+        pairs += [_pair(a, b, draws) for b, a in itertools.combinations(at, 2)]
+    tests = pair_tests.run([_shared_arrays(pair.a, pair.b) for pair in pairs], taxonomy)
     pairs = [replace(pair, tested=tested) for pair, tested in zip(pairs, tests)]
     return Scored(
         compared=compared,
         baseline=baseline,
         n_resamples=n_resamples,
         counts=metric_tables.counts(compared.members[0].arrays),
-        intervals={
-            key: metric_tables.intervals(model.arrays, taxonomy, n_resamples)
-            for key, model in models.items()
-        },
-        spread={
-            key: metric_tables.std_over_seeds(model.arrays, taxonomy)
-            for key, model in models.items()
-        },
+        draws=draws,
+        intervals={key: metric_tables.intervals(one) for key, one in draws.items()},
+        spread={key: metric_tables.std_over_seeds(one) for key, one in draws.items()},
         classes={
             key: metric_tables.per_class(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()
@@ -130,11 +136,11 @@ def score(compared, baseline=None, n_resamples=1000):
     )
 
 
-def performance_rows(scored):
+def performance_rows(scored: Scored) -> list[dict]:
     """Rows of performance_comparison.csv, one a model."""
     rows = []
     for model in scored.compared.models:
-        key = (model.arm, model.labels)
+        key = _key(model)
         seconds = [member.status.get("seconds", math.nan) for member in model.members]
         row = {
             "model": model.name,
@@ -162,22 +168,22 @@ def performance_rows(scored):
     return rows
 
 
-def run_rows(scored):
+def run_rows(scored: Scored) -> list[dict]:
     """Rows of runs.csv, one a run; those that didn't finish come last."""
     rows = []
-    for member in scored.compared.members:
-        intervals = metric_tables.intervals(
-            [member.arrays], scored.compared.taxonomy, scored.n_resamples
-        )
-        rows.append(
-            results_csv.row(
-                member.path, member.status, scored.compared.split, scored.counts, intervals
-            )
-        )
+    for model in scored.compared.models:
+        for number, member in enumerate(model.members):
+            draws = metric_tables.of_seeds(scored.draws[_key(model)], [number])
+            rows.append(
+                results_csv.row(
+                    member.path, member.status, scored.compared.split, scored.counts,
+                    metric_tables.intervals(draws),
+                )
+            )  # fmt: skip
     return rows + [results_csv.row(path, status) for path, status in scored.compared.failures]
 
 
-def difference_rows(scored):
+def difference_rows(scored: Scored) -> list[dict]:
     """Rows of differences.csv: one a pair and metric; `p` where a test goes with it."""
     rows = []
     for pair in scored.pairs:
@@ -206,20 +212,19 @@ def difference_rows(scored):
     return rows
 
 
-def chance(scored):
+def chance(scored: Scored) -> float:
     """Balanced accuracy of a guess: 1 / the classes that have records."""
-    y = scored.compared.members[0].arrays.y
-    return 1 / max(1, len(np.unique(y[y >= 0])))
+    return hypothesis_tests.chance(scored.compared.members[0].arrays.y)
 
 
-def crossing_groups(compared):
+def crossing_groups(compared: Comparison) -> int:
     """How many patients, lesions or photos have records in two splits; it should be none."""
     table = compared.members[0].predictions.table
     table = table[table["split"] != ""]
     return int((table.groupby(group_ids(table))["split"].nunique() > 1).sum())
 
 
-def pretraining(compared):
+def pretraining(compared: Comparison) -> list[dict]:
     """The pretraining runs that models start from: dicts of path, arms, and status or None."""
     starts = {}
     for model in compared.models:
@@ -238,18 +243,24 @@ def pretraining(compared):
     ]
 
 
-def _pair(a, b, taxonomy, n_resamples):
-    both = _shared(a, b)
-    found = metric_tables.differences(*both, taxonomy, n_resamples) if both[0] else {}
-    return Pair(a, b, len(both[0]), found)
+def _key(model):
+    return model.arm, model.labels
 
 
-def _shared(a, b):
+def _pair(a, b, draws):
+    rows_a, rows_b = run_groups.shared_seeds(a, b)
+    if not rows_a:
+        return Pair(a, b, 0, {})
+    of_a = metric_tables.of_seeds(draws[_key(a)], rows_a)
+    of_b = metric_tables.of_seeds(draws[_key(b)], rows_b)
+    return Pair(a, b, len(rows_a), metric_tables.differences(of_a, of_b))
+
+
+def _shared_arrays(a, b):
     """`Arrays` of the seeds that two models both have: (list of a, list of b)."""
-    shared = set(a.seeds) & set(b.seeds)
     return tuple(
-        [member.arrays for member in model.members if member.status["seed"] in shared]
-        for model in (a, b)
+        [model.arrays[row] for row in rows]
+        for model, rows in zip((a, b), run_groups.shared_seeds(a, b))
     )
 
 

@@ -4,9 +4,9 @@ All pairs are compared, some 10^10 at most, but never in a Python loop and never
 memory.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
+
+from dermssl.core import threads
 
 ROWS = 64  # rows of a chunk: against 100,000 photos some 50 MB a thread
 MAX_PAIRS = 200_000  # beyond, the list helps nobody and the threshold is wrong
@@ -94,13 +94,10 @@ def similar_pairs(features, limit, workers=1, max_pairs=MAX_PAIRS):
 def _collected(chunk, n, workers, max_pairs):
     """The chunks' arrays in order, joined, cut at `max_pairs`; whether they were cut."""
     parts, count = [chunk(n)], 0  # of no rows: gives the arrays and their dtypes
-    with ThreadPoolExecutor(workers) as pool:
-        starts = range(0, n, ROWS)
-        for at in range(0, len(starts), 4 * workers):
-            for part in pool.map(chunk, starts[at : at + 4 * workers]):
-                parts.append(part)
-                count += len(part[0])
-            if count > max_pairs:
-                break
+    for part in threads.map_in_order(chunk, range(0, n, ROWS), workers):
+        parts.append(part)
+        count += len(part[0])
+        if count > max_pairs:
+            break
     joined = [np.concatenate(part)[:max_pairs] for part in zip(*parts)]
     return (*joined, count > max_pairs)

@@ -9,14 +9,13 @@ a quarter turn takes the transposed hash. So eight ways round cost two compariso
 
 import hashlib
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from dermssl.core import threads
 from dermssl.data.decode import BadImage, decode
 
 THUMBNAIL = 64  # px
@@ -101,14 +100,8 @@ def survey(paths, workers=2):
     Returns:
         `Survey` in the order of `paths`.
     """
-    found, waiting = [], deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in paths:
-            waiting.append(pool.submit(look, path))
-            if len(waiting) >= 4 * workers:
-                found.append(waiting.popleft().result())
-        found += [future.result() for future in waiting]
-    rows, words, turned = zip(*found) if found else ((), (), ())
+    looks = list(threads.map_in_order(look, paths, workers))
+    rows, words, turned = zip(*looks) if looks else ((), (), ())
     columns = list(rows[0]) if rows else []
     shape = (len(rows), WORDS)
     return Survey(

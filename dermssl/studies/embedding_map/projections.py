@@ -10,6 +10,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.evaluation import validate
+from dermssl.training.ssl_health import embedding_quality
 
 PERPLEXITY = 30.0  # the usual one; van der Maaten & Hinton (2008) advise 5 to 50
 DIMENSIONS = 50  # kept by PCA before t-SNE, as in the paper's experiments
@@ -45,8 +46,7 @@ def unit(h):
     h = np.asarray(h, dtype=np.float64)
     if not np.isfinite(h).all():
         raise UserError("the embeddings hold values that are no numbers; the run has diverged")
-    length = np.linalg.norm(h, axis=1, keepdims=True)
-    h = np.divide(h, length, out=np.zeros_like(h), where=length > 0)
+    h = embedding_quality.unit(h)
     if np.ptp(h, axis=0).max(initial=0) < 1e-6:
         raise UserError("all embeddings are the same (a collapsed run); there is nothing to see")
     return h

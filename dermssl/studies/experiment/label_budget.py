@@ -34,7 +34,9 @@ def count(dataset, amounts):
             few = splits.few_labels(dataset, amount.per_class, amount.fraction)
         except UserError as error:
             flag, key = f"--labels {amount.key}", "([experiment] labels)"
-            said = str(error).replace(f"--labels-per-class {amount.per_class}", f"{flag} {key}")
+            said = str(error).replace(
+                f"finetune.labels_per_class {amount.per_class}", f"{flag} {key}"
+            )
             raise UserError(said) from error
         n = int(records.is_labelled(few.subset(records.TRAIN).index).sum())
         if not n:

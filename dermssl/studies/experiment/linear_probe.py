@@ -19,6 +19,7 @@ from dermssl.data import pipeline, records, splits
 from dermssl.data.photos import photos_of
 from dermssl.data.records import label_arrays
 from dermssl.evaluation import predictions
+from dermssl.inference import outputs
 from dermssl.training import run_setup
 
 COMMAND = "probe"
@@ -120,7 +121,7 @@ class LinearProbeRunner:
         if key not in self._features:
             photos = photos_of(self._dataset, opened.config["data"], start.image_size, share=0)
             data = pipeline.evaluation_data(photos, BATCH, start.image_size)
-            self._features[key] = opened.backbone().predict(data, verbose=0)
+            self._features[key] = outputs.embed(opened.backbone(), data)
         return self._features[key]
 
 

@@ -7,14 +7,13 @@ where it was stopped.
 
 import dataclasses
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.core.progress import minutes
+from dermssl.core.progress import Progress, log_progress
 from dermssl.core.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
@@ -229,23 +228,17 @@ def run_jobs(jobs, makers, dataset, overwrite=False):
 
     pretrain, finetune = makers
     # What an earlier call finished costs nothing, so it must not count as fast work.
-    left, done, spent = sum(job.work for job in jobs if not job.is_finished), 0.0, 0.0
+    shown = Progress("experiment", sum(job.work for job in jobs if not job.is_finished))
     for number, job in enumerate(jobs, start=1):
-        finished = job.is_finished
-        pace = f", about {minutes(spent / done * left)} left in all" if done else ""
-        log_progress(
-            f"[{number}/{len(jobs)}] {job.title}" + (" (finished before)" if finished else pace)
-        )
+        line, is_finished = f"[{number}/{len(jobs)}] {job.title}", job.is_finished
+        if is_finished:
+            log_progress(f"{line} (finished before)")
+        else:
+            shown.announce(line)
         keras.backend.clear_session()
-        before = time.time()
         if job.is_pretraining:
             pretrain(job.config | {"overwrite": overwrite}, dataset)
         else:
             finetune(job.config | {"overwrite": overwrite}, dataset)
-        if not finished:
-            left, done, spent = left - job.work, done + job.work, spent + time.time() - before
-
-
-def log_progress(line):
-    """A line of progress, at once."""
-    print(line, flush=True)
+        if not is_finished:
+            shown.done += job.work

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from dermssl.data import lesion_inpainting
 from dermssl.data.augmentation import opencv
-from dermssl.models import classifier, grad_cam
+from dermssl.data.photos import Photos
+from dermssl.inference import outputs
+from dermssl.models import grad_cam
+from dermssl.models.classifier import LesionClassifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +51,16 @@ class Explained:
     coarse: str
     p_fine: np.ndarray
     p_coarse: np.ndarray
-    heats: tuple
+    heats: tuple[Heat, ...]
 
 
-def explain(model, taxonomy, head, photos, index, size, batch_size=32):
+def explain(
+    model: LesionClassifier, photos: Photos, index: pd.DataFrame, size: int, batch_size: int = 32
+) -> list[Explained]:
     """Heat maps of photos.
 
     Args:
-        model, taxonomy, head: a classifier as from `weights.load_classifier`.
+        model: `LesionClassifier`.
         photos: `pipeline.Photos`.
         index: record table of the same photos; `path`, `fine` and `coarse` are read.
         size: int, side of the network's input.
@@ -64,10 +70,9 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
         list of `Explained`, one a photo.
     """
     images = np.stack([opencv.center_square(photos[k], size) for k in range(len(photos))])
-    parts = range(0, len(images), batch_size)
-    batches = [model(images[k : k + batch_size].astype(np.float32), training=False) for k in parts]
-    logits = {level: np.concatenate([b[level] for b in batches]) for level in grad_cam.LEVELS}
-    p = dict(zip(grad_cam.LEVELS, classifier.probabilities(logits, taxonomy, head)))
+    starts = range(0, len(images), batch_size)
+    batches = (images[k : k + batch_size].astype(np.float32) for k in starts)
+    p, taxonomy = outputs.predict_proba(model, batches), model.taxonomy
     levels = grad_cam.LEVELS if taxonomy.has_hierarchy else ("fine",)
     heats = [[] for _ in images]
     for level in levels:
@@ -91,11 +96,13 @@ def explain(model, taxonomy, head, photos, index, size, batch_size=32):
     ]  # fmt: skip
 
 
-def randomization_check(model, images, classes, seed=0):
+def randomization_check(
+    model: LesionClassifier, images: np.ndarray, classes: np.ndarray, seed: int = 0
+) -> np.ndarray:
     """How alike the fine maps are to those of the same network with shuffled weights.
 
     Args:
-        model: a classifier.
+        model: `LesionClassifier`.
         images: uint8 or float32 (n, size, size, 3).
         classes: int (n,).
         seed: int, of the shuffle.

@@ -1,10 +1,10 @@
 """What a grid will train, and everything that can be refused before it starts."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.core.progress import minutes
 from dermssl.core.settings import Backbone
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.models import backbones, freezing, weights
@@ -153,12 +153,13 @@ def plan_models(grid, timed=False):
 
 
 def _in_our_flags(message, model):
-    """An error of one model's builder, with the flags of this command."""
+    """An error of one model's builder, with the settings of this command."""
     for theirs, ours in (
-        ("--backbone-weights", "--weights"), ("--backbone", "--models"), ("--depth ", "--depths "),
+        ("backbone.weights ", "grid.weights "), ("backbone.name", "grid.models"),
+        ("finetune.depth ", "grid.depths "),
     ):  # fmt: skip
         message = message.replace(theirs, ours)
-    return message if message.startswith("--weights") else f"{model}: {message}"
+    return message if message.startswith("grid.weights") else f"{model}: {message}"
 
 
 def seconds_per_photo(backbone, batch=32):
@@ -198,33 +199,14 @@ def work_of(cell, grid, shared, n_train, n_test):
     passes = grid.epochs
     if not shared or cell.depth == ALL:
         return n_train * passes * (3.0 if cell.depth == ALL else 1.3) + n_test
-    limit = {"none": 1, "flip_hv": 4}.get(cell.augmentation, passes)
+    limit = AUGMENTATIONS[cell.augmentation].n_variants or passes
     tails = 0.3 * n_train * passes  # a tail itself: 0.02 (DenseNet121) to 0.4 (MobileNet)
     return n_train * min(passes, limit) / len(grid.depths) + tails
 
 
-class Clock:
-    """Progress lines with the time left."""
-
-    def __init__(self, todo, n_cells, work):
-        self._work, self._n = work, n_cells
-        self._done_cells = n_cells - len(todo)
-        self._left, self._did = sum(map(work, todo)), 0.0
-        self._began = time.time()
-
-    def start(self, group):
-        left = ""
-        if self._did:
-            seconds = (time.time() - self._began) / self._did * self._left
-            left = f", about {minutes(seconds)} left"
-        first = group[0]
-        depths = "/".join("all" if cell.depth < 0 else str(cell.depth) for cell in group)
-        fold = "" if first.fold is None else f", fold {first.fold}"
-        print(f"[{self._done_cells + 1}-{self._done_cells + len(group)}/{self._n}] {first.model}, "
-              f"{first.augmentation}, seed {first.seed}{fold}, depths {depths}{left}",
-              flush=True)  # fmt: skip
-
-    def end(self, group):
-        work = sum(map(self._work, group))
-        self._did, self._left = self._did + work, self._left - work
-        self._done_cells += len(group)
+def group_title(group: Sequence[Cell]) -> str:
+    """What cells that are trained together are: "mobilenet, none, seed 0, depths 2/4"."""
+    first = group[0]
+    depths = "/".join("all" if cell.depth == ALL else str(cell.depth) for cell in group)
+    fold = "" if first.fold is None else f", fold {first.fold}"
+    return f"{first.model}, {first.augmentation}, seed {first.seed}{fold}, depths {depths}"

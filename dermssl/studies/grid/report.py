@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
-from dermssl.evaluation import confusion
+from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
 from dermssl.reporting.report import (
     Block,
@@ -326,7 +326,7 @@ def _best_pictures(folder: Path, grid: GridResults, best: BestCell) -> None:
     """The confusion matrix of a model's highest cell, its surest hits and misses."""
     model, p = best.cell.key[0], grid.by_seed(best.cell.key)
     n = len(grid.taxonomy.fine)
-    matrix = sum(confusion.confusion(grid.y, seed.argmax(axis=1), n) for seed in p)
+    matrix = sum(metrics.confusion_matrix(grid.y, seed.argmax(axis=1), n) for seed in p)
     figures.confusion(
         folder / f"confusion_{model}.png", matrix, grid.taxonomy.fine, grid.taxonomy.titles,
         f"{model}, {grid_findings.describe(best.cell.key)}, sum over seeds", normalised=False,

@@ -1,11 +1,18 @@
 """The files of a grid: one row and one small file of predictions a cell."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dermssl.core import atomic_files
-from dermssl.evaluation import hypothesis_tests
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.evaluation import bootstrap, metrics
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import results_csv
 
 RESULTS = "results.csv"
@@ -61,18 +68,24 @@ def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=Non
     }
 
 
-def intervals(labels, probabilities, taxonomy, groups, n_resamples):
+def intervals(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    taxonomy: Taxonomy,
+    groups: Sequence,
+    n_resamples: int,
+) -> dict[str, Interval]:
     """Every metric of a cell, with its bootstrap interval over lesions.
 
     A grid's classes stand under no coarse ones: coarse figures would repeat the fine ones.
     """
-    found = hypothesis_tests.summary_intervals(
-        labels, None, probabilities, taxonomy, groups, n_resamples=n_resamples
-    )
-    return {name: value for name, value in found.items() if not name.startswith("coarse_")}
+    plan = metrics.plan(labels, None, probabilities, taxonomy)
+    plan = {name: one for name, one in plan.items() if not name.startswith("coarse_")}
+    draws = bootstrap.score(plan, groups, n_resamples=n_resamples)
+    return {name: one.interval() for name, one in draws.items()}
 
 
-def write_cell(folder, cell, trained):
+def write_cell(folder: Path, cell, trained) -> None:
     """The cell's predictions of the test photos and its losses, in `cells/NAME.npz`."""
     with atomic_files.atomic_write(folder / CELLS / f"{cell.name}.npz") as temporary:
         np.savez_compressed(
@@ -82,19 +95,19 @@ def write_cell(folder, cell, trained):
         )
 
 
-def read_cell(folder, name):
+def read_cell(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """(probabilities float64 (n, classes), losses (epochs,)) of a cell."""
-    with np.load(folder / CELLS / f"{name}.npz") as found:
-        p = found["probabilities"].astype(np.float64)
-        return p / p.sum(axis=1, keepdims=True), found["losses"]
+    with np.load(folder / CELLS / f"{name}.npz") as arrays:
+        p = arrays["probabilities"].astype(np.float64)
+        return p / p.sum(axis=1, keepdims=True), arrays["losses"]
 
 
-def belongs(row, status):
+def belongs(row: dict, status: dict) -> bool:
     """Whether a row is of the config and data that the run's status.json has."""
     return all(row[name] == status[name] for name in ("config_hash", "data_hash"))
 
 
-def read(path, status):
+def read(path: Path | str, status: dict) -> pd.DataFrame:
     """The rows of a grid, the last of each cell.
 
     Args:

@@ -4,6 +4,7 @@ Both ways give the same numbers. Nothing is selected on the way: a cell trains f
 number of epochs at a fixed rate and is scored as it ends.
 """
 
+import functools
 import gc
 import math
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import cv2
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from dermssl.data import pipeline
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
+from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import backbones, freezing, shared_trunk
 from dermssl.studies.grid import trunk_features
@@ -114,9 +117,9 @@ def train_plain(start, depth, augmentation, seed, material, grid):
     data = _pixels(material, augmentation, seed, grid, grid.batch_size)
     history = cell.fit(data, epochs=grid.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
     shown = pipeline.evaluation_data(material.test, grid.batch_size, material.size)
-    logits = cell.predict(shown, verbose=0)
+    logits = outputs.run(functools.partial(cell, training=False), shown)
     return CellResult(
-        history.history["loss"], softmax(logits), manifest, cell.count_params(), _trainable(cell)
+        history.history["loss"], _softmax(logits), manifest, cell.count_params(), _trainable(cell)
     )
 
 
@@ -171,7 +174,7 @@ class SharedCells:
         self._seed = seed
         tails.reset(seed)
         losses = np.array(self._fit(augmentation, seed, material), np.float64)  # (epochs, tails)
-        probabilities = softmax(self._predict(material))
+        probabilities = _softmax(self._predict(material))
         frozen = tails.backbone.count_params()
         return [
             CellResult(
@@ -222,7 +225,7 @@ class SharedCells:
 
     def _store_of_views(self, policy, material):
         """The features of all views of the training photos; None where they are too many."""
-        own = trunk_features.n_variants(policy)
+        own = policy.n_variants
         if own is None:
             return None
         # One store may serve all augmentations, as the plain view is the first of the flips.
@@ -257,7 +260,7 @@ class SharedCells:
 
 
 def _count(augmentation):
-    return trunk_features.n_variants(AUGMENTATIONS[augmentation]) or 0
+    return AUGMENTATIONS[augmentation].n_variants or 0
 
 
 def _trainable(cell):
@@ -268,8 +271,5 @@ def _head(cell):
     return cell.get_layer("fine").count_params()
 
 
-def softmax(logits):
-    """Probabilities in float64 from float32 logits (..., classes)."""
-    logits = np.asarray(logits, np.float64)
-    logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return logits / logits.sum(axis=-1, keepdims=True)
+def _softmax(logits):
+    return softmax(np.asarray(logits, np.float64), axis=-1)

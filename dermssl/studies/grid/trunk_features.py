@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from dermssl.data.augmentation import draw, opencv
-from dermssl.data.augmentation.policies import AUGMENTATIONS, Policy
+from dermssl.data.augmentation.policies import AUGMENTATIONS
 
 
 def photos_per_forward(size, batch_size=1):
@@ -26,14 +26,6 @@ def photos_per_forward(size, batch_size=1):
         int, at most 128 and at most the pixels of 64 photos of 224 px, but one batch at least.
     """
     return batch_size * max(1, min(128, 64 * 224**2 // size**2) // batch_size)
-
-
-def n_variants(policy):
-    """How many views a policy can make of a photo: 1, 4 (flips), or None for no end."""
-    flips = Policy(flip_h=policy.flip_h, flip_v=policy.flip_v)
-    if policy != flips:
-        return None
-    return 4 if policy.flip_h or policy.flip_v else 1
 
 
 def variants(policy, seed, epoch, records):

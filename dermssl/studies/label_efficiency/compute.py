@@ -4,11 +4,13 @@ Two intervals are given for a difference: 95% of its own, and a wider one. The s
 label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold together with 95%.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
-from dermssl.data.records import VALIDATION
-from dermssl.evaluation import bootstrap, metric_tables, metrics
+from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
 from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import wording
 from dermssl.studies.label_efficiency import wording as label_sentences
 
@@ -25,25 +27,26 @@ class LabelCountDifference:
     """The difference of two arms at one number of labels.
 
     Attributes:
-        a, b: `compared.Model`.
-        n_seeds: int, seeds that both have; those with equal predictions count once, as where a
+        a, b: the models.
+        n_seeds: seeds that both have; those with equal predictions count once, as where a
             probe has all labels and the same weights.
         own: `Interval` of a - b at 95%; None where no seed is shared.
         joint: the same at the level of the whole sentence.
     """
 
-    a: object
-    b: object
+    a: RunGroup
+    b: RunGroup
     n_seeds: int
     own: Interval | None
     joint: Interval | None
 
     @property
-    def n_labels(self):
+    def n_labels(self) -> int:
+        """Labelled training photos of each."""
         return self.a.members[0].status["n_labels"]
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """Of arm a, by the wider interval: better, worse, tie or undefined."""
         return "undefined" if self.joint is None else metric_tables.verdict(METRIC, self.joint)
 
@@ -53,92 +56,81 @@ class Curve:
     """Everything that the report shows.
 
     Attributes:
-        compared: `compared.Compared`.
-        baseline: str, the arm the others are held against.
-        counts: dict, from `metric_tables.counts`.
+        compared: what is compared.
+        baseline: the arm the others are held against.
+        counts: from `metric_tables.counts`.
         intervals: dict of (arm, labels) -> `Interval` at 95%.
         by_seed: dict of (arm, labels) -> the score of each seed.
         pairs: dict of (arm a, arm b) -> list of `LabelCountDifference`, fewest labels first.
-        chance: float, the score of a guess.
-        n_resamples: int.
+        chance: the score of a guess.
+        n_resamples: draws of the bootstrap.
     """
 
-    compared: object
+    compared: Comparison
     baseline: str
-    counts: dict
-    intervals: dict
-    by_seed: dict
-    pairs: dict
+    counts: dict[str, int | str]
+    intervals: dict[tuple, Interval]
+    by_seed: dict[tuple, list[float]]
+    pairs: dict[tuple, list[LabelCountDifference]]
     chance: float
     n_resamples: int
 
 
-def score(found, n_resamples=2000):
-    """Score a `Compared` whose arms have several numbers of labels.
+def score(compared: Comparison, n_resamples: int = 2000) -> Curve:
+    """Score a comparison whose arms have several numbers of labels.
 
     Args:
-        found: `compared.Compared`.
+        compared: what is compared.
         n_resamples: draws of the bootstrap.
-
-    Returns:
-        `Curve`.
     """
-    baseline = "random" if "random" in found.arms else found.arms[0]
-    models = {(model.arm, model.labels): model for model in found.models}
+    baseline = "random" if "random" in compared.arms else compared.arms[0]
+    draws = {
+        (model.arm, model.labels): metric_tables.score(
+            model.arrays, compared.taxonomy, n_resamples, (METRIC,)
+        )
+        for model in compared.models
+    }
     pairs = {}
-    for a, b in wording.verdict_pairs(found, baseline):
+    for a, b in wording.verdict_pairs(compared, baseline):
         pairs.setdefault((a.arm, b.arm), []).append((a, b))
-    y = found.members[0].arrays.y
+    y = compared.members[0].arrays.y
     return Curve(
-        compared=found,
+        compared=compared,
         baseline=baseline,
-        counts=metric_tables.counts(found.members[0].arrays),
-        intervals={
-            key: metric_tables.intervals(model.arrays, found.taxonomy, n_resamples, (METRIC,))[
-                METRIC
-            ]
-            for key, model in models.items()
-        },
-        by_seed={
-            key: metric_tables.by_seed(model, METRIC, found.taxonomy)
-            for key, model in models.items()
-        },
+        counts=metric_tables.counts(compared.members[0].arrays),
+        intervals={key: metric_tables.intervals(one)[METRIC] for key, one in draws.items()},
+        by_seed={key: one[METRIC].sample.tolist() for key, one in draws.items()},
         pairs={
-            arms: [_step(a, b, found.taxonomy, n_resamples, len(steps)) for a, b in steps]
+            arms: [_step(a, b, draws, len(steps)) for a, b in steps]
             for arms, steps in pairs.items()
         },
-        chance=1 / max(1, len(set(y[y >= 0].tolist()))),
+        chance=hypothesis_tests.chance(y),
         n_resamples=n_resamples,
     )
 
 
-def _step(a, b, taxonomy, n_resamples, n_steps):
-    shared = sorted(set(a.seeds) & set(b.seeds))
-    if not shared:
+def _step(a, b, draws, n_steps):
+    rows = run_groups.shared_seeds(a, b)
+    if not rows[0]:
         return LabelCountDifference(a, b, 0, None, None)
-    both = [
-        [member.arrays for member in model.members if member.status["seed"] in shared]
-        for model in (a, b)
-    ]
-    plans = [[plan[METRIC] for plan in metric_tables.plans(arrays, taxonomy)] for arrays in both]
-    metric, y, _, options = plans[0][0]
-    columns = [[p for _, _, p, _ in plan] for plan in plans]
-    own, joint = (
-        bootstrap.paired_difference(
-            metric, y, *columns, both[0][0].groups, n_resamples=n_resamples, level=level, **options
-        )
-        for level in (LEVEL, joint_level(n_steps))
+    of_a, of_b = (
+        draws[model.arm, model.labels][METRIC].at(own) for model, own in zip((a, b), rows)
     )
-    distinct = {tuple(arrays.p_fine.tobytes() for arrays in pair) for pair in zip(*both)}
+    difference = of_a - of_b
+    distinct = {
+        tuple(model.arrays[row].p_fine.tobytes() for model, row in zip((a, b), pair))
+        for pair in zip(*rows)
+    }
+    own, joint = (difference.interval(level) for level in (LEVEL, joint_level(n_steps)))
     return LabelCountDifference(a, b, len(distinct), own, joint)
 
 
-def joint_level(n):
+def joint_level(n: int) -> float:
     """The level of each of `n` intervals that hold together with `LEVEL` (Bonferroni)."""
     return 1 - (1 - LEVEL) / n
 
 
-def verdicts(curve):
+def verdicts(curve: Curve) -> list[str]:
     """One sentence a pair of arms, over all its numbers of labels."""
     return [
         label_sentences.verdict(
@@ -148,7 +140,7 @@ def verdicts(curve):
     ]
 
 
-def rows(curve):
+def rows(curve: Curve) -> list[dict]:
     """Rows of label_efficiency.csv: one an arm and number of labels."""
     return [
         {
@@ -173,7 +165,7 @@ def rows(curve):
     ]
 
 
-def difference_rows(curve):
+def difference_rows(curve: Curve) -> list[dict]:
     """Rows of label_differences.csv: one a pair of arms and number of labels."""
     return [
         {
@@ -198,58 +190,3 @@ def difference_rows(curve):
         for step in steps
         if step.own is not None
     ]
-
-
-def chosen_by(member):
-    """A warning: validation labels, which the label counts don't hold, chose the model."""
-    table = member.predictions.table
-    n = int(((table["split"] == VALIDATION) & (table["fine"] != "")).sum())
-    what = "penalty" if member.status.get("probe") else "epoch"
-    return (
-        f"{wording.count(n, 'labelled validation photo')}, in none of these numbers of labels, "
-        f"chose the {what} of every run: who has only so many labels in all can't choose like that."
-    )
-
-
-def context(curve, left_out=()):
-    """The variables of `templates/label_efficiency.md`, but for the command.
-
-    Args:
-        curve: `Curve`.
-        left_out: sentences on arms that could not be had.
-    """
-    found = curve.compared
-    first = found.members[0]
-    classes = metrics.per_class_table(first.arrays.y, first.arrays.p_fine, found.taxonomy)
-    uneven = [
-        (step.a, step.b, len(set(step.a.seeds) & set(step.b.seeds)))
-        for steps in curve.pairs.values()
-        for step in steps
-        if step.a.seeds != step.b.seeds
-    ]
-    return {
-        "verdicts": verdicts(curve),
-        "gaps": [*left_out, *wording.gaps(found, curve.baseline)],
-        "warnings": label_sentences.drawings(found)
-        + [chosen_by(first)]
-        + [
-            warning
-            for steps in curve.pairs.values()
-            for warning in label_sentences.near_chance(steps, curve.intervals, curve.chance)
-        ]
-        + wording.warnings(found, curve.counts, classes, uneven)
-        + wording.dropped(list(curve.intervals.values())),
-        "models": [
-            {"model": model, "interval": curve.intervals[model.arm, model.labels]}
-            for model in found.models
-        ],
-        "steps": [step for steps in curve.pairs.values() for step in steps],
-        "name": metric_tables.NAMES[METRIC],
-        "chance": curve.chance,
-        "basis": wording.photos(curve.counts, found.split),
-        "unit": curve.counts["grouped_by"],
-        "n_resamples": curve.n_resamples,
-        "data_hash": first.status["data_hash"],
-        "probe": first.status.get("probe", False),
-        "backbone": first.status["config"]["backbone"],
-    }

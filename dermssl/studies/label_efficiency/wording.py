@@ -5,7 +5,6 @@ one on either side: a number of labels where no difference is found is none, it 
 photos that tell. Between two numbers nothing is known, so it is given as a span.
 """
 
-from dermssl.data.records import SYNTHETIC
 from dermssl.reporting import wording
 
 SAID = {
@@ -149,14 +148,3 @@ def near_chance(steps, intervals, chance):
                 f"better than a guess, {guess}."
             )
     return said
-
-
-def drawings(compared):
-    """A warning where the photos are synthetic, else none."""
-    sources = set(compared.members[0].predictions.table["source"])
-    if sources != {SYNTHETIC}:
-        return []
-    return [
-        "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
-        "about what pretraining does for real lesions."
-    ]

@@ -6,12 +6,16 @@ each class, as far as there are: for each twin that comes in, another photo of i
 So what is left is the twins' own effect.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dermssl.core.errors import UserError
+from dermssl.data import splits
 from dermssl.evaluation import bootstrap
 
 METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")
@@ -39,14 +43,20 @@ class Predicted:
     """
 
     y: np.ndarray
-    clean: list
-    leaky: list
+    clean: list[np.ndarray]
+    leaky: list[np.ndarray]
     twinned: np.ndarray
     n_train: float
     n_twins: float
 
 
-def plan(labels, groups, n_folds, seed, clusters=None):
+def plan(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    n_folds: int,
+    seed: int,
+    clusters: np.ndarray | None = None,
+) -> list[Fold]:
     """The folds: every group is tested once, by one photo.
 
     Args:
@@ -69,14 +79,10 @@ def plan(labels, groups, n_folds, seed, clusters=None):
     tested = fits[np.unique(groups[fits], return_index=True)[1]]  # the first in random order
     clusters = np.arange(len(own_label)) if clusters is None else clusters
     cluster_label = own_label[np.unique(clusters, return_index=True)[1]]
-    fold = np.empty(len(cluster_label), np.int64)
-    dealt = 0
-    for label in np.unique(cluster_label):
-        of_class = rng.permutation(np.flatnonzero(cluster_label == label))
-        fold[of_class] = (dealt + np.arange(len(of_class))) % n_folds
-        dealt += len(of_class)
-    fold = fold[clusters]
-    made = []
+    strata = {label: np.flatnonzero(cluster_label == label) for label in np.unique(cluster_label)}
+    dealt = splits.deal_groups(strata, n_folds, rng)
+    fold = np.array([dealt[cluster] for cluster in clusters])
+    folds = []
     for k in range(n_folds):
         inside = fold[groups] == k
         test = tested[fold == k]
@@ -85,8 +91,8 @@ def plan(labels, groups, n_folds, seed, clusters=None):
         dropped = _drop(rest, labels, labels[twins], rng)
         twins = rng.permutation(twins)[: len(dropped)]  # all of them but in tiny data sets
         leaky = np.sort(np.concatenate([np.setdiff1d(rest, dropped), twins]))
-        made.append(Fold(test, rest, leaky))
-    return made
+        folds.append(Fold(test, rest, leaky))
+    return folds
 
 
 def _drop(rest, labels, wanted, rng):
@@ -106,7 +112,15 @@ def _drop(rest, labels, wanted, rng):
     return np.array(dropped, dtype=np.int64)
 
 
-def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None, clusters=None):
+def predict(
+    features: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    n_folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    fit: Callable[..., np.ndarray] | None = None,
+    clusters: np.ndarray | None = None,
+) -> Predicted:
     """Train and predict with and without twins, over folds and seeds.
 
     Args:
@@ -121,29 +135,29 @@ def predict(features, labels, groups, n_folds=5, seeds=(0, 1, 2), fit=None, clus
     fit = fit or logistic
     n_groups, n_classes = groups.max() + 1, labels.max() + 1
     if n_folds < 2:
-        raise UserError(f"--folds {n_folds}: give 2 or more")
-    made = {"clean": [], "leaky": []}
+        raise UserError(f"leakage.folds is {n_folds}: give 2 or more")
+    predicted = {"clean": [], "leaky": []}
     sizes, twins = [], []
     y = np.empty(n_groups, np.int64)
     for seed in seeds:
-        p = {name: np.empty((n_groups, n_classes)) for name in made}
+        p = {name: np.empty((n_groups, n_classes)) for name in predicted}
         for fold in plan(labels, groups, n_folds, seed, clusters):
             tested = groups[fold.test]
             y[tested] = labels[fold.test]
-            for name in made:
+            for name in predicted:
                 rows = getattr(fold, name)
                 p[name][tested] = fit(features[rows], labels[rows], features[fold.test], n_classes)
             sizes.append(len(fold.clean))
             twins.append(len(np.setdiff1d(fold.leaky, fold.clean)))
-        for name in made:
-            made[name].append(p[name])
+        for name in predicted:
+            predicted[name].append(p[name])
     return Predicted(
-        y, made["clean"], made["leaky"], np.bincount(groups) > 1,
+        y, predicted["clean"], predicted["leaky"], np.bincount(groups) > 1,
         float(np.mean(sizes)), float(np.mean(twins)),
     )  # fmt: skip
 
 
-def logistic(x, y, x_test, n_classes):
+def logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_classes: int) -> np.ndarray:
     """Class probabilities of a logistic regression on standardised features, classes balanced."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -160,12 +174,14 @@ def logistic(x, y, x_test, n_classes):
     with warnings.catch_warnings():  # both sides have the same budget
         warnings.simplefilter("ignore")
         model.fit(x, y)
-    found = model.predict_proba(x_test)
-    p[:, there] = found / found.sum(axis=1, keepdims=True)
+    raw = model.predict_proba(x_test)
+    p[:, there] = raw / raw.sum(axis=1, keepdims=True)
     return p
 
 
-def score(predicted, clusters=None, n_resamples=1000):
+def score(
+    predicted: Predicted, clusters: np.ndarray | None = None, n_resamples: int = 1000
+) -> list[dict]:
     """Clean score, leaky score and their difference, with intervals.
 
     Args:
@@ -182,14 +198,23 @@ def score(predicted, clusters=None, n_resamples=1000):
     clusters = np.arange(len(every)) if clusters is None else np.asarray(clusters)
     for subset, kept in (("all", every), ("with twins", predicted.twinned)):
         y, own = predicted.y[kept], clusters[kept]
-        clean = [p[kept] for p in predicted.clean]
-        leaky = [p[kept] for p in predicted.leaky]
-        options = {"n_resamples": n_resamples}
-        for metric in METRICS:
-            rows.append({
-                "subset": subset, "metric": metric, "n": int(kept.sum()),
-                "clean": bootstrap.bootstrap_metric(metric, y, clean, own, **options),
-                "leaky": bootstrap.bootstrap_metric(metric, y, leaky, own, **options),
-                "inflation": bootstrap.paired_difference(metric, y, leaky, clean, own, **options),
-            })  # fmt: skip
+        clean, leaky = (
+            bootstrap.score(
+                {m: bootstrap.planned(m, y, [p[kept] for p in several]) for m in METRICS},
+                own,
+                n_resamples=n_resamples,
+            )
+            for several in (predicted.clean, predicted.leaky)
+        )
+        rows += [
+            {
+                "subset": subset,
+                "metric": metric,
+                "n": int(kept.sum()),
+                "clean": clean[metric].interval(),
+                "leaky": leaky[metric].interval(),
+                "inflation": (leaky[metric] - clean[metric]).interval(),
+            }
+            for metric in METRICS
+        ]
     return rows

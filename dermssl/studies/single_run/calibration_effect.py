@@ -1,9 +1,17 @@
 """What a run's calibration does to the probabilities of a split: scores, bins, and means."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
+from dermssl.evaluation.bootstrap import Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.calibrator import Calibrator
+from dermssl.evaluation.predictions import Arrays
 
 METRICS = ("ece", "brier", "log_loss")
 # Were the most probable class the one named.
@@ -12,11 +20,11 @@ RAW, GIVEN = "raw", "calibrated"
 TITLES = {RAW: "as predicted", GIVEN: "as predict gives them"}
 
 
-def arrays(scaling, seed, taxonomy):
+def arrays(scaling: Calibrator | None, seed: Arrays, taxonomy: Taxonomy) -> Arrays | None:
     """`Arrays` as `dermssl.predict` would give them; None where that changes nothing.
 
     Args:
-        scaling: `temperature.Scaling` or None.
+        scaling: the run's calibration, or None.
         seed: `Arrays` of the split, raw.
         taxonomy: `Taxonomy`.
     """
@@ -26,34 +34,39 @@ def arrays(scaling, seed, taxonomy):
     return seed._replace(p_fine=fine, p_coarse=coarse)
 
 
-def after(given, taxonomy, n_resamples):
-    """dict of metric in `METRICS` or `NAMED` -> `Interval`; empty without `given`."""
-    names = METRICS + NAMED
-    return metric_tables.intervals([given], taxonomy, n_resamples, names) if given else {}
+def score(
+    raw: Mapping[str, SeedDraws], given: Arrays | None, taxonomy: Taxonomy, n_resamples: int
+) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    """What the calibration does to the scores.
 
+    Args:
+        raw: the split as predicted, from `metric_tables.score`.
+        given: its `Arrays` as `arrays` gives them; None: both dicts are empty.
+        taxonomy: `Taxonomy`.
+        n_resamples: draws of the bootstrap, as of `raw`.
 
-def change(seed, given, n_resamples):
-    """dict of metric in `METRICS` -> `Interval` of given minus raw; empty without `given`."""
+    Returns:
+        dict of metric in `METRICS` or `NAMED` -> `Interval` of the calibrated probabilities, and
+        dict of metric in `METRICS` -> `Interval` of calibrated minus raw.
+    """
     if given is None:
-        return {}
-    return {
-        name: bootstrap.paired_difference(
-            name, seed.y, given.p_fine, seed.p_fine, seed.groups, n_resamples=n_resamples
-        )
-        for name in METRICS
-    }
+        return {}, {}
+    draws = metric_tables.score([given], taxonomy, n_resamples, METRICS + NAMED)
+    return metric_tables.intervals(draws), metric_tables.differences(draws, raw, METRICS)
 
 
-def reliability(seed, given, n_resamples):
+def reliability(seed: Arrays, given: Arrays | None, n_resamples: int) -> dict[str, pd.DataFrame]:
     """dict of `RAW` and, if there is one, `GIVEN` -> table of `curves.reliability`."""
     shown = {RAW: seed} | ({GIVEN: given} if given else {})
     return {
-        name: curves.reliability(each.p_fine, each.y, each.groups, n_resamples=n_resamples)
-        for name, each in shown.items()
+        name: curves.reliability(one.p_fine, one.y, one.groups, n_resamples=n_resamples)
+        for name, one in shown.items()
     }
 
 
-def in_the_large(seed, given, taxonomy, n_resamples):
+def in_the_large(
+    seed: Arrays, given: Arrays | None, taxonomy: Taxonomy, n_resamples: int
+) -> pd.DataFrame:
     """How probable each class is on average, beside how common it is (Van Calster 2016).
 
     Args:
@@ -68,27 +81,29 @@ def in_the_large(seed, given, taxonomy, n_resamples):
         `excess`, calibrated - share, with an interval; all of these hold together with 95%
         (Bonferroni). NaN without labelled records.
     """
-    asked = _asked(seed, taxonomy)
+    tasks = list(zip(_tasks(seed, taxonomy), _tasks(given or seed, taxonomy)))
+    plan = {
+        number: PlannedMetric("mean", None, np.where(raw.y >= 0, calibrated.score - raw.y, np.nan))
+        for number, (raw, calibrated) in enumerate(tasks)
+    }
+    draws = bootstrap.score(plan, seed.groups, n_resamples=n_resamples)
     rows = []
-    for target, shown in zip(asked, _asked(given or seed, taxonomy)):
-        known = target.y >= 0
+    for number, (raw, calibrated) in enumerate(tasks):
+        known = raw.y >= 0
         n = known.sum() or np.nan
-        excess = bootstrap.bootstrap_metric(
-            "mean", None, np.where(known, shown.score - target.y, np.nan), seed.groups,
-            n_resamples=n_resamples, level=1 - 0.05 / len(asked),
-        )  # fmt: skip
+        excess = draws[number].interval(1 - 0.05 / len(tasks))
         rows.append(
             {
-                "name": target.name, "kind": target.kind, "records": target.n_positive,
-                "share": target.n_positive / n, RAW: target.score[known].sum() / n,
-                GIVEN: shown.score[known].sum() / n, "excess": excess.estimate,
+                "name": raw.name, "kind": raw.kind, "records": raw.n_positive,
+                "share": raw.n_positive / n, RAW: raw.score[known].sum() / n,
+                GIVEN: calibrated.score[known].sum() / n, "excess": excess.estimate,
                 "excess_low": excess.low, "excess_high": excess.high,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _asked(arrays, taxonomy):
+def _tasks(arrays, taxonomy):
     """Every fine class against the rest, then the malignancy axis where there is one."""
     y, p = arrays.y, arrays.p_fine
     classes = [binary_tasks.one_class(y, p, taxonomy, name) for name in taxonomy.fine]

@@ -1,10 +1,12 @@
-"""Every number of one run's evaluation, worked out once; files, pictures and report follow it."""
+"""Every number of one run's evaluation; its files, figures and report are made of these."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
@@ -12,15 +14,15 @@ from dermssl.core.settings import Evaluate
 from dermssl.data.records import TEST, VALIDATION
 from dermssl.evaluation import (
     binary_tasks,
+    bootstrap,
     calibrator,
     curves,
-    hypothesis_tests,
     metric_tables,
     predictions,
-    ranking,
     subgroups,
 )
-from dermssl.evaluation.metrics import SUMMARY
+from dermssl.evaluation.bootstrap import Interval, PlannedMetric
+from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import calibration_effect, wording
 
 
@@ -43,10 +45,10 @@ class BinaryTaskResult:
 
     target: binary_tasks.Target
     given: binary_tasks.Target
-    found: dict
+    found: dict[str, Interval]
     threshold: float
     chosen_on: str
-    benefit: dict
+    benefit: dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,45 +68,46 @@ class Evaluation:
         questions: tuple of `BinaryTaskResult`.
         scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
             alone can tell what it is worth.
-        after, change, reliability, means: what the scaling does; from the functions of
-            `calibrated`.
+        after, change, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
         command: what to type for the same again.
     """
 
     path: Path
-    found: Any = field(repr=False)
-    history: Any = field(repr=False)
-    arrays: Any = field(repr=False)
+    found: predictions.Predictions = field(repr=False)
+    history: pd.DataFrame = field(repr=False)
+    arrays: predictions.Arrays = field(repr=False)
     split: str
     n_resamples: int
     settings: Evaluate
-    intervals: dict
-    classes: Any = field(repr=False)
-    questions: tuple
-    scaling: Any
-    after: dict
-    change: dict
-    reliability: dict = field(repr=False)
-    means: Any = field(repr=False)
-    groups: list = field(repr=False)
-    gaps: list = field(repr=False)
+    intervals: dict[str, Interval]
+    classes: pd.DataFrame = field(repr=False)
+    questions: tuple[BinaryTaskResult, ...]
+    scaling: calibrator.Calibrator | None
+    after: dict[str, Interval]
+    change: dict[str, Interval]
+    reliability: dict[str, pd.DataFrame] = field(repr=False)
+    means: pd.DataFrame = field(repr=False)
+    groups: list[subgroups.Group] = field(repr=False)
+    gaps: list[subgroups.Gap] = field(repr=False)
     command: str
 
     @property
-    def levels(self):
+    def levels(self) -> tuple[str, ...]:
         """ "fine", and "coarse" where the taxonomy has a hierarchy."""
         return ("fine", "coarse") if self.found.taxonomy.has_hierarchy else ("fine",)
 
     @property
-    def question(self):
+    def question(self) -> BinaryTaskResult | None:
         """The `BinaryTaskResult` that the subgroups are asked; None without any."""
         wanted = self.settings.one_class
-        by_name = {each.target.name: each for each in self.questions}
+        by_name = {question.target.name: question for question in self.questions}
         return by_name.get(wanted) or next(iter(self.questions), None)
 
 
-def make(path, split, n_resamples, settings, command):
+def make(
+    path: Path | str, split: str, n_resamples: int, settings: Evaluate, command: str
+) -> Evaluation:
     """Score one split of a finished fine-tuning run; returns an `Evaluation`.
 
     Raises:
@@ -122,7 +125,9 @@ def make(path, split, n_resamples, settings, command):
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(found) if split == TEST else None
     given = calibration_effect.arrays(scaling, arrays, taxonomy)
-    made = Evaluation(
+    draws = metric_tables.score([arrays], taxonomy, n_resamples, settings=settings)
+    after, change = calibration_effect.score(draws, given, taxonomy, n_resamples)
+    evaluation = Evaluation(
         path=path,
         found=found,
         history=history,
@@ -130,7 +135,7 @@ def make(path, split, n_resamples, settings, command):
         split=split,
         n_resamples=n_resamples,
         settings=settings,
-        intervals=metric_tables.intervals([arrays], taxonomy, n_resamples, settings=settings),
+        intervals=metric_tables.intervals(draws),
         classes=metric_tables.per_class(
             [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
         ),
@@ -138,8 +143,8 @@ def make(path, split, n_resamples, settings, command):
             arrays, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
-        after=calibration_effect.after(given, taxonomy, n_resamples),
-        change=calibration_effect.change(arrays, given, n_resamples),
+        after=after,
+        change=change,
         reliability=calibration_effect.reliability(arrays, given, n_resamples),
         means=calibration_effect.in_the_large(arrays, given, taxonomy, n_resamples),
         groups=[],
@@ -147,12 +152,13 @@ def make(path, split, n_resamples, settings, command):
         command=command,
     )
     rows = found.table[found.table["split"] == split]
-    asked = made.question
+    asked = evaluation.question
     groups = subgroups.score(
         rows, arrays, taxonomy, asked and asked.given, asked and asked.threshold,
         settings.age_bands, n_resamples,
     )  # fmt: skip
-    return replace(made, groups=groups, gaps=subgroups.subgroup_gaps(groups, taxonomy))
+    gaps = subgroups.subgroup_gaps(groups, taxonomy)
+    return replace(evaluation, groups=groups, gaps=gaps)
 
 
 def _check(settings, taxonomy):
@@ -160,7 +166,7 @@ def _check(settings, taxonomy):
     subgroups.age_bands([], settings.age_bands)
     if settings.top_k != Evaluate().top_k and settings.top_k >= len(taxonomy.fine):
         raise UserError(
-            f"--top-k is {settings.top_k}, but the run has {len(taxonomy.fine)} classes; "
+            f"evaluate.top_k is {settings.top_k}, but the run has {len(taxonomy.fine)} classes; "
             "naming them all is always right: use a smaller number"
         )
 
@@ -176,55 +182,42 @@ def _held_out(found, split, scaling):
 def _questions(arrays, given, held_out, split, taxonomy, n_resamples, settings):
     options = settings.specificity, settings.min_sensitivity
 
-    def asked(arrays):
+    def tasks(arrays):
         return binary_tasks.binary_tasks_of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
 
-    made, raw = [], asked(arrays)
-    others = asked(held_out) if held_out else [None] * len(raw)
-    for target, shown, other in zip(raw, asked(given or arrays), others):
+    results, raw = [], tasks(arrays)
+    others = tasks(held_out) if held_out else [None] * len(raw)
+    for target, shown, other in zip(raw, tasks(given or arrays), others):
         threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
-        entries = binary_tasks.plan(target, *options)
-        entries["fixed_sensitivity"] = (
-            "mean",
-            None,
-            binary_tasks.called_positive(shown, threshold),
-            {},
-        )
-        entries["fixed_specificity"] = (
-            "mean",
-            None,
-            binary_tasks.called_negative(shown, threshold),
-            {},
-        )
-        if np.isnan(threshold):
-            del entries["fixed_sensitivity"], entries["fixed_specificity"]
+        plan = binary_tasks.plan(target, *options)
+        if not np.isnan(threshold):
+            hits = binary_tasks.called_positive(shown, threshold)
+            passes = binary_tasks.called_negative(shown, threshold)
+            plan["fixed_sensitivity"] = PlannedMetric("mean", None, hits)
+            plan["fixed_specificity"] = PlannedMetric("mean", None, passes)
+        draws = bootstrap.score(plan, arrays.groups, n_resamples=n_resamples)
         benefit = {
-            calibration_effect.RAW: curves.decision(target, arrays.groups, n_resamples=n_resamples)
-        }
-        if given:
-            benefit[calibration_effect.GIVEN] = curves.decision(
-                shown, arrays.groups, n_resamples=n_resamples
+            name: curves.decision(one, arrays.groups, n_resamples=n_resamples)
+            for name, one in (
+                (calibration_effect.RAW, target), (calibration_effect.GIVEN, given and shown)
             )
-        intervals = {
-            name: hypothesis_tests.share_with_interval(
-                metric, y, score, arrays.groups, n_resamples=n_resamples, **extra
-            )
-            for name, (metric, y, score, extra) in entries.items()
-        }
-        made.append(BinaryTaskResult(target, shown, intervals, threshold, chosen_on, benefit))
-    return tuple(made)
+            if one
+        }  # fmt: skip
+        intervals = metric_tables.intervals(draws)
+        results.append(BinaryTaskResult(target, shown, intervals, threshold, chosen_on, benefit))
+    return tuple(results)
 
 
 def _threshold(target, held_out, split, specificity):
     """A threshold with the specificity asked for, chosen away from the test records if it can."""
     if held_out:
-        threshold = ranking.threshold_at_specificity(held_out.y, held_out.score, specificity)
+        threshold = curves.threshold_at_specificity(held_out.y, held_out.score, specificity)
         if np.isfinite(threshold):
             return threshold, VALIDATION
-    return ranking.threshold_at_specificity(target.y, target.score, specificity), split
+    return curves.threshold_at_specificity(target.y, target.score, specificity), split
 
 
-def summary(made):
+def summary(made: Evaluation) -> dict:
     """The content of metrics.json."""
     counts, status = metric_tables.counts(made.arrays), made.found.status
     scaling = made.scaling
@@ -268,13 +261,13 @@ def _key(target, taxonomy):
     return f"{target.name} (axis)" if alike else target.name
 
 
-def findings(made):
+def findings(made: Evaluation) -> list[str]:
     """What the report opens with."""
     return wording.findings(made.arrays, made.found.taxonomy, made.intervals, made.n_resamples)
 
 
 def _names():
-    return [name for name in SUMMARY if not name.startswith("n")]
+    return [name for name in SUMMARY if name not in COUNTS]
 
 
 def _value(made, counts, name):

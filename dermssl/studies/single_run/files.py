@@ -1,11 +1,16 @@
 """The tables and pictures of an evaluation."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.subgroups import FEW, METRICS
+from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
 from dermssl.studies.single_run import calibration_effect, compute
 from dermssl.studies.single_run import figures as figures_curves
@@ -13,7 +18,7 @@ from dermssl.studies.single_run import figures as figures_curves
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 
 
-def write(folder, made):
+def write(folder: Path, made: compute.Evaluation) -> None:
     """metrics.json and the CSV files.
 
     Args:
@@ -44,7 +49,7 @@ def write(folder, made):
         results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)
 
 
-def curve_tables(made):
+def curve_tables(made: compute.Evaluation) -> tuple[dict, dict]:
     """ROC and precision-recall tables of every question and class: two dicts by (name, kind)."""
     arrays, taxonomy = made.arrays, made.found.taxonomy
     asked = {
@@ -53,13 +58,13 @@ def curve_tables(made):
         if not question.target.is_class
     }
     for k, name in enumerate(taxonomy.fine):
-        asked[name, "class"] = [-1 if y < 0 else int(y == k) for y in arrays.y], arrays.p_fine[:, k]
-    roc = {key: curves.roc(*each) for key, each in asked.items()}
-    precision = {key: curves.precision_recall(*each) for key, each in asked.items()}
+        asked[name, "class"] = np.where(arrays.y < 0, -1, arrays.y == k), arrays.p_fine[:, k]
+    roc = {key: curves.roc(*task) for key, task in asked.items()}
+    precision = {key: curves.precision_recall(*task) for key, task in asked.items()}
     return roc, precision
 
 
-def group_rows(made):
+def group_rows(made: compute.Evaluation) -> list[dict]:
     """Rows of subgroups.csv."""
     rows = []
     asked = made.question
@@ -87,7 +92,7 @@ GAP_COLUMNS = (
 )  # fmt: skip
 
 
-def gap_rows(made):
+def gap_rows(made: compute.Evaluation) -> list[dict]:
     """Rows of subgroup_gaps.csv, the widest of each metric first."""
     return [
         {
@@ -102,14 +107,14 @@ def gap_rows(made):
     ]  # fmt: skip
 
 
-def verdict(gap):
+def verdict(gap: Gap) -> str:
     """ "difference", "no difference shown" or "undefined"."""
     if not gap.interval.is_defined:
         return "undefined"
     return "difference" if gap.interval.excludes_zero else "no difference shown"
 
 
-def draw(folder, made):
+def draw(folder: Path, made: compute.Evaluation) -> None:
     """The pictures."""
     taxonomy, split = made.found.taxonomy, made.split
     for level, matrix in zip(made.levels, metric_tables.matrices([made.arrays], taxonomy)):

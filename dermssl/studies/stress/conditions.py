@@ -1,12 +1,12 @@
 """The conditions of the stress test: one photo with an artefact, without its lesion, and so on."""
 
 import functools
+import itertools
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dermssl.core import threads
 from dermssl.data import lesion_inpainting, masks, preprocess
 from dermssl.data.augmentation import artefacts, opencv
 
@@ -115,21 +115,12 @@ def batches(photos, hole, records, wanted, size, batch_size, **options):
         uint8 (conditions, b, size, size, 3), in the order of `wanted`.
     """
 
-    def made(row):
+    def views(row):
         photo, record = photos[row], int(records[row])
         where = hole(row, photo)
         return [view(name, photo, where, size, record=record, **options) for name in wanted]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        ahead = deque()
-        for start in range(0, len(photos), batch_size):
-            rows = range(start, min(start + batch_size, len(photos)))
-            ahead.append([pool.submit(made, row) for row in rows])
-            if len(ahead) > 1:
-                yield _gathered(ahead.popleft())
-        while ahead:
-            yield _gathered(ahead.popleft())
-
-
-def _gathered(futures):
-    return np.stack([future.result() for future in futures], axis=1)
+    rows = range(len(photos))
+    of_photos = threads.map_in_order(views, rows, os.cpu_count(), ahead=2 * batch_size)
+    while batch := list(itertools.islice(of_photos, batch_size)):
+        yield np.stack(batch, axis=1)

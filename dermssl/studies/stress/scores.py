@@ -5,11 +5,15 @@ without the lesion in sight should be at chance; one that is clearly above it ha
 the surroundings (Bissoto et al., 2019 and 2020).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dermssl.evaluation import bootstrap, hierarchy
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.evaluation import binary_tasks, bootstrap
 from dermssl.evaluation.bootstrap import Interval
 
 
@@ -38,13 +42,20 @@ class Score:
     gain: float = float("nan")
 
 
-def score(y, p, groups, taxonomy, clean, n_resamples=1000):
+def score(
+    y: np.ndarray,
+    p: dict[str, np.ndarray],
+    groups: Sequence | None,
+    taxonomy: Taxonomy,
+    clean: str,
+    n_resamples: int = 1000,
+) -> list[Score]:
     """Every condition, scored with the same draws of whole groups.
 
     Args:
-        y: int [n], fine classes; -1 is left out.
-        p: dict of condition -> float [n, F], probabilities of the same records.
-        groups: [n] lesion or patient ids.
+        y: int (n,), fine classes; -1 is left out.
+        p: dict of condition -> float (n, F), probabilities of the same records.
+        groups: (n,) lesion or patient ids.
         taxonomy: `Taxonomy` with F fine classes.
         clean: the condition that the others are held against.
         n_resamples: draws of the bootstrap.
@@ -52,46 +63,50 @@ def score(y, p, groups, taxonomy, clean, n_resamples=1000):
     Returns:
         list of `Score`, in the order of `p`.
     """
-    options = {"n_resamples": n_resamples}
     before = p[clean].argmax(axis=1)
-    found_before = _found(y, before, taxonomy)
-    scores = []
-    for name, probabilities in p.items():
-        now = probabilities.argmax(axis=1)
-        sensitivity = sensitivity_drop = None
-        if found_before is not None:
-            found = _found(y, now, taxonomy)
-            sensitivity = bootstrap.bootstrap_metric("mean", None, found, groups, **options)
-            if name != clean:
-                sensitivity_drop = bootstrap.paired_difference(
-                    "mean", None, found_before, found, groups, **options
-                )
-        of_fine = bootstrap.bootstrap_metric(
-            "balanced_accuracy", y, probabilities, groups, **options
+    draws = {
+        name: bootstrap.score(
+            _plan(y, probabilities, before, taxonomy), groups, n_resamples=n_resamples
         )
-        if name == clean:
-            scores.append(Score(name, of_fine, sensitivity=sensitivity))
-            continue
-        drop = bootstrap.paired_difference(
-            "balanced_accuracy", y, p[clean], probabilities, groups, **options
-        )
-        flipped = (now != before).astype(float)
-        flips = bootstrap.bootstrap_metric("mean", None, flipped, groups, **options)
-        more = np.bincount(now, minlength=len(taxonomy.fine)).astype(float)
-        more = (more - np.bincount(before, minlength=len(taxonomy.fine))) / max(1, len(now))
-        gains = taxonomy.fine[more.argmax()] if more.max() > 0 else None
-        scores.append(
-            Score(
-                name, of_fine, drop, flips, sensitivity, sensitivity_drop, gains, float(more.max())
-            )
-        )
-    return scores
+        for name, probabilities in p.items()
+    }
+    return [
+        _score(name, draws[name], draws[clean], p[name].argmax(axis=1), before, taxonomy)
+        if name != clean
+        else Score(name, **_intervals(draws[clean], ("balanced_accuracy", "sensitivity")))
+        for name in p
+    ]
 
 
-def _found(y, predicted, taxonomy):
-    """float [n]: 1 or 0 for a malignant record called malignant or not, NaN for the others."""
-    malignant = hierarchy.malignant_labels(y, taxonomy)
-    if malignant is None or not (malignant == 1).any():
-        return None
-    called = hierarchy.malignant_labels(predicted, taxonomy)
-    return np.where(malignant == 1, called.astype(float), np.nan)
+def _plan(y, p, before, taxonomy):
+    flipped = (p.argmax(axis=1) != before).astype(float)
+    plan = {
+        "balanced_accuracy": bootstrap.planned("balanced_accuracy", y, p),
+        "flips": bootstrap.planned("mean", None, flipped),
+    }
+    malignant = binary_tasks.malignant_labels(y, taxonomy)
+    if malignant is not None and (malignant == 1).any():
+        called = binary_tasks.malignant_labels(p.argmax(axis=1), taxonomy).astype(float)
+        values = np.where(malignant == 1, called, np.nan)
+        plan["sensitivity"] = bootstrap.planned("mean", None, values)
+    return plan
+
+
+def _intervals(draws, names):
+    return {name: draws[name].interval() for name in names if name in draws}
+
+
+def _score(name, draws, clean, now, before, taxonomy):
+    """The `Score` of a condition other than the clean photos."""
+    drops = {metric: clean[metric] - draws[metric] for metric in draws if metric != "flips"}
+    drop = _intervals(drops, drops)
+    more = np.bincount(now, minlength=len(taxonomy.fine)).astype(float)
+    more = (more - np.bincount(before, minlength=len(taxonomy.fine))) / max(1, len(now))
+    return Score(
+        name,
+        drop=drop["balanced_accuracy"],
+        sensitivity_drop=drop.get("sensitivity"),
+        gains=taxonomy.fine[more.argmax()] if more.max() > 0 else None,
+        gain=float(more.max()),
+        **_intervals(draws, draws),
+    )

@@ -1,4 +1,4 @@
-"""Is an embedding any good, told from its vectors: geometry, pairs of views, and probes.
+"""Measures of how good an embedding is: geometry, pairs of views, and probes.
 
 Everything here is a function of arrays: no network, no state, no randomness but a stated seed.
 """
@@ -15,27 +15,27 @@ INVERSE_PENALTY = 0.1  # of the linear probe: a few hundred photos, often over 1
 ROUNDS = 200  # of the linear probe's solver; it stops by itself before
 
 
-def unit(vectors):
+def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors on the unit sphere.
 
     Args:
-        vectors: float [n, d].
+        vectors: float (n, d).
 
     Returns:
-        float64 [n, d]; rows of zeros stay zeros.
+        float64 (n, d); rows of zeros stay zeros.
     """
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2:
-        raise ValueError(f"vectors have shape {vectors.shape}; expected [n, d]")
+        raise ValueError(f"vectors have shape {vectors.shape}; expected (n, d)")
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
 
-def alignment(first, second, alpha=2):
+def alignment(first: np.ndarray, second: np.ndarray, alpha: float = 2) -> float:
     """Mean distance of the two views of a photo, to the power `alpha` (Wang & Isola 2020).
 
     Args:
-        first, second: float [n, d], normalised here.
+        first, second: float (n, d), normalised here.
         alpha: float over 0.
 
     Returns:
@@ -49,11 +49,11 @@ def alignment(first, second, alpha=2):
     return float(np.mean(distance**alpha))
 
 
-def uniformity(vectors, t=2):
+def uniformity(vectors: np.ndarray, t: float = 2) -> float:
     """log of the mean Gaussian potential exp(-t |u - v|^2) over all pairs (Wang & Isola 2020).
 
     Args:
-        vectors: float [n, d], normalised here.
+        vectors: float (n, d), normalised here.
         t: float over 0.
 
     Returns:
@@ -71,7 +71,7 @@ def uniformity(vectors, t=2):
     return float(special.logsumexp(potentials) - np.log(len(potentials)))
 
 
-def uniformity_on_sphere(dimension, t=2):
+def uniformity_on_sphere(dimension: int, t: float = 2) -> float:
     """`uniformity` of vectors uniform on the unit sphere in `dimension` dimensions.
 
     `-2t + log 0F1(; d/2; t^2)`, as |u - v|^2 = 2 - 2 u.v and E exp(k u.v) = 0F1(; d/2; k^2/4)
@@ -80,13 +80,13 @@ def uniformity_on_sphere(dimension, t=2):
     return float(-2 * t + np.log(special.hyp0f1(dimension / 2, t**2)))
 
 
-def effective_rank(vectors):
+def effective_rank(vectors: np.ndarray) -> float:
     """RankMe: exp of the entropy of the normalised singular values (Garrido et al. 2023).
 
     The matrix is not centred, as in the paper: vectors that are all equal have rank 1.
 
     Args:
-        vectors: float [n, d].
+        vectors: float (n, d).
 
     Returns:
         float in [1, min(n, d)]: d where the covariance is a multiple of the identity; NaN where
@@ -99,28 +99,28 @@ def effective_rank(vectors):
     return float(np.exp(special.entr(singular / singular.sum()).sum()))
 
 
-def dimension_spread(vectors):
+def dimension_spread(vectors: np.ndarray) -> np.ndarray:
     """Standard deviation of each dimension of the unit vectors, times the root of d.
 
     Args:
-        vectors: float [n, d], normalised here.
+        vectors: float (n, d), normalised here.
 
     Returns:
-        float64 [d]: about 1 each for vectors uniform on the sphere, whose deviation is
+        float64 (d,): about 1 each for vectors uniform on the sphere, whose deviation is
         1/sqrt(d), and 0 after a collapse (Chen & He 2021, section 4.1).
     """
     vectors = unit(vectors)
     return vectors.std(axis=0) * np.sqrt(vectors.shape[1])
 
 
-def pair_accuracy(first, second):
+def pair_accuracy(first: np.ndarray, second: np.ndarray) -> float:
     """Share of views whose nearest neighbour by cosine, among all others, is their partner.
 
     Where k neighbours are equally near, the partner among them, it is found with 1/k: a model
     that maps all to one point gets 1 / (2n - 1), which is chance, whatever the order.
 
     Args:
-        first, second: float [n, d], the views of n photos.
+        first, second: float (n, d), the views of n photos.
 
     Returns:
         float in [0, 1]; NaN with fewer than two photos.
@@ -135,11 +135,11 @@ def pair_accuracy(first, second):
     return _partners_found(cosine)
 
 
-def nearest_pairs(first, second):
+def nearest_pairs(first: np.ndarray, second: np.ndarray) -> float:
     """`pair_accuracy` by Euclidean distance, for features whose length tells something.
 
     Args:
-        first, second: float [n, d].
+        first, second: float (n, d).
     """
     validate.same_length(first=first, second=second)
     if len(first) < 2:
@@ -152,7 +152,7 @@ def nearest_pairs(first, second):
 
 
 def _partners_found(near):
-    """From similarities [2n, 2n]; ties with the partner share the one right answer."""
+    """From similarities (2n, 2n); ties with the partner share the one right answer."""
     n = len(near) // 2
     rows = np.arange(2 * n)
     partner = near[rows, (rows + n) % (2 * n)][:, None]
@@ -163,16 +163,16 @@ def _partners_found(near):
     return float(np.mean((nearer == 0) / ties))
 
 
-def halves(labels, groups, seed=0):
+def halves(labels: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray | None:
     """Deal labelled records into two halves: stratified, no group in both.
 
     Args:
-        labels: int [n].
-        groups: [n], lesion or patient ids.
+        labels: int (n,).
+        groups: (n,), lesion or patient ids.
         seed: int.
 
     Returns:
-        int64 [n], 0 or 1; -1 for a record whose class is not in both halves. None where fewer
+        int64 (n,), 0 or 1; -1 for a record whose class is not in both halves. None where fewer
         than two classes are left.
     """
     from sklearn.model_selection import StratifiedGroupKFold
@@ -192,19 +192,19 @@ def halves(labels, groups, seed=0):
     return half if len(shared) > 1 else None
 
 
-def knn_probe(vectors, labels, half):
+def knn_probe(vectors: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
     """Classes by a vote of the `NEIGHBOURS` nearest vectors (cosine) of the other half.
 
     A vote weighs 1 / the size of its class there: a class with fewer members than half of the
     neighbours could never win otherwise.
 
     Args:
-        vectors: float [n, d].
-        labels: int [n], 0 and up.
-        half: int [n], 0 or 1, as from `halves`.
+        vectors: float (n, d).
+        labels: int (n,), 0 and up.
+        half: int (n,), 0 or 1, as from `halves`.
 
     Returns:
-        int64 [n]: what each record is taken for by those of the other half.
+        int64 (n,): what each record is taken for by those of the other half.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -216,7 +216,7 @@ def knn_probe(vectors, labels, half):
     return _crossed(predicted, unit(vectors), labels, half)
 
 
-def linear_probe(vectors, labels, half):
+def linear_probe(vectors: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
     """Classes by a logistic regression on the other half, its classes weighted alike.
 
     Arguments and result are those of `knn_probe`; the vectors are standardised by the half that
@@ -240,8 +240,8 @@ def _crossed(predicted, vectors, labels, half):
     """Each half predicted from the other one."""
     labels, half = np.asarray(labels), np.asarray(half)
     validate.same_length(vectors=vectors, labels=labels, half=half)
-    found = np.empty(len(labels), np.int64)
+    classes = np.empty(len(labels), np.int64)
     for side in (0, 1):
         known, asked = half == side, half != side
-        found[asked] = predicted(vectors[known], labels[known], vectors[asked])
-    return found
+        classes[asked] = predicted(vectors[known], labels[known], vectors[asked])
+    return classes

@@ -1,15 +1,16 @@
-"""The fixed photos of the health panel: labelled ones kept apart, and pairs of views."""
+"""Choose the fixed photos of the health panel: labelled ones, and pairs of views."""
 
 import dataclasses
 
 import numpy as np
 
-from dermssl.core.settings import Data
-from dermssl.data import pipeline
-from dermssl.data import records as index
+from dermssl.core.settings import Data, Pretrain
+from dermssl.data import pipeline, records
 from dermssl.data.augmentation import opencv, policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
-from dermssl.data.photos import photos_of
+from dermssl.data.photos import Photos, photos_of
+from dermssl.data.records import Dataset
+from dermssl.evaluation import hypothesis_tests
 from dermssl.training.ssl_health import embedding_quality
 
 VIEWS_EPOCH = 2**40  # keys the views of the panel: an epoch that no training reaches
@@ -20,8 +21,8 @@ class Labelled:
     """The photos of the probes.
 
     Attributes:
-        images: uint8 [n, size, size, 3].
-        labels: int64 [n], 0 and up. groups: object [n]. half: int64 [n], 0 or 1.
+        images: uint8 (n, size, size, 3).
+        labels: int64 (n,), 0 and up. groups: object (n). half: int64 (n), 0 or 1.
     """
 
     images: np.ndarray
@@ -30,15 +31,15 @@ class Labelled:
     half: np.ndarray
 
     @property
-    def chance(self):
-        """Balanced accuracy of a guess."""
-        return 1 / len(np.unique(self.labels))
+    def chance(self) -> float:
+        """Balanced accuracy of a random guess."""
+        return hypothesis_tests.chance(self.labels)
 
 
-def labelled(dataset, most, size, data=None):
+def labelled(dataset: Dataset, most: int, size: int, data: Data | None = None) -> Labelled | None:
     """Labelled photos of the validation split, in halves that share no lesion or patient.
 
-    Photos of training are in the pool of SSL, and those of test are for the end. Rare classes
+    Photos of training are in the pretraining set, and those of test are for the end. Rare classes
     come first and one photo of each group before a second, until there are `most`.
 
     Args:
@@ -50,10 +51,10 @@ def labelled(dataset, most, size, data=None):
     Returns:
         `Labelled`, or None where fewer than two classes have two groups each.
     """
-    part = dataset.subset(index.VALIDATION)
+    part = dataset.subset(records.VALIDATION)
     level = "fine" if (part.index["fine"] != "").any() else "coarse"
     rows = part.index[part.index[level] != ""]
-    rows = rows.assign(group=index.group_ids(rows))
+    rows = rows.assign(group=records.group_ids(rows))
     rows = rows[rows.groupby(level)["group"].transform("nunique") > 1]
     if rows.empty:
         return None
@@ -74,16 +75,16 @@ def labelled(dataset, most, size, data=None):
     return Labelled(images, labels, groups[kept], half[kept])
 
 
-def pairs(photos, most, settings, seed, size):
-    """Two views of some photos of the pool, never those of a training step.
+def pairs(photos: Photos, most: int, settings: Pretrain, seed: int, size: int) -> np.ndarray:
+    """Two views of some photos of the pretraining set, never those of a training step.
 
     Returns:
-        uint8 [2, n, size, size, 3].
+        uint8 (2, n, size, size, 3).
     """
     rows = pipeline.epoch_order(len(photos), seed, VIEWS_EPOCH)[: max(2, most)]
     policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
-    records = np.arange(len(photos))
+    numbers = np.arange(len(photos))
     return np.stack([
-        pipeline.views(photos, rows, records, policy, seed, VIEWS_EPOCH, view, size)
+        pipeline.views(photos, rows, numbers, policy, seed, VIEWS_EPOCH, view, size)
         for view in (0, 1)
     ])  # fmt: skip

@@ -1,20 +1,22 @@
-"""A traffic light for self-supervised training: what is wrong, and the usual remedy.
+"""Rules that turn the measures of a self-supervised training into green, yellow or red.
 
-Red: the run is wasted as it stands. Yellow: look at it. Green: none of the rules below holds,
-which is no promise. Rules read numbers only; `RULES` is the list, the first red one speaks.
+Red: the run is wasted as it stands. Yellow: look at it. Green: no rule found anything wrong,
+which is no promise. Each finding comes with its reason and the usual remedy.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.training.ssl_health.embedding_quality import uniformity_on_sphere
-from dermssl.training.ssl_health.view_shortcuts import ViewCheck
+from dermssl.training.ssl_health.measures import EARLY, FEW_STEPS, HealthContext, HealthMeasures
 
 LIGHTS = GREEN, YELLOW, RED = ("green", "yellow", "red")
 
 # Where the rules draw their lines. Those without a source were set on small runs that were
-# healthy or broken on purpose; tests/evaluation/test_health_rules.py keeps both apart.
+# healthy or broken on purpose; tests/training/ssl_health/test_rules.py keeps both apart.
 COLLAPSED = 0.05  # of spread, whose healthy value is about 1
 FEW_RANKS = 0.05  # of the dimensions there are
 DEAD = 0.5  # share of dimensions that don't vary
@@ -25,271 +27,225 @@ PEAKED = 0.01  # of log(2n - 1), the entropy of a softmax that is sure of all it
 COLD = 0.02  # temperature; Wang & Liu (2021) find harm below 0.07 and worst at their lowest
 EASY = 0.5  # contrastive accuracy by colours alone
 SAME = 2.0  # grey levels of difference, less than the noise of a camera
-EARLY = 0.25  # share of the epochs in which a slow start is forgiven, and
-FEW_STEPS = 200  # in any case so many steps: a loss above a guess's is usual then
-HALF = 0.5  # share of the epochs from which on all is judged, however few the steps are
 FEW_PHOTOS = 100  # fewer leave a probe an interval so wide that it tells little
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: "green", "yellow" or "red", the reason, the usual remedy."""
+    """One finding: "green", "yellow" or "red", the reason, the usual remedy.
+
+    A remedy names settings as `section.field`; the command line shows their flags.
+    """
 
     colour: str
     reason: str
     remedy: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         remedy = f"; usual remedy: {self.remedy}" if self.remedy else ""
         return f"{self.colour.upper()}, {self.reason}{remedy}"
 
 
-@dataclass(frozen=True)
-class HealthMeasures:
-    """What the rules may look at; None or NaN where it isn't known.
-
-    Attributes:
-        temperature: float. batch_size: int, photos a step.
-        progress: float in 0..1, share of the epochs done; 0 before training.
-        steps: int, steps done.
-        views: `ViewCheck` or None.
-        broken: bool, an embedding or a projection is no number.
-        loss, entropy: float, means over the epoch; nats.
-        spread: float, mean of `embeddings.spread` of the projections.
-        dead: float, share of their dimensions with a spread under 0.1.
-        rank, most: float, effective rank of the projections, and the highest it can be.
-        pair_accuracy: float, contrastive accuracy on the pairs of `views`.
-        knn: `Interval` of the k-NN probe's balanced accuracy, or None.
-        knn_start: the same before training, or None.
-        linear: `Interval` of the linear probe's balanced accuracy, or None.
-        n_labelled: int, photos behind the two probes.
-        chance: float, balanced accuracy of a guess.
-    """
-
-    temperature: float
-    batch_size: int
-    progress: float = 0.0
-    steps: int = 0
-    views: ViewCheck | None = None
-    broken: bool = False
-    loss: float = math.nan
-    entropy: float = math.nan
-    spread: float = math.nan
-    dead: float = math.nan
-    rank: float = math.nan
-    most: float = math.nan
-    pair_accuracy: float = math.nan
-    knn: Interval | None = None
-    knn_start: Interval | None = None
-    linear: Interval | None = None
-    n_labelled: int = 0
-    chance: float = math.nan
-
-    @property
-    def guess(self):
-        """The loss of a model that tells nothing apart, log(2n - 1)."""
-        return math.log(2 * self.batch_size - 1)
-
-    @property
-    def is_early(self):
-        """Too few epochs or steps are done to expect anything of the model."""
-        slow = self.progress <= EARLY or self.steps < FEW_STEPS
-        return self.progress < HALF and slow
+Rule = Callable[[HealthMeasures, HealthContext], Finding | None]
 
 
-def worst_finding(seen):
-    """The worst finding of all rules; among equals the first rule's.
+def worst_finding(
+    measures: HealthMeasures, context: HealthContext, method: str = "simclr"
+) -> Finding:
+    """The worst finding of a method's rules; among equals the first rule's.
 
     Args:
-        seen: `HealthMeasures`.
-
-    Returns:
-        `Finding`.
+        measures: `HealthMeasures` of the model.
+        context: `HealthContext` of its training.
+        method: str, a name in `RULES`.
     """
-    found = [light for rule in RULES if (light := rule(seen)) is not None]
-    if not found and not seen.progress:
+    findings = [
+        finding for rule in RULES[method] if (finding := rule(measures, context)) is not None
+    ]
+    if findings:
+        return max(findings, key=lambda finding: LIGHTS.index(finding.colour))
+    if not context.progress:
         return Finding(GREEN, "the views and the settings look right")
-    if not found:
-        early = f"too early to tell ({seen.steps:,} steps): " if seen.is_early else ""
-        return Finding(GREEN, f"{early}no rule found anything wrong")
-    return max(found, key=lambda light: LIGHTS.index(light.colour))
+    early = f"too early to tell ({context.steps:,} steps): " if context.is_early else ""
+    return Finding(GREEN, f"{early}no rule found anything wrong")
 
 
-def broken(seen):
+def broken(measures: HealthMeasures, context: HealthContext) -> Finding | None:
     """Overflow: no weight need be infinite for it."""
-    if seen.broken:
+    if measures.broken:
         return Finding(
             RED, "an embedding is no number any more", "a lower learning rate; full precision"
         )
     return None
 
 
-def collapsed(seen):
+def collapsed(measures: HealthMeasures, context: HealthContext) -> Finding | None:
     """All photos on (nearly) one point; fresh random weights may begin near it."""
-    if seen.progress == 0:
+    if context.progress == 0:
         return None
-    if seen.spread <= COLLAPSED or (seen.rank < 1.01 and seen.most > 1):
+    rank, most = measures.effective_rank, highest_rank(measures, context)
+    if measures.spread <= COLLAPSED or (rank < 1.01 and most > 1):
         return Finding(
             RED,
-            f"collapsed: all photos lie on nearly one point (spread {seen.spread:.2f}, 1 would be "
-            f"even; effective rank {seen.rank:.1f} of {seen.most:.0f})",
+            f"collapsed: all photos lie on nearly one point (spread {measures.spread:.2f}, 1 "
+            f"would be even; effective rank {rank:.1f} of {most:.0f})",
             "a lower learning rate, more warm-up, other starting weights",
         )
     return None
 
 
-def temperature(seen):
-    """A temperature at which the softmax is flat or all peak, whatever the model."""
-    most = 2 * seen.batch_size - 2
+def temperature(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """A temperature of NT-Xent at which the softmax is flat or all peak, whatever the model."""
+    value, most = context.settings.temperature, 2 * context.settings.batch_size - 2
     # Partner at cosine 1, all others at 0, which is where most of a spread-out batch lies.
-    perfect = math.log1p(most * math.exp(-1 / seen.temperature)) / seen.guess if most else 0.0
+    perfect = math.log1p(most * math.exp(-1 / value)) / context.guess if most else 0.0
     if perfect > NEARLY_FLAT:
         return Finding(
             RED if perfect > FLAT else YELLOW,
-            f"temperature {seen.temperature:g} is high: even a model that finds every pair would "
+            f"temperature {value:g} is high: even a model that finds every pair would "
             f"have {perfect:.0%} of the loss of a guess",
-            "--temperature 0.1",
+            "pretrain.temperature 0.1",
         )
-    if seen.temperature < COLD:
-        worse = seen.loss > seen.guess
-        sure = seen.entropy < PEAKED * seen.guess
-        said = (
-            f", and the loss {seen.loss:.2f} is above a guess's {seen.guess:.2f}" if worse else ""
-        )
-        said = said or (", and the softmax is all peak" if sure else "")
-        return Finding(
-            RED if worse or sure else YELLOW,
-            f"temperature {seen.temperature:g} is low: only the single nearest photo counts{said}",
-            "--temperature 0.1",
-        )
-    return None
-
-
-def views(seen):
-    """Pairs that are the same, or that colours give away."""
-    found = seen.views
-    if found is None:
+    if value >= COLD:
         return None
-    if found.identical > 0.5 or found.mean_difference < SAME:
+    worse = context.loss > context.guess
+    peaked = context.entropy < PEAKED * context.guess
+    effect = ", and the softmax is all peak" if peaked else ""
+    if worse:
+        effect = f", and the loss {context.loss:.2f} is above a guess's {context.guess:.2f}"
+    return Finding(
+        RED if worse or peaked else YELLOW,
+        f"temperature {value:g} is low: only the single nearest photo counts{effect}",
+        "pretrain.temperature 0.1",
+    )
+
+
+def views(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """Pairs of views that are the same, or that colours give away."""
+    check = context.views
+    if check.identical > 0.5 or check.mean_difference < SAME:
         return Finding(
             RED,
-            f"the two views are nearly the same ({found.identical:.0%} of the pairs identical, "
-            f"mean difference {found.mean_difference:.1f} of 255)",
-            "--strength 1; look at views.png",
+            f"the two views are nearly the same ({check.identical:.0%} of the pairs identical, "
+            f"mean difference {check.mean_difference:.1f} of 255)",
+            "pretrain.strength 1; look at views.png",
         )
-    if found.shortcut >= EASY:
+    if check.shortcut >= EASY:
         return Finding(
             YELLOW,
-            f"colours alone find {found.shortcut:.0%} of the pairs, so a model needs no more",
-            "a higher --strength; look at views.png",
+            f"colours alone find {check.shortcut:.0%} of the pairs, so a model needs no more",
+            "a higher pretrain.strength; look at views.png",
         )
     return None
 
 
-def learning(seen):
-    """A loss that stays where a guess has it."""
-    if not seen.loss >= NOT_LEARNING * seen.guess:
+def learning(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """An NT-Xent loss that stays at that of a random guess."""
+    if not context.loss >= NOT_LEARNING * context.guess:
         return None
-    late = seen.progress > EARLY and seen.steps >= FEW_STEPS
+    late = context.progress > EARLY and context.steps >= FEW_STEPS
     return Finding(
         RED if late else YELLOW,
-        f"nothing learned {'' if late else 'yet '}in {seen.steps:,} steps: loss {seen.loss:.2f}, "
-        f"a guess has {seen.guess:.2f}",
+        f"nothing learned {'' if late else 'yet '}in {context.steps:,} steps: "
+        f"loss {context.loss:.2f}, a guess has {context.guess:.2f}",
         "a higher learning rate if the loss is flat, a lower one if it jumps",
     )
 
 
-def dimensions(seen):
-    """Only few dimensions in use."""
-    if seen.progress == 0:
+def dimensions(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """Only few dimensions of the projections are used."""
+    if context.progress == 0:
         return None
-    few = seen.rank < max(2.0, FEW_RANKS * seen.most)
-    if few or seen.dead > DEAD:
+    rank, most = measures.effective_rank, highest_rank(measures, context)
+    if rank < max(2.0, FEW_RANKS * most) or measures.dead > DEAD:
         return Finding(
             YELLOW,
-            f"few dimensions are used: effective rank {seen.rank:.1f} of {seen.most:.0f}, "
-            f"{seen.dead:.0%} of the dimensions hardly vary",
-            "a larger --batch-size, more varied photos, a lower learning rate",
+            f"few dimensions are used: effective rank {rank:.1f} of {most:.0f}, "
+            f"{measures.dead:.0%} of the dimensions hardly vary",
+            "a larger pretrain.batch_size, more varied photos, a lower learning rate",
         )
     return None
 
 
-def probes(seen):
-    """The labelled photos say it is of no use, once there was time to learn."""
-    if seen.knn is None or not seen.knn.is_defined or seen.progress == 0 or seen.is_early:
+def probes(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """Probes on labelled photos that stay at chance, or fall, after time to learn."""
+    knn, linear = measures.interval("knn"), measures.interval("linear")
+    if knn is None or not knn.is_defined or context.progress == 0 or context.is_early:
         return None
-    if seen.knn_start is not None and seen.knn.high < seen.knn_start.low:
+    start = context.start.interval("knn") if context.start else None
+    if start is not None and knn.high < start.low:
         return Finding(
             YELLOW,
-            f"the k-NN probe, {seen.knn}, has fallen below the start's {seen.knn_start}",
-            "fewer epochs, a lower learning rate, a lower --strength",
+            f"the k-NN probe, {knn}, has fallen below the start's {start}",
+            "fewer epochs, a lower learning rate, a lower pretrain.strength",
         )
-    if seen.knn.low > seen.chance:
+    if knn.low > context.chance:
         return None
-    who = f"the k-NN probe, {seen.knn}, is not"
-    if seen.linear is not None and seen.linear.low <= seen.chance:
-        who = f"neither the k-NN probe, {seen.knn}, nor the linear probe, {seen.linear}, is"
-    n = seen.n_labelled
+    who = f"the k-NN probe, {knn}, is not"
+    if linear is not None and linear.low <= context.chance:
+        who = f"neither the k-NN probe, {knn}, nor the linear probe, {linear}, is"
+    n = context.n_labelled
     few = f"; {n} photos may be too few for the probes" if 0 < n < FEW_PHOTOS else ""
     return Finding(
         YELLOW,
-        f"{who} shown to be above chance, {seen.chance:.3f}{few}",
+        f"{who} shown to be above chance, {context.chance:.3f}{few}",
         "more epochs; or more labelled photos for the probes",
     )
 
 
-def pairs(seen):
-    """The model finds no more pairs than colours alone would."""
-    if seen.views is None or seen.progress == 0 or seen.is_early:
+def pairs(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """The model finds no more pairs of views than colours alone would."""
+    if context.progress == 0 or context.is_early:
         return None
-    if not seen.pair_accuracy <= seen.views.shortcut:
+    accuracy, check = measures.pair_accuracy, context.views
+    if not accuracy <= check.shortcut:
         return None
-    n = seen.views.n
-    few = f"; of only {n} pairs, which may be too few to tell" if n < FEW_PHOTOS else ""
+    few = f"; of only {check.n} pairs, which may be too few to tell" if check.n < FEW_PHOTOS else ""
     return Finding(
         YELLOW,
-        f"pairs found {seen.pair_accuracy:.0%}, not above the {seen.views.shortcut:.0%} that "
+        f"pairs found {accuracy:.0%}, not above the {check.shortcut:.0%} that "
         f"colours alone find{few}",
         "more epochs; more photos; a higher learning rate",
     )
 
 
-RULES = (broken, collapsed, temperature, views, learning, dimensions, probes, pairs)
+# Method -> its rules. `temperature`, `learning` and `pairs` are for contrastive methods.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "simclr": (broken, collapsed, temperature, views, learning, dimensions, probes, pairs),
+}
 
 
-def describe(measures, seen, n_labelled):
-    """The numbers of one look as one line.
+def highest_rank(measures: HealthMeasures, context: HealthContext) -> int:
+    """The highest effective rank that the projections of the pairs can have."""
+    return min(context.views.n, measures.dimension)
 
-    Args:
-        measures: dict, from `dermssl.training.ssl_health.panel`.
-        seen: `HealthMeasures`.
-        n_labelled: int, photos behind the probes.
-    """
+
+def describe(measures: HealthMeasures, context: HealthContext) -> str:
+    """The measures of one look as one line."""
     parts = ["probes n/a (no labels)"]
-    if n_labelled:
-        knn, linear = (_bounded(measures, name) for name in ("knn", "linear"))
+    if context.n_labelled:
         parts = [
-            f"balanced accuracy by k-NN {knn}, by linear probe {linear} "
-            f"(chance {seen.chance:.2f}, {n_labelled} photos)"
+            f"balanced accuracy by k-NN {_bounded(measures, 'knn')}, by linear probe "
+            f"{_bounded(measures, 'linear')} "
+            f"(chance {context.chance:.2f}, {context.n_labelled} photos)"
         ]
-    aside = ""
-    if seen.views:
-        aside = f" (by colours alone {seen.views.shortcut:.2f}, chance {seen.views.chance:.3f})"
-    even = uniformity_on_sphere(measures["dimension"])
+    even = uniformity_on_sphere(measures.dimension)
     parts += [
-        f"pairs found {_text(measures['pair_accuracy'])}{aside}",
-        f"effective rank {_text(measures['effective_rank'], 1)} of {seen.most:.0f}",
-        f"spread {_text(measures['spread'])}",
-        f"alignment {_text(measures['alignment'])}",
-        f"uniformity {_text(measures['uniformity'])} (even {_text(even)})",
+        f"pairs found {_text(measures.pair_accuracy)} (by colours alone "
+        f"{context.views.shortcut:.2f}, chance {context.views.chance:.3f})",
+        f"effective rank {_text(measures.effective_rank, 1)} of "
+        f"{highest_rank(measures, context):.0f}",
+        f"spread {_text(measures.spread)}",
+        f"alignment {_text(measures.alignment)}",
+        f"uniformity {_text(measures.uniformity)} (even {_text(even)})",
     ]
     return ", ".join(parts)
 
 
-def _bounded(measures, name):
-    estimate, low, high = (measures[key] for key in (name, f"{name}_low", f"{name}_high"))
-    bounds = "n/a" if math.isnan(low) else f"{low:.2f} to {high:.2f}"
-    return f"{_text(estimate)} [{bounds}]"
+def _bounded(measures, probe):
+    interval = measures.interval(probe)
+    bounds = "n/a" if math.isnan(interval.low) else f"{interval.low:.2f} to {interval.high:.2f}"
+    return f"{_text(interval.estimate)} [{bounds}]"
 
 
 def _text(value, digits=2):

@@ -1,4 +1,4 @@
-"""Are two views of a photo a task worth learning? Looked at before any training.
+"""Check before training whether two views of a photo are a task worth learning.
 
 Views that are the same teach nothing; views that their colours give away teach colours.
 """
@@ -37,16 +37,16 @@ class ViewCheck:
     chance: float
 
     @property
-    def shortcut(self):
+    def shortcut(self) -> float:
         """The best of the three: what a model reaches that looks at colours alone."""
         return max(self.by_colour, self.by_histogram, self.by_thumbnail)
 
 
-def check(first, second):
+def check(first: np.ndarray, second: np.ndarray) -> ViewCheck:
     """Compare the two views of some photos.
 
     Args:
-        first, second: uint8 [n, size, size, 3], n of 2 or more.
+        first, second: uint8 (n, size, size, 3), n of 2 or more.
 
     Returns:
         `ViewCheck`.
@@ -54,16 +54,16 @@ def check(first, second):
     validate.same_length(first=first, second=second)
     n = len(first)
     pairs = [(a.astype(np.int16), b) for a, b in zip(first, second)]
-    found = {}
+    accuracies = {}
     for name, feature in FEATURES.items():
         described = [np.stack([feature(view) for view in views]) for views in (first, second)]
-        found[name] = embedding_quality.nearest_pairs(*described)
+        accuracies[name] = embedding_quality.nearest_pairs(*described)
     return ViewCheck(
         n=n,
         mean_difference=float(np.mean([np.abs(a - b).mean() for a, b in pairs])),
         identical=float(np.mean([np.array_equal(a, b) for a, b in pairs])),
         chance=1 / (2 * n - 1),
-        **found,
+        **accuracies,
     )
 
 

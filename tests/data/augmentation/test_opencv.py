@@ -6,6 +6,8 @@ import math
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
+from twins import augment_tf
 
 from dermssl.core.errors import UserError
 from dermssl.data.augmentation import draw as augment_policy
@@ -412,40 +414,31 @@ def test_bad_names_and_values_are_refused(photo):
 # The TensorFlow twin
 
 
-@pytest.fixture(scope="module")
-def twin():
-    return pytest.importorskip("dermssl.data.augment_tf")
-
-
 @pytest.mark.parametrize("shape", [(150, 200), (200, 130), (40, 50), (301, 407)])
-def test_twin_shows_the_same(photo, twin, shape):
+def test_twin_shows_the_same(photo, shape):
     image = cv2.resize(photo, shape[::-1])
     for name, record in itertools.product(AUGMENTATIONS, range(3)):
         params = draw(AUGMENTATIONS[name], 0, 0, record, 0, aspect=shape[1] / shape[0])
         ours = apply(image, params, 64).astype(int)
-        theirs = twin.apply_tf(image, twin.as_tensors(params), 64).numpy()
+        theirs = augment_tf.apply_tf(image, augment_tf.as_tensors(params), 64).numpy()
         apart = np.abs(ours - theirs)
         assert apart.mean() < 0.3, name
         assert apart.max() <= 3, name
 
 
-def test_twin_in_tf_data_equals_eager(photo, twin):
-    import tensorflow as tf
-
+def test_twin_in_tf_data_equals_eager(photo):
     drawn = [draw(SIMCLR, 0, 0, record, 0, ASPECT) for record in range(6)]
     drawn.append(draw(AUGMENTATIONS["flip_brightness"], 0, 0, 0, 0))
-    data = tf.data.Dataset.from_tensor_slices(twin.as_tensors(drawn))
-    data = data.map(lambda params: twin.apply_tf(photo, params, 48), num_parallel_calls=2)
+    data = tf.data.Dataset.from_tensor_slices(augment_tf.as_tensors(drawn))
+    data = data.map(lambda params: augment_tf.apply_tf(photo, params, 48), num_parallel_calls=2)
     assert data.element_spec == tf.TensorSpec((48, 48, 3), tf.uint8)
     for params, view in zip(drawn, data, strict=True):
-        eager = twin.apply_tf(photo, twin.as_tensors(params), 48)
+        eager = augment_tf.apply_tf(photo, augment_tf.as_tensors(params), 48)
         assert np.abs(view.numpy().astype(int) - eager.numpy()).max() <= 1
         assert np.abs(view.numpy().astype(int) - apply(photo, params, 48)).max() <= 3
 
 
 def test_host_engine_in_tf_data_equals_eager(photo):
-    tf = pytest.importorskip("tensorflow")
-
     def view(record):
         return view_of(photo, SIMCLR, 0, 0, int(record), 1, size=48)
 

@@ -42,7 +42,10 @@ def test_only_classes_is_flat_and_keeps_what_is_known(dataset):
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [(["nv", "wart"], "unknown --classes 'wart'; choose one of: mel, nv"), (["nv"], "two or more")],
+    [
+        (["nv", "wart"], "unknown grid.classes 'wart'; choose one of: mel, nv"),
+        (["nv"], "two or more"),
+    ],
 )
 def test_classes_that_can_not_be_are_refused(dataset, classes, message):
     with pytest.raises(UserError, match=message):
@@ -60,7 +63,7 @@ def test_the_test_split_has_the_stated_size(dataset):
     assert set(found.index["path"][found.index["split"] == "test"]) != set(
         other.index["path"][other.index["split"] == "test"]
     )
-    with pytest.raises(UserError, match="--test-per-class 500: class"):
+    with pytest.raises(UserError, match=r"grid.test_per_class 500: class"):
         selection.with_test(two, 500, seed=0)
 
 
@@ -74,7 +77,7 @@ def test_every_photo_is_tested_in_one_fold(dataset):
     assert max(shares) - min(shares) <= 8  # lesions are dealt out evenly, photos nearly
     for each in made:
         assert_apart(each)
-    with pytest.raises(UserError, match="--folds 90: class 'mel'"):
+    with pytest.raises(UserError, match=r"grid.folds 90: class 'mel'"):
         selection.folds(two, 90, seed=0)
 
 

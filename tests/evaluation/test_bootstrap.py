@@ -1,17 +1,18 @@
-"""Bootstrap, paired tests and corrections, against slow twins, other libraries and hand values."""
+"""The bootstrap and its metrics, against resampling by index, scikit-learn and hand values."""
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, bootstrap_metrics, confusion, hypothesis_tests, metrics
+from dermssl.evaluation import bootstrap, bootstrap_metrics, metric_tables, metrics
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.metrics import POINTS, SUMMARY
+from dermssl.evaluation.metrics import SUMMARY
+from dermssl.evaluation.predictions import Arrays
 
 HAM = taxonomies.load("ham10000")
 
@@ -26,19 +27,72 @@ def random_case(seed=0, n=200, n_classes=4, n_groups=120):
     return y, raw / raw.sum(axis=1, keepdims=True), groups
 
 
+BINARY = ("roc_auc", "average_precision", "partial_auc", "sensitivity_at_specificity")
+
+
 def arguments(metric, y, p):
     """y, p and options as the metric takes them."""
-    if metric in ("roc_auc", "average_precision", "partial_auc", "sensitivity_at_specificity"):
+    if metric in BINARY:
         options = {"specificity": 0.8} if metric == "sensitivity_at_specificity" else {}
         return np.where(y < 0, -1, y == 1), p[:, 1], options
+    if metric == "f1":
+        return np.where(y < 0, -1, y == 1), (p.argmax(axis=1) == 1).astype(float), {}
     if metric == "mean":
         return None, np.where(y < 0, np.nan, p[:, 0]), {}
     return y, p, {}
 
 
-def test_weights_draw_whole_clusters():
+def multiplicities(groups, n_resamples, seed=0):
+    """How often each record occurs in each resample, int (B, n)."""
+    codes = bootstrap.cluster_codes(groups, len(groups))
+    draws = list(bootstrap._draws(codes, n_resamples, seed))
+    return np.concatenate(draws, axis=1).T[:, codes]
+
+
+def mean_over_classes(score, y, p):
+    return np.mean([score(y == k, p[:, k]) for k in np.unique(y)])
+
+
+def challenge_partial_auc(y, score):
+    """The steps of the ISIC 2024 challenge, above a sensitivity of 0.8."""
+    scaled = sk.roc_auc_score(1 - y, -score, max_fpr=0.2)
+    return 0.02 + (0.2 - 0.02) * (scaled - 0.5) / 0.5
+
+
+def best_sensitivity(y, score, specificity):
+    false_positives, sensitivity, _ = sk.roc_curve(y, score, drop_intermediate=False)
+    return sensitivity[false_positives <= 1 - specificity + 1e-9].max()
+
+
+def calibration_error(y, p, n_bins=15):
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    bins = np.ceil(np.round(confidence * n_bins, 9))
+    gaps = [abs((right - confidence)[bins == k].sum()) for k in np.unique(bins)]
+    return sum(gaps) / len(y)
+
+
+# The plain metric of labelled records: function(y, p, **options) -> float.
+ORACLES = {
+    "accuracy": lambda y, p: sk.accuracy_score(y, p.argmax(axis=1)),
+    "balanced_accuracy": lambda y, p: sk.balanced_accuracy_score(y, p.argmax(axis=1)),
+    "macro_f1": lambda y, p: sk.f1_score(y, p.argmax(axis=1), average="macro"),
+    "f1": sk.f1_score,
+    "macro_roc_auc": partial(mean_over_classes, sk.roc_auc_score),
+    "macro_average_precision": partial(mean_over_classes, sk.average_precision_score),
+    "roc_auc": sk.roc_auc_score,
+    "average_precision": sk.average_precision_score,
+    "partial_auc": challenge_partial_auc,
+    "sensitivity_at_specificity": best_sensitivity,
+    "log_loss": lambda y, p: sk.log_loss(y, p, labels=range(4)),
+    "brier": lambda y, p: ((p - np.eye(4)[y]) ** 2).sum(axis=1).mean(),
+    "ece": calibration_error,
+    "mean": lambda y, values: values.mean(),
+}
+
+
+def test_draws_take_whole_clusters():
     groups = np.array(["b", "a", "b", "c", "a", "b"])
-    weights = bootstrap.cluster_weights(groups, 500, seed=3)
+    weights = multiplicities(groups, 500, seed=3)
     assert weights.shape == (500, 6)
     assert weights.dtype == np.int64
     for name in "abc":
@@ -49,12 +103,12 @@ def test_weights_draw_whole_clusters():
     np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.15)
 
 
-def test_weights_are_a_function_of_the_seed_not_of_the_chunk(monkeypatch):
+def test_draws_are_a_function_of_the_seed_not_of_the_chunk(monkeypatch):
     groups = list("abcdefgh")
-    first = bootstrap.cluster_weights(groups, 50, seed=1)
-    assert (first != bootstrap.cluster_weights(groups, 50, seed=2)).any()
+    first = multiplicities(groups, 50, seed=1)
+    assert (first != multiplicities(groups, 50, seed=2)).any()
     monkeypatch.setattr(bootstrap, "CHUNK", 24)  # three draws at a time
-    np.testing.assert_array_equal(first, bootstrap.cluster_weights(groups, 50, seed=1))
+    np.testing.assert_array_equal(first, multiplicities(groups, 50, seed=1))
 
 
 def test_a_record_without_group_stands_alone():
@@ -64,42 +118,97 @@ def test_a_record_without_group_stands_alone():
     np.testing.assert_array_equal(bootstrap.cluster_codes(None, 3), [0, 1, 2])
 
 
-@pytest.mark.parametrize("metric", sorted(bootstrap_metrics.KERNELS))
+@pytest.mark.parametrize("metric", sorted(bootstrap_metrics.METRICS))
 def test_each_kernel_equals_the_metric_of_the_repeated_records(metric):
     """The bootstrap by brute force: build every resample by index and score it plainly."""
     y, p, groups = random_case()
     truth, predicted, options = arguments(metric, y, p)
-    weights = bootstrap.cluster_weights(groups, 40, seed=5)
-    codes = bootstrap.cluster_codes(groups, len(y))
-    _, values = bootstrap._replicates(metric, truth, [predicted], codes, 40, 5, options)
-    for draw, value in zip(weights, values[0]):
+    plan = {metric: bootstrap.planned(metric, truth, predicted, **options)}
+    draws = bootstrap.score(plan, groups, n_resamples=40, seed=5)[metric]
+
+    def plain(rows):
+        rows = rows[y[rows] >= 0]
+        known = None if truth is None else truth[rows]
+        return ORACLES[metric](known, predicted[rows], **options)
+
+    weights = multiplicities(groups, 40, seed=5)
+    for draw, value in zip(weights, draws.draws[0], strict=True):
         rows = np.repeat(np.arange(len(y)), draw)
-        resampled = None if truth is None else truth[rows]
-        expected = POINTS[metric](resampled, predicted[rows], **options)
-        assert value == pytest.approx(expected, abs=1e-9)
+        assert value == pytest.approx(plain(rows), abs=1e-9)
+    every = plain(np.arange(len(y)))
+    assert draws.sample[0] == pytest.approx(every, abs=1e-9)
+    assert bootstrap.point(metric, truth, predicted, **options) == pytest.approx(every, abs=1e-9)
 
 
 def test_registries_name_the_same_metrics():
-    assert set(bootstrap_metrics.KERNELS) == set(POINTS)
+    assert set(bootstrap_metrics.METRICS) == set(ORACLES)
     y, p, _ = random_case()
     rows = metrics.plan(y % 4, None, np.pad(p, ((0, 0), (0, 3))), HAM)
     assert set(rows) == set(SUMMARY) - {"n", "n_fine", "n_coarse"}
 
 
+def by_matrices(tally, y, called, n_classes):
+    """Accuracy, balanced accuracy and macro F1 of each draw, from a confusion matrix a draw."""
+    cells = tally(np.where(y < 0, -1, y * n_classes + called), n_classes**2)
+    matrices = cells.T.reshape(-1, n_classes, n_classes)
+    hits, support = np.diagonal(matrices, axis1=-2, axis2=-1), matrices.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy = hits.sum(axis=-1) / support.sum(axis=-1)
+        recall, f1 = hits / support, 2 * hits / (support + matrices.sum(axis=-2))
+    classes = np.unique(y[y >= 0])
+    missed = (support[:, classes] == 0).any(axis=1)
+    counted = (np.ascontiguousarray(np.where(support > 0, x, 0)) for x in (recall, f1))
+    means = (np.where(missed, np.nan, x.sum(axis=-1) / len(classes)) for x in counted)
+    return accuracy, *means
+
+
+@pytest.mark.parametrize("n_classes", [2, 7, 23])
+def test_class_counts_score_as_confusion_matrices_to_the_bit(n_classes):
+    rng = np.random.default_rng(n_classes)
+    y = rng.integers(-1, n_classes, size=400)
+    if n_classes > 2:
+        y[y == 1] = 0  # a class that is only predicted
+    called = np.where(rng.random(400) < 0.5, y.clip(0), rng.integers(n_classes, size=400))
+    p = np.eye(n_classes)[called]
+    draws = next(bootstrap._draws(np.arange(400), 60, 0))
+    tally = partial(bootstrap_metrics.count, np.arange(400), draws)
+    expected = by_matrices(tally, y, called, n_classes)
+    for metric, values in zip(("accuracy", "balanced_accuracy", "macro_f1"), expected):
+        kernel = bootstrap_metrics.METRICS[metric].kernel
+        np.testing.assert_array_equal(kernel(tally, y, p), values, err_msg=metric)
+
+
+def test_a_thousand_classes_fit_in_memory():
+    k, n = 1000, 3000
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(n) % k)
+    p = rng.random((n, k)) + 500 * np.eye(k)[np.where(rng.random(n) < 0.6, y, y - 1)]
+    p /= p.sum(axis=1, keepdims=True)
+    many = taxonomies.flat(f"class {i}" for i in range(k))
+    arrays = Arrays(y, y, p, p, np.arange(n).astype(str).astype(object))
+    names = ("fine_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece")
+    tracemalloc.start()
+    draws = metric_tables.score([arrays], many, 1000, names)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert set(metric_tables.intervals(draws)) == set(names)
+    assert peak < 400 * 2**20  # a matrix a draw alone were 8 GB
+
+
 def test_weighted_auc_kernel_equals_scikit_learn_sample_weight():
     y, p, _ = random_case(n_classes=2)
     y, p = y[y >= 0], p[y >= 0]
-    multiplicities = np.random.default_rng(0).integers(0, 4, size=(len(y), 20))
-    tally = partial(bootstrap_metrics.count, np.arange(len(y)), multiplicities)
+    draws = np.random.default_rng(0).integers(0, 4, size=(len(y), 20))
+    tally = partial(bootstrap_metrics.count, np.arange(len(y)), draws)
     values = bootstrap_metrics.roc_auc(tally, y, p[:, 1])
-    expected = [sk.roc_auc_score(y, p[:, 1], sample_weight=draw) for draw in multiplicities.T]
+    expected = [sk.roc_auc_score(y, p[:, 1], sample_weight=draw) for draw in draws.T]
     np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
 def test_interval_is_the_percentiles_of_the_resamples():
     y, p, groups = random_case()
     found = bootstrap.bootstrap_metric("accuracy", y, p, groups, n_resamples=300, level=0.9, seed=2)
-    weights = bootstrap.cluster_weights(groups, 300, seed=2) * (y >= 0)
+    weights = multiplicities(groups, 300, seed=2) * (y >= 0)
     draws = (weights * (p.argmax(axis=1) == y)).sum(axis=1) / weights.sum(axis=1)
     known = y >= 0
     assert found.estimate == pytest.approx((p.argmax(axis=1) == y)[known].mean())
@@ -107,19 +216,24 @@ def test_interval_is_the_percentiles_of_the_resamples():
     assert (found.level, found.n_resamples, found.n_dropped) == (0.9, 300, 0)
 
 
-def test_metric_by_function_and_predicted_classes_give_the_same_interval():
+def test_predicted_classes_and_probabilities_give_the_same_interval():
     y, p, groups = random_case()
-    by_name = bootstrap.bootstrap_metric("macro_f1", y, p, groups, n_resamples=50)
-    by_function = bootstrap.bootstrap_metric(
-        confusion.macro_f1, y, p.argmax(axis=1), groups, n_resamples=50
-    )
-    assert by_name == by_function
+    by_p = bootstrap.bootstrap_metric("macro_f1", y, p, groups, n_resamples=50)
+    by_class = bootstrap.bootstrap_metric("macro_f1", y, p.argmax(axis=1), groups, n_resamples=50)
+    assert by_p == by_class
 
-    def recall_of_class_1(matrices):
-        return confusion.per_class(matrices)["recall"][..., 1]
 
-    own = bootstrap.bootstrap_metric(recall_of_class_1, y, p, groups, n_resamples=50)
-    assert own.estimate == pytest.approx(np.mean(p.argmax(axis=1)[y == 1] == 1))
+def test_a_plan_is_scored_as_each_of_its_metrics_alone():
+    y, p, groups = random_case()
+    seeds = [p, np.roll(p, 1, axis=0)]
+    plan = {name: bootstrap.planned(name, y, seeds) for name in ("macro_f1", "brier", "ece")}
+    draws = bootstrap.score(plan, groups, n_resamples=60, seed=3)
+    for name in plan:
+        alone = bootstrap.bootstrap_metric(name, y, seeds, groups, n_resamples=60, seed=3)
+        assert draws[name].interval() == alone
+        one = bootstrap.bootstrap_metric(name, y, seeds[1], groups, n_resamples=60, seed=3)
+        assert draws[name].at([1]).interval() == one
+    assert bootstrap.score({}, groups) == {}
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "roc_auc", "ece"])
@@ -208,7 +322,7 @@ def test_paired_difference_is_the_difference_of_the_same_draws():
     b = np.roll(a, 1, axis=0)
     found = bootstrap.paired_difference("accuracy", y, a, b, groups, n_resamples=200, seed=4)
     gain = (a.argmax(axis=1) == y).astype(float) - (b.argmax(axis=1) == y)
-    weights = bootstrap.cluster_weights(groups, 200, seed=4) * (y >= 0)
+    weights = multiplicities(groups, 200, seed=4) * (y >= 0)
     draws = (weights * gain).sum(axis=1) / weights.sum(axis=1)
     assert found.estimate == pytest.approx(gain[y >= 0].mean())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
@@ -250,25 +364,26 @@ def test_bootstrap_names_what_is_wrong():
         bootstrap.paired_difference("accuracy", y, [p, p], [p])
     with pytest.raises(UserError, match="level is 95"):
         bootstrap.bootstrap_metric("accuracy", y, p, level=95)
-    with pytest.raises(UserError, match="one value a matrix"):
-        bootstrap.bootstrap_metric(np.trace, y, p)
+    with pytest.raises(UserError, match="n_resamples is 0"):
+        bootstrap.bootstrap_metric("accuracy", y, p, n_resamples=0)
 
 
-def test_summary_intervals_hold_the_numbers_of_the_summary():
+def test_tables_hold_the_numbers_of_the_summary():
     rng = np.random.default_rng(0)
     y = rng.integers(7, size=250)
     p = 0.8 * rng.dirichlet(np.ones(7), 250) + 0.2 * np.eye(7)[y]
     y[:20] = -1
+    y_coarse = np.where(y < 0, -1, HAM.parent_index[y])
+    arrays = Arrays(y, y_coarse, p, p @ HAM.matrix, rng.integers(200, size=250))
     row = metrics.summarise(y, None, p, HAM)
-    found = hypothesis_tests.summary_intervals(y, None, p, HAM, rng.integers(200, size=250))
-    assert {name: one.estimate for name, one in found.items()} == pytest.approx(
+    draws = metric_tables.score([arrays], HAM)
+    intervals = metric_tables.intervals(draws)
+    assert {name: one.estimate for name, one in intervals.items()} == pytest.approx(
         {name: value for name, value in row.items() if not name.startswith("n")}
     )
-    assert all(one.low < one.high for one in found.values())
-    zero = hypothesis_tests.summary_differences(y, None, p, p, HAM, n_resamples=20)
+    assert all(one.low < one.high for one in intervals.values())
+    zero = metric_tables.differences(draws, draws)
     assert {bootstrap.verdict(one) for one in zero.values()} == {"tie"}
-    with pytest.raises(UserError, match="p_coarse"):
-        hypothesis_tests.summary_intervals(y, None, p, HAM, p_coarse=p @ HAM.matrix)
 
 
 def test_interval_prints_and_judges():
@@ -277,113 +392,3 @@ def test_interval_prints_and_judges():
     assert Interval(0.1, 0.01, 0.2).excludes_zero
     assert not Interval(0.1, 0.0, 0.2).excludes_zero
     assert bootstrap.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"
-
-
-def test_mcnemar_exact_and_corrected():
-    def pairs(only_a, only_b, both=30):
-        a = [True] * only_a + [False] * only_b + [True] * both
-        b = [False] * only_a + [True] * only_b + [True] * both
-        return a, b
-
-    few = hypothesis_tests.mcnemar(*pairs(1, 7))
-    assert few.exact
-    assert few.p == pytest.approx(2 * (1 + 8) / 2**8)  # two-sided binomial tail by hand
-    many = hypothesis_tests.mcnemar(*pairs(10, 30))
-    assert not many.exact
-    assert many.statistic == pytest.approx(19**2 / 40)
-    assert many.p == pytest.approx(stats.chi2.sf(19**2 / 40, 1))
-    assert hypothesis_tests.mcnemar(*pairs(20, 20)).p == 1  # the correction can't pass 0
-    assert hypothesis_tests.mcnemar(*pairs(0, 0)).p == 1
-    assert np.isnan(hypothesis_tests.mcnemar([], []).p)
-
-
-def brute_force_delong(y, a, b):
-    """Variance from the full matrix of pairs, with covariances (DeLong 1988, as printed)."""
-    components = []
-    for score in (a, b):
-        x, z = score[y == 1][:, None], score[y == 0][None, :]
-        wins = (x > z) + 0.5 * (x == z)
-        components.append((wins.mean(axis=1), wins.mean(axis=0)))
-    s10 = np.cov(components[0][0], components[1][0])
-    s01 = np.cov(components[0][1], components[1][1])
-    s = s10 / (y == 1).sum() + s01 / (y == 0).sum()
-    return components[0][0].mean() - components[1][0].mean(), s[0, 0] + s[1, 1] - 2 * s[0, 1]
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_delong_equals_the_brute_force_components(seed):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 2, 120)
-    a, b = np.round(rng.random((2, 120)) + 0.4 * y, 1)  # rounded, so tied
-    found = hypothesis_tests.delong(y, a, b)
-    difference, variance = brute_force_delong(y, a, b)
-    assert found.auc_a == pytest.approx(sk.roc_auc_score(y, a))
-    assert found.auc_b == pytest.approx(sk.roc_auc_score(y, b))
-    assert found.z == pytest.approx(difference / np.sqrt(variance))
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.z)))
-    reach = 1.959964 * np.sqrt(variance)
-    bounds = (found.difference.low, found.difference.high)
-    assert bounds == pytest.approx((difference - reach, difference + reach), abs=1e-6)
-
-
-def test_delong_agrees_with_the_bootstrap():
-    rng = np.random.default_rng(3)
-    y = rng.integers(0, 2, 400)
-    a, b = rng.normal(size=(2, 400)) + np.array([[1.2], [0.8]]) * y
-    exact = hypothesis_tests.delong(y, a, b).difference
-    drawn = bootstrap.paired_difference("roc_auc", y, a, b, n_resamples=2000)
-    assert (drawn.low, drawn.high) == pytest.approx((exact.low, exact.high), abs=0.008)
-
-
-def test_delong_of_equal_or_extreme_scores():
-    y = np.array([0, 0, 0, 1, 1, 1])
-    score = np.array([0.1, 0.4, 0.35, 0.3, 0.8, 0.9])
-    same = hypothesis_tests.delong(y, score, np.exp(score))  # same ranking on another scale
-    assert (same.z, same.p, same.difference.low, same.difference.high) == (0, 1, 0, 0)
-    extreme = hypothesis_tests.delong(y, y, -y)
-    assert (extreme.auc_a, extreme.auc_b) == (1, 0)
-    assert np.isnan(extreme.p)
-    assert bootstrap.verdict(extreme.difference) == "undefined"
-    assert np.isnan(hypothesis_tests.delong([1, 1], [1, 2], [2, 1]).auc_a)
-    single = hypothesis_tests.delong([0, 0, 1], [1, 3, 2], [1, 2, 3])
-    assert single.auc_a == 0.5
-    assert np.isnan(single.z)
-
-
-def test_mcnemar_and_delong_hold_their_level_on_equal_models():
-    """Two models of equal skill must differ at 5% in about 5% of studies."""
-    rng = np.random.default_rng(0)
-    rejected = np.zeros(2)
-    for _ in range(400):
-        y = rng.integers(0, 2, 150)
-        a, b = rng.normal(size=(2, 150)) + y
-        rejected[0] += hypothesis_tests.delong(y, a, b).p < 0.05
-        rejected[1] += hypothesis_tests.mcnemar((a > 0.5) == y, (b > 0.5) == y).p < 0.05
-    assert 7 <= rejected[0] <= 34  # 20 expected, three standard errors are 13
-    assert 2 <= rejected[1] <= 30  # the correction makes McNemar conservative
-
-
-def test_holm_by_hand():
-    # Sorted .005 .01 .03 .04 times 4 3 2 1: .02 .03 .06 .04 -> the last is lifted to .06.
-    np.testing.assert_allclose(
-        hypothesis_tests.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02]
-    )
-    np.testing.assert_allclose(hypothesis_tests.holm([0.6, np.nan, 0.7]), [1, np.nan, 1])
-    np.testing.assert_allclose(hypothesis_tests.holm([0.02, np.nan]), [0.02, np.nan])
-    assert len(hypothesis_tests.holm([])) == 0
-    with pytest.raises(UserError, match=r"expected 0\.\.1"):
-        hypothesis_tests.holm([0.1, 1.2])
-
-
-def test_wilson_by_its_formula():
-    k, n, z = 7, 20, stats.norm.ppf(0.975)
-    centre = (k + z**2 / 2) / (n + z**2)
-    reach = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    found = hypothesis_tests.wilson(k, n)
-    assert (found.low, found.high) == pytest.approx((centre - reach, centre + reach))
-    perfect = hypothesis_tests.wilson(10, 10)
-    assert perfect.high == 1
-    assert perfect.low == pytest.approx(10 / (10 + z**2))
-    assert str(hypothesis_tests.wilson(0, 0)) == "n/a"
-    with pytest.raises(UserError, match="5 of 4"):
-        hypothesis_tests.wilson(5, 4)

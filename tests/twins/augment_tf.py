@@ -1,8 +1,6 @@
-"""The TensorFlow twin of `augment`: the same parameters, the same view, in graph operations.
+"""The augmentation of `dermssl.data.augmentation.opencv` once more, in TensorFlow: an oracle.
 
-For graphs that must hold their own augmentation, and as a second opinion on the OpenCV engine.
-On a CPU it takes 14 ms a 224 px view, OpenCV 0.5. Pixels differ by rounding alone: `tests/data/
-test_augment.py` holds the mean difference under 0.3 grey levels and every one under 4.
+From the same parameters comes the same view. On a CPU it takes 14 ms a 224 px view, OpenCV 0.5.
 """
 
 import tensorflow as tf
@@ -30,7 +28,7 @@ def as_tensors(params):
 
 
 def plain_tf(image, size):
-    """`augment.plain`: uint8 `[height, width, 3]` -> uint8 `[size, size, 3]`, nothing random."""
+    """`opencv.center_square`: uint8 (height, width, 3) -> uint8 (size, size, 3), nothing random."""
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     side = tf.minimum(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -44,7 +42,7 @@ def plain_tf(image, size):
 
 
 def apply_tf(image, params, size):
-    """`augment.apply` in TensorFlow: eager, in a `tf.function`, or in `tf.data`'s `map`.
+    """`opencv.apply` in TensorFlow: eager, in a `tf.function`, or in `tf.data`'s `map`.
 
     Args:
         image: uint8 tensor `[height, width, 3]`; the sides may be unknown in the graph.
@@ -88,7 +86,7 @@ def _warp(image, affine, size):
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     half = tf.cast(tf.minimum(height, width), tf.float32) / 2
     scale = tf.sqrt(tf.abs(tf.linalg.det(affine[:, :2]))) * 2 * half / size
-    shrink = tf.cast(scale / 1.5 + 0.5, tf.int32)  # as `augment.pixel_affine`
+    shrink = tf.cast(scale / 1.5 + 0.5, tf.int32)  # as `opencv.pixel_affine`
     shrink = tf.clip_by_value(shrink, 1, tf.minimum(height, width) // 2)
     small = tf.cond(shrink > 1, lambda: _shrunk(image, shrink), lambda: image)
     across = (2 * tf.range(size, dtype=tf.float32) + 1) / size - 1
@@ -126,7 +124,7 @@ def _bilinear(image, at):
 
 
 def _blur(view, sigma):
-    reach = tf.cast(2.5 * sigma + 0.999, tf.int32)  # as `augment.blur_taps`
+    reach = tf.cast(2.5 * sigma + 0.999, tf.int32)  # as `opencv.blur_taps`
     taps = tf.exp(-0.5 * (tf.range(-reach, reach + 1, dtype=sigma.dtype) / sigma) ** 2)
     taps /= tf.reduce_sum(taps)
     pads = [[reach, reach], [reach, reach], [0, 0]]
