@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dermssl.core import atomic_files
 from dermssl.core.taxonomy import Taxonomy
@@ -31,7 +33,7 @@ STYLES = ("-", "--", ":", "-.")
 DOTTED = (0, (2, 3))
 FEW_IN_BIN = 10
 ANNOTATED = 12  # classes; beyond, the numbers in a confusion matrix can't be read
-LEGENDS = {
+LEGENDS: dict[str, dict[str, Any]] = {
     "inside": {},
     "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)},
     "right": {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)},
@@ -46,8 +48,8 @@ class Curve:
         x, y: (n,).
         label: in the legend; "" leaves it out.
         colour, style, width, marker, steps: how it looks; `steps` as Matplotlib's `drawstyle`.
-        low, high: (n,) or None, interval of each point: bars where points have a marker, else
-            a band.
+        bounds: low and high ends (n,) of the interval of each point, or None: bars where points
+            have a marker, else a band.
         circles: positions of points to mark with an open circle.
     """
 
@@ -59,8 +61,7 @@ class Curve:
     width: float = 1.8
     marker: str | None = None
     steps: str = "default"
-    low: np.ndarray | pd.Series | None = None
-    high: np.ndarray | pd.Series | None = None
+    bounds: tuple[np.ndarray | pd.Series, np.ndarray | pd.Series] | None = None
     circles: Sequence[int] | np.ndarray = ()
 
 
@@ -68,9 +69,9 @@ def new(
     width: float, height: float, rows: int = 1, columns: int = 1, **options
 ) -> tuple[Figure, list[Axes]]:
     """A `Figure` with a flat list of plain axes; sizes in inches."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     panels = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -80,11 +81,11 @@ def new(
     return figure, panels
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path | str) -> Path:
     """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
     with atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
-    return path
+    return Path(path)
 
 
 def escape_dollar(text: str) -> str:
@@ -165,17 +166,16 @@ def lines(
     """Curves with a legend; where there is no curve, the words of `empty`."""
     for curve in curves:
         marker = curve.marker or ("o" if len(curve.x) < 2 else None)
-        look = {"color": curve.colour, "linewidth": curve.width}
+        look: dict[str, Any] = {"color": curve.colour, "linewidth": curve.width}
         axes.plot(
             curve.x, curve.y, label=curve.label or None, linestyle=curve.style, marker=marker,
             drawstyle=curve.steps, markeredgecolor="white", markersize=6.5, **look,
         )  # fmt: skip
-        if curve.low is not None and curve.marker:
-            reach = np.abs([curve.low - curve.y, curve.high - curve.y])
+        if curve.bounds is not None and curve.marker:
+            reach = np.abs(np.subtract(curve.bounds, curve.y))
             axes.errorbar(curve.x, curve.y, yerr=reach, fmt="none", capsize=3, **look)
-        elif curve.low is not None:
-            axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.18,
-                              linewidth=0)  # fmt: skip
+        elif curve.bounds is not None:
+            axes.fill_between(curve.x, *curve.bounds, color=curve.colour, alpha=0.18, linewidth=0)
         if len(curve.circles):
             x, y = np.asarray(curve.x)[curve.circles], np.asarray(curve.y)[curve.circles]
             axes.scatter(x, y, s=28, facecolor="white", edgecolor=curve.colour, zorder=3)
@@ -210,11 +210,11 @@ def heat_map(
 
     seaborn.heatmap(
         values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], cbar=False, fmt="",
-        annot=None if texts is None else np.array(texts), annot_kws={"fontsize": size},
+        annot=np.array(texts) if texts else None, annot_kws={"fontsize": size},
         xticklabels=[wrap(name, 18) for name in columns], yticklabels=list(rows),
     )  # fmt: skip
     axes.set_facecolor(GRID)
-    for i, j in np.argwhere(np.isnan(values)) if texts is not None else ():
+    for i, j in np.argwhere(np.isnan(values)) if texts else ():
         axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
                   color=MUTED)  # fmt: skip
     axes.tick_params(length=0, labelrotation=0)
@@ -328,7 +328,7 @@ def reliability(path: Path, curves: Sequence[tuple[pd.DataFrame, str]], title: s
 
 
 def image_sheet(
-    path: Path,
+    path: Path | str,
     rows: Sequence[Sequence[np.ndarray | None]],
     titles: Sequence[str] = (),
     names: Sequence[str] = (),

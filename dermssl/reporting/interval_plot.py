@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ class Mark:
     colour: str = PALETTE[0]
     marker: str = "o"
     hollow: bool = False
-    ticks: Sequence[float] = ()
+    ticks: Sequence[float] | np.ndarray = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,11 @@ def interval_plot(
         axes.axhline(place, color=GRID, linewidth=1, zorder=0)
         for k, mark in enumerate(row.marks):
             _mark(axes, place + 0.28 * (k - (len(row.marks) - 1) / 2), mark)
-    beside = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
+    beside: dict[str, Any] = {
+        "xycoords": ("axes fraction", "data"),
+        "va": "center",
+        "annotation_clip": False,
+    }
     for place, text in zip([places[0] - 0.7, *places], [note, *(row.note for row in rows)]):
         if text:
             colour = MUTED if text == note else INK
@@ -96,8 +101,8 @@ def interval_plot(
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)
     if series:
-        first = next(row for row in rows if row.marks)
-        for name, mark in zip(series, first.marks):
+        first = next(row.marks for row in rows if row.marks)
+        for name, mark in zip(series, first):
             axes.plot([], [], mark.marker, color=mark.colour, label=name)
         legend(axes, "below", columns=len(series))
 

@@ -29,11 +29,11 @@ def plane(path: Path, points: np.ndarray, values: Sequence, title: str, subtitle
     """
     figure, (axes,) = figures.new(9.2, 6.4)
     size = float(np.clip(9000 / len(points), 4, 40))
-    values = pd.Series(values).reset_index(drop=True)
-    if pd.api.types.is_numeric_dtype(values):
-        _numbers(figure, axes, points, values, size)
+    column = pd.Series(values).reset_index(drop=True)
+    if pd.api.types.is_numeric_dtype(column):
+        _numbers(figure, axes, points, column, size)
     else:
-        _names(axes, points, values.astype(str), size)
+        _names(axes, points, column.astype(str), size)
     figures.titled(axes, title)
     axes.set_title(f"{title}\n", loc="left", fontsize=11, color=figures.INK, fontweight="bold")
     axes.text(0, 1.015, subtitle, transform=axes.transAxes, fontsize=9, color=figures.MUTED)

@@ -57,7 +57,8 @@ def sheet(path: Path, explained: Sequence[Explained], title: str) -> Path:
         heats = {(heat.level, heat.role): heat for heat in photo.heats}
         truth = photo.fine or photo.coarse
         maps = [heats.get(column) for column in columns]
-        rows.append([photo.photo, *(heat and overlay(photo.photo, heat.values) for heat in maps)])
+        shown_maps = (overlay(photo.photo, heat.values) if heat else None for heat in maps)
+        rows.append([photo.photo, *shown_maps])
         captions.append([
             f"truth: {textwrap.shorten(truth, 24)}" if truth else "truth not known",
             *(_caption(photo, *pair) for pair in zip(columns, maps)),

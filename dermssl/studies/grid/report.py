@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
+from dermssl.core.progress import duration
 from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
 from dermssl.reporting.report import (
@@ -171,7 +172,7 @@ def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
 
 def _models(grid: GridResults, bests: dict[str, BestCell]) -> Section:
     """The models side by side."""
-    columns = [
+    columns: list[Column | str] = [
         "model", Column("weights", format=code), Column("px", right=True, format=str),
         Column("mean of its whole cells", right=True), "highest cell",
         "its accuracy (95% interval)",
@@ -205,7 +206,10 @@ def _model(grid: GridResults, model: str, best: BestCell | None) -> Section:
         [name, *(_cell(cells.get((model, name, d)), best, len(grid.seeds)) for d in depths)]
         for name in grid.augmentations(model)
     ]
-    columns = ["augmentation", *(Column(_depth(depth), right=True) for depth in depths)]
+    columns: list[Column | str] = [
+        "augmentation",
+        *(Column(_depth(depth), right=True) for depth in depths),
+    ]
     return Section(
         model,
         [
@@ -242,7 +246,7 @@ def _layers(grid: GridResults, model: str) -> Table:
     rows = grid.rows[grid.rows["model"] == model]
     finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
     first = finished_first.drop_duplicates("depth").sort_values("depth")
-    columns = [
+    columns: list[Column | str] = [
         Column("depth", right=True),
         Column("trainable parameters", right=True, format=partial(wording.number, digits=0)),
         "unfrozen layers that hold kernels",
@@ -268,7 +272,11 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
             "the mean over seeds as one model, so that it knows nothing of the luck of training, "
             "and may be small where the interval holds 0."
         )
-        columns = ["other cell", "difference", Column("McNemar p", right=True, format=str)]
+        columns: list[Column | str] = [
+            "other cell",
+            "difference",
+            Column("McNemar p", right=True, format=str),
+        ]
         yield Table(columns, [
             [describe(other.other), other.difference, wording.p_value(other.p, other.holm)]
             for other in best.against
@@ -287,7 +295,7 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
             yield Bullets(list(map(escaped, lines)), numbered=True)
 
 
-def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[Sequence[int], list[Path]]:
+def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[np.ndarray, list[Path]]:
     """Rows and files of the photos that `p` is surest of; no file where one is gone."""
     rows = figures_grid.surest(p, grid.y, right)
     files = [grid.root / path for path in grid.records["path"].iloc[rows]]
@@ -295,12 +303,10 @@ def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[Sequence[int
 
 
 def _cost(grid: GridResults) -> str:
-    costs = [
-        f"{wording.duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"
-    ]
+    costs = [f"{duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"]
     for model in grid.models:
         rows = grid.rows[grid.rows["model"] == model]
-        time = wording.duration(float(rows["seconds"].sum()))
+        time = duration(float(rows["seconds"].sum()))
         costs.append(f"{escaped(model)} {time} for {len(rows)} cells")
     return "; ".join(costs) + "."
 
@@ -326,7 +332,7 @@ def _best_pictures(folder: Path, grid: GridResults, best: BestCell) -> None:
     """The confusion matrix of a model's highest cell, its surest hits and misses."""
     model, p = best.cell.key[0], grid.by_seed(best.cell.key)
     n = len(grid.taxonomy.fine)
-    matrix = sum(metrics.confusion_matrix(grid.y, seed.argmax(axis=1), n) for seed in p)
+    matrix = np.sum([metrics.confusion_matrix(grid.y, q.argmax(axis=1), n) for q in p], axis=0)
     figures.confusion(
         folder / f"confusion_{model}.png", matrix, grid.taxonomy.fine, grid.taxonomy.titles,
         f"{model}, {grid_findings.describe(best.cell.key)}, sum over seeds", normalised=False,

@@ -75,7 +75,8 @@ def _differences(axes: Axes, scores: compute.Curve) -> None:
         label = f"{TITLES.get(a, a)} − {TITLES.get(b, b)}"
         # Held against the baseline a line is whole, against another arm dashed.
         style = "-" if b == scores.baseline else "--"
-        curves.append(_curve(x, [step.joint for step in known], label, look[a], style))
+        joint = [step.joint for step in steps if step.joint is not None]
+        curves.append(_curve(x, joint, label, look[a], style))
     figures.titled(
         axes, "Paired differences, the wider intervals",
         "labels to train on (log scale)", "difference",
@@ -91,7 +92,7 @@ def _curve(
     bounds = [(interval.estimate, interval.low, interval.high) for interval in intervals]
     y, low, high = np.array(bounds, float).reshape(-1, 3).T
     colour, marker = look
-    return Curve(x, y, figures.wrap(label, 34), colour, style, marker=marker, low=low, high=high)
+    return Curve(x, y, figures.wrap(label, 34), colour, style, marker=marker, bounds=(low, high))
 
 
 def _counts(scores: compute.Curve) -> list[int]:

@@ -143,7 +143,7 @@ def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame]) -> None:
         )
     name = "model, as predict gives it" if len(benefit) > 1 else "model, as predicted"
     curves.append(
-        Curve(threshold, table["model"], name, low=table["model_low"], high=table["model_high"])
+        Curve(threshold, table["model"], name, bounds=(table["model_low"], table["model_high"]))
     )
     figures.lines(axes, curves, "below", columns=2)
 

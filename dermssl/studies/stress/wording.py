@@ -17,6 +17,7 @@ from dermssl.studies.stress.conditions import BACKGROUND, ERASED, LESION, title
 
 if TYPE_CHECKING:
     from dermssl.core.taxonomy import Taxonomy
+    from dermssl.evaluation.bootstrap import Interval
     from dermssl.studies.stress.scores import Score
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
@@ -94,7 +95,7 @@ def findings(
         if score is clean or score.name in WARNED
     }
     artefacts = [score for score in scores if score.name not in WARNED]
-    clear, others = _drops([score for score in artefacts if score.drop is not None])
+    clear, others = _drops(artefacts)
     if at_chance[clean.name]:
         sentences = [
             "The clean score isn't shown to be above chance (balanced accuracy "
@@ -129,12 +130,13 @@ def findings(
 
 def _drops(scores: Sequence[Score]) -> tuple[list[str], list[str]]:
     """Sentences on the drops that exclude 0, and on the others."""
-    defined = [score for score in scores if score.drop.is_defined]
-    ties = [title(score.name) for score in defined if not score.drop.excludes_zero]
+    drops = [(score, score.drop) for score in scores if score.drop is not None]
+    defined = [(score, drop) for score, drop in drops if drop.is_defined]
+    ties = [title(score.name) for score, drop in defined if not drop.excludes_zero]
     undefined = [
-        f"{title(score.name)} ({wording.number(score.drop.estimate)})"
-        for score in scores
-        if not score.drop.is_defined
+        f"{title(score.name)} ({wording.number(drop.estimate)})"
+        for score, drop in drops
+        if not drop.is_defined
     ]
     others = []
     if ties:
@@ -144,17 +146,17 @@ def _drops(scores: Sequence[Score]) -> tuple[list[str], list[str]]:
         )
     if undefined:
         others.append(f"Drops that have no interval: {', '.join(undefined)}.")
-    return [_cost(score) for score in defined if score.drop.excludes_zero], others
+    return [_cost(score, drop) for score, drop in defined if drop.excludes_zero], others
 
 
-def _cost(score: Score) -> str:
-    low, high = score.drop.low, score.drop.high
+def _cost(score: Score, drop: Interval) -> str:
+    low, high = drop.low, drop.high
     name = "The lesion alone, on a plain ground," if score.name == LESION else None
     name = name or f"{_capital(title(score.name))}"
-    verb = "cost" if score.drop.estimate > 0 else "gain"
+    verb = "cost" if drop.estimate > 0 else "gain"
     verb += "" if title(score.name).endswith("s") else "s"
-    size = wording.number(abs(score.drop.estimate))
-    if score.drop.estimate < 0:
+    size = wording.number(abs(drop.estimate))
+    if drop.estimate < 0:
         low, high = -high, -low
     text = (
         f"{name} {verb} {size} balanced accuracy (95% interval {wording.number(low)} to "
