@@ -1,4 +1,4 @@
-"""Intervals from a clustered bootstrap, for one model or for the difference of two.
+"""Bootstrap intervals over groups, for one model or for the difference of two.
 
 Records of one lesion (or patient) are not independent, so whole groups are drawn with
 replacement (Field & Welsh 2007). Every metric scored with the same groups, seed and number of

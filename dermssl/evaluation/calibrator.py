@@ -1,4 +1,4 @@
-"""What makes a model's probabilities mean what they say: fitted on validation, kept in its run.
+"""The calibration of a fine-tuned run: fitted on validation, stored beside its model.
 
     P'(k) = P(k)^(1/T) share(k)^b / sum_j P(j)^(1/T) share(j)^b
 

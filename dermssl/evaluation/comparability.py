@@ -1,4 +1,4 @@
-"""May these runs be compared? A difference between arms must come from the arm.
+"""Check that runs may be compared: they may differ only in what is compared.
 
 Runs of other records, splits, classes or training budget are refused with the first thing that
 differs. A run here is a `compared.Member`, a model a `compared.Model`.

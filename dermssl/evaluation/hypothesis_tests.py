@@ -1,4 +1,4 @@
-"""Is the difference real? Paired tests, intervals, and correction for many comparisons.
+"""Paired tests and intervals, corrected for multiple comparisons.
 
 The tests here (McNemar, DeLong, Wilson) take records as independent. Where a lesion or
 patient has several, trust the clustered bootstrap of `bootstrap`.

@@ -1,4 +1,4 @@
-"""The numbers of a report: every metric of a model with its interval, and differences.
+"""Tables of a model's metrics with intervals, and of paired differences.
 
 A model here is a list of `predictions.Arrays`, one a training seed, all of the same records.
 `score` scores it once; its intervals, differences and spread over seeds follow from that.

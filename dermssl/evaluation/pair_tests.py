@@ -1,4 +1,4 @@
-"""McNemar's and DeLong's tests of every pair of a comparison, corrected for their number.
+"""McNemar's and DeLong's tests of every pair of models, corrected for their number.
 
 Both take photos as independent, so one photo of each patient or lesion is tested: the first in
 the file, the same for all models. Several seeds are one model here, with their mean

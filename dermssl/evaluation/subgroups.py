@@ -1,4 +1,4 @@
-"""How well a model does for whom: by skin tone, sex, age, body site and source.
+"""Scores by subgroup: skin tone, sex, age, body site and source.
 
 Groups differ in which diagnoses they hold, so a balanced accuracy over each group's own classes
 isn't one number measured twice; `gaps` compares groups over the classes that both have.

@@ -1,4 +1,4 @@
-"""How an arm looks: the same colour and marker in all pictures."""
+"""Colours and markers of arms, the same in all figures."""
 
 # Okabe & Ito (2008), and a grey for the arm that knows nothing. The marker says it once more.
 COLOURS = {"random": "#6B7280", "imagenet": "#E69F00", "ssl": "#0072B2", "ssl_imagenet": "#009E73"}

@@ -1,4 +1,4 @@
-"""Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
+"""Fine-tune in phases: each freezes layers, compiles, and has its own cosine decay."""
 
 import logging
 from dataclasses import dataclass

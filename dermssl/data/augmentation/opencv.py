@@ -1,4 +1,4 @@
-"""Augmented views on the host, with OpenCV: one warp for all geometry, one matrix for all colour.
+"""Augment photos with OpenCV: one warp for all geometry, one matrix for all colour.
 
 `draw` says what a view does, `apply` does it, `center_square` is the view without any of it;
  `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread

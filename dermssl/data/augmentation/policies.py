@@ -1,4 +1,4 @@
-"""Which augmentation: policies by name, each constant with its reason.
+"""The augmentation policies by name, each constant with its reason.
 
 A policy says how far and how often; `augment_policy.draw` draws from it what one view does.
 """

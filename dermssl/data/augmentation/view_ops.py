@@ -1,4 +1,4 @@
-"""What a policy may do to a finished view: an artefact, a cutout, RandAugment.
+"""Operations on a finished view: artefacts, cutout, RandAugment.
 
 keras-cv 0.9 has layers for the last two (and MixUp and CutMix, see `mixing`), but they draw from
 `tf.random` or a generator's state, so a view could not be computed again from (seed, epoch,

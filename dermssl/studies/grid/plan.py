@@ -1,4 +1,4 @@
-"""What a grid will train, and everything that can be refused before it starts."""
+"""Plan a grid: its models and cells, and checks that come before training."""
 
 import time
 from collections.abc import Sequence

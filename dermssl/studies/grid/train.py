@@ -1,4 +1,4 @@
-"""Train the cells of a grid: one by one by plain `fit`, or all depths on a shared trunk.
+"""Train the cells of a grid, one by one or all depths on a shared trunk.
 
 Both ways give the same numbers. Nothing is selected on the way: a cell trains for a fixed
 number of epochs at a fixed rate and is scored as it ends.

@@ -1,4 +1,4 @@
-"""The picture of label efficiency: the curve of each arm, and the paired differences below it."""
+"""Figure of label efficiency: a curve for each arm, and the paired differences."""
 
 import numpy as np
 from matplotlib import ticker

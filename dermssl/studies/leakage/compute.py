@@ -1,4 +1,4 @@
-"""How much a leaky split inflates a score, measured in pairs.
+"""Measure in pairs how much a leaky split inflates a score.
 
 The same photos are predicted twice, by two classifiers that differ in one thing: whether other
 photos of the tested lesions ("twins") were in training. Both train on equally many photos of

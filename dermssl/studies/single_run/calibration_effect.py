@@ -1,4 +1,4 @@
-"""What a run's calibration does to the probabilities of a split: scores, bins, and means."""
+"""Effect of a run's calibration on a split: scores, bins and mean probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables and pictures of an evaluation."""
+"""Write the tables and figures of one run's evaluation."""
 
 from __future__ import annotations
 

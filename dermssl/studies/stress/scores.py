@@ -1,4 +1,4 @@
-"""Does a model read the lesion, or what lies beside it? Scores of one model under conditions.
+"""Score a model under the conditions of the stress test.
 
 Every condition shows the same records, so its drop against the clean photos is paired. A model
 without the lesion in sight should be at chance; one that is clearly above it has found a cue in
