@@ -8,39 +8,24 @@ predicted). t-SNE by default, --umap as well where umap-learn is installed. Writ
 RUN/embeddings/ and, for the projector, RUN/tensorboard/embeddings/.
 """
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dermssl.core import atomic_files, cli, runs
-from dermssl.core import config as configs
+from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SPLITS
 
 FOLDER = "embeddings"
-MAX_PHOTOS = 5000  # beyond, t-SNE takes many minutes and its picture is a cloud
 COLUMNS = ("fine", "coarse", "split")
 OTHERS = ("site", "sex", "age", "skin_tone", "source")
 
 
-def run(
-    path, data=None, split="all", max_photos=MAX_PHOTOS, perplexity=None, umap=False,
-    colour_by=(), n_resamples=1000, batch_size=32, seed=0, output=None,
-):  # fmt: skip
+def run(config: dict[str, Any]) -> Path:
     """Lay out the embeddings of a finished run's photos.
 
     Args:
-        path: folder of a pretraining or fine-tuning run.
-        data: the folder of its photos, if it has moved.
-        split: "all", "train", "validation" or "test".
-        max_photos: take no more than these, spread evenly over the fine classes; 0 for all.
-        perplexity: of t-SNE; None for 30, or less where photos are few.
-        umap: bool, UMAP as well.
-        colour_by: names of `OTHERS`, a picture each besides the fine and coarse class and the
-            split.
-        n_resamples: draws of the bootstrap.
-        batch_size: photos through the network at once.
-        seed: int, of the layout and of the choice.
-        output: folder to write into; None for `embeddings` in the run's folder.
+        config: settings from `core.config.configure`; the seed is that of the layout and of the
+            choice of photos.
 
     Returns:
         Path of the folder: tsne_COLUMN.png, coordinates.csv, report.md and report.html.
@@ -57,32 +42,32 @@ def run(
     from dermssl.studies.embedding_map import projections
     from dermssl.training import callbacks
 
-    _check(max_photos, n_resamples, batch_size, colour_by)
-    path = Path(path)
+    settings, output, seed = config["embeddings"], config["output"], config["seed"]
+    path, data, split = Path(settings.run), settings.data, settings.split
+    _check(settings.colour_by)
     status = runs.finished(path, sections=("backbone", "data"))
     table, taxonomy, source = _records(path, status, split)
-    rows = finished_run.stratified_subset(table["fine"], max_photos, seed)
-    perplexity = projections.perplexity_for(len(rows), perplexity)
+    rows = finished_run.stratified_subset(table["fine"], settings.max_photos, seed)
+    perplexity = projections.perplexity_for(len(rows), settings.perplexity or None)
     dataset = finished_run.dataset(table.iloc[rows], taxonomy, status["config"]["data"], data)
-    columns = _columns(dataset.index, colour_by)
+    columns = _columns(dataset.index, settings.colour_by)
     model, size = outputs.backbone(path), status["config"]["backbone"]["image_size"]
     photos = finished_run.photos(dataset, status["config"]["data"], size)
     with callbacks.counted("Embeddings", len(rows)) as done:
-        h, thumbnails = outputs.embed(model, photos, size, batch_size, done)
+        h, thumbnails = outputs.embed(model, photos, size, settings.batch_size, done)
     h = projections.unit(h)
-    names = ("tsne", "umap") if umap else ("tsne",)
+    names = ("tsne", "umap") if settings.umap else ("tsne",)
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
     folder = report.make_output_folder(output or path / FOLDER)
     if len(rows) < len(table):
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
     made = {
         "path": path, "status": status, "index": dataset.index, "h": h, "planes": planes,
-        "columns": columns, "perplexity": perplexity, "seed": seed, "n_resamples": n_resamples,
+        "columns": columns, "perplexity": perplexity, "seed": seed,
+        "n_resamples": settings.n_resamples,
         "groups": group_ids(dataset.index), "source": source,
         "log": (folder if output else path) / "tensorboard" / "embeddings",
-        "command": _command(
-            path, data, split, max_photos, perplexity, umap, colour_by, n_resamples, seed, output
-        ),
+        "command": config["command"],
     }  # fmt: skip
     pictures = _draw(folder, made)
     _tensorboard(made, np.asarray(h, np.float32), thumbnails, folder, pictures)
@@ -90,15 +75,10 @@ def run(
     return folder
 
 
-def _check(max_photos, n_resamples, batch_size, colour_by):
-    if max_photos < 0:
-        raise UserError(f"--max-photos {max_photos}; it must be at least 1, or 0 for all")
-    for name, value in (("n-resamples", n_resamples), ("batch-size", batch_size)):
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
+def _check(colour_by):
     for name in colour_by:
         if name not in OTHERS:
-            raise UserError(f"--colour-by '{name}'; choose of: {', '.join(OTHERS)}")
+            raise UserError(f"embeddings.colour_by '{name}'; choose of: {', '.join(OTHERS)}")
 
 
 def _records(path, status, split):
@@ -118,7 +98,7 @@ def _records(path, status, split):
     if split != "all":
         table = table[table["split"] == split]
     if table.empty:
-        raise UserError(f"{path}: no record of split '{split}' in {name}; try --split all")
+        raise UserError(f"{path}: no record of split '{split}' in {name}; try embeddings.split all")
     what = "records" if split == "all" else f"{split} records"
     return table.reset_index(drop=True), taxonomy, f"the {what} of {path / name}"
 
@@ -127,24 +107,13 @@ def _columns(index, colour_by):
     """The columns that a picture is made for: those asked for, and those that tell photos apart."""
     for name in colour_by:
         if index[name].nunique() < 2:
-            raise UserError(f"--colour-by {name}: the photos have fewer than two values of it")
+            raise UserError(
+                f"embeddings.colour_by {name}: the photos have fewer than two values of it"
+            )
     there = [name for name in COLUMNS if index[name].nunique() > 1]
     if "coarse" in there and (index["coarse"] == index["fine"]).all():
         there.remove("coarse")
     return [*there, *dict.fromkeys(colour_by)] or ["split"]
-
-
-def _command(path, data, split, max_photos, perplexity, umap, colour_by, n_resamples, seed, output):
-    words = ["python", "-m", "dermssl.embeddings", str(path)]
-    options = {
-        "data": (data, None), "split": (split, "all"), "max-photos": (max_photos, MAX_PHOTOS),
-        "perplexity": (f"{perplexity:g}", "30"), "n-resamples": (n_resamples, 1000),
-        "seed": (seed, 0), "output": (output, None),
-    }  # fmt: skip
-    words += cli.changed(options)
-    words += ["--umap"] if umap else []
-    words += ["--colour-by", *colour_by] if colour_by else []
-    return shlex.join(words)
 
 
 def _draw(folder, made):
@@ -224,50 +193,17 @@ def _write(folder, made, pictures):
     )
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("embeddings", __doc__)
-    made.add_argument("run", metavar="RUN", help="folder of a pretraining or fine-tuning run")
-    made.add_argument("--data", metavar="FOLDER", help="the run's photos, if they have moved")
-    made.add_argument("--split", choices=("all", *SPLITS), default="all", help="(default: all)")
-    made.add_argument(
-        "--max-photos", type=int, default=MAX_PHOTOS, metavar="N",
-        help=f"at most N, spread evenly over the classes; 0: all (default: {MAX_PHOTOS})",
-    )  # fmt: skip
-    made.add_argument(
-        "--perplexity", type=float, metavar="X", help="of t-SNE (default: 30, less for few photos)"
-    )
-    made.add_argument("--umap", action="store_true", help="UMAP too; needs umap-learn")
-    made.add_argument(
-        "--colour-by", nargs="+", default=[], metavar="COLUMN",
-        help=f"a picture for each of these too: {', '.join(OTHERS)}",
-    )  # fmt: skip
-    made.add_argument(
-        "--n-resamples", type=int, default=1000, metavar="N",
-        help="draws of the bootstrap (default: 1000)",
-    )  # fmt: skip
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    made.add_argument("--seed", type=int, default=0, help="of layout and choice (default: 0)")
-    made.add_argument("--output", metavar="FOLDER", help="(default: RUN/embeddings)")
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    return made
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print where the pictures are."""
+    print(f"embeddings: {path / 'report.md'}")
 
 
-def _run(args):
-    cli.check_resamples(args.n_resamples)
-    configs.check_seed(args.seed)
-    cli.quiet_tensorflow()
-    folder = run(
-        args.run, args.data, args.split, args.max_photos, args.perplexity, args.umap,
-        tuple(args.colour_by), args.n_resamples, args.batch_size, args.seed, args.output,
-    )  # fmt: skip
-    print(f"embeddings: {folder / 'report.md'}")
-
-
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("embeddings", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

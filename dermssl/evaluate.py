@@ -6,24 +6,18 @@ Reads the run's predictions.csv (raw probabilities) and temperature.json, never 
 writes into RUN/evaluation_SPLIT/.
 """
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dermssl.core import cli, runs
-from dermssl.core import config as configs
-from dermssl.core.errors import UserError
-from dermssl.core.settings import SPLITS, Evaluate
+from dermssl.core import cli, results, runs
 
 
-def run(path, split="test", n_resamples=1000, output=None, settings=None):
+def run(config: dict[str, Any]) -> Path:
     """Evaluate one finished fine-tuning run.
 
     Args:
-        path: the run's folder.
-        split: "train", "validation" or "test".
-        n_resamples: draws of the bootstrap.
-        output: folder to write into; None for `evaluation_SPLIT` in the run's folder.
-        settings: `settings.Evaluate`; None for its defaults.
+        config: settings from `core.config.configure`.
 
     Returns:
         Path of the folder: report.md and report.html with their pictures, metrics.json,
@@ -36,52 +30,20 @@ def run(path, split="test", n_resamples=1000, output=None, settings=None):
     """
     from dermssl.reporting import report
     from dermssl.studies.single_run import compute, files
-    from dermssl.studies.single_run import report as evaluated_page
+    from dermssl.studies.single_run import report as evaluation_report
 
-    if n_resamples < 1:
-        raise UserError(f"--n-resamples is {n_resamples}; it must be at least 1")
-    settings = settings or Evaluate()
-    runs.finished(path, command="finetune")
-    made = compute.make(
-        path, split, n_resamples, settings, _command(path, split, n_resamples, output, settings)
+    settings = config["evaluate"]
+    runs.finished(settings.run, command="finetune")
+    evaluation = compute.make(
+        settings.run, settings.split, settings.n_resamples, settings, config["command"]
     )
-    folder = report.make_output_folder(output or Path(path) / f"evaluation_{split}")
-    files.write(folder, made)
-    files.draw(folder, made)
-    report.write(folder / "report.md", "evaluation.md", **evaluated_page.context(made))
+    default = Path(settings.run) / f"evaluation_{settings.split}"
+    folder = report.make_output_folder(config["output"] or default)
+    files.write(folder, evaluation)
+    files.draw(folder, evaluation)
+    context = evaluation_report.context(evaluation)
+    report.write(folder / "report.md", "evaluation.md", **context)
     return folder
-
-
-def _command(path, split, n_resamples, output, settings):
-    words = ["python", "-m", "dermssl.evaluate", str(path), "--split", split]
-    words += ["--n-resamples", str(n_resamples)] if n_resamples != 1000 else []
-    words += ["--output", str(output)] if output else []
-    return shlex.join(words + configs.as_flags(settings))
-
-
-def parser():
-    """The command line."""
-    made = cli.parser("evaluate", __doc__)
-    made.add_argument("run", metavar="RUN", help="folder of a finished fine-tuning run")
-    made.add_argument(
-        "--split", choices=SPLITS, default="test", help="records to score (default: test)"
-    )
-    made.add_argument(
-        "--n-resamples",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="draws of the bootstrap (default: 1000)",
-    )
-    made.add_argument(
-        "--output", metavar="FOLDER", help="where to write (default: RUN/evaluation_SPLIT)"
-    )
-    made.add_argument(
-        "--config", metavar="F.toml", help="its [evaluate] section; flags win over it"
-    )
-    configs.add_section(made, "evaluate")
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    return made
 
 
 def _at_threshold(entry, parameters):
@@ -100,30 +62,33 @@ def _at_threshold(entry, parameters):
     return f"{', '.join(both)} at threshold {entry['threshold']:.4g} of {scale}, {chosen}"
 
 
-def _run(args):
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print the findings and every metric with its interval."""
     from dermssl.reporting.wording import of_json
 
-    cli.check_resamples(args.n_resamples)
-    tables = configs.read_toml(args.config) if args.config else {}
-    settings = configs.section(args, "evaluate", tables)
-    folder = run(args.run, args.split, args.n_resamples, args.output, settings)
-    found = runs.read_json(folder / "metrics.json")
-    print(f"{args.run}: {found['n']} {args.split} records, {found['n_groups']} independent")
-    for sentence in found["findings"]:
+    settings = config["evaluate"]
+    summary = runs.read_json(path / "metrics.json")
+    print(f"{settings.run}: {summary['n']} {settings.split} records, "
+          f"{summary['n_groups']} independent")  # fmt: skip
+    for sentence in summary["findings"]:
         print(f"- {sentence}")
-    for name, value in found["metrics"].items():
+    for name, value in summary["metrics"].items():
         if value:
-            options = [f"{key} {value[key]:g}" for key in value.keys() & found["parameters"].keys()]
+            options = [
+                f"{key} {value[key]:g}" for key in value.keys() & summary["parameters"].keys()
+            ]
             print(f"  {name:<36} {of_json(value)}  {', '.join(options)}".rstrip())
-    for name, entry in found["against_rest"].items():
-        print(f"  {name} against the rest: {_at_threshold(entry, found['parameters'])}")
-    print(f"report: {folder / 'report.md'}")
+    for name, entry in summary["against_rest"].items():
+        print(f"  {name} against the rest: {_at_threshold(entry, summary['parameters'])}")
+    print(f"report: {path / 'report.md'}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("evaluate", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run, results.Evaluation)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -9,12 +9,12 @@ Writes into RUN/explanations/ (RUN/explained_photos/ for given photos), and the 
 TensorBoard. Not for diagnosis.
 """
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dermssl.core import cli, runs
+from dermssl.core import cli, results, runs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SPLITS
 
 FOLDERS = {True: "explained_photos", False: "explanations"}
 FEW_CELLS = 4  # a side
@@ -35,19 +35,12 @@ TEXTS = {
 }
 
 
-def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0, output=None):
+def run(config: dict[str, Any]) -> Path:
     """Explain photos of a finished fine-tuning run, or new ones.
 
     Args:
-        path: the run's folder.
-        photos: paths of images and folders; empty for a choice from the run's own.
-        data: the folder of the run's photos, if it has moved.
-        split: "train", "validation" or "test", where the choice is made.
-        count: most hits, and most misses.
-        batch_size: photos through the network at once.
-        seed: int, of the weights' shuffle in the sanity check.
-        output: folder to write into; None for `explanations` in the run's folder, or
-            `explained_photos` for given photos.
+        config: settings from `core.config.configure`; the seed is that of the weights' shuffle in
+            the sanity check.
 
     Returns:
         Path of the folder: a sheet a group (hits.png ...), explanations.csv, report.md and
@@ -55,7 +48,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
         OUTPUT/tensorboard where an output is given.
 
     Raises:
-        UserError: the run has no spatial map, isn't finished, or the photos aren't there.
+        UserError: the run isn't finished, or its photos aren't there.
     """
     import numpy as np
 
@@ -66,15 +59,14 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     from dermssl.studies.explain import figures, heat_maps
     from dermssl.training import tensorboard
 
-    for name, value in (("count", count), ("batch-size", batch_size)):
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
-    path = Path(path)
+    settings, output, seed = config["explain"], config["output"], config["seed"]
+    path, photos, data, split = Path(settings.run), settings.photos, settings.data, settings.split
+    command, batch_size = config["command"], settings.batch_size
     config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
     if photos:
         groups, dataset, kept = _given(photos, config["data"].get("preprocess", ()))
     else:
-        groups, dataset, kept = _chosen(path, config, data, split, count)
+        groups, dataset, kept = _chosen(path, config, data, split, settings.count)
     model, taxonomy = weights.load_classifier(path)
     cells = grad_cam.spatial(model).shape[1:3]
     folder = report.make_output_folder(output or path / FOLDERS[bool(photos)])
@@ -92,7 +84,7 @@ def run(path, photos=(), data=None, split="test", count=6, batch_size=32, seed=0
     tensorboard.images(log, _pictures(groups, found))
     _write(
         folder, path, groups, found, alike, taxonomy, cells, kept,
-        command=_command(path, photos, data, split, count, seed, output),
+        command=command,
         source=_source(path, split, photos), log=log,
     )  # fmt: skip
     return folder
@@ -165,15 +157,6 @@ def _source(path, split, photos):
     return f"the {split} records of {path / 'predictions.csv'}"
 
 
-def _command(path, photos, data, split, count, seed, output):
-    words = ["python", "-m", "dermssl.explain", str(path), *map(str, photos)]
-    options = {
-        "data": (data, None), "split": (split, "test"), "count": (count, 6),
-        "seed": (seed, 0), "output": (output, None),
-    }  # fmt: skip
-    return shlex.join(words + cli.changed(options))
-
-
 def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, source, log):
     """explanations.csv and the report."""
     import numpy as np
@@ -201,7 +184,7 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
     if min(cells) < FEW_CELLS:
         notes.append(
             f"The map has {cells[0]} x {cells[1]} cells, too few to tell places apart; "
-            "a run with a larger --image-size has more."
+            "a run with a larger image size has more."
         )
     if kept is not None:
         p = np.stack([each.p_fine for each in found])
@@ -235,39 +218,17 @@ def _write(folder, path, groups, found, alike, taxonomy, cells, kept, command, s
     )
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("explain", __doc__)
-    made.add_argument("run", metavar="RUN", help="folder of a finished fine-tuning run")
-    made.add_argument("photos", metavar="PHOTO_OR_FOLDER", nargs="*", help="default: see above")
-    made.add_argument("--data", metavar="FOLDER", help="the run's photos, if they have moved")
-    made.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
-    made.add_argument(
-        "--count", type=int, default=6, metavar="N", help="hits, and misses (default: 6)"
-    )
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    made.add_argument("--seed", type=int, default=0, help="of the sanity check (default: 0)")
-    made.add_argument("--output", metavar="FOLDER", help="(default: in the run's folder)")
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    made.parse_args = made.parse_intermixed_args  # photos may also follow an option
-    return made
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print where the heat maps are."""
+    print(f"heat maps: {path / 'report.md'}")
 
 
-def _run(args):
-    if not 0 <= args.seed < 2**31:
-        raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
-    cli.quiet_tensorflow()
-    folder = run(
-        args.run, args.photos, args.data, args.split, args.count, args.batch_size, args.seed,
-        args.output,
-    )  # fmt: skip
-    print(f"heat maps: {folder / 'report.md'}")
-
-
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("explain", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

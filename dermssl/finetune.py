@@ -1,28 +1,29 @@
 """Fine-tune a classifier in two phases: backbone frozen, then unfrozen.
 
-    python -m dermssl.finetune --data PHOTOS --backbone-weights outputs/ssl_simclr
+    python -m dermssl.finetune --data PHOTOS --weights outputs/ssl_simclr
 
 The backbone starts from a pretraining run, ImageNet, a weights file, or nothing.
 Training stops by the validation split; the test split is only predicted, at the end.
 The same command goes on where it was stopped, and ends as if it never had been.
 """
 
-from dermssl.core import atomic_files, cli, runs
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 
-SECTIONS = ("data", "backbone", "finetune", "checkpoint")
 OUTPUT = "outputs/ssl_finetuned"
 
 
-def run(config, arm=None, dataset=None, overwrite=False):
+def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Fine-tune, predict, and leave a run folder.
 
     Args:
-        config: dict from `dermssl.core.config.from_flags`: data, backbone, finetune, seed, output.
-        arm: str, the name in comparisons; None takes it from the weights.
+        config: settings from `core.config.configure`.
         dataset: `Dataset` with splits, where the caller has one already.
-        overwrite: bool, replace a different run in the folder.
 
     Returns:
         Path of the run's folder: `model.keras`, `calibrator.json`, `predictions.csv` (raw),
@@ -42,26 +43,26 @@ def run(config, arm=None, dataset=None, overwrite=False):
 
     settings, seed = config["finetune"], config["seed"]
     finetuning.check(settings)
-    opened = run_setup.set_up_run("finetune", config, OUTPUT, dataset, overwrite)
+    opened = run_setup.set_up_run("finetune", config, OUTPUT, dataset)
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
-            f"--data {config['data'].path}: no photo has a label; fine-tuning needs some"
+            f"data.path {config['data'].path}: no photo has a label; fine-tuning needs some"
         )
     if len(dataset.taxonomy.fine) < 2:
         raise UserError(
-            f"--data {config['data'].path}: one class only, {dataset.taxonomy.fine[0]}, so that "
+            f"data.path {config['data'].path}: one class only, {dataset.taxonomy.fine[0]}, so that "
             "there is nothing to tell apart; give photos of two classes or more"
         )
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
     train, validation = _rows(shown, records.TRAIN), _rows(shown, records.VALIDATION)
     if settings.batch_size > len(train):
         raise UserError(
-            f"--batch-size {settings.batch_size} is larger than the {len(train)} labelled "
+            f"finetune.batch_size {settings.batch_size} is larger than the {len(train)} labelled "
             "training photos; use a smaller batch or more labels"
         )
     if opened.is_finished():
-        _check_arm(opened.output, arm)
+        _check_arm(opened.output, settings.arm)
         return opened.output
     model = classifier.build(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
@@ -69,9 +70,9 @@ def run(config, arm=None, dataset=None, overwrite=False):
     finetuning.check_depth(settings, model)
     with opened.run() as made:
         if made.status["status"] == runs.FINISHED:
-            _check_arm(made.path, arm)
+            _check_arm(made.path, settings.arm)
             return made.path
-        arm = arm or weights.arm_of(config["backbone"], opened.pretrained)
+        arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         labels = [_labels(shown, rows, config) for rows in (train, validation)]
@@ -95,9 +96,10 @@ def run(config, arm=None, dataset=None, overwrite=False):
 def _check_arm(folder, arm):
     """A finished run keeps its name."""
     there = runs.read_json(folder / "status.json")["arm"]
-    if arm not in (None, there):
+    if arm not in ("", there):
         raise UserError(
-            f"--arm {arm}: the run in {folder} is finished, as '{there}'; give another --output"
+            f"finetune.arm {arm}: the run in {folder} is finished, as '{there}'; "
+            "give another run.output"
         )
 
 
@@ -108,7 +110,7 @@ def _rows(dataset, split):
     rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
     if not len(rows):
         raise UserError(
-            f"no labelled photo in the {split} split; fine-tuning needs some (--{split})"
+            f"no labelled photo in the {split} split; fine-tuning needs some (data.{split})"
         )
     return rows
 
@@ -175,17 +177,8 @@ def _write_stats(made, table, taxonomy, history, manifests, config, identity):
     )
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("finetune", __doc__)
-    configs.add_flags(made, *SECTIONS)
-    made.add_argument("--arm", metavar="NAME", help="name in comparisons (default: by the weights)")
-    return made
-
-
-def _run(args):
-    cli.quiet_tensorflow()
-    path = run(configs.from_flags(args, *SECTIONS), arm=args.arm, overwrite=args.overwrite)
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print the scores of each split, and what comes next."""
     stats = runs.read_json(path / "finetuned_stats.json")
     print(f"fine-tuned ({stats['arm']}, {stats['n_labels']} labels): {path}")
     for split, scores in stats["scores"].items():
@@ -195,10 +188,12 @@ def _run(args):
     print(f"  next: python -m dermssl.evaluate {path}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("finetune", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run, results.Finetuning)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -10,26 +10,26 @@ stopped, and tries failed cells again.
 
 import shutil
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from dermssl.core import atomic_files, cli, runs
-from dermssl.core import config as configs
-from dermssl.core.errors import RunFailed, UserError
+from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core.errors import RunFailed
 
-SECTIONS = ("data", "grid")
 OUTPUT = "outputs/grid"
 FROM_NOTHING = "starts from nothing, so that all its layers train: --depths are for other starts"
 
 
-def run(config, overwrite=False, dataset=None):
+def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Train what is missing of a grid, and write its report.
 
     Args:
-        config: dict from `dermssl.core.config.from_flags`: data, grid, seed, output.
-        overwrite: bool, replace a different grid in the folder.
+        config: settings from `core.config.configure`.
         dataset: `Dataset` without splits, where the caller has one already.
 
     Returns:
-        Path of the folder: `results_csv.csv`, a `pivot_MODEL.csv` a model, `report.md`,
+        Path of the folder: `results.csv`, a `pivot_MODEL.csv` a model, `report.md`,
         `cells/`, `records.csv`, `tensorboard/`, `config.toml`, `status.json`.
 
     Raises:
@@ -43,6 +43,10 @@ def run(config, overwrite=False, dataset=None):
     from dermssl.studies.grid.data import joined
     from dermssl.training import pretraining_pool
 
+    if config["grid"].dry_run:
+        dry_run(config, dataset)
+        return Path(config["output"] or OUTPUT)
+    overwrite = config.get("overwrite", False)
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
         pretraining_pool.warn(pretrained, config["data"].preprocess)
@@ -229,7 +233,10 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
         grid_rows.write_cell(made.path, cell, trained)
         state, n_test = runs.FINISHED, len(trained.probabilities)
         if trained.diverged:
-            state, reason = runs.DIVERGED, "a loss or a probability is no number; try a lower --lr"
+            state, reason = (
+                runs.DIVERGED,
+                "a loss or a probability is no number; try a lower grid.learning_rate",
+            )
         else:
             test = fold.subset(records.TEST)
             labels, _ = records.label_arrays(test.index, fold.taxonomy)
@@ -246,7 +253,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
     results_csv.append_row(made / grid_rows.RESULTS, row)
 
 
-def dry_run(config, dataset=None):
+def dry_run(config: dict[str, Any], dataset: Any = None) -> None:
     """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
     from dermssl.core import progress
     from dermssl.studies.grid import plan as grid_plan
@@ -274,33 +281,22 @@ def dry_run(config, dataset=None):
     print(f"{n_cells} cells, about {progress.minutes(total)} on this machine")
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("grid", __doc__)
-    configs.add_flags(made, *SECTIONS)
-    made.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    return made
-
-
-def _run(args):
-    if args.seed is not None:
-        raise UserError("--seed: a grid takes --seeds, one or more")
-    config = configs.from_flags(args, *SECTIONS)
-    cli.quiet_tensorflow()
-    if args.dry_run:
-        dry_run(config)
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print what the grid shows."""
+    if config["grid"].dry_run:
         return
     from dermssl.studies.grid import report
 
-    path = run(config, overwrite=args.overwrite)
     print(report.findings(path))
     print(f"report: {path / 'report.md'}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("grid", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run, results.GridRun)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,7 +1,7 @@
 """How much would a leaky split inflate the score? Photos of one lesion in training and test.
 
     python -m dermssl.leakage --data PHOTOS --backbone mobilenet --image-size 96 \\
-        --backbone-weights RUN_OR_FILE
+        --weights RUN_OR_FILE
 
 The same test lesions are scored twice, with and without their other photos in training; the
 training sets are equally large. Frozen features of the backbone and a logistic regression keep it
@@ -9,26 +9,22 @@ affordable; what a fine-tuned network would memorise is not measured, it has mor
 """
 
 import itertools
-import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from dermssl.core import cli, runs
-from dermssl.core import config as configs
+from dermssl.core import cli, results, runs
 from dermssl.core.errors import UserError
 
-SECTIONS = ("data", "backbone")
 OUTPUT = "outputs/leakage"
 BATCH = 64  # photos through the backbone at once
 
 
-def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
+def run(config: dict[str, Any]) -> Path:
     """Estimate the inflation and write a report.
 
     Args:
-        config: dict from `dermssl.core.config.from_flags`: data, backbone, seed, output.
-        n_folds: int, each lesion is tested in one of them.
-        n_seeds: int, repetitions with other folds and other tested photos.
-        n_resamples: int, draws of the bootstrap.
-        command: str, what to type for the same again.
+        config: settings from `core.config.configure`.
 
     Returns:
         Path of the folder: leakage.json, leakage.csv, leakage.png, report.md, report.html.
@@ -47,17 +43,14 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     from dermssl.studies.leakage import report as leakage_report
     from dermssl.training import callbacks
 
-    for flag, value, least in (
-        ("--folds", n_folds, 2), ("--n-seeds", n_seeds, 1), ("--n-resamples", n_resamples, 1)
-    ):  # fmt: skip
-        if value < least:
-            raise UserError(f"{flag} {value}; it must be at least {least}")
+    n_folds, n_seeds = config["leakage"].folds, config["leakage"].n_seeds
+    n_resamples = config["leakage"].n_resamples
     data = config["data"]
     backbones.check(weights.resolve(config["backbone"])[0])
     dataset = readers.read(data)
     dataset = dataset.with_index(dataset.index[dataset.index["fine"] != ""])
     unit = _unit(dataset.index, data)
-    dataset, bad = readers.checked(dataset, data.on_bad, f"--data {data.path}")
+    dataset, bad = readers.checked(dataset, data.on_bad, f"data.path {data.path}")
     splits.report_skipped(bad, len(bad) + len(dataset.index))
     dataset, left_out = _with_classes_of_every_fold(dataset, n_folds)
     index = dataset.index
@@ -66,8 +59,8 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
     labels = index["fine"].map({name: k for k, name in enumerate(there)}).to_numpy()
     if len(there) < 2 or (np.bincount(groups) > 1).sum() < 2:
         raise UserError(
-            f"--data {data.path}: {len(there)} classes of {n_folds} independent patients or "
-            f"lesions or more (--folds), {(np.bincount(groups) > 1).sum()} "
+            f"data.path {data.path}: {len(there)} classes of {n_folds} independent patients or "
+            f"lesions or more (leakage.folds), {(np.bincount(groups) > 1).sum()} "
             f"{unit.removesuffix('_id')}s with two photos or more; leakage needs two of each"
         )
     folder = report.make_output_folder(config["output"] or OUTPUT)
@@ -88,7 +81,7 @@ def run(config, n_folds=5, n_seeds=3, n_resamples=1000, command=""):
             "left_out": left_out,
             "backbone": config["backbone"].name, "image_size": config["backbone"].image_size,
             "weights": config["backbone"].weights, "folds": n_folds, "seeds": list(seeds),
-            "n_resamples": n_resamples, "command": command,
+            "n_resamples": n_resamples, "command": config["command"],
         },
     )  # fmt: skip
     return folder
@@ -130,48 +123,24 @@ def _unit(index, data):
         if (index[name] != "").any():
             return name
     raise UserError(
-        f"--data {data.path}: no lesion or patient ids, so nothing tells which photos are twins; "
-        "add a column lesion_id, python -m dermssl.check_data finds near duplicates"
+        f"data.path {data.path}: no lesion or patient ids, so nothing tells which photos are "
+        "twins; add a column lesion_id, python -m dermssl.check_data finds near duplicates"
     )
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("leakage", __doc__)
-    configs.add_flags(made, *SECTIONS, resumable=False)
-    made.add_argument(
-        "--folds", type=int, default=5, metavar="N", help="parts of the data (default: 5)"
-    )
-    made.add_argument(
-        "--n-seeds", type=int, default=3, metavar="N", help="repetitions (default: 3)"
-    )
-    made.add_argument(
-        "--n-resamples", type=int, default=1000, metavar="N",
-        help="draws of the bootstrap (default: 1000)",
-    )  # fmt: skip
-    return made
-
-
-def _run(args):
-    cli.check_resamples(args.n_resamples)
-    cli.quiet_tensorflow()
-    config = configs.from_flags(args, *SECTIONS)
-    words = ["python", "-m", "dermssl.leakage"]
-    words += [word for name in SECTIONS for word in configs.as_flags(config[name])]
-    words += ["--folds", str(args.folds), "--n-seeds", str(args.n_seeds)]
-    words += ["--seed", str(config["seed"])]
-    words += ["--n-resamples", str(args.n_resamples)] if args.n_resamples != 1000 else []
-    words += ["--output", config["output"]] if config["output"] else []
-    folder = run(config, args.folds, args.n_seeds, args.n_resamples, shlex.join(words))
-    for sentence in runs.read_json(folder / "leakage.json")["findings"]:
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print the findings."""
+    for sentence in runs.read_json(path / "leakage.json")["findings"]:
         print(f"- {sentence}")
-    print(f"report: {folder / 'report.md'}")
+    print(f"report: {path / 'report.md'}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("leakage", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -13,23 +13,22 @@ columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw.
 the probabilities are those of a research model.
 """
 
+import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
-from dermssl.core import atomic_files, cli, runs
+from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core.errors import UserError
 
 
-def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=True):
+def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     """Predict photos with a fine-tuned run.
 
     Args:
-        folder: path of a finished finetune run.
-        source: path of an image, or of a folder that is searched for images.
-        output: path of a CSV, or None for standard output.
-        batch_size: int.
-        on_bad: "error" refuses before predicting; "skip" leaves the photo out and says so.
-        calibrated: by the run's temperature.json; False for raw probabilities.
+        config: settings from `core.config.configure`; "output" is the path of a CSV.
+        file: where to write without an output.
 
     Returns:
         int, the number of photos predicted.
@@ -37,8 +36,11 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
     from dermssl.data import decode
     from dermssl.data.masks import image_files, of_model
 
+    settings, output = config["predict"], config["output"]
+    folder, source, on_bad = settings.run, settings.source, settings.on_bad
+    _check_output(output)
     status = runs.finished(folder, "finetune", ("backbone", "finetune", "data"))
-    scaling = _scaling(folder, calibrated)
+    scaling = _scaling(folder, not settings.uncalibrated)
     files = image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
@@ -47,7 +49,7 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
             print(f"skipped: {message}", file=sys.stderr)
     if bad and on_bad == "error":
         raise UserError(
-            f"{bad[0][1]} ({len(bad)} bad of {len(files)}; --on-bad skip leaves them out)"
+            f"{bad[0][1]} ({len(bad)} bad of {len(files)}; predict.on_bad skip leaves them out)"
         )
     refused = {name for name, _ in bad}
     files = [file for file in files if file not in refused]
@@ -55,9 +57,9 @@ def run(folder, source, output=None, batch_size=32, on_bad="error", calibrated=T
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
     steps = status["config"]["data"].get("preprocess", ())
     masks = of_model([(source, files)], steps, on_bad)
-    tables = _tables(folder, status, files, masks, batch_size, scaling)
+    tables = _tables(folder, status, files, masks, settings.batch_size, scaling)
     if output is None:
-        _write(tables, sys.stdout)
+        _write(tables, file or sys.stdout)
     else:
         with (
             atomic_files.atomic_write(output) as temporary,
@@ -83,7 +85,7 @@ def calibration(folder, calibrated=True):
     if scaling:
         said, advice = scaling.sentence(balanced), scaling.advice(balanced)
     else:
-        said = "raw, as asked for by --uncalibrated"
+        said = "raw, as asked for by predict.uncalibrated"
         advice = calibrator.BALANCED if balanced else ""
     return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
 
@@ -146,41 +148,39 @@ def _write(tables, file):
         )
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("predict", __doc__)
-    made.add_argument("run", help="folder of a fine-tuned run")
-    made.add_argument("source", metavar="IMAGE_OR_FOLDER")
-    made.add_argument("--output", metavar="F.csv", help="default: standard output")
-    made.add_argument("--batch-size", type=int, default=32, metavar="N")
-    made.add_argument("--on-bad", choices=("error", "skip"), default="error")
-    made.add_argument(
-        "--uncalibrated", action="store_true", help="raw probabilities, not calibrated"
-    )
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    return made
+def _check_output(output):
+    if output and not Path(output).absolute().parent.is_dir():
+        raise UserError(f"run.output {output}: its folder does not exist; make it first")
+    if output and Path(output).is_dir():
+        raise UserError(f"run.output {output}: is a folder; give the name of a CSV file")
 
 
-def _run(args):
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size {args.batch_size}; it must be at least 1")
-    if args.output and not Path(args.output).absolute().parent.is_dir():
-        raise UserError(f"--output {args.output}: its folder does not exist; make it first")
-    if args.output and Path(args.output).is_dir():
-        raise UserError(f"--output {args.output}: is a folder; give the name of a CSV file")
-    cli.quiet_tensorflow()
-    calibrated = not args.uncalibrated
-    count = run(args.run, args.source, args.output, args.batch_size, args.on_bad, calibrated)
-    if args.output:
-        print(f"{count} photos: {args.output}")
-    # Without --output the table itself is on standard output.
-    print(calibration(args.run, calibrated), file=sys.stdout if args.output else sys.stderr)
+def tell(config: dict[str, Any], count: int) -> None:
+    """Print how many photos there were, and what was done to their probabilities."""
+    settings, output = config["predict"], config["output"]
+    if output:
+        print(f"{count} photos: {output}")
+    # Without an output the table itself is on standard output.
+    said = cli.with_flags(calibration(settings.run, not settings.uncalibrated))
+    print(said, file=sys.stdout if output else sys.stderr)
 
 
-def main(argv=None):
+def table(config: dict[str, Any]) -> Any:
+    """The predictions as a DataFrame, also written where the settings name an output."""
+    import pandas as pd
+
+    file = io.StringIO()
+    run(config, file)
+    source = config["output"] or io.StringIO(file.getvalue())
+    return atomic_files.unescape_formulas(pd.read_csv(source, keep_default_na=False))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("predict", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, table, lambda predictions: predictions)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -8,23 +8,24 @@ was stopped, and ends as if it never had been.
 """
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from dermssl.core import atomic_files, cli, runs
+from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 
-SECTIONS = ("data", "backbone", "pretrain", "checkpoint")
 OUTPUT = "outputs/ssl_simclr"
 SHOWN_PAIRS = 8
 
 
-def run(config, dataset=None, overwrite=False):
+def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Pretrain, and leave a run folder with the backbone and its statistics.
 
     Args:
-        config: dict from `dermssl.core.config.from_flags`: data, backbone, pretrain, seed, output.
+        config: settings from `core.config.configure`.
         dataset: `Dataset` with splits, where the caller has one already.
-        overwrite: bool, replace a different run in the folder.
 
     Returns:
         Path of the run's folder: `backbone.weights.h5`, `ssl_stats.json`, `history.csv`,
@@ -41,13 +42,13 @@ def run(config, dataset=None, overwrite=False):
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    opened = run_setup.set_up_run("pretrain", config, OUTPUT, dataset, overwrite)
+    opened = run_setup.set_up_run("pretrain", config, OUTPUT, dataset)
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])
     if settings.batch_size > len(pool.index):
         raise UserError(
-            f"--batch-size {settings.batch_size} is larger than the {len(pool.index)} "
+            f"pretrain.batch_size {settings.batch_size} is larger than the {len(pool.index)} "
             "training photos; use a smaller batch or more photos"
         )
     if opened.is_finished():
@@ -126,29 +127,23 @@ def _fit(made, model, photos, config, panel):
     return rows
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("pretrain", __doc__)
-    configs.add_flags(made, *SECTIONS)
-    return made
-
-
-def _run(args):
-    cli.quiet_tensorflow()
-    path = run(configs.from_flags(args, *SECTIONS), overwrite=args.overwrite)
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print what was pretrained, and what comes next."""
     stats = runs.read_json(path / "ssl_stats.json")
     print(f"pretrained {stats['backbone']} on {stats['photos']} photos: {path}")
     print(f"  loss {stats['loss']:.3f} (without learning {stats['loss_without_learning']:.3f}), "
           f"contrastive accuracy {stats['contrastive_accuracy']:.3f}")  # fmt: skip
     if stats.get("health"):
         print(f"  health: {stats['health']['light']}, {stats['health']['reason']}")
-    print(f"  next: python -m dermssl.finetune --backbone-weights {path} --data ...")
+    print(f"  next: python -m dermssl.finetune --weights {path} --data ...")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("pretrain", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run, results.Pretraining)
 
 if __name__ == "__main__":
     raise SystemExit(main())

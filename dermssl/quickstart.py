@@ -9,9 +9,11 @@ is not made again, so the same command goes on where it was stopped.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dermssl.core import cli, progress
+from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
@@ -21,13 +23,11 @@ DEMO = Path(__file__).with_suffix(".toml")
 OUTPUT = "outputs/quickstart"
 
 
-def run(tables, output, overwrite=False):
+def run(config: dict[str, Any]) -> Path:
     """Run an experiment.
 
     Args:
-        tables: dict, the sections of an experiment file.
-        output: path of the folder for all runs and the report.
-        overwrite: bool, replace runs with other settings in that folder.
+        config: settings from `core.config.configure`.
 
     Returns:
         Path of the comparison's folder, with `ssl_analysis_report.md`.
@@ -36,7 +36,8 @@ def run(tables, output, overwrite=False):
     from dermssl.data.splits import prepare
     from dermssl.studies.experiment import label_budget
 
-    output = Path(output)
+    tables = with_flags(config["tables"] if config["config"] else configs.read_toml(DEMO), config)
+    output = Path(config["output"] or OUTPUT)
     started = time.time()
     plan.plan(tables, output, {})  # a mistake in the file shows now, not after the first run
     tables = plan.with_data(tables, output)
@@ -54,61 +55,51 @@ def run(tables, output, overwrite=False):
     plan.log_progress(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"
     )
-    plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, overwrite)
+    plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, config["overwrite"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
-    report = model_comparison.run(folders, output=output / "model_comparison", one_is_enough=True)
+    comparison = model_comparison(  # type: ignore[operator]
+        folders, output=output / "model_comparison", one_is_enough=True
+    )
     plan.log_progress(f"done in {progress.minutes(time.time() - started)}")
-    return report
+    return comparison.path
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("quickstart", __doc__)
-    made.add_argument("--config", metavar="F.toml", default=DEMO, help="experiment file")
-    made.add_argument("--data", metavar="FOLDER", help="photos; default: synthetic ones")
-    help = "file to take where an arm has weights = imagenet"
-    made.add_argument("--imagenet-weights", metavar="PATH", help=help)
-    made.add_argument("--arms", nargs="+", metavar="ARM", help="only these arms of the config")
-    made.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the config's")
-    made.add_argument("--output", metavar="FOLDER", default=OUTPUT)
-    made.add_argument("--overwrite", action="store_true", help="replace different runs there")
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    return made
-
-
-def with_flags(tables, args):
-    """The experiment's tables with what the command line says put over them."""
+def with_flags(tables: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The experiment's tables with the settings of this command put over them."""
+    settings = config["quickstart"]
     tables = {
         key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()
     }
-    if args.data:
-        tables["data"] = {**tables.get("data", {}), "path": args.data}
+    if settings.data:
+        tables["data"] = {**tables.get("data", {}), "path": settings.data}
     arms = plan.arms(tables)
-    for name in args.arms or ():
+    for name in settings.arms or ():
         if name not in arms:
-            raise UserError(f"--arms {name}: the config has {', '.join(arms)}")
-    if args.imagenet_weights:
+            raise UserError(f"quickstart.arms {name}: the config has {', '.join(arms)}")
+    if settings.imagenet_weights:
         for arm in arms.values():
             if arm["weights"] == "imagenet":
-                arm["weights"] = args.imagenet_weights
-    tables["arms"] = {name: arms[name] for name in args.arms or arms}
-    if args.seeds:
-        tables["experiment"] = {**tables.get("experiment", {}), "seeds": args.seeds}
+                arm["weights"] = settings.imagenet_weights
+    tables["arms"] = {name: arms[name] for name in settings.arms or arms}
+    if settings.seeds:
+        tables["experiment"] = {**tables.get("experiment", {}), "seeds": settings.seeds}
     return tables
 
 
-def _run(args):
-    cli.quiet_tensorflow()
-    report = run(with_flags(configs.read_toml(args.config), args), args.output, args.overwrite)
-    print(f"\nreport:      {report / 'ssl_analysis_report.md'}")
-    print(f"table:       {report / 'performance_comparison.csv'}")
-    print(f"TensorBoard: python -m tensorboard.main --host localhost --logdir {args.output}")
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print where the report is, and how to see TensorBoard."""
+    print(f"\nreport:      {path / 'ssl_analysis_report.md'}")
+    print(f"table:       {path / 'performance_comparison.csv'}")
+    folder = config["output"] or OUTPUT
+    print(f"TensorBoard: python -m tensorboard.main --host localhost --logdir {folder}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("quickstart", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run, results.Comparison)
 
 if __name__ == "__main__":
     raise SystemExit(main())

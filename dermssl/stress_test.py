@@ -9,34 +9,23 @@ erased by the run's masks, or those found below DATA (masks/NAME.png, NAME_segme
 there are any, else by a disc in the centre. Writes into RUN/stress_test/.
 """
 
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from dermssl.core import atomic_files, cli, runs
+from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SPLITS
 
 FOLDER = "stress_test"
 SHOWN = 7  # photos on the contact sheet, one a class
 
 
-def run(
-    path, data=None, split="test", max_photos=0, masks=None, strength=1.0, n_resamples=1000,
-    batch_size=32, seed=0, output=None,
-):  # fmt: skip
+def run(config: dict[str, Any]) -> Path:
     """Stress a finished fine-tuning run.
 
     Args:
-        path: the run's folder.
-        data: the folder of its photos, if it has moved.
-        split: "train", "validation" or "test".
-        max_photos: score no more than these, spread evenly over the classes; 0 for all.
-        masks: folder of lesion masks; None for the run's own, or those below its data.
-        strength: of the artefacts, in (0, 1].
-        n_resamples: draws of the bootstrap.
-        batch_size: photos through the network at once.
-        seed: int, of the artefacts, the noise and the choice of photos.
-        output: folder to write into; None for `stress_test` in the run's folder.
+        config: settings from `core.config.configure`; the seed is that of the artefacts, the noise
+            and the choice of photos.
 
     Returns:
         Path of the folder: stress.csv, stress.json, stress.png, conditions.png, report.md and
@@ -57,24 +46,32 @@ def run(
     from dermssl.studies.stress import scores as shortcuts
     from dermssl.training import callbacks
 
-    _check(max_photos, strength, n_resamples, batch_size)
-    path = Path(path)
+    settings, output, seed = config["stress_test"], config["output"], config["seed"]
+    path, data, split = Path(settings.run), settings.data, settings.split
+    masks, strength, n_resamples = settings.masks, settings.strength, settings.n_resamples
+    command, batch_size = config["command"], settings.batch_size
     config = runs.finished(path, "finetune", ("backbone", "finetune", "data"))["config"]
     found = predictions.read(path)
     rows = found.table["split"].eq(split) & found.table["fine"].ne("")
     rows = np.flatnonzero(rows)
     if not len(rows):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; nothing to score")
-    rows = rows[finished_run.stratified_subset(found.table["fine"].iloc[rows], max_photos, seed)]
+    rows = rows[
+        finished_run.stratified_subset(found.table["fine"].iloc[rows], settings.max_photos, seed)
+    ]
     dataset = finished_run.dataset(found.table.iloc[rows], found.taxonomy, config["data"], data)
     if masks and not Path(masks).is_dir():
-        raise UserError(f"--masks {masks}: no such folder; give the one with the lesion masks")
+        raise UserError(
+            f"stress_test.masks {masks}: no such folder; give the one with the lesion masks"
+        )
     if masks:
         mask_files = named.in_folder(masks, dataset.index["path"], found.table["path"])
     else:
         mask_files = finished_run.masks_of(dataset)
     if masks and not any(mask_files):
-        raise UserError(f"--masks {masks}: no mask of these photos in it (NAME_segmentation.png)")
+        raise UserError(
+            f"stress_test.masks {masks}: no mask of these photos in it (NAME_segmentation.png)"
+        )
     folder = report.make_output_folder(output or path / FOLDER)
 
     model, taxonomy = weights.load_classifier(path)
@@ -95,9 +92,7 @@ def run(
     kept = found.table.iloc[rows][[f"p_fine_{name}" for name in taxonomy.fine]].to_numpy(float)
     made = {
         "run": str(path),
-        "command": _command(
-            path, data, split, max_photos, masks, strength, n_resamples, seed, output
-        ),
+        "command": command,
         "split": split,
         "data": str(dataset.root),
         "n": len(y),
@@ -125,26 +120,6 @@ def run(
     _draw(folder, made, scores, shown, [taxonomy.fine[y[k]] for k in picked])
     _write(folder, made, found, scores, y, p, groups)
     return folder
-
-
-def _check(max_photos, strength, n_resamples, batch_size):
-    if max_photos < 0:
-        raise UserError(f"--max-photos {max_photos}; it must be at least 1, or 0 for all")
-    if not 0 < strength <= 1:
-        raise UserError(f"--strength {strength}; it must be above 0 and at most 1")
-    for name, value in (("n-resamples", n_resamples), ("batch-size", batch_size)):
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
-
-
-def _command(path, data, split, max_photos, masks, strength, n_resamples, seed, output):
-    words = ["python", "-m", "dermssl.stress_test", str(path)]
-    options = {
-        "data": (data, None), "split": (split, "test"), "max-photos": (max_photos, 0),
-        "masks": (masks, None), "strength": (strength, 1.0), "n-resamples": (n_resamples, 1000),
-        "seed": (seed, 0), "output": (output, None),
-    }  # fmt: skip
-    return shlex.join(words + cli.changed(options))
 
 
 def _write(folder, made, found, scores, y, p, groups):
@@ -213,64 +188,31 @@ def _draw(folder, made, scores, pictures, classes):
     figures.conditions(folder / "conditions.png", pictures, classes, names)
 
 
-def parser():
-    """The command line."""
-    made = cli.parser("stress_test", __doc__)
-    made.add_argument("run", metavar="RUN", help="folder of a finished fine-tuning run")
-    made.add_argument("--data", metavar="FOLDER", help="the run's photos, if they have moved")
-    made.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
-    made.add_argument(
-        "--max-photos", type=int, default=0, metavar="N",
-        help="score no more than N, spread evenly over the classes (default: all)",
-    )  # fmt: skip
-    made.add_argument("--masks", metavar="FOLDER", help="lesion masks (default: the run's)")
-    made.add_argument(
-        "--strength", type=float, default=1.0, metavar="X", help="of the artefacts (default: 1)"
-    )
-    made.add_argument(
-        "--n-resamples", type=int, default=1000, metavar="N",
-        help="draws of the bootstrap (default: 1000)",
-    )  # fmt: skip
-    made.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default: 32)")
-    made.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
-    made.add_argument("--output", metavar="FOLDER", help="(default: RUN/stress_test)")
-    made.add_argument("--debug", action="store_true", help="show tracebacks")
-    return made
-
-
-def _run(args):
-    cli.check_resamples(args.n_resamples)
-    if not 0 <= args.seed < 2**31:
-        raise UserError(f"--seed {args.seed}; it must be from 0 to 2147483647")
-    cli.quiet_tensorflow()
-    folder = run(
-        args.run, args.data, args.split, args.max_photos, args.masks, args.strength,
-        args.n_resamples, args.batch_size, args.seed, args.output,
-    )  # fmt: skip
-    found = runs.read_json(folder / "stress.json")
-    _tell(args, found)
-    print(f"report: {folder / 'report.md'}")
-
-
-def _tell(args, found):
+def tell(config: dict[str, Any], path: Path) -> None:
+    """Print the score under each condition and what follows."""
     from dermssl.reporting import wording
     from dermssl.studies.stress.conditions import title
 
-    print(f"{args.run}: {found['n']} {args.split} photos, chance {found['chance']:.3f}")
-    for name, entry in found["conditions"].items():
+    settings, summary = config["stress_test"], runs.read_json(path / "stress.json")
+    print(f"{settings.run}: {summary['n']} {settings.split} photos, "
+          f"chance {summary['chance']:.3f}")  # fmt: skip
+    for name, entry in summary["conditions"].items():
         print(
             f"  {title(name):<20} balanced accuracy {wording.of_json(entry['balanced_accuracy'])}"
         )
-    for sentence in found["findings"]:
+    for sentence in summary["findings"]:
         print(f"- {sentence}")
-    for warning in found["warnings"]:
+    for warning in summary["warnings"]:
         print(f"warning: {warning}")
+    print(f"report: {path / 'report.md'}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.run(parser(), _run, argv)
+    return cli.main("stress_test", __doc__, run, tell, argv)
 
+
+results.make_callable(__name__, run)
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -202,7 +202,7 @@ def test_no_work_at_import():
 def test_doors_have_the_same_functions():
     for name in DOORS:
         functions = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef)}
-        assert {"run", "main", "parser"} <= functions, name
+        assert {"run", "main", "tell"} <= functions, name
 
 
 def test_only_atomic_files_and_the_drawn_data_set_write_files():

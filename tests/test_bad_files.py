@@ -164,7 +164,7 @@ def test_no_csv_of_ours_holds_a_formula(formula_run, tmp_path):
         tiny.call(predict, output, folder / "images/p00.jpg", "--output", tmp_path / "n.csv") == 0
     )
     compared = tmp_path / "compared"
-    model_comparison.run([output], output=compared, n_resamples=20, one_is_enough=True)
+    model_comparison([output], output=compared, n_resamples=20, one_is_enough=True)
     files = [*output.rglob("*.csv"), *compared.rglob("*.csv"), tmp_path / "n.csv"]
     assert len(files) >= 6
     escaped = 0
@@ -249,7 +249,7 @@ def test_code_in_a_weights_file_is_not_run(clean, tmp_path):
         archive.writestr("model.weights.h5", weights)
     argv = ["--data", clean, *tiny.SMALL, "--frozen-epochs", 1, "--unfrozen-epochs", 0]
     for name in ("model.keras", "model.h5", "module.keras"):
-        start = ["--backbone-weights", tmp_path / name, "--output", tmp_path / f"{name}_run"]
+        start = ["--weights", tmp_path / name, "--output", tmp_path / f"{name}_run"]
         assert tiny.call(finetune, *argv, *start) == 0  # its dense layers fit
         assert not mark.exists()
 
@@ -285,7 +285,7 @@ def test_a_run_with_code_does_not_run_it(formula_run, tmp_path, says):
 )  # fmt: skip
 def test_hostile_weights(clean, tmp_path, says, name, make, word):
     make(tmp_path / name)
-    start = ["--backbone-weights", tmp_path / name]
+    start = ["--weights", tmp_path / name]
     assert word in says(finetune, "--data", clean, *tiny.SMALL, *start)
 
 
@@ -295,7 +295,7 @@ def test_another_architecture_names_both(clean, formula_run, tmp_path, says):
     other = backbones.build(Backbone(name="mobilenet", image_size=32))
     for name in ("w.weights.h5", "w.keras", "w.h5"):
         (other.save_weights if name == "w.weights.h5" else other.save)(tmp_path / name)
-        start = ["--backbone-weights", tmp_path / name]
+        start = ["--weights", tmp_path / name]
         said = says(finetune, "--data", clean, *tiny.SMALL, *start)
         assert "does not hold weights of mlp (it holds mobilenet (" in said
     folder, output, _ = formula_run
@@ -335,7 +335,7 @@ def test_hostile_runs(formula_run, tmp_path, says, name):
     (run / "status.json").write_text(text.replace("COMMAND", "finetune"))
     assert word in says(predict, run, folder / "images/p00.jpg")
     (run / "status.json").write_text(text.replace("COMMAND", "pretrain"))
-    start = ["--backbone-weights", run]
+    start = ["--weights", run]
     assert word in says(finetune, "--data", folder, *tiny.SMALL, *start)
 
 

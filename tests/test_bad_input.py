@@ -114,13 +114,13 @@ def test_no_network_for_imagenet(refused, photos, monkeypatch):
     monkeypatch.setattr("keras.src.applications.mobilenet.file_utils.get_file", offline)
     for command in (pretrain, finetune):
         said = refused(command, "--data", photos, "--backbone", "mobilenet", "--image-size", 32,
-                       "--batch-size", 16, "--backbone-weights", "imagenet")  # fmt: skip
+                       "--batch-size", 16, "--weights", "imagenet")  # fmt: skip
         assert "can't be downloaded" in said
-        assert "--backbone-weights none or --backbone-weights PATH" in said
+        assert "--weights none or --weights PATH" in said
 
 
 def test_weights_that_do_not_fit(refused, photos, finetuned, pretrained, tmp_path):
-    start = ["--data", photos, *tiny.SMALL, "--backbone-weights"]
+    start = ["--data", photos, *tiny.SMALL, "--weights"]
     assert "no such file" in refused(finetune, *start, tmp_path / "nowhere.h5")
     assert "pretrained a cnn, not a mlp" in refused(finetune, *start, pretrained)
     assert "not of dermssl.pretrain" in refused(finetune, *start, finetuned)
@@ -179,7 +179,7 @@ def test_bad_input_leaves_a_finished_run_as_it_was(photos, finetuned, capfd, pre
     argv = ["--data", photos, "--backbone", "cnn", "--image-size", 32, "--batch-size", 16]
     argv += ["--output", finetuned, "--overwrite"]
     assert tiny.call(finetune, *argv, "--depth", 99) == 2
-    assert tiny.call(finetune, *argv, "--backbone-weights", finetuned / "status.json") == 2
+    assert tiny.call(finetune, *argv, "--weights", finetuned / "status.json") == 2
     capfd.readouterr()
     assert {path: path.read_bytes() for path in finetuned.rglob("*") if path.is_file()} == before
 

@@ -130,10 +130,10 @@ def test_finetune_tells_the_calibration_of_its_balance(photos, tmp_path, monkeyp
 
 
 def test_a_finished_run_keeps_its_arm(photos, pretrained, finetuned):
-    config = tiny.finetuning(photos, finetuned, weights=str(pretrained))
-    assert finetune.run(config, arm="ssl") == finetuned
-    with pytest.raises(UserError, match=r"--arm mine: the run in .* is finished, as 'ssl'"):
-        finetune.run(config, arm="mine")
+    options = {"weights": str(pretrained)}
+    assert finetune.run(tiny.finetuning(photos, finetuned, arm="ssl", **options)) == finetuned
+    with pytest.raises(UserError, match=r"finetune.arm mine: the run in .* is finished, as 'ssl'"):
+        finetune.run(tiny.finetuning(photos, finetuned, arm="mine", **options))
 
 
 def test_a_run_whose_start_was_made_anew_is_not_finished(photos, pretrained, tmp_path, capsys):
@@ -180,7 +180,7 @@ def test_diverged_is_exit_code_1(photos, tmp_path, capsys):
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
     backbone.set_weights([1e30 * weight for weight in backbone.get_weights()])
     backbone.save_weights(tmp_path / "huge.weights.h5")
-    argv = ["--data", photos, *tiny.SMALL, "--backbone-weights", tmp_path / "huge.weights.h5"]
+    argv = ["--data", photos, *tiny.SMALL, "--weights", tmp_path / "huge.weights.h5"]
     assert tiny.call(finetune, *argv, "--output", tmp_path / "run") == 1
     said = capsys.readouterr().err
     assert "diverged, the loss became nan" in said

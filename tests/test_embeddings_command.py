@@ -99,7 +99,7 @@ def test_rare_values_share_a_colour():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["RUN", "--max-photos", "-1"], "--max-photos -1"),
+        (["RUN", "--max-photos", "-1"], "--max-photos is -1"),
         (["RUN", "--max-photos", "5"], "5 photos; a plane of embeddings needs 8 or more"),
         (["RUN", "--perplexity", "500"], "--perplexity 500; it must be at least 1 and below"),
         (["RUN", "--colour-by", "colour"], "--colour-by 'colour'; choose of: site, sex"),

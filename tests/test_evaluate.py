@@ -15,7 +15,6 @@ from sklearn import metrics as sk
 
 from dermssl import evaluate
 from dermssl.core import taxonomy as taxonomies
-from dermssl.core.settings import Evaluate
 from dermssl.data import records
 from dermssl.evaluation import calibrator, predictions
 
@@ -29,7 +28,7 @@ def evaluated(tmp_path_factory):
     table = fake_runs.records(n=400)
     p = fake_runs.simulate(table, 1.5)
     fake_runs.make(folder, table, p, arm="ssl")
-    output = evaluate.run(folder, n_resamples=100)
+    output = evaluate(folder, n_resamples=100)
     here = (table["split"] == "test").to_numpy()
     y, y_coarse = records.label_arrays(table[here], fake_runs.HAM)
     return output, y, y_coarse, p[here].astype(np.float64)
@@ -88,8 +87,8 @@ def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
     text = (folder / "report.md").read_text()
     assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions." in text
     assert "Classes with fewer than 30 test records" in text
-    assert f"{folder.parent}/predictions.csv" in text
-    assert f"python -m dermssl.evaluate {folder.parent} --split test" in text
+    assert f"{folder.path.parent}/predictions.csv" in text
+    assert f"python -m dermssl.evaluate {folder.path.parent} --n-resamples 100" in text
     for picture in re.findall(r"\]\((.+?\.png)\)", text):
         assert (folder / picture).stat().st_size > 5000
 
@@ -104,7 +103,7 @@ def test_page_is_self_contained(evaluated):
 def test_other_splits_say_that_they_flatter(tmp_path, quick):
     table = fake_runs.records(n=200)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
-    out = evaluate.run(folder, "validation", n_resamples=20, output=tmp_path / "out")
+    out = evaluate(folder, split="validation", n_resamples=20, output=tmp_path / "out")
     assert "These are validation records" in (out / "report.md").read_text()
     assert values(out)["temperature"] is None
 
@@ -129,8 +128,7 @@ def test_flat_taxonomy_with_hostile_names(tmp_path):
     table["site"] = np.where(np.arange(120) // 8 % 2, r"$\frac{|<b>", "=2+2")
     p = fake_runs.simulate(table, 1.0, taxonomy=flat)
     folder = fake_runs.make(tmp_path / "run", table, p, taxonomy=flat)
-    settings = Evaluate(one_class=r"$\frac{")
-    out = evaluate.run(folder, n_resamples=20, settings=settings)
+    out = evaluate(folder, n_resamples=20, one_class=r"$\frac{")
     assert "<b>" not in (out / "report.html").read_text()
     assert "'=2+2" in (out / "subgroups.csv").read_text()
     assert "<script>" not in (out / "report.html").read_text()
@@ -145,7 +143,7 @@ def test_independent_heads_are_scored_on_their_own_coarse_probabilities(tmp_path
     folder = fake_runs.make(
         tmp_path / "run", table, fake_runs.simulate(table, 0.0), p_coarse=p_coarse
     )
-    found = values(evaluate.run(folder, n_resamples=20))["metrics"]
+    found = values(evaluate(folder, n_resamples=20))["metrics"]
     assert found["coarse_accuracy"]["estimate"] == 1.0
 
 
@@ -172,7 +170,7 @@ def two_classes(folder, tn, fp, fn, tp):
 def test_the_seeds_matrices_through_metrics_and_report(
     tmp_path, quick, matrix, sensitivity, specificity
 ):
-    out = evaluate.run(two_classes(tmp_path / "run", *matrix), n_resamples=50)
+    out = evaluate(two_classes(tmp_path / "run", *matrix), n_resamples=50)
     tn, fp, fn, tp = matrix
     found = values(out)
     estimates = {name: value["estimate"] for name, value in found["metrics"].items() if value}
@@ -201,7 +199,7 @@ def test_the_seeds_matrices_through_metrics_and_report(
 def test_labels_that_mean_nothing_score_at_chance(tmp_path, quick):
     table = fake_runs.records(n=1200, shares=(1 / 7,) * 7)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 0.0, seed=5))
-    found = values(evaluate.run(folder, n_resamples=200))["metrics"]
+    found = values(evaluate(folder, n_resamples=200))["metrics"]
     chance = {
         "balanced_accuracy": 1 / 7, "fine_accuracy": 1 / 7, "top_k_accuracy": 2 / 7,
         "roc_auc": 0.5, "coarse_roc_auc": 0.5, "malignant_auc": 0.5,
@@ -357,7 +355,7 @@ def test_a_planted_gap_is_in_the_report_and_no_other(tmp_path, quick):
     dark = (table["skin_tone"] == "V-VI").to_numpy()[:, None]
     p = np.where(dark, fake_runs.simulate(table, 0.5), fake_runs.simulate(table, 2.5))
     folder = fake_runs.make(tmp_path / "run", table, p)
-    out = evaluate.run(folder, n_resamples=200)
+    out = evaluate(folder, n_resamples=200)
     text = (out / "report.md").read_text()
     assert re.search(
         r"The widest gap that is shown, by skin tone, is 0\.\d\d in I-II \(n = \d+\) against "
@@ -381,7 +379,7 @@ def test_a_planted_gap_is_in_the_report_and_no_other(tmp_path, quick):
 def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
     table = described()
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5, seed=1))
-    text = (evaluate.run(folder, n_resamples=200) / "report.md").read_text()
+    text = (evaluate(folder, n_resamples=200) / "report.md").read_text()
     assert "gap that is shown" not in text
     assert text.count("is shown between groups. The largest gap, by ") == 3
     assert text.count(", which holds 0") == 3
@@ -394,7 +392,7 @@ def test_tables_of_an_earlier_evaluation_do_not_stay(tmp_path, quick):
     out.mkdir()
     for name in ("subgroups.csv", "subgroup_gaps.csv", "mine.csv"):
         (out / name).write_text("old")
-    evaluate.run(folder, n_resamples=20)
+    evaluate(folder, n_resamples=20)
     assert not (out / "subgroups.csv").exists()
     assert not (out / "subgroup_gaps.csv").exists()
     assert (out / "mine.csv").read_text() == "old"
@@ -412,11 +410,11 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     plain = {"class_balance": "none"}
     folder = fake_runs.make(tmp_path / "run", table, p, n_labels="all", finetune=plain)
     fitted = calibrator.write(folder, predictions.read(folder).table, HAM, plain)
-    first = values(evaluate.run(folder, n_resamples=50))
+    first = values(evaluate(folder, n_resamples=50))
     assert first["temperature"]["temperature"] == pytest.approx(fitted.fine.temperature)
     stored = json.loads((folder / "temperature.json").read_text())
     (folder / "temperature.json").write_text(json.dumps({**stored, "temperature": 4.0}))
-    second = values(evaluate.run(folder, n_resamples=50))
+    second = values(evaluate(folder, n_resamples=50))
     here = (table["split"] == "test").to_numpy()
     power = p[here].astype(float) ** 0.25
     tempered = power / power.sum(axis=1, keepdims=True)
@@ -434,7 +432,7 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
 def test_a_correction_for_balanced_training_is_judged_and_explained(tmp_path, quick):
     table = fake_runs.records(n=1200)
     p = fake_runs.simulate(table, 1.5)
-    out = evaluate.run(fake_runs.make(tmp_path / "run", table, p), n_resamples=50)
+    out = evaluate(fake_runs.make(tmp_path / "run", table, p), n_resamples=50)
     found = values(out)
     power, shares = found["temperature"]["prior_power"], found["temperature"]["shares"]
     assert power > 0.5
@@ -497,7 +495,7 @@ def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quic
     table = fake_runs.records(n=200)
     p = fake_runs.simulate(table, 2.0)
     table.loc[table["split"] == "test", "fine"] = ""
-    out = evaluate.run(fake_runs.make(tmp_path / "run", table, p), n_resamples=20)
+    out = evaluate(fake_runs.make(tmp_path / "run", table, p), n_resamples=20)
     found = values(out)["metrics"]
     assert found["coarse_accuracy"]["estimate"] > 0.6
     assert found["balanced_accuracy"]["estimate"] is None
@@ -509,7 +507,7 @@ def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quic
 def test_a_temperature_of_few_labels_is_not_used(tmp_path, quick):
     table = fake_runs.records(n=120)
     folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5))
-    out = evaluate.run(folder, n_resamples=20)
+    out = evaluate(folder, n_resamples=20)
     assert (
         "temperature is 1, so its probabilities stay as predicted: only 30"
         in (out / "report.md").read_text()

@@ -143,7 +143,7 @@ def test_overwrite_leaves_nothing_of_the_other_grid(photos, tmp_path):
     before = {str(path.relative_to(output)) for path in output.rglob("*")}
     (output / "mine.png").write_bytes(b"kept")
     settings = config(photos, output, models=["mlp"], augmentations=["none"], **small)
-    grid.run(settings, overwrite=True)
+    grid.run(settings | {"overwrite": True})
     assert (output / "mine.png").read_bytes() == b"kept"
     after = {str(path.relative_to(output)) for path in output.rglob("*")}
     assert any("skin" in name for name in before)
@@ -275,7 +275,7 @@ def test_findings_are_told_in_plain_words(made, monkeypatch, capsys):
 
 def test_errors_are_one_line_with_exit_code_2(photos, capsys):
     assert grid.main(["--data", str(photos), "--models", "vgg"]) == 2
-    assert grid.main(["--data", str(photos), "--seed", "1"]) == 2
+    assert tiny.call(grid, "--data", photos, "--seed", 1) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 2
     assert all(line.startswith("dermssl: error: ") for line in said)

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from dermssl import finetune, label_efficiency, pretrain
-from dermssl.core import runs
+from dermssl.core import cli, runs
 from dermssl.evaluation import run_groups
 from dermssl.studies.experiment import linear_probe
 
@@ -37,7 +37,8 @@ def argv(photos, tmp_path):
 
 
 def tables(*words):
-    return label_efficiency.with_flags(label_efficiency.parser().parse_args([*map(str, words)]))
+    args = cli.parser("label_efficiency", "").parse_args([*map(str, words)])
+    return label_efficiency.with_settings(cli.from_flags("label_efficiency", args))
 
 
 def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
@@ -128,7 +129,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     words = [*argv, "--arms", "random", "ssl", "imagenet", "--probe"]
     assert tiny.call(label_efficiency, *words) == 0
     shown = capsys.readouterr().out
-    assert "without imagenet: --backbone-weights imagenet: mlp has none" in shown
+    assert "without imagenet: --weights imagenet: mlp has none" in shown
     assert "labels to train on: 1 = 7, all = 90" in shown
     assert "SimCLR" in shown.split("done in")[1]
     folder = tmp_path / "out"

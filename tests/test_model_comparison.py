@@ -34,7 +34,7 @@ def planted(tmp_path_factory):
             folder / f"imagenet_{seed}", table, fake_runs.simulate(table, 0.5, seed),
             arm="imagenet", seed=seed, weights="imagenet",
         )  # fmt: skip
-    output = model_comparison.run([folder], output=folder / "out", n_resamples=QUICK)
+    output = model_comparison([folder], output=folder / "out", n_resamples=QUICK)
     return folder, output, table
 
 
@@ -76,7 +76,8 @@ def test_the_report_opens_with_the_verdict(planted):
     )
     assert "no difference found between ImageNet and random init" in opening
     assert "every seed starts from one pretraining run (outputs/pretrain_ssl)" in text
-    assert f"python -m dermssl.model_comparison {planted[0]} --output {planted[1]}" in text
+    again = f"python -m dermssl.model_comparison {planted[0]} --n-resamples {QUICK} --output "
+    assert again in text
 
 
 def test_bold_only_where_the_lead_excludes_zero(planted):
@@ -246,7 +247,7 @@ def test_only_shared_seeds_are_compared(pair):
 def test_undefined_metrics_are_not_available(tmp_path, quick):
     table = fake_runs.records(n=80).assign(fine="nv", coarse="melanocytic")
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, table=table, seeds=(0,))
-    output = model_comparison.run([tmp_path], output=tmp_path / "out", n_resamples=20)
+    output = model_comparison([tmp_path], output=tmp_path / "out", n_resamples=20)
     cells = pd.read_csv(output / "performance_comparison.csv", dtype=str, keep_default_na=False)
     assert set(cells["balanced_accuracy"]) == {"n/a"}
     text = (output / "ssl_analysis_report.md").read_text()
@@ -426,8 +427,8 @@ def test_folders_without_runs_are_refused(tmp_path, capsys):
 def test_the_experiment_file_says_where_the_runs_are(pair, quick):
     file = pair[0] / "experiment.toml"
     file.write_text(f'output = "{pair[0]}"\n')
-    output = model_comparison.run([], config=file, n_resamples=20)
-    assert output == pair[0] / "model_comparison"
+    output = model_comparison([], config=file, n_resamples=20)
+    assert output.path == pair[0] / "model_comparison"
     assert f"`{file}`" in (output / "ssl_analysis_report.md").read_text()
 
 
@@ -460,5 +461,5 @@ def test_a_run_named_twice_or_alone_is_refused_before_a_report_is_lost(pair, cap
     assert f"{run}: one run alone, nothing to compare it with" in shown
     assert shown.count("\n") == 1
     assert not out.exists()
-    model_comparison.run([run], output=out, n_resamples=20, one_is_enough=True)  # a quickstart's
+    model_comparison([run], output=out, n_resamples=20, one_is_enough=True)  # a quickstart's
     assert "Only one arm is here" in (out / "ssl_analysis_report.md").read_text()

@@ -52,12 +52,12 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
 
 def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tmp_path):
     for size in (7, 160):
-        predict.run(finetuned, photos, tmp_path / f"{size}.csv", batch_size=size)
+        predict(finetuned, photos, output=tmp_path / f"{size}.csv", batch_size=size)
     one, other = read(tmp_path / "7.csv"), read(tmp_path / "160.csv")
     assert one["path"].tolist() == other["path"].tolist()
     np.testing.assert_allclose(one[COLUMNS], other[COLUMNS], atol=1e-6)
     photo = photos / "images" / "SYN_000003.jpg"
-    assert predict.run(finetuned, photo, tmp_path / "single.csv") == 1
+    assert len(predict(finetuned, photo, output=tmp_path / "single.csv")) == 1
     alone = read(tmp_path / "single.csv")
     assert alone["path"].tolist() == [str(photo)]
     np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
@@ -165,12 +165,12 @@ def test_two_heads_have_columns_of_their_own(photos, tmp_path):
     shares = [1 / len(HAM.coarse)] * len(HAM.coarse)
     stored["coarse"] |= {"temperature": 2.0, "prior_power": 0.5, "shares": shares, "concern": ""}
     atomic_files.write_json(run / "temperature.json", stored)
-    predict.run(run, photos, tmp_path / "new.csv")
+    predict(run, photos, output=tmp_path / "new.csv")
     found = read(tmp_path / "new.csv")
     assert set(found["temperature_coarse"]) == {2.0}
     assert set(found["prior_power_coarse"]) == {0.5}
     assert set(found["temperature"]) == {1.0}
-    predict.run(run, photos, tmp_path / "raw.csv", calibrated=False)
+    predict(run, photos, output=tmp_path / "raw.csv", uncalibrated=True)
     raw = read(tmp_path / "raw.csv")
     assert set(raw["prior_power_coarse"]) == {0.0}
     coarse = COLUMNS[len(HAM.fine) :]
@@ -206,7 +206,7 @@ def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
 
 def test_a_relative_name_can_be_no_formula(spoilt, finetuned, tmp_path, monkeypatch):
     monkeypatch.chdir(spoilt)
-    predict.run(finetuned, "=1+1.jpg", tmp_path / "new.csv")
+    predict(finetuned, "=1+1.jpg", output=tmp_path / "new.csv")
     assert read(tmp_path / "new.csv")["path"].tolist() == ["'=1+1.jpg"]
 
 
@@ -217,7 +217,7 @@ def test_a_relative_name_can_be_no_formula(spoilt, finetuned, tmp_path, monkeypa
         (["RUN", "EMPTY"], "no image"),
         (["EMPTY", "PHOTOS"], "no run found there"),
         (["PRETRAINED", "PHOTOS"], "a run of dermssl.pretrain, not of dermssl.finetune"),
-        (["RUN", "PHOTOS", "--batch-size", "0"], "--batch-size 0"),
+        (["RUN", "PHOTOS", "--batch-size", "0"], "--batch-size is 0"),
         (["RUN", "PHOTOS", "--output", "nowhere/new.csv"], "its folder does not exist"),
         (["RUN", "PHOTOS", "--output", "EMPTY"], "is a folder"),
         (["RUN", "ALLBAD", "--on-bad", "skip"], "none of 1 images is readable"),
@@ -241,7 +241,7 @@ def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_poli
     backbone = Backbone(name="cnn", image_size=32, mixed_precision=True)
     run = finetune.run({**config, "backbone": backbone})
     keras.config.set_dtype_policy("float32")
-    predict.run(run, photos, tmp_path / "new.csv")
+    predict(run, photos, output=tmp_path / "new.csv")
     found, kept = read(tmp_path / "new.csv"), read(run / "predictions.csv")
     np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=2e-3)
     keras.config.set_dtype_policy("float32")

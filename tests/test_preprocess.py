@@ -40,13 +40,13 @@ def test_prediction_does_to_photos_what_training_did(masked, tmp_path, capsys):
     config["data"] = Data(path=str(masked), preprocess=steps)
     made = finetune.run(config)
     assert runs.read_json(made / "status.json")["config"]["data"]["preprocess"] == steps
-    predict.run(made, masked, tmp_path / "new.csv", calibrated=False)
+    predict(made, masked, output=tmp_path / "new.csv", uncalibrated=True)
     assert "40 of 160 photos have no mask and stay whole" in capsys.readouterr().err
     found, kept = pd.read_csv(tmp_path / "new.csv"), pd.read_csv(made / "predictions.csv")
     names = [name for name in kept if name.startswith("p_")]
     np.testing.assert_allclose(found[names], kept[names], atol=1e-5)
     photo = masked / "images" / "SYN_000003.jpg"
-    predict.run(made, photo, tmp_path / "whole.csv", calibrated=False)  # its mask is elsewhere
+    predict(made, photo, output=tmp_path / "whole.csv", uncalibrated=True)  # its mask is elsewhere
     whole = pd.read_csv(tmp_path / "whole.csv")
     assert np.abs(whole[names].to_numpy() - kept[names].iloc[[3]]).to_numpy().max() > 1e-4
 
@@ -102,11 +102,11 @@ def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
             (some / mask).unlink()
     rows[:9].to_csv(some / "labels.csv", index=False)
     commands = {
-        "predict": (160, lambda: predict.run(made, listed, tmp_path / "new.csv")),
-        "stress_test": (12, lambda: stress_test.run(made, max_photos=12, n_resamples=20)),
-        "explain": (3, lambda: explain.run(made, count=2)),
-        "explain photos": (9, lambda: explain.run(made, [some])),
-        "embeddings": (24, lambda: embeddings.run(made, max_photos=24, n_resamples=20)),
+        "predict": (160, lambda: predict(made, listed, output=tmp_path / "new.csv")),
+        "stress_test": (12, lambda: stress_test(made, max_photos=12, n_resamples=20)),
+        "explain": (3, lambda: explain(made, count=2)),
+        "explain photos": (9, lambda: explain(made, [some])),
+        "embeddings": (24, lambda: embeddings(made, max_photos=24, n_resamples=20)),
     }
     for command, (least, run) in commands.items():
         seen.clear()
@@ -116,7 +116,7 @@ def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
     older = pd.read_csv(made / "predictions.csv").drop(columns="mask")  # of an older version
     older.to_csv(made / "predictions.csv", index=False)
     seen.clear()
-    embeddings.run(made, max_photos=24, n_resamples=20)
+    embeddings(made, max_photos=24, n_resamples=20)
     assert all(learnt[name] == pixels for name, pixels in seen.items())
 
 

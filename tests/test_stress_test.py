@@ -76,7 +76,7 @@ def stressed(planted, monkeypatch, folder, at, **options):
     status = json.loads((run / "status.json").read_text())
     status["config"]["backbone"] |= size
     fake_runs.change_status(run, config=status["config"])
-    out = stress_test.run(run, data=str(root), n_resamples=100, **options)
+    out = stress_test(run, data=str(root), n_resamples=100, **options)
     return out, json.loads((out / "stress.json").read_text())
 
 
@@ -145,10 +145,10 @@ def test_a_real_run(own_run, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["RUN", "--max-photos", "-1"], "--max-photos -1"),
-        (["RUN", "--strength", "0"], "--strength 0.0; it must be above 0"),
+        (["RUN", "--max-photos", "-1"], "--max-photos is -1"),
+        (["RUN", "--strength", "0"], "--strength is 0.0; it must be at least 0.01"),
         (["RUN", "--n-resamples", "0"], "--n-resamples is 0"),
-        (["RUN", "--seed", "-1"], "--seed -1"),
+        (["RUN", "--seed", "-1"], "--seed is -1"),
         (["RUN", "--masks", "nowhere"], "--masks nowhere: no such folder"),
         (["RUN", "--masks", "EMPTY"], "no mask of these photos in it"),
         (["RUN", "--data", "EMPTY"], "photos of the run aren't there"),

@@ -1,14 +1,19 @@
-"""The one way a command ends: its exit code, and what it says when it can't go on."""
+"""Run a command: parse its flags, map exceptions to one-line messages and exit codes."""
 
 import argparse
+import importlib
 import os
 import re
 import shlex
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from dermssl.core import config as configs
 from dermssl.core import signals
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import SECTIONS
 
@@ -26,43 +31,130 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
 
 
-def parser(command, doc):
-    """An argument parser for `python -m dermssl.COMMAND` that shows the module's docstring."""
-    return Parser(
+def parser(command: str, doc: str) -> Parser:
+    """The parser of a command, made from its settings (see `core.commands`)."""
+    entry = COMMANDS[command]
+    made = Parser(
         prog=f"python -m dermssl.{command}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    for section, field in configs.fields_of(command):
+        if field.metadata["positional"]:
+            _add_positional(made, section, field)
+    made.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
+    if entry.seeded:
+        made.add_argument("--seed", type=int, help="seed of everything random (default: 0)")
+    made.add_argument(
+        "--output", metavar="FOLDER", help=f"where to write (default: {entry.output})"
+    )
+    if entry.resumable:
+        made.add_argument("--overwrite", action="store_true", help="replace a different run there")
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    groups = {name: made.add_argument_group(name, SECTIONS[name].__doc__)
+              for name in entry.sections}  # fmt: skip
+    names = "-h" in sys.argv or "--help" in sys.argv
+    for section, field in configs.fields_of(command):
+        if not field.metadata["positional"]:
+            _add_flag(groups[section], section, field, names)
+    return made
 
 
-def check_resamples(n):
-    """Refuse a --n-resamples that is too small for the intervals that the report promises.
+def _add_positional(parser, section, field):
+    several = configs.element_type(field.type)[1]
+    help_text = field.metadata["help"].replace("%", "%%")
+    options = {"nargs": "*"} if several else {}
+    word = field.metadata["positional"]
+    parser.add_argument(f"{section}.{field.name}", metavar=word, help=help_text, **options)
+
+
+def _add_flag(group, section, field, names):
+    """One flag, its help with the true default and, where asked for, the valid names."""
+    kind, several = configs.element_type(field.type)
+    meta = field.metadata
+    text = f"{meta['help']} (default: {_shown(configs.default_of(field))})"
+    if names and meta["names"]:
+        module, _, registry = meta["names"].rpartition(".")
+        text += f"; one of: {', '.join(getattr(importlib.import_module(module), registry))}"
+    options = {
+        "dest": f"{section}.{field.name}",
+        "default": argparse.SUPPRESS,
+        "help": text.replace("%", "%%"),
+    }
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options |= {"type": kind, "choices": meta["choices"]}
+        if not meta["choices"]:
+            options["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+        if several:
+            options["nargs"] = "+"
+    group.add_argument(f"--{configs.flag_of(field)}", **options)
+
+
+def _shown(value):
+    """A default in words: nothing is "none", a list is its items."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in ("", []):
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def main(
+    command: str,
+    doc: str,
+    function: Callable[[dict[str, Any]], Any],
+    tell: Callable[[dict[str, Any], Any], None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """The whole of a command: parse, call `function(config)`, `tell` what came out.
 
     Args:
-        n: int, as typed. `run(..., n_resamples=20)` from Python stays allowed.
+        command: its name in `COMMANDS`.
+        doc: its help.
+        function: takes the settings from `config.configure`; returns what it wrote or counted.
+        tell: takes the settings and what `function` returned; prints.
+        argv: list of str; None takes the command line.
+
+    Returns:
+        the exit code, as of `run`.
+    """
+
+    def work(args):
+        config = from_flags(command, args)
+        for section in COMMANDS[command].sections:
+            if hasattr(config[section], "n_resamples"):
+                check_resamples(f"{section}.n_resamples", config[section].n_resamples)
+        if COMMANDS[command].heavy:
+            quiet_tensorflow()
+        tell(config, function(config))
+
+    return run(parser(command, doc), work, argv)
+
+
+def from_flags(command: str, args: argparse.Namespace) -> dict:
+    """The settings of a command from its parsed flags; see `config.configure`."""
+    typed: dict[str, dict] = {}
+    for name, value in vars(args).items():
+        section, dot, field = name.partition(".")
+        if dot and value != []:
+            typed.setdefault(section, {})[field] = value
+    options = {name: getattr(args, name, None) for name in ("config", "seed", "output")}
+    return configs.configure(command, typed, **options, overwrite=getattr(args, "overwrite", False))
+
+
+def check_resamples(name: str, n: int) -> None:
+    """Refuse bootstrap resamples too few for the intervals that a report promises.
+
+    A call from Python may take fewer.
     """
     if n < FEWEST_DRAWS:
         raise UserError(
-            f"--n-resamples is {n}; it must be at least {FEWEST_DRAWS}, as fewer draws give no "
+            f"{name} is {n}; it must be at least {FEWEST_DRAWS}, as fewer draws give no "
             "95% interval; leave it out for the default"
         )
-
-
-def changed(options):
-    """The flags to type for options that aren't at their defaults: for "the same again".
-
-    Args:
-        options: dict of flag without its dashes -> (value, default).
-
-    Returns:
-        list of str.
-    """
-    return [
-        word
-        for name, (value, default) in options.items()
-        if value != default
-        for word in (f"--{name}", str(value))
-    ]
 
 
 def with_flags(message):
@@ -84,7 +176,9 @@ def _flag_of(match):
     if section == "run" and name in OF_EVERY_RUN:
         return f"--{name}"
     field = SECTIONS.get(section) and SECTIONS[section].__dataclass_fields__.get(name)
-    return f"--{field.metadata['flag'] or name.replace('_', '-')}" if field else match.group()
+    if not field:
+        return match.group()
+    return field.metadata["positional"] or f"--{configs.flag_of(field)}"
 
 
 def quiet_tensorflow():
@@ -125,7 +219,7 @@ def run(parser, function, argv=None):
         0; 2 for a `UserError`, 1 for a `RunFailed` or an error nobody foresaw, 130 for Ctrl-C,
         143 for SIGTERM.
     """
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # photos may also follow an option
     try:
         with signals.sigterm_raises():
             function(args)

@@ -12,39 +12,47 @@ experiment file drives the whole road::
 Flags win over the file, the file over the defaults.
 """
 
-import argparse
 import dataclasses
+import difflib
 import hashlib
 import json
+import keyword
 import math
+import os
+import shlex
 import tomllib
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.core.settings import SECTIONS
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
+OF_EVERY_CALL = ("config", "seed", "output", "overwrite")
 # What changes where a run lies or how often it is saved, but none of its numbers.
-NO_IDENTITY = ("output", "checkpoint")
+NO_IDENTITY = ("output", "checkpoint", "overwrite", "config", "tables", "command")
 
 
-def _element_type(annotation):
+def element_type(annotation: Any) -> tuple[type, bool]:
     """`list[int]` -> (int, True); `int` -> (int, False)."""
     if isinstance(annotation, types.GenericAlias):
         return typing.get_args(annotation)[0], True
     return annotation, False
 
 
-def _flag(section_field):
+def flag_of(section_field: dataclasses.Field) -> str:
+    """The flag of a setting, without its dashes."""
     return section_field.metadata["flag"] or section_field.name.replace("_", "-")
 
 
 def _checked(where, section_field, value):
     """`value` as the field's type, within its bounds, or a `UserError` naming `where`."""
-    kind, many = _element_type(section_field.type)
+    kind, many = element_type(section_field.type)
     values = value if many else [value]
     # An empty list is a value only where it is the default.
     if many and (not isinstance(value, list) or value == [] != section_field.default_factory()):
@@ -82,9 +90,11 @@ def read_toml(path):
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"--config {path}: can't be read ({error.strerror})") from error
+        raise UserError(f"run.config {path}: can't be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"--config {path}: not a valid TOML file ({error}); correct it") from error
+        raise UserError(
+            f"run.config {path}: not a valid TOML file ({error}); correct it"
+        ) from error
     valid = (*SECTIONS, *OTHER_SECTIONS, "seed", "output")
     for name, table in tables.items():
         if name not in valid:
@@ -94,103 +104,162 @@ def read_toml(path):
     return tables
 
 
-def add_flags(parser, *sections, without=(), resumable=True):
-    """One flag a setting, grouped by section; only flags that were typed are kept.
+def default_of(section_field: dataclasses.Field) -> Any:
+    """The default of a setting."""
+    if section_field.default_factory is not dataclasses.MISSING:
+        return section_field.default_factory()
+    return section_field.default
+
+
+def fields_of(command: str) -> list[tuple[str, dataclasses.Field]]:
+    """The settings of a command, as (section, field), in the order of its help."""
+    entry = COMMANDS[command]
+    return [
+        (name, field)
+        for name in entry.sections
+        for field in dataclasses.fields(SECTIONS[name])
+        if f"{name}.{field.name}" not in entry.without
+    ]
+
+
+def configure(
+    command: str,
+    typed: dict[str, dict[str, Any]],
+    config: str | None = None,
+    seed: int | None = None,
+    output: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """What a command computes with: defaults, then the experiment file, then what was typed.
 
     Args:
-        parser: an `argparse.ArgumentParser`.
-        sections: names of the sections.
-        without: names of settings that the command has no use for.
-        resumable: whether its folder holds a run, which `--overwrite` replaces; a report is
-            written anew each time.
-    """
-    parser.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
-    parser.add_argument("--seed", type=int, help="seed of everything random (default 0)")
-    parser.add_argument("--output", metavar="FOLDER", help="the run's folder")
-    if resumable:
-        help_text = "replace a different run there"
-        parser.add_argument("--overwrite", action="store_true", help=help_text)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    for section in sections:
-        add_section(parser, section, without)
-
-
-def add_section(parser, section, without=()):
-    """The flags of one section, but for the settings `without`."""
-    cls = SECTIONS[section]
-    group = parser.add_argument_group(section, cls.__doc__)
-    for item in dataclasses.fields(cls):
-        if item.name in without:
-            continue
-        kind, many = _element_type(item.type)
-        default = getattr(cls(), item.name)
-        options = {
-            "dest": f"{section}.{item.name}",
-            "default": argparse.SUPPRESS,
-            "help": f"{item.metadata['help']} (default: {default})".replace("%", "%%"),
-        }
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            options |= {"type": kind, "choices": item.metadata["choices"]}
-            if not item.metadata["choices"]:
-                options["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
-            if many:
-                options["nargs"] = "+"
-        group.add_argument(f"--{_flag(item)}", **options)
-
-
-def from_flags(args, *sections):
-    """The sections a command uses, from defaults, then `--config`, then flags.
+        command: its name in `COMMANDS`.
+        typed: section -> setting -> value, as flags or as keywords gave them.
+        config: path of an experiment file.
+        seed, output, overwrite: as typed; None: the file's, else the default.
 
     Returns:
-        dict of section name -> dataclass, plus "seed" (int) and "output" (str or None).
+        dict of section name -> dataclass, and "seed" (int), "output" (str or None), "overwrite"
+        (bool), "config" (str or None), "tables" (the file's sections with what was typed over
+        them, without defaults), "command" (what to type for the same again).
     """
-    tables = read_toml(args.config) if args.config else {}
-    built = {name: section(args, name, tables) for name in sections}
-    seed = args.seed if args.seed is not None else tables.get("seed", 0)
-    check_seed(seed, "seed is")
-    output = args.output or tables.get("output")
+    tables = read_toml(config) if config else {}
+    settings = {
+        name: section(name, tables.get(name, {}), typed.get(name, {}), config)
+        for name in COMMANDS[command].sections
+    }
+    words = command_line(command, typed, config, seed, output)
+    seed = seed if seed is not None else tables.get("seed", 0)
+    check_seed(seed)
+    output = output or tables.get("output")
     if not isinstance(output, str | None):
-        raise UserError(f"{args.config}: output is {output!r}; it must be the name of a folder")
-    return built | {"seed": seed, "output": output}
+        raise UserError(f"{config}: output is {output!r}; it must be the name of a folder")
+    for name, values in typed.items():
+        if values:
+            tables = {**tables, name: {**tables.get(name, {}), **values}}
+    return settings | {
+        "seed": seed, "output": output, "overwrite": overwrite, "config": config,
+        "tables": tables, "command": words,
+    }  # fmt: skip
 
 
-def check_seed(seed, name="--seed"):
+def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
+    """`configure`, from the arguments of a call in Python.
+
+    A keyword is a flag's name with underscores (`data`, `backbone`, `batch_size`) or the name of
+    a setting. A value may be a path or the result of another command.
+
+    Raises:
+        TypeError: a keyword or an argument that the command doesn't have.
+    """
+    fields = fields_of(command)
+    places = [item for item in fields if item[1].metadata["positional"]]
+    if places and element_type(places[-1][1].type)[1] and len(positional) >= len(places):
+        *first, last = positional[: len(places)]
+        rest = positional[len(places) :]
+        positional = (*first, [*_plain(last, True), *rest])
+    if len(positional) > len(places):
+        raise TypeError(f"{command}() takes {len(places)} positional arguments")
+    known = keyword_names(command)
+    typed: dict[str, dict[str, Any]] = {}
+    given = {place[1].name: value for place, value in zip(places, positional)} | keywords
+    special = {name: given.pop(name) for name in OF_EVERY_CALL if name in given}
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}"
+            raise TypeError(f"{command}() has no setting {name!r}{hint}")
+        if value is not None:
+            section_name, field = known[name]
+            value = _plain(value, element_type(field.type)[1])
+            typed.setdefault(section_name, {})[field.name] = value
+    for name in ("config", "output"):
+        if special.get(name) is not None:
+            special[name] = os.fspath(special[name])
+    return configure(command, typed, **special)
+
+
+def keyword_names(command: str) -> dict[str, tuple[str, dataclasses.Field]]:
+    """Every name that `from_keywords` takes -> (section, field); flags before field names."""
+    known: dict[str, tuple[str, dataclasses.Field]] = {}
+    for section_name, field in fields_of(command):
+        known.setdefault(flag_of(field).replace("-", "_"), (section_name, field))
+    for section_name, field in fields_of(command):
+        known.setdefault(field.name, (section_name, field))
+    return {name: place for name, place in known.items() if not keyword.iskeyword(name)}
+
+
+def _plain(value, many):
+    """A value of a call as a flag would give it."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if many:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            value = [value]
+        return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
+    return value
+
+
+def check_seed(seed: Any) -> None:
     """Refuse what is no seed."""
     if type(seed) is not int or not 0 <= seed < 2**31:
-        raise UserError(f"{name} {seed!r}; it must be a whole number from 0 to 2147483647")
+        raise UserError(f"run.seed is {seed!r}; it must be a whole number from 0 to 2147483647")
 
 
-def section(args, name, tables):
-    """One section from defaults, the tables of `args.config`, and the flags that were typed."""
-    cls, typed = SECTIONS[name], vars(args)
-    values = dataclasses.asdict(build(cls, tables.get(name, {}), f"{args.config}: [{name}]"))
-    for item in dataclasses.fields(cls):
-        key = f"{name}.{item.name}"
-        if key in typed:
-            values[item.name] = _checked(f"--{_flag(item)}", item, typed[key])
+def section(name: str, table: dict, typed: dict, config: str | None = None) -> Any:
+    """One section from defaults, a table of the experiment file `config`, and what was typed."""
+    cls = SECTIONS[name]
+    values = dataclasses.asdict(build(cls, table, f"{config}: [{name}]"))
+    for field in dataclasses.fields(cls):
+        if field.name in typed:
+            values[field.name] = _checked(f"{name}.{field.name}", field, typed[field.name])
     return cls(**values)
 
 
-def as_flags(section, without=()):
-    """The flags, as words, that give a section its values; defaults are left out.
-
-    Args:
-        section: a section's dataclass.
-        without: names of settings to leave out, too.
-    """
-    words = []
-    for item in dataclasses.fields(section):
-        value = getattr(section, item.name)
-        if item.name in without or value == getattr(type(section)(), item.name):
+def command_line(
+    command: str,
+    typed: dict[str, dict[str, Any]],
+    config: str | None = None,
+    seed: int | None = None,
+    output: str | None = None,
+) -> str:
+    """What to type for the same again; arguments as in `configure`."""
+    words = ["python", "-m", f"dermssl.{command}"]
+    flags = []
+    for section_name, field in fields_of(command):
+        value = typed.get(section_name, {}).get(field.name)
+        if value is None:
             continue
-        if isinstance(value, bool):
-            words.append(f"--{_flag(item)}" if value else f"--no-{_flag(item)}")
+        several = [str(item) for item in (value if isinstance(value, list) else [value])]
+        if field.metadata["positional"]:
+            words += several
+        elif isinstance(value, bool):
+            flags.append(f"--{flag_of(field)}" if value else f"--no-{flag_of(field)}")
         else:
-            several = value if isinstance(value, list) else [value]
-            words += [f"--{_flag(item)}", *map(str, several)]
-    return words
+            flags += [f"--{flag_of(field)}", *several]
+    for name, value in (("config", config), ("seed", seed), ("output", output)):
+        flags += [] if value is None else [f"--{name}", str(value)]
+    return shlex.join(words + flags)
 
 
 def as_tables(config):

@@ -6,15 +6,24 @@ One frozen dataclass a section; `dermssl.core.config` fills them from TOML files
 from dataclasses import dataclass, field
 
 SPLITS = ("train", "validation", "test")
+BACKBONES = "dermssl.models.backbones.BACKBONES"
+AUGMENTATIONS = "dermssl.data.augmentation.policies.AUGMENTATIONS"
+ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
+ALL = 0  # photos, where 0 means no limit
 
 
-def setting(default, help, flag=None, choices=None, low=None, high=None, identity=True):
+def setting(
+    default, help, flag=None, choices=None, low=None, high=None, identity=True,
+    positional=False, names=None,
+):  # fmt: skip
     """A dataclass field with what the command line and the checks need to know.
 
     Args:
         default: the value where nobody says another.
         help: str, for `--help`.
         flag: str, the flag without dashes; None: by the field's name.
+        positional: str, how an argument without a flag is shown in `--help`; False for a flag.
+        names: str, `module.REGISTRY` whose keys are the valid names, for `--help`.
         choices, low, high: what is valid.
         identity: bool, whether runs with different values are different runs. False for what
             changes neither weights nor predictions.
@@ -22,6 +31,7 @@ def setting(default, help, flag=None, choices=None, low=None, high=None, identit
     metadata = {
         "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
         "identity": identity,
+        "positional": positional, "names": names,
     }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -49,7 +59,7 @@ class Data:
     validation: float = setting(0.15, "share of the groups for validation", low=0.0, high=0.9)
     test: float = setting(0.2, "share of the groups for the test split", low=0.0, high=0.9)
     split_seed: int = setting(0, "seed of the split; keep it equal between compared runs", low=0)
-    on_bad: str = setting("error", "what a bad image does", choices=("error", "skip"))
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     cache_mb: int = setting(
         2048, "memory for decoded photos, MiB; beyond it they are re-read", low=0, identity=False
     )
@@ -74,13 +84,13 @@ class Backbone:
     """The network under both heads."""
 
     name: str = setting(
-        "efficientnetb1", "backbone (see dermssl.models.backbones)", flag="backbone"
+        "efficientnetb1", "network under the heads", flag="backbone", names=BACKBONES
     )
     image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)
     weights: str = setting(
         "none",
         "start from: none, imagenet, a weights file or a run folder",
-        flag="backbone-weights",
+        flag="weights",
     )
     batchnorm_momentum: float = setting(
         0.9, "moving average of BatchNorm; Keras's 0.99 lags behind runs of a few hundred steps",
@@ -153,6 +163,7 @@ class Finetune:
     augmentation: str = setting(
         "skin", "training augmentation (see dermssl.data.augmentation.opencv)"
     )
+    arm: str = setting("", "name in comparisons; none: by the weights", identity=False)
     predict: str = setting(
         "all",
         "records to predict at the end: all, or held_out for validation and test alone",
@@ -177,7 +188,7 @@ class Checkpoint:
 class Grid:
     """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
 
-    models: list[str] = setting(["mobilenet"], "backbones (see dermssl.models.backbones)")
+    models: list[str] = setting(["mobilenet"], "backbones", names=BACKBONES)
     depths: list[int] = setting([2, 4, 6, 8, 10], "unfrozen layers; -1: all", low=-1)
     depth_unit: str = setting(
         "layers",
@@ -185,7 +196,9 @@ class Grid:
         choices=("layers", "kernels"),
     )
     augmentations: list[str] = setting(
-        ["none", "flip_hv", "brightness", "flip_brightness"], "see dermssl.data.augmentation.opencv"
+        ["none", "flip_hv", "brightness", "flip_brightness"],
+        "training augmentations",
+        names=AUGMENTATIONS,
     )
     seeds: list[int] = setting([0], "training seeds", low=0, high=2**31 - 1)
     image_size: int = setting(224, "side of the square input, pixels", low=8, high=2048)
@@ -210,15 +223,21 @@ class Grid:
         1024, "memory for the trunk's features, MiB", low=0, identity=False
     )
     feature_dtype: str = setting(
-        "float32", "to what they are rounded, kept or not", choices=("float32", "float16")
+        "float32",
+        "data type of the trunk's features, cached or not",
+        choices=("float32", "float16"),
     )
     n_resamples: int = setting(500, "draws of each bootstrap interval", low=1)
+    dry_run: bool = setting(False, "print the plan, train nothing", identity=False)
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """At which point of its curve a model is read, and how records are grouped."""
+    """Which records are scored, at which point of a curve, and how they are grouped."""
 
+    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
     one_class: str = setting(
         "auto",
         "fine class that is scored against the rest; auto: mel, or the second of two",
@@ -236,7 +255,137 @@ class Evaluate:
     )
 
 
+@dataclass(frozen=True)
+class ModelComparison:
+    """Which runs are compared, and how."""
+
+    runs: list[str] = setting(
+        [], "a run, or a folder that holds some; none: the output of --config", positional="RUN"
+    )
+    baseline: str = setting("", "arm that the others are compared with; none: random, if there")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    skip_unfinished: bool = setting(False, "list runs that did not finish and leave them out")
+    allow_different_budget: bool = setting(
+        False, "compare arms that were tuned differently, with a warning in the report"
+    )
+    one_is_enough: bool = setting(False, "report a run that is alone, too")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Which photos are predicted, and how."""
+
+    run: str = setting("", "folder of a fine-tuned run", positional="RUN")
+    source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Which photos get a heat map."""
+
+    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    photos: list[str] = setting(
+        [], "photos and folders; none: a choice of the run's own", positional="PHOTO_OR_FOLDER"
+    )
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("test", "where the choice is made", choices=SPLITS)
+    count: int = setting(6, "most confident correct predictions, and as many wrong ones", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Which photos are laid out, and how."""
+
+    run: str = setting("", "folder of a pretraining or fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("all", "records to show", choices=("all", *SPLITS))
+    max_photos: int = setting(
+        # Beyond, t-SNE takes many minutes and its picture is a cloud.
+        5000, "at most N, spread evenly over the classes; 0: all", low=ALL
+    )  # fmt: skip
+    perplexity: float = setting(0.0, "of t-SNE; 0: 30, or less for few photos", low=0.0)
+    umap: bool = setting(False, "UMAP too; needs umap-learn")
+    colour_by: list[str] = setting([], "a picture for each of these columns too")
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class StressTest:
+    """What is done to which photos."""
+
+    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=ALL)
+    masks: str = setting("", "folder of lesion masks; none: the run's")
+    strength: float = setting(1.0, "of the artefacts", low=0.01, high=1.0)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """How often the inflation is measured."""
+
+    folds: int = setting(5, "parts of the data; each lesion is tested in one of them", low=2)
+    n_seeds: int = setting(3, "repetitions with other folds and other tested photos", low=1)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """What counts as a duplicate."""
+
+    run: str = setting("", "pretraining run whose embeddings are compared, too")
+    near: int = setting(
+        # Of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash.
+        28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
+    )  # fmt: skip
+    similarity: float = setting(
+        0.95, "cosine of centred embeddings from which photos are similar", low=0.01, high=1.0
+    )
+    strict: bool = setting(False, "exit with 1 on unreadable photos, leaks or contradicting labels")
+    show_augmentations: str = setting("", "only draw what each augmentation does, to this .png")
+
+
+@dataclass(frozen=True)
+class LabelEfficiency:
+    """Arms x labels x seeds. Without them here, an experiment file's are used."""
+
+    arms: list[str] = setting(
+        [], "random, ssl, imagenet, ssl_imagenet, or of the file; NAME=WEIGHTS starts from a file "
+        "or a pretraining run; none: the file's, else random ssl",
+    )  # fmt: skip
+    labels: list[str] = setting([], "10 (a class), 5% or all; none: the file's, else 1% 10% 100%")
+    seeds: list[int] = setting([], "training seeds; none: the file's, else 0 1 2", low=0)
+    imagenet_weights: str = setting("", "file to take where an arm asks for imagenet")
+    probe: bool = setting(
+        False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
+        "pretrain still do",
+    )  # fmt: skip
+    n_resamples: int = setting(2000, "bootstrap resamples", low=1)
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Changes to the experiment file."""
+
+    data: str = setting("", "folder with photos; none: drawn ones, or the file's")
+    imagenet_weights: str = setting("", "file to take where an arm asks for imagenet")
+    arms: list[str] = setting([], "only these arms of the file")
+    seeds: list[int] = setting([], "training seeds; none: the file's", low=0)
+
+
 SECTIONS = {
     "data": Data, "backbone": Backbone, "pretrain": Pretrain, "finetune": Finetune, "grid": Grid,
-    "checkpoint": Checkpoint, "evaluate": Evaluate,
+    "checkpoint": Checkpoint, "evaluate": Evaluate, "model_comparison": ModelComparison,
+    "predict": Predict, "explain": Explain, "embeddings": Embeddings, "stress_test": StressTest,
+    "leakage": Leakage, "check_data": CheckData, "label_efficiency": LabelEfficiency,
+    "quickstart": Quickstart,
 }  # fmt: skip

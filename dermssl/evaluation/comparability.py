@@ -10,7 +10,7 @@ from dermssl.core import runs
 from dermssl.core.errors import UserError
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
-SETTINGS_NOT_COMPARED_BETWEEN_ARMS = ("finetune.predict", "backbone.weights")
+SETTINGS_NOT_COMPARED_BETWEEN_ARMS = ("finetune.predict", "finetune.arm", "backbone.weights")
 # Those that may differ between numbers of labels, too. Equal numbers, chosen in another way (ten
 # a class, or a share of all), are other labels.
 SETTINGS_NOT_COMPARED = (

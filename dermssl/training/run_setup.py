@@ -63,7 +63,7 @@ class RunSetup:
         }  # fmt: skip
 
 
-def set_up_run(command, config, output, dataset=None, overwrite=False):
+def set_up_run(command, config, output, dataset=None):
     """Read and check what a run starts from; makes no file.
 
     Args:
@@ -71,7 +71,6 @@ def set_up_run(command, config, output, dataset=None, overwrite=False):
         config: dict as from `dermssl.core.config.from_flags`.
         output: str, the folder where the config names none.
         dataset: `Dataset` with splits, where the caller has one already.
-        overwrite: bool, replace a different run in the folder.
 
     Returns:
         `RunSetup`.
@@ -87,6 +86,6 @@ def set_up_run(command, config, output, dataset=None, overwrite=False):
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return RunSetup(
-        command, config, overwrite, Path(config["output"] or output), start, pretrained, dataset,
-        records.data_hash(dataset), weights.fingerprint(start), classes,
+        command, config, config.get("overwrite", False), Path(config["output"] or output), start,
+        pretrained, dataset, records.data_hash(dataset), weights.fingerprint(start), classes,
     )  # fmt: skip

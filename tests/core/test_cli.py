@@ -11,8 +11,12 @@ from dermssl.core import cli, signals
 from dermssl.core.errors import RunFailed, UserError, unknown_name
 
 
+def parser_of_a_test():
+    return cli.Parser(prog="python -m dermssl.test", description="What it does.")
+
+
 def run(function, *argv, debug=True):
-    parser = cli.parser("test", "What it does.")
+    parser = parser_of_a_test()
     parser.add_argument("--n", type=int)
     parser.add_argument("--kind", choices=("a", "b"))
     if debug:
@@ -54,14 +58,14 @@ def test_an_error_is_one_line_and_a_code(capsys, error, code, said):
 def test_the_command_that_goes_on_can_be_pasted(capsys):
     assert run(raising(signals.Stopped(signal.SIGINT)), "--kind", "a") == 130
     assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test --kind a\n")
-    parser = cli.parser("test", "")
+    parser = parser_of_a_test()
     parser.add_argument("--data")
     assert cli.run(parser, raising(signals.Stopped(2)), ["--data", "my photos; rm"]) == 130
     assert capsys.readouterr().err.endswith("--data 'my photos; rm'\n")
 
 
 def test_going_on_does_not_begin_anew(capsys):
-    parser = cli.parser("test", "")
+    parser = parser_of_a_test()
     parser.add_argument("--overwrite", action="store_true")
     assert cli.run(parser, raising(signals.Stopped(2)), ["--overwrite"]) == 130
     assert capsys.readouterr().err.endswith("go on with: python -m dermssl.test\n")
@@ -110,7 +114,7 @@ from dermssl.core import cli
 def function(args):
     for k in range(100_000):
         print("line", k)
-sys.exit(cli.run(cli.parser("test", ""), function, []))
+sys.exit(cli.run(cli.Parser(prog="python -m dermssl.test"), function, []))
 """
     import subprocess
 
@@ -134,7 +138,7 @@ def function(args):
     with signals.watch_signals() if {run_listens} else contextlib.nullcontext():
         print("there", flush=True)
         time.sleep(50)
-sys.exit(cli.run(cli.parser("test", ""), function, []))
+sys.exit(cli.run(cli.Parser(prog="python -m dermssl.test"), function, []))
 """
     import subprocess
 

@@ -1,30 +1,32 @@
 """Settings: flags over file over defaults, and every mistake named."""
 
-import argparse
 import dataclasses
+import shlex
 import tomllib
+from pathlib import Path
 
 import pytest
 import tomli_w
 
 from dermssl.core import cli
 from dermssl.core import config as configs
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.core.settings import SECTIONS, Checkpoint, Pretrain
 
-PRETRAIN = ("data", "backbone", "pretrain", "checkpoint")
-FINETUNE = ("data", "backbone", "finetune", "checkpoint")
-COMMANDS = (PRETRAIN, FINETUNE, ("data", "grid"), ("evaluate",))
 
-
-def read(*argv, toml=None, sections=PRETRAIN, folder=None):
+def read(*argv, toml=None, command="pretrain", folder=None):
     """What a command with these flags and this experiment file gets."""
-    parser = cli.parser("test", "")
-    configs.add_flags(parser, *sections)
     if toml is not None:
         (folder / "c.toml").write_text(toml)
         argv = ("--config", str(folder / "c.toml"), *argv)
-    return configs.from_flags(parser.parse_args([str(word) for word in argv]), *sections)
+    parser = cli.parser(command, "")
+    return cli.from_flags(command, parser.parse_args([str(word) for word in argv]))
+
+
+def sections_of(found):
+    """The sections alone, without seed, output and what else a command gets."""
+    return {name: value for name, value in found.items() if name in SECTIONS}
 
 
 @pytest.fixture
@@ -34,7 +36,12 @@ def from_toml(tmp_path):
 
 def of_all_commands():
     """The default sections of every command together."""
-    return {key: value for sections in COMMANDS for key, value in read(sections=sections).items()}
+    places = {"evaluate": ["RUN"], "predict": ["RUN", "PHOTO"], "explain": ["RUN"],
+              "embeddings": ["RUN"], "stress_test": ["RUN"]}  # fmt: skip
+    every = {}
+    for command in COMMANDS:
+        every |= read(*places.get(command, []), command=command)
+    return {name: type(value)() if name in SECTIONS else value for name, value in every.items()}
 
 
 def test_defaults_are_those_of_the_mission():
@@ -73,21 +80,20 @@ def test_a_flag_with_the_default_s_value_still_wins(from_toml):
 
 def test_sections_of_other_commands_are_let_through(tmp_path):
     toml = "[finetune]\nfrozen_epochs = 3\n[synthetic]\nn = 9\n[arms.a]\n[experiment]\n"
-    found = read(toml=toml, sections=("data", "pretrain"), folder=tmp_path)
-    assert set(found) == {"data", "pretrain", "seed", "output"}
+    found = read(toml=toml, folder=tmp_path)
+    assert set(sections_of(found)) == {"data", "backbone", "pretrain", "checkpoint"}
 
 
-@pytest.mark.parametrize("sections", COMMANDS)
-def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, sections):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "1000")  # argparse breaks lines at hyphens
-    parser = cli.parser("test", "")
-    configs.add_flags(parser, *sections)
-    text = " ".join(parser.format_help().split())
-    for cls in (SECTIONS[name] for name in sections):
-        for item in dataclasses.fields(cls):
-            assert f"--{configs._flag(item)}" in text
-            assert " ".join(item.metadata["help"].split()) in text
-            configs.build(cls, {item.name: getattr(cls(), item.name)}, "")  # defaults are valid
+    text = " ".join(cli.parser(command, "").format_help().split())
+    for section, item in configs.fields_of(command):
+        word = item.metadata["flag"] or item.name.replace("_", "-")
+        assert (item.metadata["positional"] or f"--{word} ") in text
+        assert " ".join(item.metadata["help"].split()) in text
+        default = getattr(SECTIONS[section](), item.name)
+        configs.build(SECTIONS[section], {item.name: default}, "")  # defaults are valid
 
 
 @pytest.mark.parametrize(
@@ -121,32 +127,33 @@ def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, sections):
     ],
 )
 def test_mistakes_in_the_file(from_toml, toml, message):
-    sections = FINETUNE if "finetune" in toml else PRETRAIN
+    command = "finetune" if "finetune" in toml else "pretrain"
     with pytest.raises(UserError, match=message) as error:
-        from_toml(toml, sections=sections)
+        from_toml(toml, command=command)
     assert "c.toml" in str(error.value) or "seed" in toml
     assert "\n" not in str(error.value)
 
 
 def test_a_whole_number_may_stand_for_a_float(from_toml):
-    value = from_toml("[finetune]\ngamma = 1", sections=FINETUNE)["finetune"].gamma
+    value = from_toml("[finetune]\ngamma = 1", command="finetune")["finetune"].gamma
     assert type(value) is float
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--temperature", "0"], "--temperature is 0.0; it must be at least 0.001"),
-        (["--temperature", "nan"], "--temperature is nan"),
-        (["--image-size", "4"], "--image-size is 4; it must be at least 8"),
-        (["--projection", "64", "-1"], "--projection is -1"),
-        (["--depth", "-2"], "--depth is -2; it must be at least -1"),
+        (["--temperature", "0"], "pretrain.temperature is 0.0; it must be at least 0.001"),
+        (["--temperature", "nan"], "pretrain.temperature is nan"),
+        (["--image-size", "4"], "backbone.image_size is 4; it must be at least 8"),
+        (["--projection", "64", "-1"], "pretrain.projection is -1"),
+        (["--depth", "-2"], "finetune.depth is -2; it must be at least -1"),
         (["--seed", "-3"], "seed is -3"),
     ],
 )
-def test_mistakes_in_flags_name_the_flag(argv, message):
-    with pytest.raises(UserError, match=message):
-        read(*argv, sections=FINETUNE if "--depth" in argv else PRETRAIN)
+def test_mistakes_in_flags_name_the_setting(argv, message):
+    with pytest.raises(UserError, match=message) as error:
+        read(*argv, command="finetune" if "--depth" in argv else "pretrain")
+    assert cli.with_flags(str(error.value)).startswith(f"{argv[0]} is")  # as it is shown
 
 
 def test_the_file_is_not_there_or_no_text(tmp_path):
@@ -163,28 +170,40 @@ def test_round_trip(tmp_path):
     found = read("--epochs", 3, "--projection", 8, 4, "--data", "a b", "--mixed-precision")
     text = tomli_w.dumps(configs.as_tables(found))
     again = read(toml=text, folder=tmp_path)
-    assert again == found
+    assert sections_of(again) == sections_of(found)
     assert configs.config_hash(again) == configs.config_hash(found)
     assert "output" not in tomllib.loads(text)
 
 
-def test_as_flags_gives_every_section_back():
-    found = of_all_commands()
-    for section, cls in SECTIONS.items():
-        values = {
-            item.name: changed(item, getattr(found[section], item.name))
-            for item in dataclasses.fields(cls)
-        }
-        made = cls(**values)
-        parser = argparse.ArgumentParser()
-        configs.add_section(parser, section)
-        args = argparse.Namespace(config=None, **vars(parser.parse_args(configs.as_flags(made))))
-        assert configs.section(args, section, {}) == made
-        assert configs.as_flags(cls()) == []
-        (first, *_) = values
-        assert configs.as_flags(made, without=(first,)) == configs.as_flags(
-            dataclasses.replace(made, **{first: getattr(cls(), first)})
-        )
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_line_gives_every_setting_back(command):
+    typed = {}
+    for section, item in configs.fields_of(command):
+        value = changed(item, getattr(SECTIONS[section](), item.name))
+        typed.setdefault(section, {})[item.name] = value
+    made = configs.configure(command, typed, seed=3 if COMMANDS[command].seeded else None)
+    _, _, module, *words = shlex.split(made["command"])
+    assert module == f"dermssl.{command}"
+    again = cli.from_flags(command, cli.parser(command, "").parse_intermixed_args(words))
+    assert again == made
+
+
+def test_keywords_are_flags():
+    made = configs.from_keywords(
+        "pretrain", (), {"data": Path("PHOTOS"), "backbone": "cnn", "projection": (8, 4), "seed": 3}
+    )
+    flags = ["--data", "PHOTOS", "--backbone", "cnn", "--projection", "8", "4", "--seed", "3"]
+    assert made == read(*flags)
+    assert made["command"] == f"python -m dermssl.pretrain {' '.join(flags)}"
+    both = configs.from_keywords("explain", ("RUN", ["a", "b"]), {})
+    assert both == configs.from_keywords("explain", ("RUN", "a", "b"), {})
+    assert configs.from_keywords("grid", (), {"lr": 0.1}) == configs.from_keywords(
+        "grid", (), {"learning_rate": 0.1}
+    )
+    with pytest.raises(TypeError, match="no setting 'epoch'; did you mean epochs"):
+        configs.from_keywords("pretrain", (), {"epoch": 3})
+    with pytest.raises(UserError, match=r"pretrain\.epochs is 'x'; it must be of type int"):
+        configs.from_keywords("pretrain", (), {"epochs": "x"})
 
 
 def changed(item, value):
@@ -195,14 +214,14 @@ def changed(item, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
-        return [*value, value[0] if value else "x"]
+        return [*value, value[0] if value else 1 if item.type == list[int] else "x"]
     if isinstance(value, str):
         return value + "x"
     return value + 1 if isinstance(value, int) else value / 2 + 0.01
 
 
 def test_every_setting_is_covered():
-    assert {name for sections in COMMANDS for name in sections} == set(SECTIONS)
+    assert {name for command in COMMANDS.values() for name in command.sections} == set(SECTIONS)
 
 
 def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
@@ -218,7 +237,7 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
             other = configs.config_hash({**found, section: other})
             if f"{section}.{item.name}" in (
                 "data.cache_mb", "data.cache_dir", "data.cache_disk_mb", "pretrain.probe_every",
-                "grid.feature_cache_mb",
+                "grid.feature_cache_mb", "grid.dry_run", "finetune.arm",
             ):  # fmt: skip
                 assert other == configs.config_hash(found)
                 continue

@@ -51,7 +51,7 @@ def trained_runs(folder):
     data = ("--data", photos)
     ssl = folder / "pretrained"
     call("pretrain", *data, *CNN, "--epochs", 2, "--projection", 32, 16, "--output", ssl)
-    start = ("--backbone-weights", ssl)
+    start = ("--weights", ssl)
     call("finetune", *data, *CNN, *TUNED, *start, "--output", folder / "tuned")
     call("finetune", *data, *CNN, *TUNED, *start, "--head", "independent", "--class-balance",
          "sample_weights", "--output", folder / "tuned_independent")  # fmt: skip

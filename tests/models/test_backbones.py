@@ -148,8 +148,8 @@ def test_imagenet_without_a_network(monkeypatch, name):
     message = str(error.value)
     assert "\n" not in message
     assert "URL fetch failure" in message
-    assert "--backbone-weights none" in message
-    assert "--backbone-weights PATH" in message
+    assert "--weights none" in message
+    assert "--weights PATH" in message
 
 
 def test_other_errors_of_keras_are_not_taken_for_a_missing_network(monkeypatch):

@@ -59,15 +59,13 @@ class LinearProbeRunner:
     def __init__(self, dataset):
         self._dataset, self._features = dataset, {}
 
-    def run(self, config, arm, dataset=None, overwrite=False):
+    def run(self, config, dataset=None):
         """Fit, predict, and leave a run folder like that of `dermssl.finetune`.
 
         Args:
             config: dict, as of `dermssl.finetune.run`; of the fine-tuning only the labels and
                 `predict` are read.
-            arm: str, the name in comparisons.
             dataset: `Dataset`; None for that of this object.
-            overwrite: bool, replace a different run in the folder.
 
         Returns:
             Path of the folder: `predictions.csv`, `taxonomy.json`, `history.csv`,
@@ -75,7 +73,7 @@ class LinearProbeRunner:
         """
         dataset = dataset or self._dataset
         settings, seed = config["finetune"], config["seed"]
-        opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset, overwrite)
+        opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, dataset.taxonomy)
         split = few.index["split"].to_numpy()
@@ -105,7 +103,12 @@ class LinearProbeRunner:
             row = {"phase": COMMAND, "epoch": 1, "inverse_penalty": penalty}
             row["seconds"] = round(time.time() - began, 2)
             atomic_files.write_csv(made / "history.csv", pd.DataFrame([row]))
-            details = {"arm": arm, "seed": seed, "n_labels": int(train.sum()), "probe": True}
+            details = {
+                "arm": settings.arm,
+                "seed": seed,
+                "n_labels": int(train.sum()),
+                "probe": True,
+            }
             made.set_status(runs.FINISHED, n_records=len(table), **details)
         return made.path
 

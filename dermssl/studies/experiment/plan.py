@@ -196,7 +196,8 @@ def plan(tables, output, splits, n_labels=None):
         for seed in experiment.get("seeds", [0, 1, 2]):
             for arm, start in starts.items():
                 name = f"finetune_{arm}_{each.folder}_seed{seed}"
-                config = {"data": data, "backbone": start, "finetune": settings}
+                config = {"data": data, "backbone": start}
+                config["finetune"] = dataclasses.replace(settings, arm=arm)
                 config |= {"checkpoint": saved, "seed": seed, "output": str(output / name)}
                 title = f"fine-tuning {arm}, {each.folder.replace('_', ' ')}, seed {seed}"
                 jobs.append(Job(name, title, arm, config, work))
@@ -238,9 +239,9 @@ def run_jobs(jobs, makers, dataset, overwrite=False):
         keras.backend.clear_session()
         before = time.time()
         if job.is_pretraining:
-            pretrain(job.config, dataset=dataset, overwrite=overwrite)
+            pretrain(job.config | {"overwrite": overwrite}, dataset)
         else:
-            finetune(job.config, arm=job.arm, dataset=dataset, overwrite=overwrite)
+            finetune(job.config | {"overwrite": overwrite}, dataset)
         if not finished:
             left, done, spent = left - job.work, done + job.work, spent + time.time() - before
 

@@ -239,7 +239,7 @@ def summary(made):
         **counts,
         "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
         "findings": findings(made),
-        "parameters": vars(made.settings),
+        "parameters": {name: getattr(made.settings, name) for name in SETTINGS},
         "metrics": {name: _value(made, counts, name) for name in _names()},
         "against_rest": {
             _key(question.target, made.found.taxonomy): {
@@ -287,6 +287,8 @@ def _value(made, counts, name):
     return {"n": n, **vars(made.intervals[name]), **options}
 
 
+# What an evaluation depends on besides its records and resamples.
+SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands")
 # Metric -> the settings it depends on.
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),

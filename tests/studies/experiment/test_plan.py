@@ -57,7 +57,7 @@ def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
     assert (share["finetune"].label_fraction, share["finetune"].labels_per_class) == (0.05, 0)
     assert share["finetune"].unfrozen_epochs == 7
     assert share["backbone"].weights == str(Path("out/pretrain_ssl"))
-    assert by_name["finetune_random_all_labels_seed3"]["finetune"] == Finetune()
+    assert by_name["finetune_random_all_labels_seed3"]["finetune"] == Finetune(arm="random")
 
 
 def test_settings_are_fitted_to_few_labels_and_left_alone_with_many():

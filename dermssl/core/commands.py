@@ -1,0 +1,82 @@
+"""The commands: what each is for, which settings it has, where it writes."""
+
+from dataclasses import dataclass
+
+# Photos are looked at as they are, once.
+_NOT_OF_AN_AUDIT = ("data.preprocess", "data.cache_mb", "data.cache_dir", "data.cache_disk_mb")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        purpose: str, one line.
+        sections: names of its sections in `settings.SECTIONS`.
+        output: str, where it writes if nobody says another place.
+        seeded: whether it takes a seed.
+        resumable: whether its folder holds a run, which `overwrite` replaces; a report is
+            written anew each time.
+        heavy: whether it needs TensorFlow.
+        without: settings of its sections, as `section.field`, that it has no use for.
+    """
+
+    purpose: str
+    sections: tuple[str, ...]
+    output: str
+    seeded: bool = True
+    resumable: bool = False
+    heavy: bool = True
+    without: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "quickstart": Command(
+        "the whole road: data, pretraining, fine-tuning, comparison, report",
+        ("quickstart",), "outputs/quickstart", seeded=False, resumable=True,
+    ),
+    "pretrain": Command(
+        "pretrain a backbone with SimCLR on photos without labels",
+        ("data", "backbone", "pretrain", "checkpoint"), "outputs/ssl_simclr", resumable=True,
+    ),
+    "finetune": Command(
+        "fine-tune a classifier from a backbone",
+        ("data", "backbone", "finetune", "checkpoint"), "outputs/ssl_finetuned", resumable=True,
+    ),
+    "grid": Command(
+        "transfer-learning grid: models x unfrozen layers x augmentations",
+        ("data", "grid"), "outputs/grid", seeded=False, resumable=True,
+    ),
+    "evaluate": Command(
+        "metrics with intervals and figures of one run",
+        ("evaluate",), "RUN/evaluation_SPLIT", seeded=False, heavy=False,
+    ),
+    "model_comparison": Command(
+        "compare runs and report",
+        ("model_comparison",), "outputs/model_comparison", seeded=False, heavy=False,
+    ),
+    "explain": Command("heat maps: where a run looks", ("explain",), "RUN/explanations"),
+    "embeddings": Command(
+        "a run's embeddings in a plane and in TensorBoard's projector",
+        ("embeddings",), "RUN/embeddings",
+    ),
+    "stress_test": Command(
+        "score a run under artefacts and without the lesion", ("stress_test",), "RUN/stress_test"
+    ),
+    "label_efficiency": Command(
+        "how many labels until pretraining stops paying: arms x labels x seeds",
+        ("data", "backbone", "label_efficiency"), "outputs/label_efficiency", seeded=False,
+        resumable=True,
+    ),
+    "predict": Command(
+        "probabilities for new photos", ("predict",), "standard output", seeded=False
+    ),
+    "check_data": Command(
+        "duplicates, leaks and contradictions of a data set",
+        ("data", "check_data"), "outputs/check_data", heavy=False, without=_NOT_OF_AN_AUDIT,
+    ),
+    "leakage": Command(
+        "how much a leaky split inflates the score",
+        ("data", "backbone", "leakage"), "outputs/leakage",
+    ),
+}  # fmt: skip
