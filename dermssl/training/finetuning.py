@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.errors import UserError
 from dermssl.data import pipeline
-from dermssl.data.augmentation.policies import AUGMENTATIONS
+from dermssl.data.augmentation.policies import find_policy
 from dermssl.data.photos import Photos
 from dermssl.losses import focal
 from dermssl.models import freezing
@@ -52,8 +52,7 @@ def plan(config):
 
 def check(config):
     """Refuse fine-tuning settings that could not run."""
-    if config.augmentation not in AUGMENTATIONS:
-        raise unknown_name("--augmentation", config.augmentation, AUGMENTATIONS)
+    find_policy(config.augmentation, "--augmentation")
     if not plan(config):
         raise UserError("--frozen-epochs and --unfrozen-epochs are both 0; train at least one")
 
@@ -133,7 +132,7 @@ def run_phases(run, model, train, validation, taxonomy, config, seed, size, titl
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
     """
     alpha, weights, equal = class_weights(config, train, validation, taxonomy)
-    policy = AUGMENTATIONS[config.augmentation]
+    policy = find_policy(config.augmentation)
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.evaluation_data(
         validation.photos, config.batch_size, size, validation.targets, equal
