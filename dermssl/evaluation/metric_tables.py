@@ -15,7 +15,8 @@ import pandas as pd
 from dermssl.core.settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import bootstrap, calibration, hypothesis_tests, metrics
-from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, SeedDraws
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.predictions import Arrays
 
 HEADLINE = (

@@ -9,7 +9,8 @@ import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.bootstrap import Interval, SeedDraws
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.calibrator import Calibrator
 from dermssl.evaluation.predictions import Arrays
 
