@@ -58,6 +58,13 @@ def count(n, word, words=None):
     return f"{n:,} {word if n == 1 else words or word + 's'}"
 
 
+def model_title(status):
+    """What a fine-tuned run is called: "SimCLR, 90 labels"."""
+    arm = status.get("arm", NOT_AVAILABLE)
+    title = TITLES.get(arm, arm)
+    return f"{title}, {count(status['n_labels'], 'label')}" if status.get("n_labels") else title
+
+
 def photos(counts, split):
     """What a score rests on: "412 test photos of 301 lesions"; `counts` of `scores.counts`."""
     text = count(counts["n_fine"], f"{split} photo")

@@ -151,7 +151,8 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
         figures_curves.decision(folder / "decision_curve.png", evaluation.questions, split)
     if evaluation.groups:
         figures_curves.groups(folder / "subgroups.png", evaluation, basis)
-    figures.training_curves(folder / "training_curves.png", evaluation.history, "Training")
+    history = evaluation.history
+    figures_curves.training_curves(folder / "training_curves.png", history, "Training")
 
 
 def _labels(evaluation, figure, of_question, shares=False):

@@ -5,7 +5,7 @@ import pytest
 
 from dermssl.evaluation import bootstrap, run_groups
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.studies.label_efficiency import compute, figures
+from dermssl.studies.label_efficiency import compute, figures, report
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_equal_predictions_are_one_seed(tmp_path):
 
 
 def test_labels_that_are_not_counted_are_told(planted):
-    warnings = compute.context(planted)["warnings"]
+    warnings = report.warnings(planted)
     n = (planted.compared.members[0].predictions.table["split"] == "validation").sum()
     assert any(f"{n} labelled validation photos, in none" in said for said in warnings)
     assert any("chose the epoch of every run" in said for said in warnings)
