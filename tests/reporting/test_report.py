@@ -115,12 +115,16 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
         report.make_output_folder(tmp_path / "file" / "below")
 
 
-def test_drawing_needs_no_pyplot_and_changes_no_backend():
+def test_importing_figures_brings_no_pyplot_and_drawing_changes_nothing_global():
     code = (
-        "import sys; from dermssl.reporting import figures\n"
+        "import sys, matplotlib, numpy; from dermssl.reporting import figures\n"
         "from dermssl.studies.comparison import figures as own\n"
-        "figures.new(2, 2)\n"
-        "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules"
+        "figure, (axes,) = figures.new(2, 2)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        "matplotlib.use('svg'); before = dict(matplotlib.rcParams)\n"
+        "figures.draw_confusion(axes, numpy.eye(2, dtype=int), 'ab', 'ab', False)\n"
+        "assert dict(matplotlib.rcParams) == before and matplotlib.get_backend() == 'svg'\n"
+        "assert not matplotlib.pyplot.get_fignums() and 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
@@ -164,7 +168,7 @@ def test_empty_inputs_draw_a_reason_instead_of_failing(monkeypatch):
         monkeypatch.setattr(module, "save", lambda figure, path: drawn.append(figure))
     history = fake_runs.history(0)
     for epochs in (0, 1):
-        figures.training_curves("t.png", history.head(epochs), "t")
+        figures_curves.training_curves("t.png", history.head(epochs), "t")
     none, one = drawn
     for axes in none.axes:
         assert [text.get_text() for text in axes.texts] == ["no epoch was trained"]

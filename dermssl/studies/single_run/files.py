@@ -148,7 +148,7 @@ def draw(folder: Path, made: compute.Evaluation) -> None:
         figures_curves.decision(folder / "decision_curve.png", made.questions, split)
     if made.groups:
         figures_curves.groups(folder / "subgroups.png", made, basis)
-    figures.training_curves(folder / "training_curves.png", made.history, "Training")
+    figures_curves.training_curves(folder / "training_curves.png", made.history, "Training")
 
 
 def _labels(made, figure, of_question, shares=False):
