@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
 from dermssl.reporting.report import (
@@ -296,11 +296,11 @@ def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[Sequence[int
 
 def _cost(grid: GridResults) -> str:
     costs = [
-        f"{wording.duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"
+        f"{progress.duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"
     ]
     for model in grid.models:
         rows = grid.rows[grid.rows["model"] == model]
-        time = wording.duration(float(rows["seconds"].sum()))
+        time = progress.duration(float(rows["seconds"].sum()))
         costs.append(f"{escaped(model)} {time} for {len(rows)} cells")
     return "; ".join(costs) + "."
 
