@@ -68,7 +68,7 @@ def test_a_layer_that_keeps_a_state_is_refused(monkeypatch):
 
     class Stateful(layers.BaseImageAugmentationLayer):
         def augment_image(self, image, **options):
-            return image * tf.raw_ops.RandomUniform(shape=[], dtype=tf.float32)
+            return image * tf.raw_ops.RandomUniform(shape=tf.zeros([0], tf.int32), dtype=tf.float32)
 
     monkeypatch.setattr(layers, "Stateful", Stateful, raising=False)
     with pytest.raises(UserError, match=r"Stateful: keeps a random state \(RandomUniform\)"):
