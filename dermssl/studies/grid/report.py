@@ -1,4 +1,4 @@
-"""report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
+"""The report of a grid. It reads files and loads no model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, runs
-from dermssl.core.progress import duration
+from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
 from dermssl.reporting.report import (
@@ -303,10 +302,12 @@ def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[np.ndarray, 
 
 
 def _cost(grid: GridResults) -> str:
-    costs = [f"{duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"]
+    costs = [
+        f"{progress.duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"
+    ]
     for model in grid.models:
         rows = grid.rows[grid.rows["model"] == model]
-        time = duration(float(rows["seconds"].sum()))
+        time = progress.duration(float(rows["seconds"].sum()))
         costs.append(f"{escaped(model)} {time} for {len(rows)} cells")
     return "; ".join(costs) + "."
 
