@@ -273,7 +273,7 @@ def data_warnings(counts, classes, split):
                 if split == "train"
                 else "The epoch was chosen by them"
             )
-            + ": the numbers are too good. Use --split test for a result."
+            + ": the numbers are too good. Use the test split for a result."
         )
     small = classes[classes["support"] < ENOUGH_RECORDS]
     if len(small):
