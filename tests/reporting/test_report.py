@@ -164,8 +164,7 @@ def test_roc_curves_enclose_the_area_that_is_reported():
 
 def test_empty_inputs_draw_a_reason_instead_of_failing(monkeypatch):
     drawn = []
-    for module in (figures, figures_curves):
-        monkeypatch.setattr(module, "save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
     history = fake_runs.history(0)
     for epochs in (0, 1):
         figures_curves.training_curves("t.png", history.head(epochs), "t")
