@@ -1,4 +1,4 @@
-"""What a backbone makes of the photos: its embeddings in a plane, and in TensorBoard's projector.
+"""Map a run's embeddings of photos in a plane, and show them in TensorBoard's projector.
 
     python -m dermssl.embeddings outputs/ssl_simclr
     python -m dermssl.embeddings outputs/ssl_finetuned --split test --colour-by site age

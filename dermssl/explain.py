@@ -1,4 +1,4 @@
-"""Heat maps (Grad-CAM): where in a photo the network saw what speaks for a class.
+"""Draw heat maps (Grad-CAM) of what a classifier's predictions rest on.
 
     python -m dermssl.explain outputs/ssl_finetuned
     python -m dermssl.explain outputs/ssl_finetuned NEW_PHOTO.jpg FOLDER

@@ -1,4 +1,4 @@
-"""How many labels until self-supervised pretraining stops paying? Arms x labels x seeds.
+"""Measure how many labels it takes until self-supervised pretraining stops paying.
 
     python -m dermssl.label_efficiency --data PHOTOS --arms random ssl imagenet \\
         --labels 1% 10% 100% --seeds 0 1 2

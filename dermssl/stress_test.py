@@ -1,4 +1,4 @@
-"""Does the model read the lesion, or what lies beside it? Score it under artefacts, and without.
+"""Score a classifier under artefacts, without the lesion, and with the lesion alone.
 
     python -m dermssl.stress_test outputs/ssl_finetuned
 

@@ -1,7 +1,6 @@
 """Run a command: parse its flags, map exceptions to one-line messages and exit codes."""
 
 import argparse
-import importlib
 import os
 import re
 import shlex
@@ -54,10 +53,9 @@ def parser(command: str, doc: str) -> Parser:
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     groups = {name: made.add_argument_group(name, SECTIONS[name].__doc__)
               for name in entry.sections}  # fmt: skip
-    names = "-h" in sys.argv or "--help" in sys.argv
     for section, field in configs.fields_of(command):
         if not field.metadata["positional"]:
-            _add_flag(groups[section], section, field, names)
+            _add_flag(groups[section], section, field)
     return made
 
 
@@ -69,14 +67,13 @@ def _add_positional(parser, section, field):
     parser.add_argument(f"{section}.{field.name}", metavar=word, help=help_text, **options)
 
 
-def _add_flag(group, section, field, names):
-    """One flag, its help with the true default and, where asked for, the valid names."""
+def _add_flag(group, section, field):
+    """One flag, its help with the true default and the valid names."""
     kind, several = configs.element_type(field.type)
     meta = field.metadata
     text = f"{meta['help']} (default: {_shown(configs.default_of(field))})"
-    if names and meta["names"]:
-        module, _, registry = meta["names"].rpartition(".")
-        text += f"; one of: {', '.join(getattr(importlib.import_module(module), registry))}"
+    if meta["names"]:
+        text += f"; one of: {', '.join(meta['names'])}"
     options = {
         "dest": f"{section}.{field.name}",
         "default": argparse.SUPPRESS,

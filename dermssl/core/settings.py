@@ -6,8 +6,15 @@ One frozen dataclass a section; `dermssl.core.config` fills them from TOML files
 from dataclasses import dataclass, field
 
 SPLITS = ("train", "validation", "test")
-BACKBONES = "dermssl.models.backbones.BACKBONES"
-AUGMENTATIONS = "dermssl.data.augmentation.policies.AUGMENTATIONS"
+# The names in the registries of the same name, for `--help`, which must not wait for Keras.
+BACKBONES = (
+    "mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "densenet121", "efficientnetb0",
+    "efficientnetb1", "efficientnetv2b0", "cnn", "mlp",
+)  # fmt: skip
+AUGMENTATIONS = (
+    "none", "flip_hv", "brightness", "flip_brightness", "skin", "skin_artefacts", "skin_cutout",
+    "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
+)  # fmt: skip
 ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
 ALL = 0  # photos, where 0 means no limit
 
@@ -23,7 +30,7 @@ def setting(
         help: str, for `--help`.
         flag: str, the flag without dashes; None: by the field's name.
         positional: str, how an argument without a flag is shown in `--help`; False for a flag.
-        names: str, `module.REGISTRY` whose keys are the valid names, for `--help`.
+        names: tuple of str, valid names to show in `--help`; a registry refuses others.
         choices, low, high: what is valid.
         identity: bool, whether runs with different values are different runs. False for what
             changes neither weights nor predictions.

@@ -1,4 +1,4 @@
-"""What makes a model's probabilities mean what they say: fitted on validation, kept in its run.
+"""The calibration of a fine-tuned run: fitted on validation, stored beside its model.
 
     P'(k) = P(k)^(1/T) share(k)^b / sum_j P(j)^(1/T) share(j)^b
 
@@ -17,16 +17,21 @@ the hierarchical head P'(coarse) is the sum of P'(fine), as before. Two independ
 a T and a b each.
 """
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import calibration, predictions
+from dermssl.evaluation.predictions import Predictions
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
@@ -66,14 +71,14 @@ class LevelCalibration:
     at_bound: bool
     concern: str
     prior_power: float
-    shares: tuple
+    shares: tuple[float, ...]
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """Whether it does anything."""
         return self.temperature != 1 or self.prior_power != 0
 
-    def apply(self, p):
+    def apply(self, p: np.ndarray) -> np.ndarray:
         """Probabilities float (n, K) as they are to be read, float64."""
         p = np.asarray(p, dtype=np.float64)
         if not self.changes:
@@ -87,10 +92,10 @@ class LevelCalibration:
         return calibration.apply_temperature(p, self.temperature, offset)
 
     def __str__(self):
-        said = f"temperature {self.temperature:.3g}"
+        text = f"temperature {self.temperature:.3g}"
         if not self.shares:
-            return said
-        return f"{said} and the class shares of {VALIDATION} to the power {self.prior_power:.2g}"
+            return text
+        return f"{text} and the class shares of {VALIDATION} to the power {self.prior_power:.2g}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,9 @@ class Calibrator:
     fine: LevelCalibration
     coarse: LevelCalibration | None = None
 
-    def apply(self, p_fine, p_coarse, taxonomy):
+    def apply(
+        self, p_fine: np.ndarray, p_coarse: np.ndarray, taxonomy: Taxonomy
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of both levels as they are to be read, float64 (n, F) and (n, C)."""
         fine = self.fine.apply(p_fine)
         if self.coarse is None:
@@ -114,11 +121,11 @@ class Calibrator:
         return fine, self.coarse.apply(p_coarse)
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """Whether it does anything."""
         return self.fine.changes or bool(self.coarse and self.coarse.changes)
 
-    def as_dict(self):
+    def as_dict(self) -> dict:
         """The content of temperature.json."""
         return {
             **asdict(self.fine),
@@ -126,7 +133,7 @@ class Calibrator:
             "coarse": asdict(self.coarse) if self.coarse else None,
         }
 
-    def sentence(self, balanced=False):
+    def sentence(self, balanced: bool = False) -> str:
         """What was done to the probabilities, in one line; `balanced`: as from `is_balanced`."""
         level = self.fine
         if level.concern:
@@ -138,14 +145,14 @@ class Calibrator:
             return said
         return f"{said}; coarse head: {self.coarse.concern or self.coarse}"
 
-    def advice(self, balanced):
+    def advice(self, balanced: bool) -> str:
         """How to read the probabilities, in one line; "" where nothing need be said."""
         if not balanced:
             return ""
         return CORRECTED if self.fine.shares else BALANCED
 
 
-def is_balanced(finetune):
+def is_balanced(finetune: dict) -> bool:
     """Whether training counted all classes equally: by weights, or by equally many labels.
 
     Args:
@@ -155,7 +162,7 @@ def is_balanced(finetune):
     return settings["class_balance"] != "none" or settings["labels_per_class"] > 0
 
 
-def fit(table, taxonomy, finetune):
+def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict) -> Calibrator:
     """The `Calibrator` that suits the validation records of a predictions table.
 
     Args:
@@ -167,19 +174,21 @@ def fit(table, taxonomy, finetune):
     if not (table["split"] == VALIDATION).any():
         level = _level(calibration.fit_temperature(np.zeros((0, 1)), []))
         return Calibrator(level, level if coarse else None)
-    found, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
-    fine = _fit(found.p_fine, found.y, balanced)
-    return Calibrator(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
+    arrays, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
+    fine = _fit(arrays.p_fine, arrays.y, balanced)
+    return Calibrator(fine, _fit(arrays.p_coarse, arrays.y_coarse, balanced) if coarse else None)
 
 
-def write(folder, table, taxonomy, finetune):
+def write(
+    folder: Path | str, table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict
+) -> Calibrator:
     """Fit a run's `Calibrator` and leave it in its folder; returns it. Arguments as in `fit`."""
-    found = fit(table, taxonomy, finetune)
-    atomic_files.write_json(Path(folder) / NAME, found.as_dict())
-    return found
+    calibrator = fit(table, taxonomy, finetune)
+    atomic_files.write_json(Path(folder) / NAME, calibrator.as_dict())
+    return calibrator
 
 
-def read(folder):
+def read(folder: Path | str) -> Calibrator | None:
     """A run's `Calibrator`; None where it has none, or one of an older version, without shares."""
     file = Path(folder) / NAME
     if not file.exists():
@@ -197,17 +206,17 @@ def read(folder):
         ) from error
 
 
-def of_run(found):
+def of_run(run: Predictions) -> Calibrator:
     """The `Calibrator` of a run's `Predictions`: the stored one, else fitted anew."""
-    return read(found.path) or fit(found.table, found.taxonomy, _finetune(found.status))
+    return read(run.path) or fit(run.table, run.taxonomy, _finetune(run.status))
 
 
-def of_folder(folder):
+def of_folder(folder: Path | str) -> Calibrator:
     """`of_run` of a run's folder; its predictions.csv is read only where nothing is stored."""
     return read(folder) or of_run(predictions.read(folder))
 
 
-def balanced_run(status):
+def balanced_run(status: dict) -> bool:
     """`is_balanced` of a run, by its status.json."""
     return is_balanced(_finetune(status))
 
@@ -233,16 +242,16 @@ def _fit(p, y, balanced):
     return replace(_level(both), log_loss_before=alone.nll_before, **corrected)
 
 
-def _level(found):
+def _level(fitted):
     return LevelCalibration(
-        temperature=1.0 if found.concern else found.temperature,
-        optimum=found.temperature,
-        n=found.n,
-        n_classes=found.n_classes,
-        log_loss_before=found.nll_before,
-        log_loss_after=found.nll_before if found.concern else found.nll_after,
-        at_bound=found.at_bound,
-        concern=found.concern,
+        temperature=1.0 if fitted.concern else fitted.temperature,
+        optimum=fitted.temperature,
+        n=fitted.n,
+        n_classes=fitted.n_classes,
+        log_loss_before=fitted.nll_before,
+        log_loss_after=fitted.nll_before if fitted.concern else fitted.nll_after,
+        at_bound=fitted.at_bound,
+        concern=fitted.concern,
         prior_power=0.0,
         shares=(),
     )

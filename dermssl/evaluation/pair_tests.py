@@ -1,16 +1,21 @@
-"""McNemar's and DeLong's tests of every pair of a comparison, corrected for their number.
+"""McNemar's and DeLong's tests of every pair of models, corrected for their number.
 
 Both take photos as independent, so one photo of each patient or lesion is tested: the first in
 the file, the same for all models. Several seeds are one model here, with their mean
 probabilities; the luck of training is in the intervals, not in these p-values.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, hypothesis_tests
 from dermssl.evaluation.hypothesis_tests import DeLong, McNemar
+from dermssl.evaluation.predictions import Arrays
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class PairTest:
     delong: DeLong | None = None
     delong_holm: float = np.nan
 
-    def of_metric(self, metric):
+    def of_metric(self, metric: str) -> tuple[str, float, float] | None:
         """(name of the test, p, Holm's p) that belongs to a difference; None without one."""
         if metric == "fine_accuracy":
             return "McNemar", self.mcnemar.p, self.mcnemar_holm
@@ -42,7 +47,9 @@ class PairTest:
         return None
 
 
-def run(pairs, taxonomy):
+def run(
+    pairs: Sequence[tuple[list[Arrays], list[Arrays]]], taxonomy: Taxonomy
+) -> list[PairTest | None]:
     """Test pairs of models.
 
     Args:
@@ -64,14 +71,14 @@ def run(pairs, taxonomy):
         chances.append((len(rows), hypothesis_tests.mcnemar(*right)))
         areas.append(_delong(y, p_a, p_b, taxonomy))
     holm = hypothesis_tests.holm([test.p for _, test in chances])
-    holm_areas = hypothesis_tests.holm([np.nan if each is None else each[2].p for each in areas])
-    found = [None] * len(pairs)
+    holm_areas = hypothesis_tests.holm([np.nan if area is None else area[2].p for area in areas])
+    tests = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
-        found[number] = PairTest(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
-    return found
+        tests[number] = PairTest(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
+    return tests
 
 
-def independent(arrays):
+def independent(arrays: Arrays) -> np.ndarray:
     """Positions of the first record with a fine label of each patient, lesion or photo."""
     labelled = np.flatnonzero(arrays.y >= 0)
     _, first = np.unique(arrays.groups[labelled].astype(str), return_index=True)

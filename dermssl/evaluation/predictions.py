@@ -1,9 +1,11 @@
-"""predictions.csv, the file between a model and everything said about it.
+"""Read and write predictions.csv, on which all evaluation is based.
 
 One row a record, of every split: what it is, its true labels, and the probability of every
 class at both levels, raw: the temperature of a run is fitted and judged on them. Commands that
 evaluate, compare and report read this file and never a model.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +60,17 @@ class Predictions:
     status: dict
     path: Path | None = None
 
-    def arrays(self, split=TEST):
+    def arrays(self, split: str = TEST) -> Arrays:
         """The `Arrays` of one split, or a `UserError` that lists the splits there are."""
         return arrays_of(self.table, self.taxonomy, split)
 
 
-def table(index, p_fine, p_coarse, taxonomy):
+def table(
+    index: pd.DataFrame,
+    p_fine: np.ndarray,
+    p_coarse: np.ndarray | None,
+    taxonomy: taxonomies.Taxonomy,
+) -> pd.DataFrame:
     """The predictions of the records of `index`, as the table that `read` expects.
 
     Args:
@@ -92,7 +99,7 @@ def table(index, p_fine, p_coarse, taxonomy):
     return pd.concat([described, pd.DataFrame(columns)], axis=1)
 
 
-def arrays_of(table, taxonomy, split=TEST):
+def arrays_of(table: pd.DataFrame, taxonomy: taxonomies.Taxonomy, split: str = TEST) -> Arrays:
     """`Predictions.arrays` of a table that needn't have been written yet."""
     rows = table[table["split"] == split]
     if rows.empty:
@@ -105,7 +112,7 @@ def arrays_of(table, taxonomy, split=TEST):
     return Arrays(y, y_coarse, p_fine, p_coarse, group_ids(rows))
 
 
-def read(run_path):
+def read(run_path: Path | str) -> Predictions:
     """The predictions of a finished run.
 
     Returns:
@@ -135,7 +142,7 @@ def read(run_path):
     return Predictions(found, classes, status, path)
 
 
-def read_history(run_path):
+def read_history(run_path: Path | str) -> pd.DataFrame:
     """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
     file = Path(run_path) / "history.csv"
     found = atomic_files.read_csv(file)

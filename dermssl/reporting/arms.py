@@ -1,4 +1,4 @@
-"""How an arm looks: the same colour and marker in all pictures."""
+"""Colours and markers of arms, the same in all figures."""
 
 from collections.abc import Iterable
 

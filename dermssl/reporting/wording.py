@@ -1,4 +1,4 @@
-"""What the numbers say, in words made by rule: a sentence follows from its interval alone.
+"""Turn numbers into sentences by fixed rules: each follows from its interval.
 
 "Beats" needs an interval that excludes 0. Everything else is a tie or isn't defined, and what
 the interval doesn't cover (one seed, few records) is said beside it.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from dermssl.core import cli
+from dermssl.core import cli, settings
 from dermssl.core import config as configs
 from dermssl.core.commands import COMMANDS, EMBEDDED
 from dermssl.core.errors import UserError
@@ -218,6 +218,14 @@ def changed(item, value):
     if isinstance(value, str):
         return value + "x"
     return value + 1 if isinstance(value, int) else value / 2 + 0.01
+
+
+def test_help_shows_the_names_of_the_registries():
+    from dermssl.data.augmentation import policies
+    from dermssl.models import backbones
+
+    assert set(settings.BACKBONES) == set(backbones.BACKBONES)
+    assert set(settings.AUGMENTATIONS) == set(policies.AUGMENTATIONS)
 
 
 def test_every_setting_is_covered():

@@ -1,4 +1,4 @@
-"""Pictures of several models side by side. An arm has the same colour and marker in all."""
+"""Figures of several models side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every augmentation, artefact and preprocessing step on real photos, on one sheet to look at."""
+"""Draw every augmentation, artefact and preprocessing step on real photos, on one sheet."""
 
 from __future__ import annotations
 

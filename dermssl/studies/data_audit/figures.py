@@ -1,4 +1,4 @@
-"""Pictures of a data set as it is: classes, sizes, light."""
+"""Figures of a data set: classes, sizes, brightness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings in a plane, a point a photo, coloured by a column of its record."""
+"""Figures of embeddings in a plane, coloured by a column of the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many labels an amount keeps, and whether they will do, before anything is trained."""
+"""Count the labels that an experiment keeps, and check that they suffice, before training."""
 
 from dermssl.core.errors import UserError
 from dermssl.data import records, splits

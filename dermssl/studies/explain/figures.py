@@ -1,4 +1,4 @@
-"""Heat maps laid over their photos."""
+"""Figures of heat maps laid over their photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a grid: heat maps, loss curves, the surest hits and misses."""
+"""Figures of a grid: heat maps, loss curves, most confident predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
+"""The report of a grid. It reads files and loads no model."""
 
 from __future__ import annotations
 

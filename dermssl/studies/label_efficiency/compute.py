@@ -1,4 +1,4 @@
-"""A score against the number of labels, for several arms, and where one stops paying.
+"""Scores against the number of labels, for several arms, with their differences.
 
 Two intervals are given for a difference: 95% of its own, and a wider one. The sentence over K
 label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold together with 95%.

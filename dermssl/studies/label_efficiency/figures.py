@@ -1,4 +1,4 @@
-"""The picture of label efficiency: the curve of each arm, and the paired differences below it."""
+"""Figure of label efficiency: a curve for each arm, and the paired differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a leaky split is worth, as sentences, a table and a picture."""
+"""The report of the inflation by a leaky split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the stress test: what was shown, and what it cost."""
+"""Figures of the stress test: example photos, and the drop of each condition."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 import fake_runs
 import pytest
 
-from dermssl.evaluation import metric_tables, run_groups
+from dermssl.evaluation import bootstrap, run_groups
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.studies.label_efficiency import compute, figures, report
 
@@ -41,10 +41,9 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
     assert first.joint.level == pytest.approx(0.975)
     assert first.joint.low < first.own.low < first.own.estimate < first.own.high < first.joint.high
     assert (second.own.low, second.own.high) == (0, 0)
-    arrays = [[m.arrays for m in model.members] for model in (first.a, first.b)]
-    same = metric_tables.differences(*arrays, fake_runs.HAM, 200, (metric_tables.PRIMARY,))[
-        metric_tables.PRIMARY
-    ]
+    y, groups = first.a.arrays[0].y, first.a.arrays[0].groups
+    p = [[arrays.p_fine for arrays in model.arrays] for model in (first.a, first.b)]
+    same = bootstrap.paired_difference("balanced_accuracy", y, *p, groups, n_resamples=200)
     assert same == first.own
 
 
