@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 
 class Page(HTMLParser):
@@ -31,6 +32,7 @@ def check(folder, name="report"):
 
     A picture that lies beside it must be shown, too.
     """
+    folder = Path(folder)
     text = (folder / f"{name}.md").read_text(encoding="utf-8")
     html = (folder / f"{name}.html").read_text(encoding="utf-8")
     page = Page(html)

@@ -202,6 +202,20 @@ def test_no_work_at_import():
     assert not wrong
 
 
+def test_no_flag_below_the_doors():
+    """A library names settings; `core.cli.with_flags` makes flags of them."""
+    wrong = []
+    for name, tree in TREES.items():
+        if name in DOORS or name.startswith("core."):  # which make flags and their help
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value))
+                if flags - {"--host", "--logdir", "--help"}:  # TensorBoard's, and every command's
+                    wrong.append(f"{name}:{node.lineno} {flags}")
+    assert not wrong
+
+
 def test_doors_have_the_same_functions():
     for name in DOORS:
         functions = {node.name for node in TREES[name].body if isinstance(node, ast.FunctionDef)}

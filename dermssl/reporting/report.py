@@ -131,7 +131,7 @@ class Table:
     @property
     def heads(self) -> list[Column]:
         """The columns, each a `Column`."""
-        return [Column(each) if isinstance(each, str) else each for each in self.columns]
+        return [Column(one) if isinstance(one, str) else one for one in self.columns]
 
 
 Block = Text | Bullets | Findings | Warnings | Command | Figure | Table
@@ -202,9 +202,9 @@ def to_console(report: Report) -> str:
     lines: list[str] = []
     for block in report.blocks:
         if isinstance(block, Findings):
-            lines += [f"- {each}" if block.bullets else each for each in block.sentences]
+            lines += [f"- {text}" if block.bullets else text for text in block.sentences]
         elif isinstance(block, Warnings):
-            lines += [f"note: {each}" for each in block.sentences]
+            lines += [f"note: {text}" for text in block.sentences]
     return "\n".join(lines)
 
 

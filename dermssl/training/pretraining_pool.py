@@ -64,7 +64,7 @@ def warn(pretrained: Path | str | None, preprocess: Sequence[str]) -> None:
     before = finished_run.load(pretrained, "pretrain").data.preprocess
     if before != list(preprocess):
         there, here = (" ".join(steps) or "nothing" for steps in (before, preprocess))
-        log.warning("--preprocess: %s in %s, %s here: the backbone learnt from other photos",
+        log.warning("data.preprocess: %s in %s, %s here: the backbone learnt from other photos",
                     there, pretrained, here)  # fmt: skip
 
 

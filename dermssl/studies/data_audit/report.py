@@ -138,7 +138,7 @@ def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> Section:
             f"{numbers['similarity']}). They are a hint, no proof, and count as no leak."
         )
     else:
-        text += "`--run RUN` compares the embeddings of a pretrained backbone, too."
+        text += "`check_data.run` compares the embeddings of a pretrained backbone, too."
     text += " Pairs of one lesion in one split do no harm."
     table = Table(columns, rows) if rows else Text("None found.")
     return Section("Duplicates", [table, *pictures, Text(text)])
@@ -247,7 +247,7 @@ def summary(findings: audit.Audit, dataset: Dataset, settings: dict[str, Any]) -
 
 
 def faults(numbers: dict[str, Any]) -> list[str]:
-    """What `--strict` fails on, each in a few words."""
+    """What `check_data.strict` fails on, each in a few words."""
     lines = []
     if numbers["unreadable"]:
         lines.append(count(len(numbers["unreadable"]), "unreadable photo"))
@@ -291,7 +291,7 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
             "training could not be checked, since two photos of one lesion needn't be duplicates."
         )
     if numbers["near_bits"] < 0:
-        lines.append("Near duplicates were not looked for (--near).")
+        lines.append("Near duplicates were not looked for (check_data.near).")
     if not split:
         lines.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
     for row in numbers["duplicates"]:

@@ -30,7 +30,9 @@ def perplexity_for(n, asked=None):
     if asked is None:
         return min(PERPLEXITY, (n - 1) / 3)
     if not 1 <= asked < n:
-        raise UserError(f"--perplexity {asked:g}; it must be at least 1 and below the {n} photos")
+        raise UserError(
+            f"embeddings.perplexity {asked:g}; it must be at least 1 and below the {n} photos"
+        )
     return float(asked)
 
 
@@ -84,7 +86,7 @@ def umap(h, perplexity, seed=0):
         from umap import UMAP
     except ImportError as error:
         raise UserError(
-            "--umap: umap-learn isn't installed; install it by: pip install 'dermssl[umap]'"
+            "embeddings.umap: umap-learn isn't installed; use pip install 'dermssl[umap]'"
         ) from error
     with warnings.catch_warnings():  # that a seed means one thread
         warnings.simplefilter("ignore")

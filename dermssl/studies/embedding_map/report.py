@@ -212,7 +212,7 @@ def notes(mapped: EmbeddingMap) -> list[str]:
     if status["command"] == "finetune" and trained:
         sentences.append(
             f"{trained:,} of these {len(index):,} photos are training photos, whose classes the "
-            "network was told: they lie better apart than new ones. For new ones: --split test."
+            "network was told: they lie better apart than new ones. For new ones: the test split."
         )
     if status["command"] == "pretrain" and trained:
         sentences.append(

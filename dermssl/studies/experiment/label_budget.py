@@ -33,7 +33,7 @@ def count(dataset, amounts):
         try:
             few = splits.few_labels(dataset, amount.per_class, amount.fraction)
         except UserError as error:
-            flag, key = f"--labels {amount.key}", "([experiment] labels)"
+            flag, key = f"label_efficiency.labels {amount.key}", "([experiment] labels)"
             said = str(error).replace(
                 f"finetune.labels_per_class {amount.per_class}", f"{flag} {key}"
             )
@@ -44,7 +44,8 @@ def count(dataset, amounts):
         for other, same in found.items():
             if n == same:
                 raise UserError(
-                    f"--labels {other.key} and {amount.key} both keep {n} labels; leave one out"
+                    f"label_efficiency.labels {other.key} and {amount.key} both keep {n} labels; "
+                    "leave one out"
                 )
         found[amount] = n
     return dict(sorted(found.items(), key=lambda item: item[1]))
@@ -86,7 +87,11 @@ def _check(settings, dataset, tables):
     if batch > n:
         share = settings.label_fraction
         name = plan.LabelBudget(per_class, share).key
-        flag = f"--labels-per-class {per_class}" if share == 1 else f"--label-fraction {share:g}"
+        flag = (
+            f"finetune.labels_per_class {per_class}"
+            if share == 1
+            else f"finetune.label_fraction {share:g}"
+        )
         part = f"with_{name}" if share == 1 else f'"with_{name}"'  # TOML quotes a "%"
         table = f"[experiment.{part}]" if asked else "[finetune]"
         raise UserError(

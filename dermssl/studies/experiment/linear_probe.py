@@ -32,8 +32,8 @@ def check(dataset):
     """Refuse a data set whose validation split can't choose a penalty."""
     if not ((dataset.index["split"] == records.VALIDATION) & (dataset.index["fine"] != "")).any():
         raise UserError(
-            "--probe: no photo with a fine label in the validation split, which chooses the "
-            "penalty; give it some ([data] validation)"
+            "label_efficiency.probe: no photo with a fine label in the validation split, which "
+            "chooses the penalty; give it some ([data] validation)"
         )
 
 
@@ -81,8 +81,8 @@ class LinearProbeRunner:
         train = (split == records.TRAIN) & (fine >= 0)
         if len(np.unique(fine[train])) < 2:
             raise UserError(
-                f"--probe: {train.sum()} labelled training photos of fewer than two classes; "
-                "use more labels"
+                f"label_efficiency.probe: {train.sum()} labelled training photos of fewer "
+                "than two classes; use more labels"
             )
         check(dataset)
         if opened.is_finished():

@@ -131,7 +131,7 @@ def with_data(tables, output):
     if tables.get("data", {}).get("path"):
         return tables
     if "synthetic" not in tables:
-        raise UserError("no photos: give --data FOLDER, or a [synthetic] section in the config")
+        raise UserError("no photos: give data.path FOLDER, or a [synthetic] section in the config")
     from dermssl.data.synthetic import dataset as synthetic
 
     settings = {"n": 2000, "size": 64, "seed": 0, **tables["synthetic"]}

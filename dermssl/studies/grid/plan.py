@@ -39,7 +39,7 @@ class ModelPlan:
 
     Attributes:
         start: `config.Backbone`, its weights resolved to a file.
-        source: what `--weights` said.
+        source: what `grid.weights` says of it.
         pretrained: folder of the pretraining run, or None.
         depths: which depths it is trained at.
         manifests: dict of depth -> `freezing.Manifest`.
@@ -70,25 +70,25 @@ def check(grid):
     """Refuse unknown names, repeated values and sizes, before anything is built."""
     for name in grid.models:
         if name not in backbones.BACKBONES:
-            raise unknown_name("--models", name, backbones.BACKBONES)
-    policies = [find_policy(name, "--augmentations") for name in grid.augmentations]
+            raise unknown_name("grid.models", name, backbones.BACKBONES)
+    policies = [find_policy(name, "grid.augmentations") for name in grid.augmentations]
     mixed = [name for name, policy in zip(grid.augmentations, policies) if policy.mixes]
     if mixed:
         raise UserError(
-            f"--augmentations {mixed[0]}: a cell learns from one label a photo and can't mix two; "
-            "leave it out here, or use it with dermssl.finetune"
+            f"grid.augmentations {mixed[0]}: a cell learns from one label a photo and can't mix "
+            "two; leave it out here, or use it with dermssl.finetune"
         )
     for option in ("models", "depths", "augmentations", "seeds"):
         values = getattr(grid, option)
         if len(set(values)) < len(values):
-            raise UserError(f"--{option} {' '.join(map(str, values))}: a value is there twice")
+            raise UserError(f"grid.{option} {' '.join(map(str, values))}: a value is there twice")
     small = [n for n in grid.models if backbones.BACKBONES[n].min_size > grid.image_size]
     if small and grid.small_size == "refuse":
         name = small[0]
         fits = [n for n, s in backbones.BACKBONES.items() if s.min_size <= grid.image_size]
         raise UserError(
-            f"--image-size {grid.image_size} is under the {backbones.BACKBONES[name].min_size} px "
-            f"that {name} needs; use a larger size, --small-size raise, or one of the models "
+            f"grid.image_size {grid.image_size} is under the {backbones.BACKBONES[name].min_size} "
+            f"px that {name} needs; use a larger size, grid.small_size raise, or one of the models "
             f"that run: {', '.join(fits) or 'none'}"
         )
 
@@ -103,10 +103,12 @@ def sources(grid):
         else:
             bare.append(entry)
     if len(bare) > 1:
-        raise UserError(f"--weights {' '.join(bare)}: give one for all, others as MODEL=SOURCE")
+        raise UserError(f"grid.weights {' '.join(bare)}: give one for all, others as MODEL=SOURCE")
     for name in own:
         if name not in grid.models:
-            raise UserError(f"--weights {name}=...: not among --models {' '.join(grid.models)}")
+            raise UserError(
+                f"grid.weights {name}=...: not among grid.models {' '.join(grid.models)}"
+            )
     return {name: own.get(name, bare[0] if bare else "none") for name in grid.models}
 
 
@@ -141,7 +143,7 @@ def plan_models(grid, timed=False):
                 for depth in depths
             }
         except UserError as error:
-            raise UserError(_in_our_flags(str(error), name)) from error
+            raise UserError(_in_grid_settings(str(error), name)) from error
         forward = seconds_per_photo(backbone) if timed else None
         size = backbone.count_params()
         plans.append(ModelPlan(start, found[name], pretrained, depths, manifests, size, forward))
@@ -149,7 +151,7 @@ def plan_models(grid, timed=False):
     return plans
 
 
-def _in_our_flags(message, model):
+def _in_grid_settings(message, model):
     """An error of one model's builder, with the settings of this command."""
     for theirs, ours in (
         ("backbone.weights ", "grid.weights "), ("backbone.name", "grid.models"),

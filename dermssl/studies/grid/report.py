@@ -93,7 +93,7 @@ def build(grid: GridResults, bests: dict[str, BestCell]) -> Report:
         opening += " The trunk's features were rounded to float16."
     hashes = (code(grid.status[f"{name}_hash"]) for name in ("config", "data"))
     made_by = (
-        "`python -m dermssl.grid --config config.toml` with this folder's config.toml. Config "
+        "`python -m dermssl.grid` with this folder's config.toml. Config "
         f"{', data '.join(hashes)}; {escaped(versions(grid.status))}."
     )
     return Report(

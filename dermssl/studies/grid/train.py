@@ -32,7 +32,9 @@ def failure_message(error):
     """One line for the cell's row."""
     no_room = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
     if no_room or isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-        return "out of memory; try a smaller --batch-size, --image-size or --feature-cache-mb"
+        return (
+            "out of memory; try a smaller grid.batch_size, grid.image_size or grid.feature_cache_mb"
+        )
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
 
 

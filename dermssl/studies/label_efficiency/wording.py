@@ -5,7 +5,16 @@ one on either side: a number of labels where no difference is found is none, it 
 photos that tell. Between two numbers nothing is known, so it is given as a span.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import wording
+
+if TYPE_CHECKING:
+    from dermssl.studies.label_efficiency.compute import LabelCountDifference
 
 SAID = {
     "better": "better",
@@ -15,7 +24,9 @@ SAID = {
 }
 
 
-def verdict(steps, counts, split, name):
+def verdict(
+    steps: Sequence[LabelCountDifference], counts: dict[str, Any], split: str, name: str
+) -> str:
     """The sentence on one pair of arms.
 
     Args:
@@ -28,13 +39,13 @@ def verdict(steps, counts, split, name):
         str: the finding, the evidence at every number of labels, and what it rests on.
     """
     a, b = steps[0].a.title, steps[0].b.title
-    found = [step.verdict for step in steps]
+    verdicts = [step.verdict for step in steps]
     evidence = "; ".join(map(_evidence, steps))
-    return f"{_finding(a, b, steps, found)}: {evidence}. {_basis(steps, counts, split, name)}"
+    return f"{_finding(a, b, steps, verdicts)}: {evidence}. {_basis(steps, counts, split, name)}"
 
 
-def _finding(a, b, steps, found):
-    known = [(step, said) for step, said in zip(steps, found) if said != "undefined"]
+def _finding(a, b, steps, verdicts):
+    known = [(step, said) for step, said in zip(steps, verdicts) if said != "undefined"]
     better = [k for k, (_, said) in enumerate(known) if said == "better"]
     numbers = [_number(step) for step, _ in known]
     if not known:
@@ -84,7 +95,7 @@ def _evidence(step):
     return f"with {step.a.labels_text} {difference(step.joint)}, {SAID[step.verdict]}"
 
 
-def difference(interval):
+def difference(interval: Interval | None) -> str:
     """ "+0.12 (0.05 to 0.19)"; "n/a" for None or where it isn't defined."""
     if interval is None or not interval.is_defined:
         return wording.NOT_AVAILABLE
@@ -114,7 +125,9 @@ def _basis(steps, counts, split, name):
     return text + "."
 
 
-def near_chance(steps, intervals, chance):
+def near_chance(
+    steps: Sequence[LabelCountDifference], intervals: dict[tuple, Interval], chance: float
+) -> list[str]:
     """Warnings where a difference lies between scores that a guess may have, too.
 
     Args:
@@ -122,29 +135,29 @@ def near_chance(steps, intervals, chance):
         intervals: dict of (arm, labels) -> `Interval` at 95%.
         chance: float, the score of a guess.
     """
-    said = []
+    sentences = []
     for step in steps:
         if step.verdict == "undefined":
             continue
-        both = [(each, intervals[each.arm, each.labels]) for each in (step.a, step.b)]
+        both = [(arm, intervals[arm.arm, arm.labels]) for arm in (step.a, step.b)]
         # An interval without bounds shows nothing to be above chance.
         low = [pair for pair in both if not pair[1].low > chance]
         ahead = {"better": step.a, "worse": step.b}.get(step.verdict)
         guess = wording.number(chance)
-        names = [f"{model.title}, {wording.estimate(each)}," for model, each in low]
+        names = [f"{model.title}, {wording.estimate(interval)}," for model, interval in low]
         if len(low) == 2:
-            said.append(
+            sentences.append(
                 f"With {step.a.labels_text}, neither {names[0]} nor {names[1]} is shown to be "
                 f"above a guess, {guess}: their difference tells little."
             )
         elif low and low[0][0] is ahead:
-            said.append(
+            sentences.append(
                 f"With {step.a.labels_text}, {names[0]} is ahead, but not shown to be above a "
                 f"guess, {guess}."
             )
         elif low and ahead is not None and low[0][1].estimate <= chance:
-            said.append(
+            sentences.append(
                 f"With {step.a.labels_text}, {ahead.title} is ahead of {names[0]} which is no "
                 f"better than a guess, {guess}."
             )
-    return said
+    return sentences

@@ -21,10 +21,15 @@ from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
 
 if TYPE_CHECKING:
+    from dermssl.core.taxonomy import Taxonomy
+    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.predictions import Arrays
     from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
 
 
-def findings(seed, taxonomy, intervals, n_resamples=1000):
+def findings(
+    seed: Arrays, taxonomy: Taxonomy, intervals: dict[str, Interval], n_resamples: int = 1000
+) -> list[str]:
     """Balanced accuracy against chance, and accuracy against always naming the commonest class.
 
     Args:
@@ -75,11 +80,11 @@ def _commonest(seed, k, name, intervals, n_resamples):
         "mean", None, right, always, seed.groups, n_resamples=n_resamples
     )
     share = wording.number(float(np.nanmean(always)))
-    found = bootstrap.verdict(difference)
+    verdict = bootstrap.verdict(difference)
     says = {
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",
-    }.get(found, "isn't shown to be above that of always naming the commonest class")
+    }.get(verdict, "isn't shown to be above that of always naming the commonest class")
     text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
     return f"{text}: the difference is {wording.estimate(difference)}."
 

@@ -203,7 +203,7 @@ def notes(
     policy = AUGMENTATIONS.get(summary["augmentation"])
     if policy and policy.artefacts > 0:
         sentences.append(
-            f"The run was trained with --augmentation {summary['augmentation']}, which draws the "
+            f"The run was trained with the augmentation {summary['augmentation']}, which draws the "
             "same artefacts: that they cost little says nothing about real ones, and a run without "
             "it can't be held against this one."
         )
