@@ -1,5 +1,8 @@
 """Rows of pictures in one PNG."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -9,7 +12,12 @@ from dermssl.core import atomic_files
 GAP = 4  # white pixels between pictures
 
 
-def write(path, rows, side=128, labels=None):
+def write(
+    path: Path | str,
+    rows: Sequence[Sequence[np.ndarray]],
+    side: int = 128,
+    labels: Sequence[np.ndarray] | None = None,
+) -> None:
     """Write rows of pictures, each shown at `side` pixels.
 
     Args:

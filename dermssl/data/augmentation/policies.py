@@ -59,7 +59,7 @@ class Policy:
     mixup: float = 0.0
     cutmix: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         tops = {"rotate": 180, "shear": 30, "hue": 180, "blur_sigma": 0.1, "noise_sigma": 64}
         for field in fields(self):
             value, top = getattr(self, field.name), tops.get(field.name, 1)
@@ -69,7 +69,7 @@ class Policy:
                 raise UserError(f"Policy.{field.name} is {value}; give {least} to {top}, in order")
 
     @property
-    def has_extras(self):
+    def has_extras(self) -> bool:
         """Whether there is something to do to a finished view (`extras.apply`)."""
         return self.artefacts > 0 or self.cutout > 0 or self.randaugment > 0
 
@@ -81,7 +81,7 @@ class Policy:
         return 4 if self.flip_h or self.flip_v else 1
 
     @property
-    def mixes(self):
+    def mixes(self) -> bool:
         """Whether two records are mixed, so that a label becomes two with shares."""
         return self.mixup > 0 or self.cutmix > 0
 
@@ -136,14 +136,14 @@ AUGMENTATIONS = {
 }
 
 
-def find_policy(name, strength=1.0):
+def find_policy(name: str, strength: float = 1.0) -> Policy:
     """`AUGMENTATIONS[name]` at a strength in [0, 1]; an unknown name lists the valid ones."""
     if name not in AUGMENTATIONS:
         raise unknown_name("augmentation", name, AUGMENTATIONS)
     return scaled(AUGMENTATIONS[name], strength)
 
 
-def scaled(policy, strength):
+def scaled(policy: Policy, strength: float) -> Policy:
     """`policy` on the way from "none" (`strength` 0) to itself (1).
 
     Sizes (angles, factors, sigmas, ranges) shrink; the probabilities of jitter, blur and noise
