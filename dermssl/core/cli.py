@@ -10,7 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from dermssl.core import config as configs
 from dermssl.core import signals
@@ -28,7 +28,7 @@ FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or t
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage of fifty flags."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
 
 
@@ -159,7 +159,7 @@ def check_resamples(name: str, n: int) -> None:
         )
 
 
-def with_flags(message):
+def with_flags(message: str) -> str:
     """A library's message as the command line shows it: settings become their flags.
 
     The library names a setting as `section.field`, e.g. data.validation, and what all commands
@@ -184,7 +184,7 @@ def _flag_of(match):
     return field.metadata["positional"] or f"--{configs.flag_of(field)}"
 
 
-def quiet_tensorflow():
+def quiet_tensorflow() -> None:
     """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
 
     They come from C++, before any log level is read, so the file descriptor is turned away
@@ -207,7 +207,11 @@ def quiet_tensorflow():
             os.close(stderr)
 
 
-def run(parser, function, argv=None):
+def run(
+    parser: argparse.ArgumentParser,
+    function: Callable[[argparse.Namespace], Any],
+    argv: Sequence[str] | None = None,
+) -> int:
     """Parse `argv`, call `function(args)`, and turn what it raises into an exit code.
 
     Errors go to stderr on one line; a traceback only with `--debug`, which the parser
@@ -238,7 +242,7 @@ def run(parser, function, argv=None):
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # `... | head` closed our output. Without a new one the interpreter's exit complains too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
         return BROKEN_PIPE
     except (UserError, RunFailed) as error:
         _trace(args)

@@ -76,7 +76,7 @@ def _checked(where, section_field, value):
     return checked if many else checked[0]
 
 
-def build(cls, table, where):
+def build(cls: type[Any], table: dict[str, Any], where: Path | str) -> Any:
     """A section from a dict; unknown keys, wrong types and bad values are named."""
     fields = {item.name: item for item in dataclasses.fields(cls)}
     for key in table:
@@ -85,7 +85,7 @@ def build(cls, table, where):
     return cls(**{k: _checked(f"{where}: {k}", fields[k], v) for k, v in table.items()})
 
 
-def read_toml(path):
+def read_toml(path: Path | str) -> dict[str, Any]:
     """The tables of an experiment file; only known sections are let through."""
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -278,16 +278,16 @@ def command_line(
     return shlex.join(words + flags)
 
 
-def as_tables(config):
+def as_tables(config: dict[str, Any]) -> dict[str, Any]:
     """Plain nested dicts of a run's config, for TOML and for hashing."""
     return {
-        key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        key: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
         for key, value in config.items()
         if value is not None and key not in NO_IDENTITY
     }
 
 
-def comparable(tables):
+def comparable(tables: dict[str, Any]) -> dict[str, Any]:
     """The tables of a run, as from `as_tables`, fit to be compared with others.
 
     Settings without a part in the numbers stand at their defaults, which keeps the hash of all
@@ -306,7 +306,7 @@ def comparable(tables):
     return compared
 
 
-def config_hash(config):
+def config_hash(config: dict[str, Any]) -> str:
     """12 hex digits that change when any setting does that has a part in the numbers."""
     text = json.dumps(comparable(as_tables(config)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,5 +1,7 @@
 """The two errors that a user may see: bad input and a failed run."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Bad input: a file, an option or a data set that can't be used as it is.
@@ -21,6 +23,12 @@ class RunFailed(Exception):
     exit_code = 1
 
 
-def unknown_name(kind, name, valid):
-    """A `UserError` for a name that is in no registry; it lists the valid ones."""
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """A `UserError` for a name that is in no registry; it lists the valid ones.
+
+    Example:
+
+    >>> str(unknown_name("head", "flat", ["hierarchical", "independent"]))
+    "unknown head 'flat'; choose one of: hierarchical, independent"
+    """
     return UserError(f"unknown {kind} '{name}'; choose one of: {', '.join(valid)}")

@@ -60,7 +60,10 @@ class Progress:
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
         )
         self._task = self._bar.add_task(
-            self.title, total=self.total, completed=self.done, state=self.state
+            self.title,
+            total=self.total,
+            completed=self.done,  # type: ignore[arg-type]
+            state=self.state,
         )
         self._bar.start()
         return self

@@ -11,8 +11,10 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -35,7 +37,7 @@ BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means i
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -47,26 +49,26 @@ def versions():
 class Run:
     """An open, locked run folder. Use `open_run` to make one."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.started = time.time()
         self.stop = signals.Watch()
 
-    def __truediv__(self, name):
+    def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     @property
-    def status(self):
+    def status(self) -> dict[str, Any]:
         """The content of status.json as a dict; empty if there is none."""
         return read_json(self / "status.json") if (self / "status.json").exists() else {}
 
-    def set_status(self, state, **details):
+    def set_status(self, state: str, **details: Any) -> None:
         """Replace status.json, keeping what it said before and is not said anew."""
         entry = {"seconds": round(time.time() - self.started, 1)}
         write_json(self / "status.json", {**self.status, "status": state, **entry, **details})
 
 
-def read_json(path):
+def read_json(path: Path | str) -> dict[str, Any]:
     """A JSON object from a file of a run, or a `UserError` that names it."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -81,7 +83,14 @@ def read_json(path):
     return found
 
 
-def is_finished(path, command, config, data_hash, start="none", classes=""):
+def is_finished(
+    path: Path | str,
+    command: str,
+    config: dict[str, Any],
+    data_hash: str,
+    start: str = "none",
+    classes: str = "",
+) -> bool:
     """Whether `path` holds this very run, finished; a different run there is refused.
 
     For a look before anything is made; arguments as in `open_run`.
@@ -99,7 +108,15 @@ def _identity(command, config, data_hash, start, classes):
 
 
 @contextlib.contextmanager
-def open_run(path, command, config, data_hash, overwrite=False, start="none", classes=""):
+def open_run(
+    path: Path | str,
+    command: str,
+    config: dict[str, Any],
+    data_hash: str,
+    overwrite: bool = False,
+    start: str = "none",
+    classes: str = "",
+) -> Iterator[Run]:
     """Open a run's folder for writing, and hold its lock until the block ends.
 
     A folder that holds the same run is continued; one that holds another (a changed
@@ -205,7 +222,9 @@ def _flat(identity):
     return flat
 
 
-def finished(path, command=None, sections=()):
+def finished(
+    path: Path | str, command: str | None = None, sections: Sequence[str] = ()
+) -> dict[str, Any]:
     """The status of a finished run at `path`, or a `UserError` that says what is there.
 
     Its config has at least the `sections`, as dicts.

@@ -3,7 +3,9 @@
 One frozen dataclass a section; `dermssl.core.config` fills them from TOML files and flags.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 SPLITS = ("train", "validation", "test")
 # The names in the registries of the same name, for `--help`, which must not wait for Keras.
@@ -20,9 +22,10 @@ ALL = 0  # photos, where 0 means no limit
 
 
 def setting(
-    default, help, flag=None, choices=None, low=None, high=None, identity=True, positional=False,
-    names=None,
-):  # fmt: skip
+    default: Any, help: str, flag: str | None = None, choices: Sequence[Any] | None = None,
+    low: float | None = None, high: float | None = None, identity: bool = True,
+    positional: str | bool = False, names: Sequence[str] | None = None,
+) -> Any:  # fmt: skip
     """A dataclass field with what the command line and the checks need to know.
 
     Args:

@@ -3,6 +3,8 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -14,7 +16,7 @@ class Stopped(KeyboardInterrupt):
         number: int, the signal; a shell shows 128 + number as the exit code.
     """
 
-    def __init__(self, number, message=""):
+    def __init__(self, number: int, message: str = "") -> None:
         by = f"stopped by {signal.Signals(number).name}"
         super().__init__(f"{by}, {message}" if message else by)
         self.number = number
@@ -31,12 +33,12 @@ class Watch:
         asked: int or None, the signal that waits for the end of the step.
     """
 
-    def __init__(self):
-        self.asked = None
+    def __init__(self) -> None:
+        self.asked: int | None = None
         self._patient = False
 
     @contextlib.contextmanager
-    def defer_signal(self):
+    def defer_signal(self) -> Iterator[None]:
         """In this block the first signal only sets `asked`; the block looks and ends itself.
 
         A second one ends it at once, like any signal outside such a block.
@@ -49,8 +51,9 @@ class Watch:
         if self.asked is not None:
             raise self.stopped()
 
-    def stopped(self, message=""):
+    def stopped(self, message: str = "") -> Stopped:
         """The exception for the signal that waits."""
+        assert self.asked is not None
         return Stopped(self.asked, message)
 
     def _heard(self, number, frame):
@@ -61,12 +64,13 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watch_signals():
+def watch_signals() -> Iterator[Watch]:
     """Yield a `Watch` for the block; the handlers of before are put back after it.
 
     Signals reach the main thread alone: elsewhere the watch never hears any.
     """
-    watch, before = Watch(), {}
+    watch = Watch()
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, watch._heard) for number in SIGNALS}
     try:
@@ -77,7 +81,7 @@ def watch_signals():
 
 
 @contextlib.contextmanager
-def sigterm_raises():
+def sigterm_raises() -> Iterator[None]:
     """In this block SIGTERM raises `StoppedWithoutRun`; a run's own `watch_signals` goes first."""
 
     def heard(number, frame):

@@ -15,8 +15,10 @@ The order in the file is the order of the probabilities in every output.
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,18 +48,18 @@ class Taxonomy:
     titles: tuple[str, ...]
 
     @property
-    def coarse(self):
+    def coarse(self) -> tuple[str, ...]:
         """Coarse names in the order of their first fine class."""
         return tuple(dict.fromkeys(self.parents))
 
     @property
-    def parent_index(self):
+    def parent_index(self) -> np.ndarray:
         """int64 array (fine,): the coarse index of each fine class."""
         coarse = self.coarse
         return np.array([coarse.index(parent) for parent in self.parents], dtype=np.int64)
 
     @property
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         """float32 array (fine, coarse), 1 where the fine class belongs to the group.
 
         `p_coarse = p_fine @ matrix`: P(coarse) is the sum of P(fine) over its children.
@@ -65,16 +67,16 @@ class Taxonomy:
         return np.eye(len(self.coarse), dtype=np.float32)[self.parent_index]
 
     @property
-    def has_hierarchy(self):
+    def has_hierarchy(self) -> bool:
         """False where every coarse group is just its one fine class."""
         return self.fine != self.parents
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """12 hex digits that change with a class, its order, its group, malignancy or title."""
         return hashlib.sha256(json.dumps(self.as_dict()).encode()).hexdigest()[:12]
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """The TOML form, for a run's folder."""
         rows = zip(self.fine, self.titles, self.parents, self.malignancy)
         return {
@@ -86,7 +88,7 @@ class Taxonomy:
         }
 
 
-def from_dict(table, where="taxonomy"):
+def from_dict(table: dict[str, Any], where: Path | str = "taxonomy") -> Taxonomy:
     """Read a taxonomy from its TOML form; `where` names the file in errors."""
     fine = table.get("fine")
     if not isinstance(fine, dict) or not fine:
@@ -114,7 +116,7 @@ def from_dict(table, where="taxonomy"):
     )
 
 
-def load(name_or_path):
+def load(name_or_path: Path | str) -> Taxonomy:
     """A built-in taxonomy by name (`ham10000`), or one from a TOML file."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -134,8 +136,14 @@ def load(name_or_path):
     return from_dict(table, where=str(path))
 
 
-def flat(labels, name="flat"):
-    """A taxonomy without hierarchy: each fine class is its own coarse group."""
+def flat(labels: Iterable[str], name: str = "flat") -> Taxonomy:
+    """A taxonomy without hierarchy: each fine class is its own coarse group.
+
+    Example:
+
+    >>> flat(["mel", "nv"]).parents
+    ('mel', 'nv')
+    """
     labels = tuple(labels)
     blank = ("",) * len(labels)
     return Taxonomy(name=name, fine=labels, parents=labels, malignancy=blank, titles=labels)

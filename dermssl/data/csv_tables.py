@@ -6,6 +6,8 @@ separator is: comma, semicolon or tab, from the header line.
 
 import csv
 import io
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,13 +20,19 @@ UNKNOWN = ("unknown", "na", "n/a", "nan", "none", "null", "?")
 MAX_BYTES = 2**28  # 100,000 rows of every column take some 20 MB
 
 
-def quoted(value, limit=80):
-    """The value in quotes, on one line and not too long, for a message."""
+def quoted(value: object, limit: int = 80) -> str:
+    """The value in quotes, on one line and not too long, for a message.
+
+    Example:
+
+    >>> quoted("a long cell", limit=6)
+    "'a long...'"
+    """
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
     return f"'{text}'" if len(text) <= limit else f"'{text[:limit]}...'"
 
 
-def header_of(file, example):
+def header_of(file: Path, example: str) -> list[str]:
     """Column names of a CSV file in lower case, [] where there are none; raises nothing."""
     try:
         with open(file, encoding="utf-8-sig", errors="replace", newline="") as text:
@@ -36,7 +44,7 @@ def header_of(file, example):
         return []
 
 
-def read_table(file, example):
+def read_table(file: Path, example: str) -> pd.DataFrame:
     """All rows of a CSV file as stripped text.
 
     Args:
@@ -87,7 +95,7 @@ def read_table(file, example):
     return table[[name for name in header if name]]
 
 
-def require_columns(table, names, file):
+def require_columns(table: pd.DataFrame, names: Sequence[str], file: Path) -> None:
     """Refuse a table in which one of the columns is missing."""
     for name in names:
         if name not in table:
@@ -95,7 +103,7 @@ def require_columns(table, names, file):
             raise UserError(f"{file}: no column '{name}'; found {found}: add or rename a column")
 
 
-def drop_duplicate_rows(table, key, file):
+def drop_duplicate_rows(table: pd.DataFrame, key: str, file: Path) -> pd.DataFrame:
     """The table with each `key` once; rows that agree are one row, others are refused."""
     once = table.drop_duplicates()
     doubled = once[once[key].isin(once[key][once.duplicated(key)])]

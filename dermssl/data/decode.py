@@ -16,8 +16,10 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -238,7 +240,7 @@ def _load(path, min_size=None, count_rows=False, header_only=False):
         return header, _to_rgb(image, header.format, depth)
 
 
-def read_header(path):
+def read_header(path: Path | str) -> Header:
     """`Header(format, width, height)` of a file, without decoding it; EXIF orientation applied.
 
     Raises `BadImage` where a file is missing, empty, of another format, animated, has a side
@@ -247,7 +249,7 @@ def read_header(path):
     return _load(path, header_only=True)[0]
 
 
-def decode(path, min_size=None, strict=False):
+def decode(path: Path | str, min_size: int | None = None, strict: bool = False) -> np.ndarray:
     """The pixels of one image file, upright and opaque.
 
     Grey becomes three equal channels, CMYK (inverted, as Adobe writes it) and palettes become
@@ -269,7 +271,7 @@ def decode(path, min_size=None, strict=False):
     return _load(path, min_size, count_rows=strict)[1]
 
 
-def verify(path):
+def verify(path: Path | str) -> Header:
     """The `Header` of a file after decoding all of it; for the checks before training.
 
     Raises `BadImage` as `decode` does, and for a PNG that holds fewer rows than it states.
@@ -277,7 +279,7 @@ def verify(path):
     return _load(path, count_rows=True)[0]
 
 
-def verify_all(paths, workers=2):
+def verify_all(paths: Iterable[str], workers: int = 2) -> list[tuple[str, str]]:
     """`(path, message)` of each file that `verify` refuses, in the order of `paths`.
 
     Works in `workers` threads (Pillow frees the GIL while it decodes), each with one image in
@@ -303,7 +305,7 @@ _FLAGS = {
 }
 
 
-def pixels(data, min_size=None):
+def pixels(data: bytes, min_size: int | None = None) -> np.ndarray | None:
     """The pixels of a JPEG file, or `None` where `decode.decode` must look at it.
 
     Args:
@@ -325,8 +327,14 @@ def pixels(data, min_size=None):
     return found if ratio == 1 else cv2.cvtColor(found, cv2.COLOR_BGR2RGB)
 
 
-def shrink(side, min_size):
-    """1, 2, 4 or 8: how far the decoder shrinks a photo, as Pillow's `draft` chooses."""
+def shrink(side: int, min_size: int | None) -> int:
+    """1, 2, 4 or 8: how far the decoder shrinks a photo, as Pillow's `draft` chooses.
+
+    Example:
+
+    >>> shrink(450, min_size=224)
+    2
+    """
     return next((s for s in (8, 4, 2) if min_size and side // min_size >= s), 1)
 
 

@@ -1,14 +1,24 @@
 """Make a taxonomy and `fine` and `coarse` columns from the labels of a data set."""
 
 import unicodedata
+from pathlib import Path
+
+import pandas as pd
 
 from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import paths
 from dermssl.data.csv_tables import quoted
 
 
-def resolve(records, option, root, built_in=None, origin=None):
+def resolve(
+    records: pd.DataFrame,
+    option: str,
+    root: Path,
+    built_in: str | None = None,
+    origin: Path | None = None,
+) -> tuple[pd.DataFrame, Taxonomy | None]:
     """Choose the taxonomy, check each label against it, and fill coarse from fine.
 
     `auto` takes the folder's own `taxonomy.toml`, else the reader's `built_in`, else one

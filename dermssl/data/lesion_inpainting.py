@@ -4,6 +4,9 @@ A black hole would be a cue of its own. A hole is filled with the colours around
 continued (push-pull, Gortler et al. 1996), and with noise as strong as that of the skin.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -20,7 +23,9 @@ MARGIN = 0.06
 SKIN = (202, 151, 157)
 
 
-def read_mask(file, shape, crop=None):
+def read_mask(
+    file: Path | str, shape: tuple[int, int], crop: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
     """A lesion's mask at the size of its photo.
 
     Args:
@@ -43,7 +48,7 @@ def read_mask(file, shape, crop=None):
     return shown > middle
 
 
-def square(photo):
+def square(photo: np.ndarray) -> np.ndarray:
     """The central square of a picture or mask: what `augment.plain` shows."""
     height, width = photo.shape[:2]
     side = min(height, width)
@@ -51,13 +56,13 @@ def square(photo):
     return photo[top : top + side, left : left + side]
 
 
-def disc(side):
+def disc(side: int) -> np.ndarray:
     """bool (side, side): the centre, where a lesion is likely; for photos without a mask."""
     grid = (np.arange(side) + 0.5) / side - 0.5
     return np.hypot(grid, grid[:, None]) < DISC
 
 
-def bounding_rectangle(hole):
+def bounding_rectangle(hole: np.ndarray) -> np.ndarray:
     """bool: the rectangle round a hole, a tenth wider and higher on each side."""
     filled = np.zeros_like(hole)
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
@@ -68,7 +73,7 @@ def bounding_rectangle(hole):
     return filled
 
 
-def inpaint_lesion(photo, hole, seed, record):
+def inpaint_lesion(photo: np.ndarray, hole: np.ndarray, seed: int, record: int) -> np.ndarray:
     """The photo with a hole filled in.
 
     Args:
@@ -92,14 +97,14 @@ def inpaint_lesion(photo, hole, seed, record):
     return _blend(photo, colour + _noise(photo.shape, spread, seed, record), opacity)
 
 
-def lesion_alone(photo, hole, seed, record):
+def lesion_alone(photo: np.ndarray, hole: np.ndarray, seed: int, record: int) -> np.ndarray:
     """The lesion on a plain ground, the same colour for all photos, with the skin's noise.
 
     Arguments and result are those of `inpaint_lesion`.
     """
     opacity, wide = _soft(hole)
     spread = _spread(photo, ~wide) if not wide.all() else np.zeros(3)
-    ground = np.float32(SKIN) + _noise(photo.shape, spread, seed, record)
+    ground = np.array(SKIN, np.float32) + _noise(photo.shape, spread, seed, record)
     return _blend(photo, ground, 1 - opacity)
 
 

@@ -118,12 +118,13 @@ class MaskIndex:
         root: Path,
         photos: Iterable[str] | None = None,
         masks: Sequence[str] | None = None,
-    ):
+    ) -> None:
         self._listed = _listed(root) if photos is None else {}
         photos = photos_in(root, strict=False) if photos is None else photos
         masks = files.scan_masks(root) if masks is None else masks
         self._photos = Counter(PurePosixPath(photo).stem for photo in photos)
-        self._beside, self._anywhere = {}, {}
+        self._beside: dict[tuple[PurePosixPath, str], str] = {}
+        self._anywhere: dict[str, str] = {}
         stems = [PurePosixPath(mask).stem for mask in masks]
         for names in (stems, [ENDING.sub("", stem) for stem in stems]):
             for mask, name in zip(masks, names):
@@ -164,8 +165,10 @@ def attach(
     else:
         paths = table["path"]
         outside = paths.str.startswith("../")
-        column = table[MASK] if MASK in table else MaskIndex(root, paths[~outside]).of(paths)
-        if outside.any():
+        column: pd.Series | np.ndarray | list[str] = (
+            table[MASK] if MASK in table else MaskIndex(root, paths[~outside]).of(paths)
+        )
+        if extra is not None and outside.any():
             below = [_rebased(path, root, extra) for path in paths]
             index = MaskIndex(extra, [path for path in below if not path.startswith("../")])
             moved = [mask and _rebased(mask, extra, root) for mask in index.of(below)]
@@ -197,7 +200,7 @@ def in_folder(folder: Path | str, paths: Iterable[str], photos: Iterable[str]) -
         photos: all photos that a name could mean.
     """
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".png"))
-    index = MaskIndex(folder, photos, [f"masks/{name}" for name in names])
+    index = MaskIndex(Path(folder), photos, [f"masks/{name}" for name in names])
     found = index.of(PurePosixPath(path).name for path in paths)  # so none lies beside its photo
     return [mask and str(Path(folder, PurePosixPath(mask).name)) for mask in found]
 
@@ -241,8 +244,9 @@ def checked(root: Path, column: pd.Series, file: Path) -> pd.Series:
     """
     given = column[column.fillna("") != ""]
     plain = given.copy()
-    for line, name in given.items():
-        plain[line] = files.checked_relative_path(name, f"{file}: line {line}")
+    plain[:] = [
+        files.checked_relative_path(name, f"{file}: line {line}") for line, name in given.items()
+    ]
     for line, there in zip(plain.index, files.existing(root, plain)):
         if not there:
             raise UserError(
@@ -284,14 +288,15 @@ def usable(
 
 def verified(dataset: Dataset, on_bad: str, where: str) -> Dataset:
     """A data set of readable photos, its masks checked as well: without bad ones, or refused."""
-    if MASK not in dataset.index:
+    masks = dataset.mask_files
+    if masks is None:
         return dataset
-    kept, messages = usable(dataset.files, dataset.mask_files, on_bad, where)
+    kept, messages = usable(dataset.files, masks, on_bad, where)
     for message in messages:
         log.warning("skipped, while its photo stays: %s", message)
     if not messages:
         return dataset
-    column = dataset.index[MASK].where([bool(mask) for mask in kept], "")
+    column = dataset.index[MASK].where(np.array(kept, dtype=object) != "", "")
     return dataset.with_index(dataset.index.assign(**{MASK: column}))
 
 

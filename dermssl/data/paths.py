@@ -11,6 +11,7 @@ import posixpath
 import re
 import stat
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dermssl.core.errors import UserError
@@ -25,7 +26,7 @@ MASK_NAME = re.compile("_segmentation", re.IGNORECASE)  # nor are HAM10000's and
 log = logging.getLogger(__name__)
 
 
-def existing_folder(path, option):
+def existing_folder(path: Path | str, option: str) -> Path:
     """The real path of a folder that a user named by `option`."""
     if not str(path).strip():
         raise UserError(f"{option}: not set; give the folder with the photos")
@@ -37,7 +38,7 @@ def existing_folder(path, option):
     return Path(os.path.realpath(folder))
 
 
-def scan(root, skip=None, strict=True):
+def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]:
     """All photos under a folder, by extension, in any depth.
 
     Hidden files, masks and the folders `SKIPPED` are left out. So are links to folders inside the
@@ -52,12 +53,13 @@ def scan(root, skip=None, strict=True):
     Returns:
         Sorted list of paths relative to `root`, with "/".
     """
-    found, other, waiting = [], Counter(), [""]
+    found, waiting = [], [""]
+    other: Counter[str] = Counter()
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(root / folder) as entries:
-                entries = list(entries)
+            with os.scandir(root / folder) as listing:
+                entries = list(listing)
         except OSError as error:
             raise UserError(
                 f"{root / folder}: can't list this folder ({error.strerror}); check permissions"
@@ -93,7 +95,7 @@ def scan(root, skip=None, strict=True):
     return sorted(found)
 
 
-def scan_masks(root):
+def scan_masks(root: Path) -> list[str]:
     """Sorted paths, relative to `root`, of the PNG files that are lesion masks by place or name.
 
     Links are left out, to files as to folders.
@@ -112,8 +114,14 @@ def scan_masks(root):
     return sorted(found)
 
 
-def checked_relative_path(name, place):
-    """A path from a table as a plain relative one with "/"; `place` says where it stands."""
+def checked_relative_path(name: str, place: str) -> str:
+    """A path from a table as a plain relative one with "/"; `place` says where it stands.
+
+    Example:
+
+    >>> checked_relative_path("images\\\\./mole.jpg", "labels.csv: line 2")
+    'images/mole.jpg'
+    """
     path = name.replace("\\", "/")
     if not path:
         raise UserError(f"{place}: the file name is blank; name the photo or delete the line")
@@ -131,7 +139,7 @@ def checked_relative_path(name, place):
     return posixpath.normpath(path)
 
 
-def existing(root, paths):
+def existing(root: Path, paths: Iterable[str]) -> list[bool]:
     """bool list: the file is there. One that a link takes out of the root is refused."""
     parents, there = {}, []
     for path in paths:
@@ -153,14 +161,14 @@ def existing(root, paths):
     return there
 
 
-def path_inside(root, name):
+def path_inside(root: Path, name: str) -> Path:
     """Path of a table or taxonomy in the root; a link that takes it out of the root is refused."""
     if not is_inside(root, os.path.realpath(root / name)):
         raise _leaves(root, name)
     return root / name
 
 
-def is_inside(root, real):
+def is_inside(root: Path, real: str) -> bool:
     """Whether a real path is the root or lies under it."""
     return real == str(root) or real.startswith(str(root).rstrip("/") + "/")
 
@@ -172,19 +180,20 @@ def _leaves(root, path):
     )
 
 
-def find_identical_files(paths, originals):
+def find_identical_files(paths: Sequence[str], originals: Iterable[str]) -> list[bool]:
     """bool list: whether each file holds the very bytes of one of the originals.
 
     Files of one size are told apart by their ends; only where these are equal too are they read.
     """
     sizes = {path: size for path in paths if (size := _size(path))}
-    wanted, known = set(sizes.values()), {}
+    wanted = set(sizes.values())
+    known: dict[tuple[int, bytes], str] = {}
     for path in originals:
         if (size := _size(path)) in wanted:
             known.setdefault((size, _end(path, size)), path)
     twins = {path: known.get((size, _end(path, size))) for path, size in sizes.items()}
     return [
-        twins.get(path) is not None and filecmp.cmp(path, twins[path], shallow=False)
+        (twin := twins.get(path)) is not None and filecmp.cmp(path, twin, shallow=False)
         for path in paths
     ]
 

@@ -8,14 +8,17 @@ import re
 import stat
 import threading
 import time
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.settings import Data
 from dermssl.data import masks, preprocess
 from dermssl.data.decode import MAX_BYTES, decode, pixels, read_header
+from dermssl.data.records import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +53,24 @@ class Photos:
     """
 
     def __init__(
-        self, files, image_size, cache_mb=2048, steps=(), mask_files=None,
-        cache_dir="", cache_disk_mb=0,
-    ):  # fmt: skip
+        self, files: Sequence[str], image_size: int, cache_mb: int = 2048,
+        steps: Sequence[str] = (), mask_files: Sequence[str] | None = None,
+        cache_dir: str = "", cache_disk_mb: int = 0,
+    ) -> None:  # fmt: skip
         self.files = list(files)
         self.side = OVERSAMPLING * image_size
         self.steps = preprocess.checked(steps)
         self.mask_files = list(mask_files) if mask_files is not None else [""] * len(self.files)
         self._room = cache_mb * MIB
-        self._cache, self._boxes, self._focus = {}, {}, {}
+        self._cache: dict[int, np.ndarray] = {}
+        self._boxes: dict[int, masks.Box | None] = {}
+        self._focus: dict[int, masks.Box | None] = {}
         self._disk = _disk(cache_dir, cache_disk_mb * MIB) if cache_dir else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> np.ndarray:
         photo = self._cache.get(number)
         if photo is None:
             photo = self._read(number)
@@ -74,7 +80,7 @@ class Photos:
                 self._cache[number] = photo
         return photo
 
-    def focus(self, number):
+    def focus(self, number: int) -> masks.Box | None:
         """Where the lesion lies in `photos[number]`, as `augment.draw` takes it, or `None`.
 
         Known from the photo's mask, which is read at the first call.
@@ -117,7 +123,7 @@ class Photos:
         return preprocess.apply(_shrunk(photo, self.side), self.steps)
 
 
-def photos_of(dataset, data, image_size, share=1.0):
+def photos_of(dataset: Dataset, data: Data, image_size: int, share: float = 1.0) -> Photos:
     """The photos of a data set as its `[data]` section wants them.
 
     Args:

@@ -34,31 +34,48 @@ from dermssl.data.records import Dataset
 cv2.setNumThreads(1)
 
 
-def steps_per_epoch(n, batch_size, drop_remainder=False):
-    """Steps in one pass over `n` records."""
+def steps_per_epoch(n: int, batch_size: int, drop_remainder: bool = False) -> int:
+    """Steps in one pass over `n` records.
+
+    Example:
+
+    >>> steps_per_epoch(100, 32), steps_per_epoch(100, 32, drop_remainder=True)
+    (4, 3)
+    """
     return n // batch_size if drop_remainder else -(-n // batch_size)
 
 
 @functools.lru_cache(maxsize=4)  # else 100,000 records cost 2 ms a step, and more a larger set
-def epoch_order(n, seed, epoch):
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """int64 array (n,), read-only: the order of the records in one pass."""
     made = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
     made.flags.writeable = False
     return made
 
 
-def batch_rows(step, n, batch_size, seed, drop_remainder=False):
+def batch_rows(
+    step: int, n: int, batch_size: int, seed: int, drop_remainder: bool = False
+) -> tuple[int, np.ndarray]:
     """The pass and the rows of one global step."""
     epoch, within = divmod(int(step), steps_per_epoch(n, batch_size, drop_remainder))
     return epoch, epoch_order(n, seed, epoch)[within * batch_size : (within + 1) * batch_size]
 
 
-def shard(rows, worker=0, workers=1):
+def shard(rows: np.ndarray, worker: int = 0, workers: int = 1) -> np.ndarray:
     """A worker's part of a batch; the parts of all workers, one after the other, are the batch."""
     return rows[worker * len(rows) // workers : (worker + 1) * len(rows) // workers]
 
 
-def views(photos, rows, records, policy, seed, epoch, view, size):
+def views(
+    photos: Photos,
+    rows: np.ndarray,
+    records: np.ndarray,
+    policy: Policy,
+    seed: int,
+    epoch: int,
+    view: int,
+    size: int,
+) -> np.ndarray:
     """Augmented views of some photos.
 
     Args:
@@ -180,9 +197,10 @@ def _two_views(steps, photos, policy, seed, batch_size, size, part=lambda rows: 
 
 
 def supervised_data(
-    photos, records, targets, weights, policy, seed, batch_size, size, steps, start=0,
-    worker=0, workers=1,
-):  # fmt: skip
+    photos: Photos, records: np.ndarray, targets: dict[str, np.ndarray],
+    weights: dict[str, np.ndarray], policy: Policy, seed: int, batch_size: int, size: int,
+    steps: int, start: int = 0, worker: int = 0, workers: int = 1,
+) -> tf.data.Dataset:  # fmt: skip
     """The data of supervised training.
 
     Args:
@@ -241,7 +259,13 @@ def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch)
     return pixels, *labels, *[np.ones(n, np.float32)] * len(labels)
 
 
-def evaluation_data(photos, batch_size, size, targets=None, weights=None):
+def evaluation_data(
+    photos: Photos,
+    batch_size: int,
+    size: int,
+    targets: dict[str, np.ndarray] | None = None,
+    weights: dict[str, np.ndarray] | None = None,
+) -> tf.data.Dataset:
     """Every photo once, in order, without randomness: for validation and prediction.
 
     Returns:
@@ -260,6 +284,7 @@ def evaluation_data(photos, batch_size, size, targets=None, weights=None):
     images = _mapped(tf.data.Dataset.range(steps_per_epoch(len(photos), batch_size)), load)
     if targets is None:
         return images
+    assert weights is not None, "targets need weights"
     labels = {name: values.astype(np.int64) for name, values in targets.items()}
     weights = {name: values.astype(np.float32) for name, values in weights.items()}
     known = tf.data.Dataset.from_tensor_slices((labels, weights)).batch(batch_size)
@@ -281,10 +306,11 @@ class Buffers:
         most: int, arrays to keep; what is asked for beyond them is made and forgotten.
     """
 
-    def __init__(self, most=8):
-        self._most, self._kept, self._lock = most, [], threading.Lock()
+    def __init__(self, most: int = 8) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: list[np.ndarray] = []
 
-    def take(self, shape):
+    def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """A float32 array of this shape; its content is what was in it before."""
         size = 4 * math.prod(shape) + ALIGNMENT
         with self._lock:

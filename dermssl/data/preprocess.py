@@ -4,6 +4,8 @@ They are settings of the data (`[data] preprocess`), kept in a run's config and 
 when its model predicts. Nothing is random, so their result is what the cache of photos keeps.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+
 import cv2
 import numpy as np
 
@@ -19,7 +21,7 @@ HAIR_WAYS = 16  # directions of the straight pieces that are looked for
 SHARPEN, SHARPEN_SIGMA = 0.7, 0.004  # amount, and the blur's sigma in shorter sides
 
 
-def apply(photo, steps):
+def apply(photo: np.ndarray, steps: Iterable[str]) -> np.ndarray:
     """A photo after the steps, in their order; itself where there are none.
 
     Args:
@@ -30,12 +32,13 @@ def apply(photo, steps):
         uint8 array of the same shape.
     """
     for name in steps:
-        if name != CROP:
-            photo = STEPS[name](photo)
+        step = STEPS[name]
+        if step is not None:
+            photo = step(photo)
     return photo
 
 
-def checked(steps):
+def checked(steps: Sequence[str]) -> tuple[str, ...]:
     """`steps` as a tuple; an unknown one lists those there are."""
     for name in steps:
         if name not in STEPS:
@@ -43,7 +46,7 @@ def checked(steps):
     return tuple(steps)
 
 
-def shades_of_grey(photo):
+def shades_of_grey(photo: np.ndarray) -> np.ndarray:
     """Colour constancy: the light's colour, by a norm over the photo, is made grey.
 
     The light is `e[c] = mean(x[c] ** 6) ** (1 / 6)` (Finlayson & Trezzi 2004, Minkowski norm 6);
@@ -61,7 +64,7 @@ def shades_of_grey(photo):
     return cv2.LUT(photo, table[:, None])
 
 
-def hair_removal(photo):
+def hair_removal(photo: np.ndarray) -> np.ndarray:
     """Dark hairs are found by a black-hat and filled from their sides, as DullRazor does.
 
     After Lee et al. (1997): closing removes what is dark and thin. Of that, straight pieces (which
@@ -82,9 +85,9 @@ def hair_removal(photo):
     straight = np.zeros_like(thin)
     for way in range(HAIR_WAYS):
         line = _line(round(HAIR_LENGTH * side) | 1, np.pi * way / HAIR_WAYS)
-        straight |= cv2.morphologyEx(thin, cv2.MORPH_OPEN, line)
+        straight = np.bitwise_or(straight, cv2.morphologyEx(thin, cv2.MORPH_OPEN, line))
     near = np.ones((5, 5), np.uint8)
-    hair = slim[names].astype(np.uint8) | (cv2.dilate(straight, near) & thin)
+    hair = slim[names].astype(np.uint8) | np.bitwise_and(cv2.dilate(straight, near), thin)
     if not hair.any():
         return photo
     mask = cv2.dilate(hair, np.ones((3, 3), np.uint8))
@@ -99,7 +102,7 @@ def _line(side, angle):
     return cv2.line(brush, start, end, 1)
 
 
-def sharpen(photo):
+def sharpen(photo: np.ndarray) -> np.ndarray:
     """Unsharp mask: what a blur takes away is added once more."""
     sigma = max(0.5, SHARPEN_SIGMA * min(photo.shape[:2]))
     return cv2.addWeighted(
@@ -107,7 +110,7 @@ def sharpen(photo):
     )  # fmt: skip
 
 
-STEPS = {
+STEPS: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {
     CROP: None,
     "hair_removal": hair_removal,
     "shades_of_grey": shades_of_grey,

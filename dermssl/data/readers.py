@@ -13,11 +13,12 @@
 import logging
 import math
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.settings import Data
 from dermssl.data import csv_tables, decode, masks
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
@@ -45,7 +46,7 @@ MAX_AGE = 120  # years
 log = logging.getLogger(__name__)
 
 
-def read(data):
+def read(data: Data) -> Dataset:
     """The data set in `data.path`, and the photos in `data.unlabelled`, if any.
 
     Paths are relative to the real path of `data.path`, the root. So those of the second
@@ -77,7 +78,7 @@ def read(data):
     return Dataset(root, masks.attach(root, table, data, extra), classes)
 
 
-def checked(dataset, on_bad, where):
+def checked(dataset: Dataset, on_bad: str, where: str) -> tuple[Dataset, list[tuple[str, str]]]:
     """Decode every photo and mask once, before hours of work rest on them.
 
     Args:
@@ -105,7 +106,7 @@ def checked(dataset, on_bad, where):
     return masks.verified(dataset, on_bad, where), bad
 
 
-def detect(root, extra=None):
+def detect(root: Path, extra: Path | None = None) -> str:
     """The format of a folder: a key of `READERS`."""
     if (root / "labels.csv").is_file():
         return "labels"
@@ -118,7 +119,7 @@ def detect(root, extra=None):
     return "folders" if folders - {"images"} else "unlabelled"
 
 
-def labels(root, extra, skip_missing):
+def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """`labels.csv`: (records, the file). A blank label is unlabelled.
 
     File names start at the folder, or at `images/` in it.
@@ -130,7 +131,7 @@ def labels(root, extra, skip_missing):
     csv_tables.require_columns(table, ["filename"], file)
     if "coarse" not in table:
         csv_tables.require_columns(table, ["label"], file)
-    ignored = [name for name in table if name not in LABELS]
+    ignored = [name for name in table.columns if name not in LABELS]
     if ignored:
         known = ", ".join(LABELS)
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
@@ -152,7 +153,7 @@ def labels(root, extra, skip_missing):
     return records, file
 
 
-def ham10000(root, extra, skip_missing):
+def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """HAM10000's metadata: (records, the file). Photos are found by `image_id`."""
     found = _metadata_files(root)
     if len(found) != 1:
@@ -164,7 +165,7 @@ def ham10000(root, extra, skip_missing):
     file = files.path_inside(root, found[0].name)
     table = csv_tables.read_table(file, "image_id,dx")
     records = csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
-    photos = {}
+    photos: dict[str, str] = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
     records = _drop_missing(records, records["path"].isin(photos.keys()), file, skip_missing)
@@ -172,7 +173,7 @@ def ham10000(root, extra, skip_missing):
     return records.assign(path=records["path"].map(photos)), file
 
 
-def folders(root, extra, skip_missing):
+def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
     """Class = first folder of the path: (records, None). Loose photos are unlabelled."""
     parts = [path.split("/") for path in _some_photos(root, extra)]
     if all(len(part) == 1 for part in parts):
@@ -193,7 +194,7 @@ def folders(root, extra, skip_missing):
     }), None  # fmt: skip
 
 
-def unlabelled(root, extra, skip_missing):
+def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
     """Photos without labels: (records, None)."""
     return pd.DataFrame({"path": _some_photos(root, extra)}), None
 

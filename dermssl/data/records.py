@@ -5,8 +5,10 @@ does not have is there, empty: "" for text, NaN for age.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,11 +41,11 @@ class Dataset:
     index: pd.DataFrame
     taxonomy: Taxonomy | None
 
-    def with_index(self, index):
+    def with_index(self, index: pd.DataFrame) -> "Dataset":
         """The same data set with other rows."""
         return Dataset(self.root, index.reset_index(drop=True), self.taxonomy)
 
-    def subset(self, split):
+    def subset(self, split: str) -> "Dataset":
         """The records of one split, in order."""
         return self.with_index(self.index[self.index["split"] == split])
 
@@ -68,19 +70,19 @@ class Dataset:
         return self.subset(TEST)
 
     @property
-    def files(self):
+    def files(self) -> list[str]:
         """Full paths, one a record."""
         return [str(self.root / path) for path in self.index["path"]]
 
     @property
-    def mask_files(self):
+    def mask_files(self) -> list[str] | None:
         """Full paths of the lesion masks, one a record, "" for none; None without any."""
         if MASK not in self.index:
             return None
         return [str(self.root / path) if path else "" for path in self.index[MASK]]
 
 
-def make_index(columns):
+def make_index(columns: Mapping[str, Any] | pd.DataFrame) -> pd.DataFrame:
     """A record table from a dict of columns; missing ones are filled, order is by path.
 
     `MASK` stays where it is given, also with nothing in it: then no photo has a mask, and none is
@@ -97,28 +99,28 @@ def make_index(columns):
     return table[known].sort_values("path", ignore_index=True)
 
 
-def read_csv(path):
+def read_csv(path: Path | str) -> pd.DataFrame:
     """A record table that a run wrote with `atomic_files.write_csv`."""
     return make_index(atomic_files.read_csv(path))
 
 
-def is_labelled(index):
+def is_labelled(index: pd.DataFrame) -> np.ndarray:
     """bool array: the record has a label at some level."""
     return ((index["fine"] != "") | (index["coarse"] != "")).to_numpy()
 
 
-def label_arrays(index, taxonomy):
+def label_arrays(index: pd.DataFrame, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
     """Class numbers of each record.
 
     Returns:
         Two int64 arrays (n,): fine and coarse; -1 where a label is unknown.
     """
-    fine = pd.Index(taxonomy.fine).get_indexer(index["fine"]).astype(np.int64)
-    coarse = pd.Index(taxonomy.coarse).get_indexer(index["coarse"]).astype(np.int64)
+    fine = pd.Index(taxonomy.fine).get_indexer(pd.Index(index["fine"])).astype(np.int64)
+    coarse = pd.Index(taxonomy.coarse).get_indexer(pd.Index(index["coarse"])).astype(np.int64)
     return fine, coarse
 
 
-def group_ids(index, group_by="auto"):
+def group_ids(index: pd.DataFrame, group_by: str = "auto") -> np.ndarray:
     """The group of each record, which must not cross two splits.
 
     `auto` takes the patient where it is known, else the lesion, else the photo itself; all
@@ -153,7 +155,7 @@ def _join_lesions(groups, lesions):
     return np.array([find(group) for group in groups], dtype=object)
 
 
-def data_hash(dataset):
+def data_hash(dataset: Dataset) -> str:
     """12 hex digits over what the records are and say: names, file sizes and every column.
 
     File sizes, of photos and their masks, stand for the pixels: reading 100,000 photos only to
@@ -170,7 +172,7 @@ def data_hash(dataset):
     return digest.hexdigest()[:12]
 
 
-def check_files(dataset, where):
+def check_files(dataset: Dataset, where: str) -> None:
     """Every photo of the table exists, or a `UserError` names the first that does not."""
     missing = [file for file in dataset.files if not Path(file).is_file()]
     if missing:

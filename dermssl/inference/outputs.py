@@ -61,7 +61,7 @@ def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, 
     Returns:
         dict of float64 arrays, "fine" (n, fine) and "coarse" (n, coarse).
     """
-    return model.probabilities(run(functools.partial(model, training=False), batches))
+    return model.probabilities(run(functools.partial(model, training=False), batches))  # type: ignore[misc]
 
 
 def embed_with_thumbnails(

@@ -92,7 +92,8 @@ def frontier(backbone: keras.Model, start: int) -> list[Any]:
         is unfrozen, the backbone's output.
     """
     unfrozen = {id(layer) for layer in _graph(backbone)[start:]}
-    crossing, inside = {}, set()
+    crossing: dict[int, Any] = {}
+    inside: set[int] = set()
     for operation in backbone.operations:  # inputs before those who read them
         if isinstance(operation, layers.InputLayer):
             continue  # the image comes from outside, at any depth

@@ -66,12 +66,12 @@ def check(path: Path | str, option: str) -> list[str]:
 
 def looks_like(names: Sequence[str]) -> str:
     """The backbone whose layers these are, or "" where none is known."""
-    names = set(names)
-    convolutions = [name for name in names if name.split("_")[0] == "conv2d"]
+    layers = set(names)
+    convolutions = [name for name in layers if name.split("_")[0] == "conv2d"]
     if len(convolutions) == INCEPTION_CONVOLUTIONS:
         return "inceptionv3"
     for backbone, (own, other) in MARKS.items():
-        if own in names and other not in names:
+        if own in layers and other not in layers:
             return backbone
     return ""
 

@@ -9,6 +9,7 @@ same numbers draw the same artefact at any size. Draw on the square that a netwo
 
 import math
 import zlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -21,7 +22,15 @@ DRAWS = 256  # uniforms an artefact may use; hair, the hungriest, takes 6 + 6 a 
 MAX_HAIRS = 40
 
 
-def apply(name, image, seed, record, strength=1.0, epoch=0, view=0):
+def apply(
+    name: str,
+    image: np.ndarray,
+    seed: int,
+    record: int,
+    strength: float = 1.0,
+    epoch: int = 0,
+    view: int = 0,
+) -> np.ndarray:
     """A photo with an artefact on it: a pure function of its arguments.
 
     Args:
@@ -45,7 +54,7 @@ def apply(name, image, seed, record, strength=1.0, epoch=0, view=0):
     return drawn if strength == 1 else cv2.addWeighted(drawn, strength, image, 1 - strength, 0)
 
 
-def hair(image, u):
+def hair(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """Curved hairs, combed roughly one way; dark on most skin, light on some."""
     height, width, side = _shape(image)
     count = 3 + int((MAX_HAIRS - 3) * u[0] ** 2)  # few on most photos, a thicket on some
@@ -70,7 +79,7 @@ def hair(image, u):
     return _over(image, cover, colour)
 
 
-def ruler(image, u):
+def ruler(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """The scale of a dermatoscope or a paper ruler: dark ticks along one side."""
     height, width, side = _shape(image)
     turns = int(4 * u[0])
@@ -87,7 +96,7 @@ def ruler(image, u):
     return _over(image, _softened(layer, side / 400) * (0.55 + 0.35 * u[6]), (25, 22, 24))
 
 
-def ink(image, u):
+def ink(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """Strokes of a surgical marker; ink absorbs light, so the skin shows through."""
     height, width, side = _shape(image)
     layer = np.zeros((height, width), np.uint8)
@@ -102,8 +111,8 @@ def ink(image, u):
     else:  # short dashes towards it from two to four sides
         count = 2 + int(3 * u[4])
         for number in range(count):
-            angle = 2 * math.pi * (u[5] + number / count) + 0.5 * (u[7 + number] - 0.5)
-            way = np.array([math.cos(angle), math.sin(angle)])
+            turn = 2 * math.pi * (u[5] + number / count) + 0.5 * (u[7 + number] - 0.5)
+            way = np.array([math.cos(turn), math.sin(turn)])
             reach = side * (0.36 + 0.14 * u[11 + number] + 0.16 * t)[:, None]
             off = 0.25 * shake[:, None] * way[::-1] * [-1, 1]
             _stroke(layer, middle + reach * way + off, thick)
@@ -111,10 +120,10 @@ def ink(image, u):
     cover = _softened(layer, side / 250) * (0.55 + 0.45 * uneven) * (0.7 + 0.3 * u[15])
     # Share of red, green, blue that gentian violet, blue and black ink let through.
     passes = ((0.42, 0.22, 0.62), (0.25, 0.35, 0.68), (0.22, 0.20, 0.24))[int(3 * u[16])]
-    return _rounded(image * (1 - cover[..., None] * (1 - np.float32(passes))))
+    return _rounded(image * (1 - cover[..., None] * (1 - np.array(passes, np.float32))))
 
 
-def gel_bubbles(image, u):
+def gel_bubbles(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """Air in the contact gel: a bright rim, a dark one inside it, a glint of the lamp."""
     height, width, side = _shape(image)
     bright, dim = (np.zeros((height, width), np.uint8) for _ in range(2))
@@ -140,7 +149,7 @@ def gel_bubbles(image, u):
     return _over(_rounded(image * (1 - shadow[..., None])), light, (252, 250, 246))
 
 
-def dark_corners(image, u):
+def dark_corners(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """The tube of the dermatoscope: black outside a circle."""
     height, width, _ = _shape(image)
     x = np.arange(width, dtype=np.float32) + 0.5 - width * (0.5 + 0.05 * (u[0] - 0.5))
@@ -152,7 +161,7 @@ def dark_corners(image, u):
     return _over(image, cover * np.float32(0.97), (8, 6, 6))
 
 
-def patch(image, u):
+def patch(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """A coloured sticker at the rim, as beside moles of children in ISIC."""
     height, width, side = _shape(image)
     radius = side * (0.14 + 0.14 * u[0])
@@ -165,7 +174,7 @@ def patch(image, u):
     _circle(shadow, place + 0.012 * side * (np.array(u[4:6]) * 2 - 1), 1.02 * radius, 255, -1)
     _circle(layer, place, radius, 255, -1)
     colours = ((226, 196, 60), (86, 150, 92), (70, 116, 176), (222, 128, 60), (196, 66, 70))
-    colour = np.float32(colours[int(len(colours) * u[3])]) * (0.85 + 0.25 * u[6])
+    colour = np.array(colours[int(len(colours) * u[3])], np.float32) * (0.85 + 0.25 * u[6])
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     lit = 1 + 0.12 * ((u[7] - 0.5) * x + (u[8] - 0.5) * y)
     cloth = np.array(u[9 : 9 + 225], np.float32).reshape(15, 15) - 0.5
@@ -176,7 +185,7 @@ def patch(image, u):
     return _rounded(shaded + cover * (face - shaded))
 
 
-def colour_cast(image, u):
+def colour_cast(image: np.ndarray, u: Sequence[float]) -> np.ndarray:
     """A camera set for another light: gains along warm and cool, and along green and magenta."""
     warm = 0.06 + 0.12 * u[1]  # never none: that would test nothing
     warm = warm if u[0] < 0.5 else -warm

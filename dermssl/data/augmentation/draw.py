@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dermssl.data.augmentation.policies import Policy
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's and Pillow's grey
 SKIN_GREY = 150.0  # contrast turns about it; the mean of ISIC 2016 is 167, most of it light skin
 FOCUS_RADIUS = 0.35  # of half the shorter side; most ISIC lesions are centred and larger than this
@@ -38,7 +40,9 @@ class Params(NamedTuple):
     dim: float
 
 
-def uniforms(seed, epoch, record, view, count=SLOTS, stream=0):
+def uniforms(
+    seed: int, epoch: int, record: int, view: int, count: int = SLOTS, stream: int = 0
+) -> list[float]:
     """`count` floats, uniform in [0, 1), that depend on the arguments alone.
 
     Philox 4x64 with (seed, stream) as its key and (block, record, epoch, view) as its counter, so
@@ -51,7 +55,15 @@ def uniforms(seed, epoch, record, view, count=SLOTS, stream=0):
     return ((raw >> 11) * 2.0**-53).tolist()
 
 
-def draw(policy, seed, epoch, record, view, aspect=1.0, focus=None):
+def draw(
+    policy: Policy,
+    seed: int,
+    epoch: int,
+    record: int,
+    view: int,
+    aspect: float = 1.0,
+    focus: tuple[float, float, float, float] | None = None,
+) -> Params:
     """The parameters of one view: a pure function, about 20 us.
 
     A crop keeps some of the lesion: a point is drawn in an ellipse (the middle of `focus`, or a

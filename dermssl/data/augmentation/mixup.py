@@ -14,10 +14,13 @@ import numpy as np
 from scipy.special import betaincinv
 
 from dermssl.data.augmentation.draw import uniforms
+from dermssl.data.augmentation.policies import Policy
 from dermssl.data.augmentation.view_ops import MIX
 
 
-def share(policy, seed, epoch, record):
+def share(
+    policy: Policy, seed: int, epoch: int, record: int
+) -> tuple[float, tuple[float, float] | None]:
     """How much of itself a record keeps, and CutMix's place.
 
     Returns:
@@ -32,7 +35,9 @@ def share(policy, seed, epoch, record):
     return 1.0, None
 
 
-def mix(view, other, share, place):
+def mix(
+    view: np.ndarray, other: np.ndarray, share: float, place: tuple[float, float] | None
+) -> tuple[np.ndarray, float]:
     """Two views in one.
 
     Args:
@@ -54,7 +59,13 @@ def mix(view, other, share, place):
     return mixed, 1 - (cut / size) ** 2
 
 
-def targets(labels, weights, other_labels, other_weights, shares):
+def targets(
+    labels: np.ndarray,
+    weights: np.ndarray,
+    other_labels: np.ndarray,
+    other_weights: np.ndarray,
+    shares: np.ndarray,
+) -> np.ndarray:
     """float32 (n, 4): label, its share, other label, its share; shares times class weights."""
     parts = [labels, shares * weights, other_labels, (1 - shares) * other_weights]
     return np.stack(parts, axis=1).astype(np.float32)

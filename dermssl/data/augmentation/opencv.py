@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 
 from dermssl.data.augmentation import keras_cv_layers, view_ops
-from dermssl.data.augmentation.draw import draw
+from dermssl.data.augmentation.draw import Params, draw
+from dermssl.data.augmentation.policies import Policy
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
 NOISE_SHIFTS = 128  # places of a view's corner in the tile, each way: 16,384 noises
 MIN_BLUR = 0.3  # px; below it the middle tap weighs over 99%
 
 
-def center_square(image, size):
+def center_square(image: np.ndarray, size: int) -> np.ndarray:
     """The evaluation view: the central square of the photo, resized; nothing random.
 
     Args:
@@ -40,7 +41,16 @@ def center_square(image, size):
     return cv2.resize(square, (size, size), interpolation=way)
 
 
-def view(image, policy, seed, epoch, record, number, size, focus=None):
+def view(
+    image: np.ndarray,
+    policy: Policy,
+    seed: int,
+    epoch: int,
+    record: int,
+    number: int,
+    size: int,
+    focus: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
     """One view of a photo by a policy, with its extras: a pure function of the arguments.
 
     Args:
@@ -61,7 +71,7 @@ def view(image, policy, seed, epoch, record, number, size, focus=None):
     return view_ops.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made
 
 
-def apply(image, params, size):
+def apply(image: np.ndarray, params: Params, size: int) -> np.ndarray:
     """One view of a photo.
 
     The order is a camera's: geometry, colour, blur, noise, then the old brightness rule. Each
@@ -127,7 +137,7 @@ def _warp(image, affine, size):
     return cv2.cvtColor(view, cv2.COLOR_RGBA2RGB)
 
 
-def pixel_affine(affine, height, width, size):
+def pixel_affine(affine: np.ndarray, height: int, width: int, size: int) -> tuple[np.ndarray, int]:
     """`Params.affine` in pixels, and how far to shrink the photo before a bilinear warp.
 
     Bilinear reads 2 x 2 pixels, so it skips some, and aliases, where a view's pixel is wider than
@@ -165,18 +175,24 @@ def _shrunk_part(image, matrix, size, shrink):
     return cv2.resize(part, to, interpolation=cv2.INTER_AREA), left, top
 
 
-def blur_taps(sigma):
-    """Odd width, px, of a Gaussian's kernel: 2.5 sigma each way hold 98.8% of it."""
+def blur_taps(sigma: float) -> int:
+    """Odd width, px, of a Gaussian's kernel: 2.5 sigma each way hold 98.8% of it.
+
+    Example:
+
+    >>> blur_taps(1.0)
+    7
+    """
     return 2 * int(2.5 * sigma + 0.999) + 1
 
 
-def noise_place(key):
+def noise_place(key: int) -> tuple[int, int]:
     """(top, left) in `noise_tile` of the noise with this key."""
     return key % NOISE_SHIFTS, key // NOISE_SHIFTS % NOISE_SHIFTS
 
 
 @functools.lru_cache(maxsize=8)
-def noise_tile(side):
+def noise_tile(side: int) -> np.ndarray:
     """Fixed Gaussian noise, int8 `[side, side, 3]`, sigma `NOISE_UNIT`; made once a process.
 
     Views take windows of it: drawing 150,528 normal values afresh would cost 2 ms a view.

@@ -63,7 +63,7 @@ class Policy:
     cutmix: float = 0.0
     layer: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         tops = {"rotate": 180, "shear": 30, "hue": 180, "blur_sigma": 0.1, "noise_sigma": 64}
         for field in fields(self)[:-1]:  # all numbers but the layer
             value, top = getattr(self, field.name), tops.get(field.name, 1)
@@ -73,7 +73,7 @@ class Policy:
                 raise UserError(f"Policy.{field.name} is {value}; give {least} to {top}, in order")
 
     @property
-    def has_extras(self):
+    def has_extras(self) -> bool:
         """Whether there is something to do to a finished view (`extras.apply`)."""
         return self.artefacts > 0 or self.cutout > 0 or self.randaugment > 0
 
@@ -85,7 +85,7 @@ class Policy:
         return 4 if self.flip_h or self.flip_v else 1
 
     @property
-    def mixes(self):
+    def mixes(self) -> bool:
         """Whether two records are mixed, so that a label becomes two with shares."""
         return self.mixup > 0 or self.cutmix > 0
 
@@ -158,7 +158,7 @@ def find_policy(name: str, setting: str = "augmentation") -> Policy:
     return AUGMENTATIONS[name]
 
 
-def scaled(policy, strength):
+def scaled(policy: Policy, strength: float) -> Policy:
     """`policy` on the way from "none" (`strength` 0) to itself (1).
 
     Sizes (angles, factors, sigmas, ranges) shrink; the probabilities of jitter, blur and noise

@@ -12,13 +12,16 @@ import numpy as np
 
 from dermssl.data.augmentation import artefacts
 from dermssl.data.augmentation.draw import SKIN_GREY, uniforms
+from dermssl.data.augmentation.policies import Policy
 
 # Streams of `uniforms`; 0 is the view's own, artefacts take theirs from their names.
 ARTEFACT, CUTOUT, RANDAUGMENT, MIX, KERAS_CV = 1, 2, 3, 4, 5
 OPERATIONS_A_VIEW = 2  # Cubuk 2020 on ImageNet
 
 
-def apply(view, policy, seed, epoch, record, number):
+def apply(
+    view: np.ndarray, policy: Policy, seed: int, epoch: int, record: int, number: int
+) -> np.ndarray:
     """A view with the extras of its policy.
 
     Args:
@@ -49,7 +52,7 @@ def apply(view, policy, seed, epoch, record, number):
     return view
 
 
-def cutout(view, side, x, y):
+def cutout(view: np.ndarray, side: float, x: float, y: float) -> np.ndarray:
     """A grey square over part of a view (DeVries & Taylor 2017).
 
     Args:

@@ -39,7 +39,7 @@ class Canvas:
     keratin: float = 0.0
 
 
-def blank(rng, side, radius, elongation=1.0):
+def blank(rng: np.random.Generator, side: int, radius: float, elongation: float = 1.0) -> Canvas:
     """An empty `Canvas` of `side` pixels for a lesion of `radius` pixels."""
     angle, stretch = rng.uniform(0, np.pi), np.sqrt(elongation)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -51,14 +51,14 @@ def blank(rng, side, radius, elongation=1.0):
     return Canvas(rng, side, radius, axes, x, y, *maps)
 
 
-def soft_step(value, width):
+def soft_step(value: np.ndarray, width: float) -> np.ndarray:
     """0 below -width/2, 1 above width/2, smooth between; float32 like `value`."""
     t = value * np.float32(1 / width) + np.float32(0.5)
     t = np.minimum(np.maximum(t, 0), 1)
     return t * t * (3 - 2 * t)
 
 
-def noise(canvas, detail):
+def noise(canvas: Canvas, detail: float) -> np.ndarray:
     """Smooth noise of about unit spread with `detail` blobs across the lesion."""
     cells = int(np.clip(detail * canvas.side / (2 * canvas.unit), 2, canvas.side)) + 1
     lattice = canvas.rng.standard_normal((cells, cells), dtype=np.float32)
@@ -66,7 +66,9 @@ def noise(canvas, detail):
     return cv2.resize(lattice, (canvas.side, canvas.side), interpolation=cv2.INTER_CUBIC)
 
 
-def dots(canvas, count, size, spread=0.9, ring=0.0):
+def dots(
+    canvas: Canvas, count: int, size: tuple[float, float], spread: float = 0.9, ring: float = 0.0
+) -> np.ndarray:
     """Filled discs inside the lesion, as a map in [0, 1].
 
     Args:
@@ -88,12 +90,12 @@ def dots(canvas, count, size, spread=0.9, ring=0.0):
     return soften(layer, max(0.6, 0.3 * size[0] * canvas.unit))
 
 
-def soften(layer, sigma):
+def soften(layer: np.ndarray, sigma: float) -> np.ndarray:
     """A uint8 layer out of focus by `sigma` pixels, as float32 in [0, 1]."""
     return cv2.GaussianBlur(layer, (0, 0), sigma) * np.float32(1 / 255)
 
 
-def vessels(canvas, trunks, bend=0.35, branches=3):
+def vessels(canvas: Canvas, trunks: int, bend: float = 0.35, branches: int = 3) -> np.ndarray:
     """Arborizing vessels: curved trunks from the border with thinner branches; in [0, 1]."""
     rng, layer = canvas.rng, np.zeros((canvas.side, canvas.side), np.uint8)
     around = rng.uniform(0, 2 * np.pi, trunks)
@@ -122,7 +124,7 @@ def _lines(canvas, layer, paths, shade, thickness=1):
     )
 
 
-def ripples(canvas, period, warp=0.5):
+def ripples(canvas: Canvas, period: float, warp: float = 0.5) -> np.ndarray:
     """Wavy parallel lines (fingerprint) in [0, 1]; `period` in lesion units, 3 px at least."""
     step = np.float32(np.pi / max(period, 3.0 / canvas.unit))
     angle = canvas.rng.uniform(0, np.pi)
@@ -130,7 +132,7 @@ def ripples(canvas, period, warp=0.5):
     return np.sin(step * along + np.float32(warp * 2) * noise(canvas, 3)) ** 2
 
 
-def network(canvas, period):
+def network(canvas: Canvas, period: float) -> np.ndarray:
     """Pigment network: 1 on its lines, 0 in its holes; `period` in lesion units."""
     step = np.float32(np.pi / max(period, 3.2 / canvas.unit))
     u = step * canvas.x + noise(canvas, 4)
@@ -138,17 +140,19 @@ def network(canvas, period):
     return 1 - (np.sin(u) * np.sin(v)) ** 2
 
 
-def grain(canvas):
+def grain(canvas: Canvas) -> np.ndarray:
     """Uneven pigment from lobes down to single cells' nests; unit spread."""
     return 0.55 * noise(canvas, 5) + 0.6 * noise(canvas, 11) + 0.6 * noise(canvas, 24)
 
 
-def mist(canvas):
+def mist(canvas: Canvas) -> np.ndarray:
     """Large clouds with a ragged rim; unit spread."""
     return 0.85 * noise(canvas, 2) + 0.35 * noise(canvas, 7) + 0.25 * noise(canvas, 16)
 
 
-def outline(canvas, wobble, ragged, edge):
+def outline(
+    canvas: Canvas, wobble: float, ragged: float, edge: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The lesion's body: how deep a pixel lies inside, and its opacity.
 
     Args:
@@ -166,6 +170,6 @@ def outline(canvas, wobble, ragged, edge):
     return depth, soft_step(depth, max(edge, 1.5 / canvas.unit))
 
 
-def pixel(point):
+def pixel(point: np.ndarray) -> tuple[int, int]:
     """A point as the tuple of ints that cv2 wants."""
     return int(point[0]), int(point[1])

@@ -13,13 +13,13 @@ from dermssl.data.synthetic.brushes import SUBPIXEL, pixel, soft_step, soften
 ARTEFACTS = {"hair": 0.35, "ruler": 0.08, "corners": 0.20, "bubbles": 0.15, "glints": 0.20}
 
 
-def pick_artefacts(rng):
+def pick_artefacts(rng: np.random.Generator) -> set[str]:
     """Which of `ARTEFACTS` a photo shows, as a set; drawn without knowing the class."""
     chance = rng.random(len(ARTEFACTS))
     return {name for name, draw in zip(ARTEFACTS, chance) if draw < ARTEFACTS[name]}
 
 
-def photograph(rng, subject, size):
+def photograph(rng: np.random.Generator, subject: np.ndarray, size: int) -> np.ndarray:
     """One photo of a scene: uint8 (size, size, 3) RGB.
 
     Camera position, light, colour cast, artefacts and sensor noise come from `rng` alone.

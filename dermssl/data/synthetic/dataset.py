@@ -57,19 +57,19 @@ SITES = {
 PATIENT, LESION, PHOTO, CLASSES = range(4)  # kinds of random stream
 
 
-def stream(seed, kind, number):
+def stream(seed: int, kind: int, number: int) -> np.random.Generator:
     """The generator of one patient, lesion, photo or block of classes."""
     key = np.array([seed, kind << 48 | number], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def records(n=2000, seed=0):
+def records(n: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The rows of the data set without its pixels: a DataFrame of n rows with `COLUMNS`."""
     _check(n, MIN_SIZE, seed)
     return pd.DataFrame((row for _, row in itertools.islice(_photos(seed), n)), columns=COLUMNS)
 
 
-def generate(n=2000, size=64, seed=0):
+def generate(n: int = 2000, size: int = 64, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
     """Draw the data set in memory.
 
     Args:
@@ -89,7 +89,7 @@ def generate(n=2000, size=64, seed=0):
     return images, pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write(folder, n=2000, size=64, seed=0):
+def write(folder: Path | str, n: int = 2000, size: int = 64, seed: int = 0) -> Path:
     """Write the data set as `images/SYN_000000.jpg ...` and `labels.csv`.
 
     Writing again gives the same bytes; photos of a larger set written before are removed.

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dermssl.data.synthetic.brushes import (
+    Canvas,
     blank,
     dots,
     grain,
@@ -35,7 +36,7 @@ VEIL = np.array([0.36, 0.39, 0.50], np.float32)  # blue-grey
 TONES = {"I": 0.05, "II": 0.14, "III": 0.28, "IV": 0.55, "V": 0.95, "VI": 1.45}  # melanin
 
 
-def paint_nevus(canvas):
+def paint_nevus(canvas: Canvas) -> None:
     """Round or oval, even, smooth border; network, globules or plain; sometimes a pink dome."""
     rng = canvas.rng
     depth, body = outline(
@@ -55,7 +56,7 @@ def paint_nevus(canvas):
         canvas.melanin += np.float32(0.8) * body * soft_step(noise(canvas, 2) - 0.6, 0.6)
 
 
-def paint_melanoma(canvas):
+def paint_melanoma(canvas: Canvas) -> None:
     """Asymmetrical, irregular border, several colours, streaks; one in six nearly pink."""
     rng = canvas.rng
     depth, body = outline(
@@ -93,7 +94,7 @@ def _streaks(canvas, depth):
     return rays * soft_step(side - 0.3, 0.8) * soft_step(0.4 - np.abs(depth), 0.2)
 
 
-def paint_basal_cell(canvas):
+def paint_basal_cell(canvas: Canvas) -> None:
     """Translucent pink with arborizing vessels, blue-grey nests, sometimes an ulcer."""
     rng = canvas.rng
     _, body = outline(canvas, rng.uniform(0.08, 0.3), rng.uniform(0, 0.1), rng.uniform(0.3, 0.9))
@@ -119,7 +120,7 @@ def _clumps(canvas, count, size, spread):
     return soft_step(discs * (1 + 0.3 * grain(canvas)) - 0.45, 0.8)
 
 
-def paint_actinic(canvas):
+def paint_actinic(canvas: Canvas) -> None:
     """Rough red 'strawberry' surface: pale follicles in a red net, yellow-white scale."""
     rng = canvas.rng
     _, body = outline(canvas, rng.uniform(0.15, 0.4), rng.uniform(0.05, 0.2), rng.uniform(0.4, 1))
@@ -137,7 +138,7 @@ def paint_actinic(canvas):
         canvas.melanin += np.float32(rng.uniform(0.3, 1.3)) * body * grains
 
 
-def paint_keratosis(canvas):
+def paint_keratosis(canvas: Canvas) -> None:
     """'Stuck-on': sharp border; milia-like cysts, comedo-like openings, fissures, ridges."""
     rng = canvas.rng
     edge = rng.uniform(0.06, 0.25)
@@ -164,7 +165,7 @@ def paint_keratosis(canvas):
         canvas.melanin += np.float32(rng.uniform(0.9, 2.0)) * openings
 
 
-def paint_fibroma(canvas):
+def paint_fibroma(canvas: Canvas) -> None:
     """A central white scar-like patch inside a faint ring of delicate network."""
     rng = canvas.rng
     depth, body = outline(canvas, rng.uniform(0.04, 0.18), rng.uniform(0, 0.05), 0.9)
@@ -178,7 +179,7 @@ def paint_fibroma(canvas):
         canvas.blood += 0.7 * dots(canvas, int(rng.integers(3, 10)), (0.03, 0.06), 0.5)
 
 
-def paint_vascular(canvas):
+def paint_vascular(canvas: Canvas) -> None:
     """Red, purple or blue-black lacunae, sharply cut, with paler septa between them."""
     rng = canvas.rng
     _, body = outline(canvas, rng.uniform(0.05, 0.2), rng.uniform(0.02, 0.1), rng.uniform(0.1, 0.3))
@@ -204,7 +205,7 @@ PAINTERS = {
 }
 
 
-def scene(rng, label, tone, size):
+def scene(rng: np.random.Generator, label: str, tone: str, size: int) -> np.ndarray:
     """A lesion in its skin, evenly lit: float32 (side, side, 3) RGB in [0, 1].
 
     Args:
