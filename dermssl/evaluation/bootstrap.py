@@ -9,12 +9,13 @@ resamples sees the same draws; that is what makes differences paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
@@ -85,8 +86,8 @@ class PlannedMetric:
     @property
     def seeds(self) -> list[np.ndarray]:
         """The predictions as a list, one array a training seed."""
-        several = isinstance(self.predicted, list | tuple)
-        return list(self.predicted) if several else [self.predicted]
+        predicted = self.predicted
+        return list(predicted) if isinstance(predicted, list | tuple) else [predicted]
 
 
 class Replicates(NamedTuple):
@@ -96,7 +97,7 @@ class Replicates(NamedTuple):
     draws: np.ndarray
     n_clusters: int
 
-    def at(self, rows: Sequence[int] | slice) -> Replicates:
+    def at(self, rows: Sequence[int] | np.ndarray | slice) -> Replicates:
         """Some of the numbers."""
         return self._replace(sample=self.sample[rows], draws=self.draws[rows])
 
@@ -169,7 +170,7 @@ def verdict(interval: Interval, higher_is_better: bool = True) -> str:
     return "better" if (interval.low > 0) == higher_is_better else "worse"
 
 
-def cluster_codes(groups: Sequence | None, n: int) -> np.ndarray:
+def cluster_codes(groups: Collection[Any] | None, n: int) -> np.ndarray:
     """int64 (n,), 0..G-1: which cluster each record belongs to.
 
     A record without a group (None, NaN or "") is a cluster of its own; `groups=None` makes
@@ -188,7 +189,7 @@ def cluster_codes(groups: Sequence | None, n: int) -> np.ndarray:
 
 def planned(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     predicted: np.ndarray | list[np.ndarray],
     **options: float,
 ) -> PlannedMetric:
@@ -199,7 +200,7 @@ def planned(
     several = several and all(isinstance(array, np.ndarray) for array in predicted)
     arrays = list(predicted) if several else [np.asarray(predicted)]
     lengths = {f"predictions {i}": array for i, array in enumerate(arrays)}
-    validate.same_length(**lengths, **({} if y is None else {"y": y}))
+    validate.same_length(**lengths, **({} if y is None else {"y": np.asarray(y)}))
     checked = [METRICS[metric].check(y, array) for array in arrays]
     return PlannedMetric(metric, checked[0][0], [array for _, array in checked], options)
 
@@ -213,7 +214,7 @@ def estimate(plan: PlannedMetric) -> float:
     return float(METRICS[plan.metric].kernel(tally, plan.y, predicted, **plan.options)[0])
 
 
-def point(metric: str, y: Sequence[int] | None, predicted: np.ndarray, **options: float) -> float:
+def point(metric: str, y: npt.ArrayLike | None, predicted: np.ndarray, **options: float) -> float:
     """A metric of the sample itself, without an interval.
 
     Args:
@@ -227,7 +228,7 @@ def point(metric: str, y: Sequence[int] | None, predicted: np.ndarray, **options
 
 def score(
     plan: Mapping[str, PlannedMetric],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -269,9 +270,9 @@ def score(
 
 def bootstrap_metric(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     predicted: np.ndarray | list[np.ndarray],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -300,10 +301,10 @@ def bootstrap_metric(
 
 def paired_difference(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     a: np.ndarray | list[np.ndarray],
     b: np.ndarray | list[np.ndarray],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -330,7 +331,7 @@ def paired_difference(
 
 def replicates(
     kernel: Callable[[Tally], np.ndarray],
-    groups: Sequence | None,
+    groups: Collection[Any] | None,
     n: int,
     *,
     n_resamples: int = 1000,

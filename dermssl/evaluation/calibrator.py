@@ -17,14 +17,20 @@ the hierarchical head P'(coarse) is the sum of P'(fine), as before. Two independ
 a T and a b each.
 """
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import calibration, predictions
 
@@ -66,14 +72,14 @@ class LevelCalibration:
     at_bound: bool
     concern: str
     prior_power: float
-    shares: tuple
+    shares: tuple[float, ...]
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """Whether it does anything."""
         return self.temperature != 1 or self.prior_power != 0
 
-    def apply(self, p):
+    def apply(self, p: npt.ArrayLike) -> np.ndarray:
         """Probabilities float (n, K) as they are to be read, float64."""
         p = np.asarray(p, dtype=np.float64)
         if not self.changes:
@@ -106,7 +112,9 @@ class Calibrator:
     fine: LevelCalibration
     coarse: LevelCalibration | None = None
 
-    def apply(self, p_fine, p_coarse, taxonomy):
+    def apply(
+        self, p_fine: np.ndarray, p_coarse: np.ndarray, taxonomy: Taxonomy
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of both levels as they are to be read, float64 (n, F) and (n, C)."""
         fine = self.fine.apply(p_fine)
         if self.coarse is None:
@@ -114,11 +122,11 @@ class Calibrator:
         return fine, self.coarse.apply(p_coarse)
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """Whether it does anything."""
         return self.fine.changes or bool(self.coarse and self.coarse.changes)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """The content of temperature.json."""
         return {
             **asdict(self.fine),
@@ -126,7 +134,7 @@ class Calibrator:
             "coarse": asdict(self.coarse) if self.coarse else None,
         }
 
-    def sentence(self, balanced=False):
+    def sentence(self, balanced: bool = False) -> str:
         """What was done to the probabilities, in one line; `balanced`: as from `is_balanced`."""
         level = self.fine
         if level.concern:
@@ -138,14 +146,14 @@ class Calibrator:
             return said
         return f"{said}; coarse head: {self.coarse.concern or self.coarse}"
 
-    def advice(self, balanced):
+    def advice(self, balanced: bool) -> str:
         """How to read the probabilities, in one line; "" where nothing need be said."""
         if not balanced:
             return ""
         return CORRECTED if self.fine.shares else BALANCED
 
 
-def is_balanced(finetune):
+def is_balanced(finetune: dict[str, Any]) -> bool:
     """Whether training counted all classes equally: by weights, or by equally many labels.
 
     Args:
@@ -155,7 +163,7 @@ def is_balanced(finetune):
     return settings["class_balance"] != "none" or settings["labels_per_class"] > 0
 
 
-def fit(table, taxonomy, finetune):
+def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]) -> Calibrator:
     """The `Calibrator` that suits the validation records of a predictions table.
 
     Args:
@@ -172,14 +180,16 @@ def fit(table, taxonomy, finetune):
     return Calibrator(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
 
 
-def write(folder, table, taxonomy, finetune):
+def write(
+    folder: Path | str, table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]
+) -> Calibrator:
     """Fit a run's `Calibrator` and leave it in its folder; returns it. Arguments as in `fit`."""
     found = fit(table, taxonomy, finetune)
     atomic_files.write_json(Path(folder) / NAME, found.as_dict())
     return found
 
 
-def read(folder):
+def read(folder: Path | str) -> Calibrator | None:
     """A run's `Calibrator`; None where it has none, or one of an older version, without shares."""
     file = Path(folder) / NAME
     if not file.exists():
@@ -197,17 +207,18 @@ def read(folder):
         ) from error
 
 
-def of_run(found):
+def of_run(found: predictions.Predictions) -> Calibrator:
     """The `Calibrator` of a run's `Predictions`: the stored one, else fitted anew."""
-    return read(found.path) or fit(found.table, found.taxonomy, _finetune(found.status))
+    stored = read(found.path) if found.path else None
+    return stored or fit(found.table, found.taxonomy, _finetune(found.status))
 
 
-def of_folder(folder):
+def of_folder(folder: Path | str) -> Calibrator:
     """`of_run` of a run's folder; its predictions.csv is read only where nothing is stored."""
     return read(folder) or of_run(predictions.read(folder))
 
 
-def balanced_run(status):
+def balanced_run(status: dict[str, Any]) -> bool:
     """`is_balanced` of a run, by its status.json."""
     return is_balanced(_finetune(status))
 

@@ -4,10 +4,17 @@ Runs of other records, splits, classes or training budget are refused with the f
 differs. A run here is a `compared.Member`, a model a `compared.Model`.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
+
+if TYPE_CHECKING:
+    from dermssl.evaluation.run_groups import FinetuneRun, RunGroup
 
 # Settings of a run that may differ between arms with the same labels, or that train nothing.
 SETTINGS_NOT_COMPARED_BETWEEN_ARMS = ("finetune.predict", "finetune.arm", "backbone.weights")
@@ -20,7 +27,7 @@ SETTINGS_NOT_COMPARED = (
 )
 
 
-def check_data(first, other, split):
+def check_data(first: FinetuneRun, other: FinetuneRun, split: str) -> None:
     """Same classes, same records in the same splits, same truth, or the first difference."""
     refuse = f"{first.path} and {other.path} can't be compared:"
     there, here = (each.status.get("command") for each in (first, other))
@@ -66,7 +73,7 @@ def check_data(first, other, split):
         )
 
 
-def check_seeds(model):
+def check_seeds(model: RunGroup) -> None:
     """Refuse two runs of one model with the same seed."""
     for one, two in zip(model.members, model.members[1:]):
         if one.status["seed"] == two.status["seed"]:
@@ -76,9 +83,9 @@ def check_seeds(model):
             )
 
 
-def check_starts(members):
+def check_starts(members: Sequence[FinetuneRun]) -> None:
     """Refuse runs from one pretraining, or one file, that was made anew between them."""
-    first_of = {}
+    first_of: dict[str, FinetuneRun] = {}
     for member in members:
         start = member.status.get("start")
         if not start:  # a run of older versions
@@ -95,9 +102,10 @@ def check_starts(members):
             )
 
 
-def budget_notes(models, allowed):
+def budget_notes(models: Sequence[RunGroup], allowed: bool) -> list[str]:
     """Arms with the same labels must be tuned alike; other label counts are noted only."""
-    notes, first_of = [], {}
+    notes = []
+    first_of: dict[int | str, FinetuneRun] = {}
     for model in models:
         for member in model.members:
             first = first_of.setdefault(model.labels, member)

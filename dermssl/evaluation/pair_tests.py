@@ -5,12 +5,16 @@ the file, the same for all models. Several seeds are one model here, with their 
 probabilities; the luck of training is in the intervals, not in these p-values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, hypothesis_tests
 from dermssl.evaluation.hypothesis_tests import DeLong, McNemar
+from dermssl.evaluation.predictions import Arrays
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class PairTest:
     delong: DeLong | None = None
     delong_holm: float = np.nan
 
-    def of_metric(self, metric):
+    def of_metric(self, metric: str) -> tuple[str, float, float] | None:
         """(name of the test, p, Holm's p) that belongs to a difference; None without one."""
         if metric == "fine_accuracy":
             return "McNemar", self.mcnemar.p, self.mcnemar_holm
@@ -42,7 +46,9 @@ class PairTest:
         return None
 
 
-def run(pairs, taxonomy):
+def run(
+    pairs: Sequence[tuple[Sequence[Arrays], Sequence[Arrays]]], taxonomy: Taxonomy
+) -> list[PairTest | None]:
     """Test pairs of models.
 
     Args:
@@ -65,13 +71,14 @@ def run(pairs, taxonomy):
         areas.append(_delong(y, p_a, p_b, taxonomy))
     holm = hypothesis_tests.holm([test.p for _, test in chances])
     holm_areas = hypothesis_tests.holm([np.nan if each is None else each[2].p for each in areas])
-    found = [None] * len(pairs)
+    found: list[PairTest | None] = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
-        found[number] = PairTest(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
+        metric, title, test = area or (None, "", None)
+        found[number] = PairTest(n, mcnemar, float(p), metric, title, test, float(p_area))
     return found
 
 
-def independent(arrays):
+def independent(arrays: Any) -> np.ndarray:
     """Positions of the first record with a fine label of each patient, lesion or photo."""
     labelled = np.flatnonzero(arrays.y >= 0)
     _, first = np.unique(arrays.groups[labelled].astype(str), return_index=True)

@@ -7,7 +7,7 @@ evaluate, compare and report read this file and never a model.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,15 +55,20 @@ class Predictions:
 
     table: pd.DataFrame
     taxonomy: taxonomies.Taxonomy
-    status: dict
+    status: dict[str, Any]
     path: Path | None = None
 
-    def arrays(self, split=TEST):
+    def arrays(self, split: str = TEST) -> Arrays:
         """The `Arrays` of one split, or a `UserError` that lists the splits there are."""
         return arrays_of(self.table, self.taxonomy, split)
 
 
-def table(index, p_fine, p_coarse, taxonomy):
+def table(
+    index: pd.DataFrame,
+    p_fine: np.ndarray,
+    p_coarse: np.ndarray | None,
+    taxonomy: taxonomies.Taxonomy,
+) -> pd.DataFrame:
     """The predictions of the records of `index`, as the table that `read` expects.
 
     Args:
@@ -92,7 +97,7 @@ def table(index, p_fine, p_coarse, taxonomy):
     return pd.concat([described, pd.DataFrame(columns)], axis=1)
 
 
-def arrays_of(table, taxonomy, split=TEST):
+def arrays_of(table: pd.DataFrame, taxonomy: taxonomies.Taxonomy, split: str = TEST) -> Arrays:
     """`Predictions.arrays` of a table that needn't have been written yet."""
     rows = table[table["split"] == split]
     if rows.empty:
@@ -105,7 +110,7 @@ def arrays_of(table, taxonomy, split=TEST):
     return Arrays(y, y_coarse, p_fine, p_coarse, group_ids(rows))
 
 
-def read(run_path):
+def read(run_path: Path | str) -> Predictions:
     """The predictions of a finished run.
 
     Returns:
@@ -135,7 +140,7 @@ def read(run_path):
     return Predictions(found, classes, status, path)
 
 
-def read_history(run_path):
+def read_history(run_path: Path | str) -> pd.DataFrame:
     """history.csv of a run: DataFrame, one row an epoch, over all phases in order."""
     file = Path(run_path) / "history.csv"
     found = atomic_files.read_csv(file)

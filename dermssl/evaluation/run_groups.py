@@ -4,15 +4,21 @@ A model is an arm (how the backbone started) with a number of labels; its runs d
 seed only. `alike` refuses runs that differ in anything else.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import TEST
 from dermssl.evaluation import comparability, predictions
+from dermssl.evaluation.predictions import Arrays, Predictions
 
 COMMAND = "finetune"
 COMMANDS = (COMMAND, "probe")  # both leave predictions.csv
@@ -34,13 +40,13 @@ class FinetuneRun:
     """One finished run: its folder, status, history, and predictions of the compared split."""
 
     path: Path
-    status: dict
-    predictions: predictions.Predictions
-    arrays: predictions.Arrays
+    status: dict[str, Any]
+    predictions: Predictions
+    arrays: Arrays
     history: pd.DataFrame
 
     @property
-    def labels(self):
+    def labels(self) -> int | str:
         """Number of labelled training photos, or "all" where none was held back."""
         finetune = self.status["config"].get("finetune", {})
         every = not finetune.get("labels_per_class") and finetune.get("label_fraction", 1.0) == 1.0
@@ -56,47 +62,47 @@ class RunGroup:
     members: tuple[FinetuneRun, ...]
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The arm as printed; an unknown one as it is."""
         return TITLES.get(self.arm, self.arm)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The arm and its labels, e.g. "SimCLR, 70 labels"."""
         return f"{self.title}, {self.labels_text}"
 
     @property
-    def labels_text(self):
+    def labels_text(self) -> str:
         """The labels as printed, e.g. "70 labels" or "all 6,006 labels"."""
         n = f"{int(self.members[0].status['n_labels']):,}"
         plural = "label" if n == "1" else "labels"
         return f"all {n} {plural}" if self.labels == "all" else f"{n} {plural}"
 
     @property
-    def seeds(self):
+    def seeds(self) -> tuple[int, ...]:
         """The training seeds, ascending."""
         return tuple(member.status["seed"] for member in self.members)
 
     @property
-    def arrays(self):
+    def arrays(self) -> list[Arrays]:
         """`predictions.Arrays` of each seed."""
         return [member.arrays for member in self.members]
 
     @property
-    def starts(self):
+    def starts(self) -> tuple[str, ...]:
         """The weights that the backbones began from, e.g. pretraining runs, without repeats."""
         every = (m.status["config"].get("backbone", {}).get("weights", "") for m in self.members)
         return tuple(dict.fromkeys(every))
 
     @property
-    def is_ssl(self):
+    def is_ssl(self) -> bool:
         """Whether its backbones were pretrained here: by the arm's name, or from a run's folder."""
         files = (".h5", ".keras")
         folders = [start not in NO_RUN and not start.endswith(files) for start in self.starts]
         return self.arm in SSL or all(folders)
 
     @property
-    def is_imagenet(self):
+    def is_imagenet(self) -> bool:
         """Whether its backbones began from ImageNet weights."""
         return self.arm == "imagenet" or self.starts == ("imagenet",)
 
@@ -114,35 +120,40 @@ class Comparison:
 
     models: tuple[RunGroup, ...]
     split: str
-    failures: tuple = ()
+    failures: tuple[tuple[Path, dict[str, Any]], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def members(self):
+    def members(self) -> list[FinetuneRun]:
         """Every run, in the order of the models."""
         return [member for model in self.models for member in model.members]
 
     @property
-    def taxonomy(self):
+    def taxonomy(self) -> Taxonomy:
         """The `Taxonomy` that all runs share."""
         return self.members[0].predictions.taxonomy
 
     @property
-    def labels(self):
+    def labels(self) -> tuple[int | str, ...]:
         """The numbers of labels, ascending, "all" last."""
         return tuple(dict.fromkeys(model.labels for model in self.models))
 
     @property
-    def arms(self):
+    def arms(self) -> tuple[str, ...]:
         """The arms, in the order of `TITLES`, unknown ones after."""
         return tuple(sorted({model.arm for model in self.models}, key=_order))
 
-    def at(self, labels):
+    def at(self, labels: int | str) -> list[RunGroup]:
         """The models with this number of labels."""
         return [model for model in self.models if model.labels == labels]
 
 
-def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=False):
+def gather(
+    paths: Iterable[Path | str],
+    split: str = TEST,
+    skip_unfinished: bool = False,
+    allow_different_budget: bool = False,
+) -> Comparison:
     """Find the runs under `paths`, check that they can be compared, group them into models.
 
     Args:
@@ -167,7 +178,7 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
     for other in finished[1:]:
         comparability.check_data(first, other, split)
     comparability.check_starts(finished)
-    groups = {}
+    groups: dict[tuple[str, int | str], list[FinetuneRun]] = {}
     for member in finished:
         groups.setdefault((member.status["arm"], member.labels), []).append(member)
     models = [
@@ -184,10 +195,13 @@ def gather(paths, split=TEST, skip_unfinished=False, allow_different_budget=Fals
 def shared_seeds(a: RunGroup, b: RunGroup) -> tuple[list[int], list[int]]:
     """Where each of two groups has the runs whose seeds both have, in the order of seeds."""
     shared = set(a.seeds) & set(b.seeds)
-    return tuple([row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b))
+    first, second = (
+        [row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b)
+    )
+    return first, second
 
 
-def find(paths):
+def find(paths: Iterable[Path | str]) -> list[Path]:
     """Folders of fine-tuning runs, each once, in a fixed order."""
     found = []
     for path in map(Path, paths):

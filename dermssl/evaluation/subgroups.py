@@ -7,16 +7,20 @@ shares of classes in the first place.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
 from dermssl.core.errors import UserError
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, validate
 from dermssl.evaluation.bootstrap import Interval, Replicates, cluster_codes, replicates
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS, wilson_if_degenerate
+from dermssl.evaluation.predictions import Arrays
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -47,16 +51,16 @@ class Group:
     n: int
     n_groups: int
     n_positive: int
-    behind: dict
-    classes: tuple
-    few: tuple
-    missing: tuple
-    found: dict
+    behind: dict[str, int]
+    classes: tuple[str, ...]
+    few: tuple[str, ...]
+    missing: tuple[str, ...]
+    found: dict[str, Interval]
     support: np.ndarray = field(repr=False)
     part: Replicates = field(repr=False)
 
 
-def age_bands(age, starts=(30, 50, 70)):
+def age_bands(age: npt.ArrayLike, starts: Sequence[int] = (30, 50, 70)) -> np.ndarray:
     """Text (n,), such as "<30", "30-49", "70+", or "" where the age is unknown.
 
     Args:
@@ -73,14 +77,22 @@ def age_bands(age, starts=(30, 50, 70)):
     return names[np.where(np.isnan(age), 0, band)]
 
 
-def values(rows, axis, starts=(30, 50, 70)):
+def values(rows: pd.DataFrame, axis: str, starts: Sequence[int] = (30, 50, 70)) -> np.ndarray:
     """The group of each record of a predictions table on an axis, "" where it isn't stated."""
     if axis == "age":
         return age_bands(rows["age"], starts)
     return rows[axis].fillna("").astype(str).to_numpy(dtype=object)
 
 
-def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resamples=1000):
+def score(
+    rows: pd.DataFrame,
+    arrays: Arrays,
+    taxonomy: Taxonomy,
+    target: binary_tasks.Target | None,
+    threshold: float,
+    starts: Sequence[int] = (30, 50, 70),
+    n_resamples: int = 1000,
+) -> list[Group]:
     """Every group of every axis that splits the records.
 
     Args:
@@ -123,8 +135,8 @@ def score(rows, arrays, taxonomy, target, threshold, starts=(30, 50, 70), n_resa
     drawn = replicates(kernel, arrays.groups, len(y), n_resamples=n_resamples)
     width = k + len(asked)
     return [
-        _group(*place, y, lesions, taxonomy, target, drawn.at(slice(at, at + width)))
-        for at, place in zip(range(0, width * len(places), width), places)
+        _group(axis, value, inside, y, lesions, taxonomy, target, drawn.at(slice(at, at + width)))
+        for at, (axis, value, inside) in zip(range(0, width * len(places), width), places)
     ]
 
 
@@ -172,12 +184,12 @@ def _group(axis, value, inside, y, lesions, taxonomy, target, part):
     )  # fmt: skip
 
 
-def row_of(metric, taxonomy):
+def row_of(metric: str, taxonomy: Taxonomy) -> int:
     """Where a `Group.part` has its sensitivity or specificity."""
     return len(taxonomy.fine) + METRICS[1:].index(metric)
 
 
-def mean_recall(part, classes):
+def mean_recall(part: Replicates, classes: np.ndarray) -> Replicates:
     """`Replicates` of the mean recall over some classes; NaN for fewer than two."""
     if len(classes) < 2:
         nothing = np.full((1, part.draws.shape[1]), np.nan)
@@ -203,13 +215,13 @@ class Gap:
     a: Group
     b: Group
     metric: str
-    classes: tuple
+    classes: tuple[str, ...]
     value_a: float
     value_b: float
     interval: Interval
 
 
-def subgroup_gaps(groups, taxonomy):
+def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
     """Every gap between two groups of one axis that can be compared.
 
     Both need `FEW` records and, of each class averaged or of the side of the target that is
@@ -266,7 +278,7 @@ def _compare(one, other, metric, taxonomy):
     return *pair, *values, classes, hidden
 
 
-def small_sample_variance(shares, n):
+def small_sample_variance(shares: npt.ArrayLike, n: npt.ArrayLike) -> float:
     """Variance of the difference of two means of shares that their draws don't show.
 
     Draws of n lesions vary (n - 1) / n as much as the shares of n new lesions do. A share that
@@ -288,7 +300,12 @@ def small_sample_variance(shares, n):
     return float((new - shares * (1 - shares) / n).sum() / max(1, shares.shape[1]) ** 2)
 
 
-def simultaneous(estimates, draws, hidden=0.0, level=0.95):
+def simultaneous(
+    estimates: Sequence[float] | np.ndarray,
+    draws: Sequence[np.ndarray] | np.ndarray,
+    hidden: Sequence[float] | float = 0.0,
+    level: float = 0.95,
+) -> list[Interval]:
     """Intervals that hold for all estimates together, by the bootstrap of the largest |t|.
 
     Args:
@@ -324,7 +341,7 @@ def simultaneous(estimates, draws, hidden=0.0, level=0.95):
     ]
 
 
-def largest(gaps, metric):
+def largest(gaps: Sequence[Gap], metric: str) -> Gap | None:
     """The gap to name: the widest that excludes 0, else the widest of all; None without any."""
     defined = [gap for gap in gaps if gap.metric == metric and gap.interval.is_defined]
     shown = [gap for gap in defined if gap.interval.excludes_zero]

@@ -1,12 +1,15 @@
 """Which photos to explain: the surest hits and misses, and one of every class."""
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.evaluation import validate
 
 
-def choose(y, p, count=6, groups=None):
+def choose(
+    y: npt.ArrayLike, p: npt.ArrayLike, count: int = 6, groups: npt.ArrayLike | None = None
+) -> dict[str, np.ndarray]:
     """Rows worth a look, the same for the same predictions.
 
     Args:
