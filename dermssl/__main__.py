@@ -1,4 +1,4 @@
-"""`dermssl COMMAND ...`, the same as `python -m dermssl.COMMAND ...`."""
+"""Run a command by name: `dermssl COMMAND ...` is `python -m dermssl.COMMAND ...`."""
 
 import importlib
 import sys

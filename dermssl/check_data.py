@@ -1,4 +1,4 @@
-"""Look a data set over before anything is trained on it: duplicates, leaks, contradictions.
+"""Check a data set before training: duplicates, leaks between splits, contradicting labels.
 
     python -m dermssl.check_data --data PHOTOS
 

@@ -1,4 +1,4 @@
-"""What a backbone makes of the photos: its embeddings in a plane, and in TensorBoard's projector.
+"""Map a run's embeddings of photos in a plane, and show them in TensorBoard's projector.
 
     python -m dermssl.embeddings outputs/ssl_simclr
     python -m dermssl.embeddings outputs/ssl_finetuned --split test --colour-by site age
@@ -41,6 +41,7 @@ def run(config: dict[str, Any]) -> Path:
     from dermssl.inference import finished_run, outputs
     from dermssl.reporting import report
     from dermssl.studies.embedding_map import projections
+    from dermssl.studies.embedding_map import report as page
 
     settings, output, seed = config["embeddings"], config["output"], config["seed"]
     path, data, split = Path(settings.run), settings.data, settings.split
@@ -61,17 +62,25 @@ def run(config: dict[str, Any]) -> Path:
     folder = report.make_output_folder(output or path / FOLDER)
     if len(rows) < len(table):
         source += f" ({len(rows):,} of {len(table):,}, chosen evenly over the fine classes)"
-    made = {
-        "path": path, "status": finished.status, "index": dataset.index, "h": h, "planes": planes,
-        "columns": columns, "perplexity": perplexity, "seed": seed,
-        "n_resamples": settings.n_resamples,
-        "groups": group_ids(dataset.index), "source": source,
-        "log": (folder if output else path) / "tensorboard" / "embeddings",
-        "command": config["command"],
-    }  # fmt: skip
-    pictures = _draw(folder, made)
-    _tensorboard(made, np.asarray(h, np.float32), thumbnails, folder, pictures)
-    _write(folder, made, pictures)
+    mapped = page.EmbeddingMap(
+        path=path,
+        status=finished.status,
+        index=dataset.index,
+        h=h,
+        planes=planes,
+        columns=columns,
+        perplexity=perplexity,
+        seed=seed,
+        n_resamples=settings.n_resamples,
+        groups=group_ids(dataset.index),
+        source=source,
+        log=(folder if output else path) / "tensorboard" / "embeddings",
+        command=config["command"],
+    )
+    page.draw(folder, mapped)
+    _tensorboard(mapped, np.asarray(h, np.float32), thumbnails, folder)
+    atomic_files.write_csv(folder / "coordinates.csv", page.coordinates(mapped))
+    report.write(page.build(mapped), folder)
     return folder
 
 
@@ -108,81 +117,21 @@ def _columns(index, colour_by):
     return [*there, *dict.fromkeys(colour_by)] or ["split"]
 
 
-def _draw(folder, made):
-    """A picture for each layout and column; (title, file) of each."""
-    from dermssl.studies.embedding_map import figures
-    from dermssl.studies.embedding_map.projections import TITLES
-
-    pictures = []
-    for name, points in made["planes"].items():
-        for column in made["columns"]:
-            file = f"{name}_{column}.png"
-            by = f"{column} class" if column in ("fine", "coarse") else column.replace("_", " ")
-            title = f"{TITLES[name]} by {by}, {made['path'].name}"
-            what = f"perplexity {made['perplexity']:.3g}" if name == "tsne" else "cosine"
-            subtitle = f"{len(points):,} photos, {what}, seed {made['seed']}"
-            figures.plane(folder / file, points, made["index"][column], title, subtitle)
-            pictures.append({"title": title, "file": file})
-    return pictures
-
-
-def _tensorboard(made, h, thumbnails, folder, pictures):
+def _tensorboard(mapped, h, thumbnails, folder):
     """The pictures under Images, the photos in the projector."""
     import numpy as np
     from PIL import Image
 
+    from dermssl.studies.embedding_map import report as page
     from dermssl.training import tensorboard
 
-    files = [each["file"] for each in pictures]
+    files = [figure.file for _, _, figure in page.pictures(mapped)]
     drawn = [np.array(Image.open(folder / file).convert("RGB")) for file in files]
     shown = [(file.removesuffix(".png"), picture, "") for file, picture in zip(files, drawn)]
-    tensorboard.images(made["log"], shown)
+    tensorboard.images(mapped.log, shown)
     described = ["path", "fine", "coarse", "split", "lesion_id", *OTHERS]
-    metadata = made["index"][[name for name in described if name in made["index"]]]
-    tensorboard.projector(made["log"], h, metadata, thumbnails)
-
-
-def _write(folder, made, pictures):
-    """coordinates.csv and the report."""
-    from dermssl.evaluation import metric_tables
-    from dermssl.reporting import report, wording
-    from dermssl.studies.embedding_map import projections
-    from dermssl.studies.embedding_map import report as embeddings_report
-
-    index, planes, status = made["index"], made["planes"], made["status"]
-    axes = {
-        f"{name}_{axis}": points[:, k]
-        for name, points in planes.items()
-        for k, axis in enumerate("xy")
-    }
-    atomic_files.write_csv(folder / "coordinates.csv", index.assign(**axes))
-    unit = metric_tables.grouped_by(made["groups"])
-    trust = {
-        name: projections.trustworthiness(made["h"], points) for name, points in planes.items()
-    }
-    status = dict.fromkeys(("config_hash", "data_hash"), "n/a") | status
-    report.write(
-        folder / "report.md",
-        "embeddings.md",
-        run=made["path"].name or made["path"],
-        model=f"{status['command']} of {status['config']['backbone']['name']}",
-        basis=wording.count(len(index), "photo"),
-        pictures=pictures,
-        dimensions=made["h"].shape[1],
-        made=embeddings_report.how(planes, made["h"].shape[1], made["perplexity"], made["seed"]),
-        trust=", ".join(f"{projections.TITLES[k]} {wording.number(v)}" for k, v in trust.items()),
-        classes=embeddings_report.classes(made["h"], index, made["groups"], made["n_resamples"]),
-        k=projections.NEIGHBOURS,
-        unit=unit,
-        n_resamples=made["n_resamples"],
-        enough=wording.ENOUGH_RECORDS,
-        notes=embeddings_report.notes(status, index),
-        source=made["source"],
-        tensorboard=f"python -m tensorboard.main --host localhost --logdir {made['log'].parent}",
-        status=status,
-        versions=report.versions(status),
-        command=made["command"],
-    )
+    metadata = mapped.index[[name for name in described if name in mapped.index]]
+    tensorboard.projector(mapped.log, h, metadata, thumbnails)
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

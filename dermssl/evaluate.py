@@ -41,8 +41,7 @@ def run(config: dict[str, Any]) -> Path:
     folder = report.make_output_folder(config["output"] or default)
     files.write(folder, evaluation)
     files.draw(folder, evaluation)
-    context = evaluation_report.context(evaluation)
-    report.write(folder / "report.md", "evaluation.md", **context)
+    report.write(evaluation_report.build(evaluation), folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Transfer learning compared: models x depths x augmentations x seeds, from one command.
+"""Train and compare models x depths x augmentations x seeds with one command.
 
     python -m dermssl.grid --data PHOTOS --models mobilenet densenet121 --image-size 64
     python -m dermssl.grid --config experiments/seed_grid.toml --data PHOTOS --dry-run

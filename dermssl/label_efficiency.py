@@ -1,4 +1,4 @@
-"""How many labels until self-supervised pretraining stops paying? Arms x labels x seeds.
+"""Measure how many labels it takes until self-supervised pretraining stops paying.
 
     python -m dermssl.label_efficiency --data PHOTOS --arms random ssl imagenet \\
         --labels 1% 10% 100% --seeds 0 1 2
@@ -8,11 +8,13 @@ a curve with intervals (label_efficiency.png, .csv, .md, .html) and one sentence
 Finished runs are not made again. LABELS: 10 (a class), 5% (of each class) or all.
 """
 
+from __future__ import annotations
+
 import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
@@ -20,8 +22,10 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.studies.experiment import plan
 
+if TYPE_CHECKING:
+    from dermssl.reporting.report import Report
+
 OUTPUT = "outputs/label_efficiency"
-REPORT = "label_efficiency.md"
 LABELS = ["1%", "10%", "100%"]
 # What an arm's name means where the config has no [arms.NAME] section.
 ARMS = {
@@ -46,6 +50,11 @@ def run(config: dict[str, Any]) -> Path:
         UserError: bad input, before any training.
         RunFailed: a run diverged; the same call resumes it.
     """
+    return _measure(config)[0]
+
+
+def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
+    """The folder, and the report that was written there."""
     from dermssl import finetune, pretrain
     from dermssl.data.splits import prepare
     from dermssl.studies.experiment import label_budget
@@ -79,9 +88,9 @@ def run(config: dict[str, Any]) -> Path:
         train = finetune.run
     plan.run_jobs(jobs, (pretrain.run, train), dataset, config["overwrite"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
-    _report(folders, output, left_out, settings.n_resamples, config["command"])
+    findings = _report(folders, output, left_out, settings.n_resamples, config["command"])
     progress.log_progress(f"done in {progress.duration(time.time() - started)}")
-    return output
+    return output, findings
 
 
 def _with_arms_that_are_there(tables):
@@ -106,10 +115,11 @@ def _with_arms_that_are_there(tables):
 
 
 def _report(folders, output, left_out, n_resamples, command):
-    """Score the runs and write what they say."""
+    """Score the runs, and write and return the report on them."""
     from dermssl.evaluation import run_groups
     from dermssl.reporting import report, results_csv
     from dermssl.studies.label_efficiency import compute, figures
+    from dermssl.studies.label_efficiency import report as page
 
     found = run_groups.gather(folders)
     curve = compute.score(found, n_resamples)
@@ -119,10 +129,9 @@ def _report(folders, output, left_out, n_resamples, command):
         compute.DIFFERENCES,
     )  # fmt: skip
     figures.curve(output / "label_efficiency.png", curve)
-    report.write(
-        output / REPORT, REPORT, **compute.context(curve, left_out),
-        command=command,
-    )  # fmt: skip
+    findings = page.build(curve, command, left_out)
+    report.write(findings, output, "label_efficiency")
+    return findings
 
 
 def with_settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -168,13 +177,13 @@ def _arms_of(names, arms):
     return chosen
 
 
-def tell(config: dict[str, Any], path: Path) -> None:
+def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     """Print what was found, and what comes next."""
     from dermssl.reporting import report
 
-    text = (path / REPORT).read_text(encoding="utf-8")
-    print(report.for_console(text.split("## What was found")[1].split("## The curve")[0]))
-    print(f"report: {path / REPORT}")
+    path, findings = written
+    print(report.to_console(findings))
+    print(f"report: {path / 'label_efficiency.md'}")
     # Probes and fine-tuning may lie in one folder; they are no runs of one model.
     kind = "probe" if config["label_efficiency"].probe else "finetune"
     print(f"next:   python -m dermssl.model_comparison {shlex.quote(str(path))}/{kind}_*")
@@ -182,7 +191,7 @@ def tell(config: dict[str, Any], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("label_efficiency", __doc__, run, tell, argv)
+    return cli.main("label_efficiency", __doc__, _measure, tell, argv)
 
 
 results.make_callable(__name__, run, results.LabelCurve)

@@ -1,4 +1,4 @@
-"""How much would a leaky split inflate the score? Photos of one lesion in training and test.
+"""Measure how much a leaky split inflates a score: photos of one lesion in training and test.
 
     python -m dermssl.leakage --data PHOTOS --backbone mobilenet --image-size 96 \\
         --weights RUN_OR_FILE

@@ -7,15 +7,20 @@ model. Reads their predictions.csv, never a model. Writes performance_comparison
 differences.csv, runs.csv, pictures, and ssl_analysis_report.md and .html.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, results
 from dermssl.core.errors import UserError
 
+if TYPE_CHECKING:
+    from dermssl.reporting.report import Report
+
 OUTPUT = "outputs/model_comparison"
-REPORT = "ssl_analysis_report.md"
+NAME = "ssl_analysis_report"
 
 
 def run(config: dict[str, Any]) -> Path:
@@ -30,6 +35,11 @@ def run(config: dict[str, Any]) -> Path:
     Raises:
         UserError: the runs can't be compared, with the first thing that differs.
     """
+    return _compare(config)[0]
+
+
+def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
+    """The folder, and the report that was written there."""
     from dermssl.evaluation import run_groups
     from dermssl.reporting import report, results_csv
     from dermssl.studies.comparison import compute
@@ -57,15 +67,10 @@ def run(config: dict[str, Any]) -> Path:
     results_csv.write_rows(folder / "runs.csv", compute.run_rows(numbers))
     differences = compute.difference_rows(numbers)
     results_csv.write_rows(folder / "differences.csv", differences, compute.DIFFERENCE_COLUMNS)
-    _draw(folder, numbers)
-    report.write(
-        folder / REPORT,
-        "ssl_analysis_report.md",
-        **page.context(numbers),
-        command=config["command"],
-        config=config["config"],
-    )
-    return folder
+    page.draw(folder, numbers)
+    findings = page.build(numbers, config["command"], config["config"])
+    report.write(findings, folder, NAME)
+    return folder, findings
 
 
 def _check_named(paths):
@@ -77,55 +82,18 @@ def _check_named(paths):
         seen.add(path.resolve())
 
 
-def _draw(folder, numbers):
-    """The pictures."""
-    from dermssl.evaluation import metric_tables
-    from dermssl.reporting import figures, wording
-    from dermssl.studies.comparison import compute
-    from dermssl.studies.comparison import figures as figures_compared
-    from dermssl.studies.comparison import report as page
-
-    found, taxonomy = numbers.compared, numbers.compared.taxonomy
-    keys = {(model.arm, model.labels): model for model in found.models}
-    primary = {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys}
-    seeds = {key: numbers.draws[key][metric_tables.PRIMARY].sample for key in keys}
-    figures_compared.comparison(
-        folder / "comparison.png", found, primary, seeds,
-        wording.photos(numbers.counts, found.split), compute.chance(numbers),
-        metric_tables.NAMES[metric_tables.PRIMARY],
-    )  # fmt: skip
-    figures_compared.training_curves(folder / "training_curves.png", found)
-    figures_compared.roc(
-        folder / "roc.png",
-        found,
-        {key: metric_tables.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
-        {key: wording.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
-    )
-    figures_compared.reliability(
-        folder / "reliability.png",
-        found,
-        {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
-        {key: wording.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
-    )
-    for model in found.models:
-        fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
-        title = f"{model.name} ({wording.count(len(model.members), 'seed')})"
-        file = folder / page.confusion_file(model)
-        figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
-
-
-def tell(config: dict[str, Any], path: Path) -> None:
+def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     """Print what was found."""
     from dermssl.reporting import report
 
-    text = (path / REPORT).read_text(encoding="utf-8")
-    print(report.for_console(text.split("## What was found")[1].split("\n## ")[0]))
-    print(f"report: {path / REPORT}")
+    folder, findings = written
+    print(report.to_console(findings))
+    print(f"report: {folder / f'{NAME}.md'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("model_comparison", __doc__, run, tell, argv)
+    return cli.main("model_comparison", __doc__, _compare, tell, argv)
 
 
 results.make_callable(__name__, run, results.Comparison)

@@ -1,4 +1,4 @@
-"""Fine and coarse probabilities for new photos.
+"""Predict fine and coarse class probabilities for new photos.
 
     python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
 

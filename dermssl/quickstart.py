@@ -1,4 +1,4 @@
-"""The whole road in one command: data, pretraining, fine-tuning, comparison, report.
+"""Run a whole experiment: data, pretraining, fine-tuning, comparison, report.
 
     python -m dermssl.quickstart                                  # synthetic photos, minutes
     python -m dermssl.quickstart --config experiments/ham10000_small.toml --data HAM10000

@@ -1,4 +1,4 @@
-"""Does the model read the lesion, or what lies beside it? Score it under artefacts, and without.
+"""Score a classifier under artefacts, without the lesion, and with the lesion alone.
 
     python -m dermssl.stress_test outputs/ssl_finetuned
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, progress, results, runs
+from dermssl.core import cli, progress, results, runs
 from dermssl.core.errors import UserError
 
 FOLDER = "stress_test"
@@ -41,7 +41,8 @@ def run(config: dict[str, Any]) -> Path:
     from dermssl.evaluation import hypothesis_tests
     from dermssl.inference import finished_run
     from dermssl.reporting import report
-    from dermssl.studies.stress import conditions, predict
+    from dermssl.studies.stress import conditions, figures, predict
+    from dermssl.studies.stress import report as stress_report
     from dermssl.studies.stress import scores as shortcuts
 
     settings, output, seed = config["stress_test"], config["output"], config["seed"]
@@ -113,75 +114,9 @@ def run(config: dict[str, Any]) -> Path:
         ]
         for k in picked
     ]
-    _draw(folder, made, scores, pictures, [taxonomy.fine[y[k]] for k in picked])
-    _write(folder, made, found, scores, y, p, groups)
+    figures.draw(folder, made, scores, pictures, [taxonomy.fine[y[k]] for k in picked])
+    stress_report.write(folder, made, found, scores, y, p, groups)
     return folder
-
-
-def _write(folder, made, found, scores, y, p, groups):
-    """stress.csv, stress.json and the report."""
-    import numpy as np
-
-    from dermssl.data import lesion_inpainting
-    from dermssl.evaluation import metric_tables as scored
-    from dermssl.evaluation.run_groups import TITLES
-    from dermssl.reporting import report, results_csv, wording
-    from dermssl.studies.stress import conditions
-    from dermssl.studies.stress import report as stress_report
-
-    n_discs = made["n"] - made["n_masks"]
-    warned = stress_report.warnings(scores, y, p, n_discs, groups)
-    said = stress_report.findings(scores, y, p, n_discs, groups)
-    results_csv.write_rows(
-        folder / "stress.csv", stress_report.rows(scores, made["n"], made["n_groups"])
-    )
-    atomic_files.write_json(
-        folder / "stress.json",
-        {
-            **made, "warnings": warned, "findings": said,
-            "conditions": stress_report.numbers(scores), "versions": runs.versions(),
-        },
-    )  # fmt: skip
-    status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | found.status
-    model = TITLES.get(status["arm"], status["arm"])
-    if status.get("n_labels"):
-        model += f", {wording.count(status['n_labels'], 'label')}"
-    unit = scored.grouped_by(groups)
-    counts = {"n_fine": made["n"], "n_groups": made["n_groups"], "grouped_by": unit}
-    report.write(
-        folder / "report.md",
-        "stress_report.md",
-        **{key: made[key] for key in ("n", "n_masks", "strength", "n_resamples", "command")},
-        **{key: made[key] for key in ("split", "chance", "agreement")},
-        run=Path(made["run"]).name or made["run"],
-        run_path=made["run"],
-        model=model,
-        status=status,
-        basis=wording.photos(counts, made["split"]),
-        chosen=stress_report.chosen(made),
-        warnings=warned,
-        notes=stress_report.notes(made, scores, y, groups, found.taxonomy, unit),
-        findings=said,
-        rows=stress_report.table(scores),
-        malignant=scores[0].sensitivity is not None,
-        boxed=conditions.BACKGROUND in p,
-        n_classes=len(np.unique(y)),
-        disc=lesion_inpainting.DISC,
-        root=made["data"],
-        unit=unit,
-        versions=report.versions(status),
-    )
-
-
-def _draw(folder, made, scores, pictures, classes):
-    """stress.png and conditions.png."""
-    from dermssl.studies.stress import conditions, figures
-
-    shown = [(conditions.title(score.name), score) for score in scores]
-    title = f"Stress test, {made['n']:,} {made['split']} photos"
-    figures.scores(folder / "stress.png", shown, made["chance"], title)
-    names = [name for name, _ in shown]
-    figures.conditions(folder / "conditions.png", pictures, classes, names)
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

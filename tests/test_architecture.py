@@ -154,21 +154,24 @@ def test_light_modules_import_no_tensorflow():
     assert process.stdout.strip() == "[]", process.stderr
 
 
-def test_what_is_imported_is_asked_for_at_installation():
+def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
     setup = configparser.ConfigParser()
     setup.read(ROOT.parent / "setup.cfg")
-    asked = setup["options"]["install_requires"] + setup["options.extras_require"]["umap"]
-    asked = {re.split(r"[ <>=!~]", line)[0].lower() for line in asked.split("\n") if line}
-    found = {name.split(".")[0] for module in MODULES for name in imports(module)}
-    found -= {*sys.stdlib_module_names, "dermssl"}
+
+    def names(text):
+        return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
+
+    asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
+    optional = names(extras["umap"]) | names(extras["keras-cv"])
     sources = metadata.packages_distributions()
-    sources |= {"umap": ["umap-learn"], "google": ["tensorboard"]}  # maybe absent; protobuf is its
-    missing = {
-        name
-        for name in found
-        if not asked & {source.lower().replace("_", "-") for source in sources[name]}
-    }
-    assert not missing
+    # Maybe absent; protobuf is TensorBoard's.
+    sources |= {"umap": ["umap-learn"], "keras_cv": ["keras-cv"], "google": ["tensorboard"]}
+    imported = {name.split(".")[0] for module in MODULES for name in imports(module)}
+    imported -= {*sys.stdlib_module_names, "dermssl"}
+    of = {name: {s.lower().replace("_", "-") for s in sources[name]} for name in imported}
+    assert not {name for name in imported if not (asked | optional) & of[name]}
+    unused = asked - set().union(*of.values())
+    assert unused <= {"seaborn"}
 
 
 def test_modules_are_short():

@@ -6,6 +6,7 @@ import sys
 import types
 
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -80,6 +81,7 @@ def test_planted_faults_are_found(planted, pretrained, tmp_path, capfd):
     report = (output / "report.md").read_text()
     assert "pairs_near.png" in report
     assert "odd|<b>" not in (output / "report.html").read_text()
+    assert pages.check(output)
     classes = pd.DataFrame(found["classes"]).set_index("class")
     assert classes.to_numpy().sum() == 160
     assert len(pd.read_csv(output / "photos.csv")) == 160
@@ -221,6 +223,7 @@ def test_leakage_leaves_a_report(photos, tmp_path, capfd):
     assert f"{len(table)} photos through the backbone, then 4 regressions" in out
     assert found["findings"][0] in out
     assert "is not measured here" in (output / "report.md").read_text()
+    assert pages.check(output) == ["leakage.png"]
 
 
 def test_leakage_leaves_a_class_of_one_lesion_out(photos, tmp_path, capfd):

@@ -97,3 +97,22 @@ def test_the_commands_of_the_readme_run_in_its_order(photos, tmp_path, monkeypat
         module = importlib.import_module(f"dermssl.{command}")
         small = README[shlex.join([command, *words])]
         assert tiny.call(module, *words, *small) == 0, (command, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, tmp_path / "PHOTOS")
+    (code,) = blocks("README.md", "python")
+    for shown, small in (
+        ("mobilenet", "cnn"), ("96", "32"), ("epochs=10", "epochs=1"),
+        ("batch_size=64)", "batch_size=16, image_size=32)"),
+        ("weights=run", "weights=run, frozen_epochs=1, unfrozen_epochs=1"),
+        ("depths=[2, 4]", "depths=[2, 4], epochs=1, image_size=32, augmentations=['none']"),
+    ):  # fmt: skip
+        assert shown in code
+        code = code.replace(shown, small)
+    names = {}
+    exec(code, names)
+    assert len(names["grid"].results) == 1  # a CNN without weights has one depth: all layers
+    assert {"estimate", "low", "high"} <= set(names["run"].evaluate().metrics)

@@ -1,6 +1,7 @@
 """Embeddings of runs: pictures, coordinates, the projector's files, and what is refused."""
 
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -41,6 +42,7 @@ def test_the_report_says_how_and_warns_of_training_photos(laid_out):
     assert "(60 of 160, chosen evenly over the fine classes)" in text
     assert "Do neighbours share their class?" in text
     assert "--colour-by site age" in text
+    assert pages.check(laid_out)
 
 
 def test_the_projector_s_files_fit_together(laid_out, own_run):

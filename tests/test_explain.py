@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -53,8 +54,7 @@ def test_report_says_what_a_map_does_not_prove(explained):
     assert "Adebayo" in text
     assert "too few to tell places apart" in text
     assert "aren't those of the run" not in text  # the probabilities are the run's own
-    html = (explained / "report.html").read_text()
-    assert html.count("data:image") == len(list(explained.glob("*.png")))
+    assert pages.check(explained)
 
 
 def test_tensorboard_shows_every_photo(explained, own_run):

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import fake_runs
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -11,6 +12,7 @@ import tiny
 from dermssl import finetune, label_efficiency, pretrain
 from dermssl.core import cli, runs
 from dermssl.evaluation import run_groups
+from dermssl.reporting.report import Report
 from dermssl.studies.experiment import linear_probe
 
 CONFIG = """
@@ -94,8 +96,7 @@ def test_probes_and_fine_tuning_in_one_folder_are_compared_apart(
         p = fake_runs.simulate(table, 1.0)
         made = fake_runs.make(folder / f"{name}_random_1_per_class_seed0", table, p)
         fake_runs.change_status(made, command=name)
-    (folder / label_efficiency.REPORT).write_text("## What was found\n![")
-    monkeypatch.setattr(label_efficiency, "run", lambda *args: folder)
+    monkeypatch.setattr(label_efficiency, "_measure", lambda *args: (folder, Report("t")))
     for words, name in (([], "finetune"), (["--probe"], "probe")):
         assert tiny.call(label_efficiency, *argv, *words) == 0
         command = capsys.readouterr().out.split("dermssl.model_comparison ")[1].strip()
@@ -144,7 +145,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     assert str(tmp_path / "c.toml") in text  # the command
     assert "| random init | 1 |" in text  # seeds are counted
     assert "One seed only" in shown.split("done in")[1]
-    assert (folder / "label_efficiency.html").exists()
+    assert pages.check(folder, "label_efficiency") == ["label_efficiency.png"]
     assert (folder / "label_efficiency.png").stat().st_size > 10_000
 
     # The same command again: nothing is made, and the report is the same.

@@ -5,6 +5,7 @@ import shutil
 
 import fake_runs
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 from scipy import stats
@@ -17,7 +18,9 @@ from dermssl.core.errors import UserError
 from dermssl.data import records
 from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
 from dermssl.reporting import results_csv, wording
+from dermssl.reporting.report import to_console
 from dermssl.studies.comparison import compute, report
+from dermssl.studies.comparison import wording as sentences
 
 HAM = fake_runs.HAM
 QUICK = 60  # resamples
@@ -53,7 +56,7 @@ def pair(tmp_path):
 
 
 def sentences_of(paths, **options):
-    return report.verdicts(compute.score(run_groups.gather(paths, **options), n_resamples=QUICK))
+    return sentences.verdicts(compute.score(run_groups.gather(paths, **options), n_resamples=QUICK))
 
 
 def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
@@ -127,11 +130,7 @@ def test_every_run_is_a_row(planted):
 
 
 def test_page_is_self_contained(planted):
-    html = (planted[1] / "ssl_analysis_report.html").read_text()
-    assert "http" not in html
-    sources = re.findall(r'src="(.{10})', html)
-    assert set(sources) == {"data:image"}
-    assert len(sources) == 4 + 3
+    assert len(pages.check(planted[1], "ssl_analysis_report")) == 4 + 3
 
 
 def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
@@ -191,10 +190,10 @@ def test_no_arm_is_called_better_without_a_difference(tmp_path):
         )
         found = run_groups.gather([folder])
         a, b = found.models
-        interval = metric_tables.differences(a.arrays, b.arrays, HAM, 100, [metric_tables.PRIMARY])
-        wrong += (
-            metric_tables.verdict(metric_tables.PRIMARY, interval[metric_tables.PRIMARY]) != "tie"
-        )
+        name = metric_tables.PRIMARY
+        both = [metric_tables.score(model.arrays, HAM, 100, [name]) for model in (a, b)]
+        interval = metric_tables.differences(*both, [name])[name]
+        wrong += metric_tables.verdict(name, interval) != "tie"
     assert wrong <= 2  # one in twenty is expected: 3 or more of 8 has a probability of 0.6%
 
 
@@ -205,13 +204,15 @@ def test_draws_that_miss_a_class_are_told(tmp_path):
     table.loc[rare, ["fine", "coarse"]] = ["mel", "melanocytic"]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
     numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
-    assert any("of the draws miss a class" in said for said in report.warnings(numbers))
+    assert any("of the draws miss a class" in said for said in sentences.warnings(numbers))
 
 
 def test_one_seed_is_said_everywhere(pair):
     numbers = compute.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
-    assert "with one seed, the variation of training isn't covered" in report.verdicts(numbers)[0]
-    assert any(said.startswith("One seed only") for said in report.warnings(numbers))
+    assert (
+        "with one seed, the variation of training isn't covered" in sentences.verdicts(numbers)[0]
+    )
+    assert any(said.startswith("One seed only") for said in sentences.warnings(numbers))
     row = compute.performance_rows(numbers)[0]
     assert np.isnan(row["balanced_accuracy_sd"])
 
@@ -220,9 +221,10 @@ def test_missing_arms_and_few_seeds_are_said(tmp_path):
     fake_runs.experiment(
         tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0, 1), table=fake_runs.records(n=120)
     )
-    context = report.context(compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
-    assert any("No run from ImageNet weights is here" in said for said in context["gaps"])
-    assert any(said.startswith("Fewer than 3 seeds") for said in context["warnings"])
+    numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
+    text = to_console(report.build(numbers, "again"))
+    assert "\n- No run from ImageNet weights is here" in text
+    assert "\nnote: Fewer than 3 seeds" in text
 
 
 def test_only_shared_seeds_are_compared(pair):
@@ -237,7 +239,7 @@ def test_only_shared_seeds_are_compared(pair):
         )
     numbers = compute.score(run_groups.gather([folder]), n_resamples=QUICK)
     assert numbers.pairs[0].n_seeds == 1
-    assert any("only the 1 shared one are compared" in said for said in report.warnings(numbers))
+    assert any("only the 1 shared one are compared" in said for said in sentences.warnings(numbers))
     shutil.rmtree(folder / "ssl")
     assert sentences_of([folder]) == [
         "With 70 labels, SimCLR and random init share no seed, so they aren't compared."
@@ -335,7 +337,7 @@ def test_another_budget_is_refused_or_told(pair):
     with pytest.raises(UserError, match=shown):
         run_groups.gather([folder])
     found = run_groups.gather([folder], allow_different_budget=True)
-    assert any(shown in said for said in report.warnings(compute.score(found, n_resamples=20)))
+    assert any(shown in said for said in sentences.warnings(compute.score(found, n_resamples=20)))
 
 
 def test_photos_prepared_in_another_way_are_another_budget(pair):
@@ -403,16 +405,15 @@ def test_unfinished_runs_are_refused_or_listed(pair, capsys, quick):
 
 
 def test_an_unknown_baseline_lists_the_arms(pair):
-    with pytest.raises(
-        UserError, match="unknown --baseline 'imagenet'; choose one of: random, ssl"
-    ):
+    refused = r"unknown model_comparison\.baseline 'imagenet'; choose one of: random, ssl"
+    with pytest.raises(UserError, match=refused):
         compute.score(run_groups.gather([pair[0]]), "imagenet", QUICK)
 
 
 def test_the_baseline_is_always_the_second(pair):
     numbers = compute.score(run_groups.gather([pair[0]]), "ssl", QUICK)
     assert [(pair.a.arm, pair.b.arm) for pair in numbers.pairs] == [("random", "ssl")]
-    assert "random init" in report.verdicts(numbers)[0].split(" SimCLR")[0]
+    assert "random init" in sentences.verdicts(numbers)[0].split(" SimCLR")[0]
 
 
 def test_folders_without_runs_are_refused(tmp_path, capsys):
@@ -437,18 +438,18 @@ def test_leaking_groups_are_told_first(tmp_path):
     table["lesion_id"] = ["L" + str(k % 30) for k in range(120)]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
     numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=20)
-    assert "in more than one split" in report.warnings(numbers)[0]
+    assert "in more than one split" in sentences.warnings(numbers)[0]
 
 
 def test_drawn_photos_are_called_drawings(pair, quick):
     folder, table = pair
     numbers = compute.score(run_groups.gather([folder]), n_resamples=QUICK)
-    assert not any("drawings" in warning for warning in report.warnings(numbers))
+    assert not any("drawings" in warning for warning in sentences.warnings(numbers))
     for arm, skill in (("random", 0.5), ("ssl", 0.7)):
         drawn = table.assign(source=records.SYNTHETIC)
         fake_runs.make(folder / "drawn" / arm, drawn, fake_runs.simulate(drawn, skill), arm=arm)
     numbers = compute.score(run_groups.gather([folder / "drawn"]), n_resamples=QUICK)
-    assert "drawings, not skin" in report.warnings(numbers)[0]
+    assert "drawings, not skin" in sentences.warnings(numbers)[0]
 
 
 def test_a_run_named_twice_or_alone_is_refused_before_a_report_is_lost(pair, capsys, quick):

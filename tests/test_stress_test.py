@@ -5,6 +5,7 @@ import shutil
 
 import fake_runs
 import numpy as np
+import pages
 import pandas as pd
 import pytest
 import tiny
@@ -96,6 +97,7 @@ def test_a_planted_shortcut_is_found(planted, tmp_path, monkeypatch):
     assert found["conditions"]["patch"]["drop"]["low"] > 0
     assert found["conditions"]["hair"]["drop"]["estimate"] == 0
     text = (out / "report.md").read_text()
+    assert set(pages.check(out)) == {"stress.png", "conditions.png"}
     assert "> **Warning.** Shortcut: with the lesion erased" in text
     assert "Drops that have no interval: lesion only (0.500)." in text
     assert "- Patch costs 0.087 balanced accuracy (95% interval 0." in text

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and hold nothing that a reader would run.
+"""Write files atomically: a reader finds the whole file or none.
 
 Every file is written under a temporary name beside its place, fsynced, and renamed over it,
 so a kill at any moment leaves the old file or the new one, never half of one.

@@ -1,6 +1,8 @@
 """Run a command: parse its flags, map exceptions to one-line messages and exit codes."""
 
 import argparse
+import contextlib
+import logging
 import os
 import re
 import shlex
@@ -222,7 +224,7 @@ def run(parser, function, argv=None):
     """
     args = parser.parse_intermixed_args(argv)  # photos may also follow an option
     try:
-        with signals.sigterm_raises():
+        with signals.sigterm_raises(), _log_to_stderr():
             function(args)
             sys.stdout.flush()  # a closed pipe shows here, not at the interpreter's exit
     except signals.Stopped as stopped:
@@ -246,6 +248,26 @@ def run(parser, function, argv=None):
         hint = "" if _debug(args) else " (run again with --debug for the traceback)"
         return _say(f"internal error: {type(error).__name__}: {error}{hint}", FAILED)
     return 0
+
+
+class _WithFlags(logging.Formatter):
+    """Log lines name settings; the command line shows flags."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_flags(super().format(record))
+
+
+@contextlib.contextmanager
+def _log_to_stderr():
+    """What the library logs, on stderr, in the words of the command line."""
+    log, handler = logging.getLogger("dermssl"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithFlags())
+    handler.setLevel(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def _debug(args):

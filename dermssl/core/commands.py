@@ -1,4 +1,4 @@
-"""The commands: what each is for, which settings it has, where it writes."""
+"""The registry of commands: purpose, settings and output folder of each."""
 
 from dataclasses import dataclass, field
 from typing import Any

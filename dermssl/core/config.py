@@ -1,4 +1,4 @@
-"""From defaults, TOML files and flags to the settings of a command, checked.
+"""Build a command's settings from defaults, TOML files and flags, and check them.
 
 A setting is one field of a dataclass in `dermssl.core.settings`. A command names the
 sections it uses; a TOML file may hold the sections of several commands, so one

@@ -1,4 +1,4 @@
-"""The two errors a user may see, each one line: what was found, and the way out."""
+"""The two errors that a user may see: bad input and a failed run."""
 
 
 class UserError(Exception):

@@ -1,4 +1,4 @@
-"""What a command gives back in Python, and how a command's module can be called."""
+"""The results that commands return in Python, and what makes their modules callable."""
 
 import inspect
 import json

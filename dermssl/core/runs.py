@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its identity, and a status that tells the truth.
+"""A run's folder: its lock, its settings and its status.
 
 Nothing else in the package writes into outputs/. Files are written by `dermssl.core.atomic_files`,
 whole or not at all; its functions can be had from here.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends where it can go on from, not in the middle of a step."""
+"""Handle Ctrl-C and SIGTERM: a run is saved before it ends."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""Class names at two levels: fine diagnoses under coarse groups, and how malignant each is.
+"""Class names at two levels: fine diagnoses in coarse groups, with their malignancy.
 
 A taxonomy is a small TOML file, one table a fine class::
 

@@ -1,4 +1,9 @@
-"""Rows of pictures in one PNG."""
+"""Rows of pictures in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,25 +14,31 @@ from dermssl.core import atomic_files
 GAP = 4  # white pixels between pictures
 
 
-def write(path, rows, side=128, labels=None):
-    """Write rows of pictures, each shown at `side` pixels.
+def compose(rows: Sequence[Sequence[np.ndarray | None]], side: int, above: int = 0) -> np.ndarray:
+    """Rows of pictures on white.
 
     Args:
-        path: str or Path, ends with .png.
-        rows: list of lists of uint8 arrays (h, w, 3) RGB; each row equally long.
-        side: int.
-        labels: list of uint8 arrays (side, w, 3), one at the left of each row; or None.
+        rows: equally long lists of uint8 (h, w, 3) RGB; None leaves a place empty.
+        side: pixels a picture.
+        above: more white pixels above each row.
+
+    Returns:
+        uint8 (height, width, 3).
     """
-    cell = side + GAP
-    margin = labels[0].shape[1] if labels else 0
-    wide = margin + len(rows[0]) * cell + GAP
-    sheet = np.full((len(rows) * cell + GAP, wide, 3), 255, np.uint8)
+    across, down = side + GAP, side + GAP + above
+    sheet = np.full((len(rows) * down + GAP, len(rows[0]) * across + GAP, 3), 255, np.uint8)
     for r, row in enumerate(rows):
         for c, picture in enumerate(row):
-            top, left = GAP + r * cell, margin + GAP + c * cell
-            shown = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-            sheet[top : top + side, left : left + side] = shown
-        if labels:
-            sheet[GAP + r * cell :][:side, :margin] = labels[r]
+            if picture is not None:
+                top, left = GAP + above + r * down, GAP + c * across
+                small = min(picture.shape[:2]) < side
+                method = cv2.INTER_LINEAR if small else cv2.INTER_AREA
+                shown = cv2.resize(picture, (side, side), interpolation=method)
+                sheet[top : top + side, left : left + side] = shown
+    return sheet
+
+
+def write(path: Path | str, rows: Sequence[Sequence[np.ndarray]], side: int = 128) -> None:
+    """Write rows of pictures as a PNG, each shown at `side` pixels."""
     with atomic_files.atomic_write(path) as temporary:
-        Image.fromarray(sheet).save(temporary)
+        Image.fromarray(compose(rows, side)).save(temporary)

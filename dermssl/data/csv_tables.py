@@ -1,4 +1,4 @@
-"""CSV files as people save them: read as text, checked, each row with its line number.
+"""Read CSV files as text, and check them; each row keeps its line number for messages.
 
 Nothing is guessed from the values: "NA", "None" and "007" stay what they are. Only the
 separator is: comma, semicolon or tab, from the header line.

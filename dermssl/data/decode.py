@@ -1,4 +1,4 @@
-"""The one safe way from a file on disk to RGB pixels.
+"""Decode image files safely to RGB pixels.
 
 - Only JPEG, PNG, BMP and WebP are parsed, chosen by their first bytes. The extension is not
   asked: a PNG named `.jpg` is a whole image, and downloaded data sets have many.

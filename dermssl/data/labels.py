@@ -1,4 +1,4 @@
-"""From the label text of a data set to a taxonomy and clean `fine` and `coarse` columns."""
+"""Make a taxonomy and `fine` and `coarse` columns from the labels of a data set."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""A photo without its lesion, or a lesion without its photo: masks, holes and what fills them.
+"""Erase the lesion from a photo, or all but the lesion, by its mask.
 
 A black hole would be a cue of its own. A hole is filled with the colours around it, smoothly
 continued (push-pull, Gortler et al. 1996), and with noise as strong as that of the skin.

@@ -1,4 +1,4 @@
-"""Where photos lie: folders named by the user, the files in them, and paths from tables.
+"""Find photos in folders, and check paths from tables.
 
 A data folder is a closed box: no path in a table and no link leads out of it, so that a
 copied folder is a whole data set and a table from a stranger can't name other files.

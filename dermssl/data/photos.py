@@ -1,4 +1,4 @@
-"""Decoded photos by number: read, prepared, and kept in memory or on disk up to a budget."""
+"""Decoded photos by number, kept in memory or on disk up to a budget."""
 
 import functools
 import hashlib

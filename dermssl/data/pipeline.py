@@ -1,4 +1,4 @@
-"""Records -> tf.data, where any step of any epoch can be computed again.
+"""Build `tf.data` pipelines from records; any step of any epoch can be computed again.
 
 A step is a number. Which records it holds is f(seed, epoch), how each is augmented is
 f(seed, epoch, record, view), so a run can start anywhere without iterator state: the

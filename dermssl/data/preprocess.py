@@ -1,4 +1,4 @@
-"""Optional steps on every photo, in training and in prediction alike: colour, hair, sharpness.
+"""Preprocess photos: colour constancy, hair removal, sharpening, lesion crop.
 
 They are settings of the data (`[data] preprocess`), kept in a run's config and taken from there
 when its model predicts. Nothing is random, so their result is what the cache of photos keeps.

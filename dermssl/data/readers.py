@@ -1,4 +1,4 @@
-"""From a folder of photos to a `Dataset`: one reader a layout, all with the same checks.
+"""Read a folder of photos into a `Dataset`: one reader for each layout.
 
 | format | what the folder holds |
 | --- | --- |

@@ -1,4 +1,4 @@
-"""The record table: one row a photo, plain strings, nothing decoded.
+"""The record table (one row a photo) and the `Dataset` around it.
 
 Every reader makes one and every later step reads one. A column that a data set
 does not have is there, empty: "" for text, NaN for age.

@@ -1,4 +1,4 @@
-"""Who is in train, validation and test: stratified, grouped, and checked.
+"""Split records into train, validation and test: stratified, and no group in two splits.
 
 All photos of a group (patient, lesion) go to one split; otherwise the test score
 measures memory. Unlabelled photos go to train, the pool of pretraining, unless

@@ -12,7 +12,7 @@ import numpy as np
 
 from dermssl.core.errors import unknown_name
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.evaluation.bootstrap import PlannedMetric
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 
 MELANOMA = "mel"
 AUTO = "auto"

@@ -1,4 +1,4 @@
-"""Intervals from a clustered bootstrap, for one model or for the difference of two.
+"""Bootstrap intervals over groups, for one model or for the difference of two.
 
 Records of one lesion (or patient) are not independent, so whole groups are drawn with
 replacement (Field & Welsh 2007). Every metric scored with the same groups, seed and number of
@@ -18,9 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.errors import UserError
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap_metrics import METRICS, SHARES, Tally, count
+from dermssl.evaluation.bootstrap_metrics import (
+    METRICS,
+    SHARES,
+    PlannedMetric,
+    Tally,
+    count,
+    planned,
+)
 
 CHUNK = 2**22  # multiplicities held at once (32 MB as int64)
 # Metrics where less is better; the rest are better when higher.
@@ -64,30 +71,6 @@ class Interval:
     def excludes_zero(self) -> bool:
         """True only where the whole interval lies on one side of 0."""
         return bool(self.low > 0 or self.high < 0)
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedMetric:
-    """What one number is made of; its arrays are valid (see `planned`).
-
-    Attributes:
-        metric: a name in `bootstrap_metrics.METRICS`.
-        y: int (n,), true classes, -1 left out (0/1 for the binary metrics, None for "mean").
-        predicted: what the metric reads: probabilities (n, K), classes int (n,), binary scores
-            (n,), or for "mean" one value a record (n,). A list of such arrays is one a seed.
-        options: of the metric: `specificity`, `min_sensitivity`, `n_bins`.
-    """
-
-    metric: str
-    y: np.ndarray | None
-    predicted: np.ndarray | list[np.ndarray]
-    options: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def seeds(self) -> list[np.ndarray]:
-        """The predictions as a list, one array a training seed."""
-        predicted = self.predicted
-        return list(predicted) if isinstance(predicted, list | tuple) else [predicted]
 
 
 class Replicates(NamedTuple):
@@ -185,24 +168,6 @@ def cluster_codes(groups: Collection[Any] | None, n: int) -> np.ndarray:
     alone = np.flatnonzero(codes < 0)
     codes[alone] = len(names) + np.arange(len(alone))
     return codes
-
-
-def planned(
-    metric: str,
-    y: npt.ArrayLike | None,
-    predicted: np.ndarray | list[np.ndarray],
-    **options: float,
-) -> PlannedMetric:
-    """A `PlannedMetric` of arrays that are first checked; its attributes are the arguments."""
-    if metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
-    several = isinstance(predicted, list | tuple) and len(predicted) > 0
-    several = several and all(isinstance(array, np.ndarray) for array in predicted)
-    arrays = list(predicted) if several else [np.asarray(predicted)]
-    lengths = {f"predictions {i}": array for i, array in enumerate(arrays)}
-    validate.same_length(**lengths, **({} if y is None else {"y": np.asarray(y)}))
-    checked = [METRICS[metric].check(y, array) for array in arrays]
-    return PlannedMetric(metric, checked[0][0], [array for _, array in checked], options)
 
 
 def estimate(plan: PlannedMetric) -> float:

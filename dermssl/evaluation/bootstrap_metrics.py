@@ -15,12 +15,14 @@ that the data can't define (one class only, no labels) is NaN.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
-from dermssl.core.errors import UserError
+from dermssl.core.errors import UserError, unknown_name
 from dermssl.evaluation import calibration, validate
 
 ROUNDING = 1e-9  # lets a rate of exactly 1 - specificity pass in floating point
@@ -264,6 +266,48 @@ METRICS = {
     "mean": Metric(mean, validate.values),
 }
 SHARES = ("accuracy", "mean")  # a mean is a share where its values are 0, 1 or NaN
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedMetric:
+    """What one number is made of; its arrays are valid (see `planned`).
+
+    Attributes:
+        metric: a name in `METRICS`.
+        y: int (n,), true classes, -1 left out (0/1 for the binary metrics, None for "mean").
+        predicted: what the metric reads: probabilities (n, K), classes int (n,), binary scores
+            (n,), or for "mean" one value a record (n,). A list of such arrays is one a seed.
+        options: of the metric: `specificity`, `min_sensitivity`, `n_bins`.
+    """
+
+    metric: str
+    y: np.ndarray | None
+    predicted: np.ndarray | list[np.ndarray]
+    options: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[np.ndarray]:
+        """The predictions as a list, one array a training seed."""
+        predicted = self.predicted
+        return list(predicted) if isinstance(predicted, list | tuple) else [predicted]
+
+
+def planned(
+    metric: str,
+    y: npt.ArrayLike | None,
+    predicted: np.ndarray | list[np.ndarray],
+    **options: float,
+) -> PlannedMetric:
+    """A `PlannedMetric` of arrays that are first checked; its attributes are the arguments."""
+    if metric not in METRICS:
+        raise unknown_name("metric", metric, METRICS)
+    several = isinstance(predicted, list | tuple) and len(predicted) > 0
+    several = several and all(isinstance(array, np.ndarray) for array in predicted)
+    arrays = list(predicted) if several else [np.asarray(predicted)]
+    lengths = {f"predictions {i}": array for i, array in enumerate(arrays)}
+    validate.same_length(**lengths, **({} if y is None else {"y": np.asarray(y)}))
+    checked = [METRICS[metric].check(y, array) for array in arrays]
+    return PlannedMetric(metric, checked[0][0], [array for _, array in checked], options)
 
 
 def _mean_over_classes(y, counts, figure):

@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, and how to mend it with one number, or two.
+"""Measure calibration, and fit a temperature and a prior correction.
 
 Both are fitted on the validation split only. Net benefit, the clinical reading of a calibrated
 probability, lives here too.

@@ -1,4 +1,4 @@
-"""What makes a model's probabilities mean what they say: fitted on validation, kept in its run.
+"""The calibration of a fine-tuned run: fitted on validation, stored beside its model.
 
     P'(k) = P(k)^(1/T) share(k)^b / sum_j P(j)^(1/T) share(j)^b
 
@@ -33,6 +33,7 @@ from dermssl.core.settings import Finetune
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import calibration, predictions
+from dermssl.evaluation.predictions import Predictions
 
 NAME = "temperature.json"
 HIERARCHICAL = "hierarchical"
@@ -93,10 +94,10 @@ class LevelCalibration:
         return calibration.apply_temperature(p, self.temperature, offset)
 
     def __str__(self):
-        said = f"temperature {self.temperature:.3g}"
+        text = f"temperature {self.temperature:.3g}"
         if not self.shares:
-            return said
-        return f"{said} and the class shares of {VALIDATION} to the power {self.prior_power:.2g}"
+            return text
+        return f"{text} and the class shares of {VALIDATION} to the power {self.prior_power:.2g}"
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,18 @@ def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]) -> Ca
     if not (table["split"] == VALIDATION).any():
         level = _level(calibration.fit_temperature(np.zeros((0, 1)), []))
         return Calibrator(level, level if coarse else None)
-    found, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
-    fine = _fit(found.p_fine, found.y, balanced)
-    return Calibrator(fine, _fit(found.p_coarse, found.y_coarse, balanced) if coarse else None)
+    arrays, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
+    fine = _fit(arrays.p_fine, arrays.y, balanced)
+    return Calibrator(fine, _fit(arrays.p_coarse, arrays.y_coarse, balanced) if coarse else None)
 
 
 def write(
     folder: Path | str, table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]
 ) -> Calibrator:
     """Fit a run's `Calibrator` and leave it in its folder; returns it. Arguments as in `fit`."""
-    found = fit(table, taxonomy, finetune)
-    atomic_files.write_json(Path(folder) / NAME, found.as_dict())
-    return found
+    calibrator = fit(table, taxonomy, finetune)
+    atomic_files.write_json(Path(folder) / NAME, calibrator.as_dict())
+    return calibrator
 
 
 def read(folder: Path | str) -> Calibrator | None:
@@ -207,10 +208,10 @@ def read(folder: Path | str) -> Calibrator | None:
         ) from error
 
 
-def of_run(found: predictions.Predictions) -> Calibrator:
+def of_run(run: Predictions) -> Calibrator:
     """The `Calibrator` of a run's `Predictions`: the stored one, else fitted anew."""
-    stored = read(found.path) if found.path else None
-    return stored or fit(found.table, found.taxonomy, _finetune(found.status))
+    stored = read(run.path) if run.path else None
+    return stored or fit(run.table, run.taxonomy, _finetune(run.status))
 
 
 def of_folder(folder: Path | str) -> Calibrator:
@@ -244,16 +245,16 @@ def _fit(p, y, balanced):
     return replace(_level(both), log_loss_before=alone.nll_before, **corrected)
 
 
-def _level(found):
+def _level(fitted):
     return LevelCalibration(
-        temperature=1.0 if found.concern else found.temperature,
-        optimum=found.temperature,
-        n=found.n,
-        n_classes=found.n_classes,
-        log_loss_before=found.nll_before,
-        log_loss_after=found.nll_before if found.concern else found.nll_after,
-        at_bound=found.at_bound,
-        concern=found.concern,
+        temperature=1.0 if fitted.concern else fitted.temperature,
+        optimum=fitted.temperature,
+        n=fitted.n,
+        n_classes=fitted.n_classes,
+        log_loss_before=fitted.nll_before,
+        log_loss_after=fitted.nll_before if fitted.concern else fitted.nll_after,
+        at_bound=fitted.at_bound,
+        concern=fitted.concern,
         prior_power=0.0,
         shares=(),
     )

@@ -1,7 +1,7 @@
-"""May these runs be compared? A difference between arms must come from the arm.
+"""Check that runs may be compared: they may differ only in what is compared.
 
 Runs of other records, splits, classes or training budget are refused with the first thing that
-differs. A run here is a `compared.Member`, a model a `compared.Model`.
+differs. A run here is a `run_groups.FinetuneRun`, a model a `run_groups.RunGroup`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTINGS_NOT_COMPARED = (
 def check_data(first: FinetuneRun, other: FinetuneRun, split: str) -> None:
     """Same classes, same records in the same splits, same truth, or the first difference."""
     refuse = f"{first.path} and {other.path} can't be compared:"
-    there, here = (each.status.get("command") for each in (first, other))
+    there, here = (run.status.get("command") for run in (first, other))
     if there != here:
         raise UserError(
             f"{refuse} a run of {there} and one of {here}; a probe of a frozen backbone and a "
@@ -39,19 +39,19 @@ def check_data(first: FinetuneRun, other: FinetuneRun, split: str) -> None:
     a, b = first.predictions.taxonomy, other.predictions.taxonomy
     for name in ("fine", "parents", "malignancy"):
         if getattr(a, name) != getattr(b, name):
-            there, here = (", ".join(getattr(each, name)) for each in (a, b))
+            there, here = (", ".join(getattr(taxonomy, name)) for taxonomy in (a, b))
             raise UserError(f"{refuse} taxonomy, {name}: {there} there, {here} here")
-    rows = [each.predictions.table.set_index("path") for each in (first, other)]
+    rows = [run.predictions.table.set_index("path") for run in (first, other)]
     both = rows[0].index.intersection(rows[1].index)
     crossed = rows[0].loc[both, "split"] != rows[1].loc[both, "split"]
     if crossed.any():
         path = both[crossed][0]
-        there, here = (each.loc[path, "split"] for each in rows)
+        there, here = (table.loc[path, "split"] for table in rows)
         raise UserError(
             f"{refuse} record '{path}' is in {there} there, in {here} here "
             f"({crossed.sum()} such records); use one data.split_seed"
         )
-    scored = [each[each["split"] == split] for each in rows]
+    scored = [table[table["split"] == split] for table in rows]
     lone = scored[0].index.symmetric_difference(scored[1].index)
     if len(lone):
         raise UserError(
@@ -62,7 +62,7 @@ def check_data(first: FinetuneRun, other: FinetuneRun, split: str) -> None:
         wrong = scored[0][level] != scored[1].loc[scored[0].index, level]
         if wrong.any():
             path = scored[0].index[wrong][0]
-            there, here = (each.loc[path, level] for each in scored)
+            there, here = (table.loc[path, level] for table in scored)
             raise UserError(f"{refuse} record '{path}' is '{there}' there, '{here}' here")
     if list(scored[0].index) != list(scored[1].index):
         raise UserError(f"{refuse} the {split} records stand in another order; predict them again")

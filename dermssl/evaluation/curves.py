@@ -1,4 +1,4 @@
-"""Curves as tables of their points: ROC, precision against recall, reliability, net benefit."""
+"""Curves as tables of points: ROC, precision-recall, reliability, net benefit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the difference real? Paired tests, intervals, and correction for many comparisons.
+"""Paired tests and intervals, corrected for multiple comparisons.
 
 The tests here (McNemar, DeLong, Wilson) take records as independent. Where a lesion or
 patient has several, trust the clustered bootstrap of `bootstrap`.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, validate
+from dermssl.evaluation import bootstrap, bootstrap_metrics, validate
 from dermssl.evaluation.bootstrap import Interval, SeedDraws, cluster_codes
 
 FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
@@ -188,7 +188,7 @@ def share_with_interval(
 
     Arguments are those of `bootstrap_metric`; the values of a "mean" must be 0, 1 or NaN.
     """
-    plan = {metric: bootstrap.planned(metric, y, predicted, **options)}
+    plan = {metric: bootstrap_metrics.planned(metric, y, predicted, **options)}
     draws = bootstrap.score(plan, groups, n_resamples=n_resamples)
     return share_interval(draws[metric], level)
 

@@ -1,4 +1,4 @@
-"""The numbers of a report: every metric of a model with its interval, and differences.
+"""Tables of a model's metrics with intervals, and of paired differences.
 
 A model here is a list of `predictions.Arrays`, one a training seed, all of the same records.
 `score` scores it once; its intervals, differences and spread over seeds follow from that.
@@ -15,7 +15,8 @@ import pandas as pd
 from dermssl.core.settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import bootstrap, calibration, hypothesis_tests, metrics
-from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, SeedDraws
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.predictions import Arrays
 
 HEADLINE = (

@@ -18,7 +18,7 @@ import pandas as pd
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap, bootstrap_metrics, validate
-from dermssl.evaluation.bootstrap import PlannedMetric
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 
 
 def confusion_matrix(y: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def plan(
     min_sensitivity: float = 0.8,
     top_k: int = 2,
 ) -> dict[str, PlannedMetric]:
-    """What is reported: summary name -> `bootstrap.PlannedMetric`.
+    """What is reported: summary name -> `bootstrap_metrics.PlannedMetric`.
 
     Args:
         y: int (n,), fine classes, -1 unknown.

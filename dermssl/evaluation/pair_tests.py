@@ -1,9 +1,11 @@
-"""McNemar's and DeLong's tests of every pair of a comparison, corrected for their number.
+"""McNemar's and DeLong's tests of every pair of models, corrected for their number.
 
 Both take photos as independent, so one photo of each patient or lesion is tested: the first in
 the file, the same for all models. Several seeds are one model here, with their mean
 probabilities; the luck of training is in the intervals, not in these p-values.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,12 +72,12 @@ def run(
         chances.append((len(rows), hypothesis_tests.mcnemar(*right)))
         areas.append(_delong(y, p_a, p_b, taxonomy))
     holm = hypothesis_tests.holm([test.p for _, test in chances])
-    holm_areas = hypothesis_tests.holm([np.nan if each is None else each[2].p for each in areas])
-    found: list[PairTest | None] = [None] * len(pairs)
+    holm_areas = hypothesis_tests.holm([np.nan if area is None else area[2].p for area in areas])
+    tests: list[PairTest | None] = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
         metric, title, test = area or (None, "", None)
-        found[number] = PairTest(n, mcnemar, float(p), metric, title, test, float(p_area))
-    return found
+        tests[number] = PairTest(n, mcnemar, float(p), metric, title, test, float(p_area))
+    return tests
 
 
 def independent(arrays: Any) -> np.ndarray:

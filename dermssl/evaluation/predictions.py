@@ -1,9 +1,11 @@
-"""predictions.csv, the file between a model and everything said about it.
+"""Read and write predictions.csv, on which all evaluation is based.
 
 One row a record, of every split: what it is, its true labels, and the probability of every
 class at both levels, raw: the temperature of a run is fitted and judged on them. Commands that
 evaluate, compare and report read this file and never a model.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path

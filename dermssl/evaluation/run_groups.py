@@ -1,7 +1,7 @@
-"""Which runs are compared: found, grouped into models, and refused unless they are alike.
+"""Find the runs of a comparison and group them into models: runs that differ in the seed only.
 
 A model is an arm (how the backbone started) with a number of labels; its runs differ in the
-seed only. `alike` refuses runs that differ in anything else.
+seed only. `comparability` refuses runs that differ in anything else.
 """
 
 from __future__ import annotations

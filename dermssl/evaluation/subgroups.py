@@ -1,10 +1,12 @@
-"""How well a model does for whom: by skin tone, sex, age, body site and source.
+"""Scores by subgroup: skin tone, sex, age, body site and source.
 
 Groups differ in which diagnoses they hold, so a balanced accuracy over each group's own classes
 isn't one number measured twice; `gaps` compares groups over the classes that both have.
 Sensitivity and specificity of a yes/no question, at one threshold for all, don't depend on the
 shares of classes in the first place.
 """
+
+from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
@@ -89,7 +91,7 @@ def score(
     arrays: Arrays,
     taxonomy: Taxonomy,
     target: binary_tasks.Target | None,
-    threshold: float,
+    threshold: float | None,
     starts: Sequence[int] = (30, 50, 70),
     n_resamples: int = 1000,
 ) -> list[Group]:
@@ -118,7 +120,7 @@ def score(
             binary_tasks.called_positive(target, threshold),
             binary_tasks.called_negative(target, threshold),
         ]
-        if target
+        if target and threshold is not None
         else []
     )
 
@@ -236,9 +238,10 @@ def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
     """
     large = [group for group in groups if group.n >= FEW]
     pairs = [pair for pair in itertools.combinations(large, 2) if pair[0].axis == pair[1].axis]
-    found = []
+    ordered = []
     for metric in METRICS:
-        compared = [each for each in (_compare(*pair, metric, taxonomy) for pair in pairs) if each]
+        compared = [_compare(*pair, metric, taxonomy) for pair in pairs]
+        compared = [comparison for comparison in compared if comparison]
         intervals = simultaneous(
             [a.sample[0] - b.sample[0] for _, _, a, b, _, _ in compared],
             [a.draws[0] - b.draws[0] for _, _, a, b, _, _ in compared],
@@ -248,8 +251,8 @@ def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
             Gap(one, other, metric, classes, float(a.sample[0]), float(b.sample[0]), interval)
             for (one, other, a, b, classes, _), interval in zip(compared, intervals)
         ]
-        found += sorted(gaps, key=lambda gap: -gap.interval.estimate)
-    return found
+        ordered += sorted(gaps, key=lambda gap: -gap.interval.estimate)
+    return ordered
 
 
 def _compare(one, other, metric, taxonomy):

@@ -1,4 +1,4 @@
-"""BACKBONES: from a name to a network that takes 0-255 RGB and gives an embedding.
+"""The backbones by name: networks from RGB in [0, 255] to an embedding.
 
 To add one, add a line to `BACKBONES`; `tests/models/test_backbones.py` covers it.
 Preprocessing is part of the graph and is saved with it. The graph is flat: the

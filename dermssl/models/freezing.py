@@ -1,4 +1,4 @@
-"""Which layers train, set layer by layer, and a manifest of what will.
+"""Choose which layers train, and list what will.
 
 Keras has traps here: `model.trainable = True` is a no-op where it is True already,
 an outer False silences inner Trues, and nothing takes effect before the next

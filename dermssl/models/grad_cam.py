@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a photo the network saw what speaks for a class (Selvaraju et al., 2017).
+"""Grad-CAM heat maps: where a network's evidence for a class is (Selvaraju et al., 2017).
 
 The map is relu(sum over k of a_k A_k): A_k is channel k of the last tensor that still has a
 place for each value, a_k the mean over places of the score's gradient. That tensor is the one

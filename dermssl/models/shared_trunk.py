@@ -1,4 +1,4 @@
-"""One frozen trunk, many tails: every depth of a grid trained from one forward pass.
+"""Train several unfrozen ends (tails) on one frozen trunk, with one forward pass of it.
 
 Cells that differ in depth alone share all layers below. Here the backbone's graph is cut
 at each depth's frontier: the tensors that cross from its frozen to its unfrozen part,

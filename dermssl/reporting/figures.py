@@ -1,60 +1,233 @@
-"""Pictures of one run or model. Each function draws one and writes it whole, or not at all.
+"""Figure primitives: interval plots, lines, heat maps, reliability diagrams, sheets of images.
 
 Figures are made without pyplot, so nothing global changes and no window system is asked for.
+Only seaborn imports pyplot; it is imported when a heat map is drawn.
 """
 
-import textwrap
+from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from dermssl.core import atomic_files
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.data import contact_sheet
 
 DPI = 160
 INK, MUTED, GRID = "#1F2933", "#5F6B7A", "#E3E8EE"
 # Okabe & Ito (2008): told apart with any colour vision. Line styles say it once more.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
+DOTTED = (0, (2, 3))
 FEW_IN_BIN = 10
 ANNOTATED = 12  # classes; beyond, the numbers in a confusion matrix can't be read
+LEGENDS = {
+    "inside": {},
+    "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)},
+    "right": {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)},
+}
 
 
-def new(width, height, rows=1, columns=1, **options):
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A line through points.
+
+    Attributes:
+        x, y: (n,).
+        label: in the legend; "" leaves it out.
+        colour, style, width, marker, steps: how it looks; `steps` as Matplotlib's `drawstyle`.
+        low, high: (n,) or None, interval of each point: bars where points have a marker, else
+            a band.
+        circles: positions of points to mark with an open circle.
+    """
+
+    x: Sequence[float] | np.ndarray | pd.Series
+    y: Sequence[float] | np.ndarray | pd.Series
+    label: str = ""
+    colour: str = PALETTE[0]
+    style: str | tuple = "-"
+    width: float = 1.8
+    marker: str | None = None
+    steps: str = "default"
+    low: np.ndarray | pd.Series | None = None
+    high: np.ndarray | pd.Series | None = None
+    circles: Sequence[int] | np.ndarray = ()
+
+
+def new(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options
+) -> tuple[Figure, list[Axes]]:
     """A `Figure` with a flat list of plain axes; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.spines[["left", "bottom"]].set_color(MUTED)
-        each.tick_params(colors=INK, labelsize=9)
-        each.set_axisbelow(True)
-    return figure, axes
+    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel().tolist()
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(MUTED)
+        axes.tick_params(colors=INK, labelsize=9)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
-def save(figure, path):
+def save(figure: Figure, path: Path) -> Path:
     """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
     with atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return path
 
 
-def escape_dollar(text):
+def escape_dollar(text: str) -> str:
     """Text from outside as Matplotlib prints it: a dollar sign starts no formula."""
     return text.replace("$", r"\$")
 
 
-def titled(axes, title, x="", y=""):
-    """Title at the left, labels, a light grid."""
+def wrap(text: str, width: int = 24) -> str:
+    """Text from outside in lines of at most `width` letters."""
+    return escape_dollar(textwrap.fill(str(text), width))
+
+
+def shorten(text: str, width: int) -> str:
+    """Text from outside, cut at `width` letters."""
+    return escape_dollar(textwrap.shorten(text, width, placeholder=" …") or text[:width])
+
+
+def headline(figure: Figure, title: str, note: str = "") -> None:
+    """The title above all panels, and a note below them."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+    if note:
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)
+
+
+def panel_title(axes: Axes, title: str) -> None:
+    """The title of one panel, at the left."""
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+
+
+def titled(axes: Axes, title: str, x: str = "", y: str = "") -> None:
+    """Title at the left, labels, a light grid."""
+    panel_title(axes, title)
     axes.set_xlabel(x, fontsize=10, color=INK)
     axes.set_ylabel(y, fontsize=10, color=INK)
     axes.grid(True, color=GRID, linewidth=0.8)
 
 
-def draw_confusion(axes, matrix, names, titles, normalised, repeats=1):
+def legend(axes: Axes, place: str = "inside", heading: str = "", columns: int = 1) -> None:
+    """A legend inside the panel, or below or right of it where it hides nothing."""
+    box = axes.legend(
+        **LEGENDS[place], fontsize=9, frameon=False, labelcolor=INK, title=heading or None,
+        alignment="left", ncols=columns,
+    )  # fmt: skip
+    box.get_title().set(color=INK, fontsize=9)
+
+
+def nothing(axes: Axes, why: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", fontsize=10, color=MUTED)
+
+
+def unit_square(axes: Axes, diagonal: bool = True) -> None:
+    """Both axes from 0 to 1, equally long; the diagonal is chance, or perfect calibration."""
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED, zorder=0)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set_box_aspect(1)
+
+
+def vertical(axes: Axes, value: float, name: str = "", style: str | tuple = DOTTED) -> None:
+    """A line to compare with, its name at the top."""
+    if not np.isnan(value):
+        axes.axvline(value, color=MUTED, linewidth=1.1, linestyle=style, zorder=1)
+        axes.annotate(
+            f" {name}", (value, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8.5,
+            color=MUTED,
+        )  # fmt: skip
+
+
+def lines(
+    axes: Axes,
+    curves: Sequence[Curve],
+    place: str = "inside",
+    heading: str = "",
+    empty: str = "no curve",
+    columns: int = 1,
+) -> None:
+    """Curves with a legend; where there is no curve, the words of `empty`."""
+    for curve in curves:
+        marker = curve.marker or ("o" if len(curve.x) < 2 else None)
+        look = {"color": curve.colour, "linewidth": curve.width}
+        axes.plot(
+            curve.x, curve.y, label=curve.label or None, linestyle=curve.style, marker=marker,
+            drawstyle=curve.steps, markeredgecolor="white", markersize=6.5, **look,
+        )  # fmt: skip
+        if curve.low is not None and curve.marker:
+            reach = np.abs([curve.low - curve.y, curve.high - curve.y])
+            axes.errorbar(curve.x, curve.y, yerr=reach, fmt="none", capsize=3, **look)
+        elif curve.low is not None:
+            axes.fill_between(curve.x, curve.low, curve.high, color=curve.colour, alpha=0.18,
+                              linewidth=0)  # fmt: skip
+        if len(curve.circles):
+            x, y = np.asarray(curve.x)[curve.circles], np.asarray(curve.y)[curve.circles]
+            axes.scatter(x, y, s=28, facecolor="white", edgecolor=curve.colour, zorder=3)
+    if any(curve.label for curve in curves):
+        legend(axes, place, heading, columns)
+    elif not curves:
+        nothing(axes, empty)
+
+
+def heat_map(
+    axes: Axes,
+    values: np.ndarray,
+    texts: Sequence[Sequence[str]] | None,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    colours: str = "Blues",
+    limits: tuple[float, float] = (0.0, 1.0),
+    size: float = 9,
+) -> None:
+    """A coloured table, `texts` in its cells; NaN is grey.
+
+    Args:
+        axes: to draw on.
+        values: float (n rows, n columns).
+        texts: (n rows, n columns), or None for colours alone.
+        columns, rows: labels.
+        colours: a colour map of Matplotlib.
+        limits: the values at its ends.
+        size: of the texts, in points.
+    """
+    import seaborn  # imports pyplot, which nobody should get by importing this module
+
+    seaborn.heatmap(
+        values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], cbar=False, fmt="",
+        annot=None if texts is None else np.array(texts), annot_kws={"fontsize": size},
+        xticklabels=[wrap(name, 18) for name in columns], yticklabels=list(rows),
+    )  # fmt: skip
+    axes.set_facecolor(GRID)
+    for i, j in np.argwhere(np.isnan(values)) if texts is not None else ():
+        axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
+                  color=MUTED)  # fmt: skip
+    axes.tick_params(length=0, labelrotation=0)
+
+
+def draw_confusion(
+    axes: Axes,
+    matrix: np.ndarray,
+    names: Sequence[str],
+    titles: Sequence[str],
+    normalised: bool,
+    repeats: int = 1,
+) -> None:
     """A confusion matrix on `axes`; rows are the truth, shares are of the row.
 
     `repeats` is how often each record was counted: once a seed.
@@ -64,154 +237,146 @@ def draw_confusion(axes, matrix, names, titles, normalised, repeats=1):
     shares = np.divide(
         matrix, support[:, None], out=np.full(matrix.shape, np.nan), where=support[:, None] > 0
     )
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    for row in np.flatnonzero(support == 0):
-        axes.axhspan(row - 0.5, row + 0.5, color=GRID)
-    size = 10 if len(names) <= 8 else 8
-    for (i, j), value in np.ndenumerate(shares if normalised else matrix):
-        if len(names) > ANNOTATED:
-            break
-        text = "n/a" if np.isnan(value) else (f"{value:.2f}" if normalised else f"{value:,}")
-        dark = not np.isnan(shares[i, j]) and shares[i, j] > 0.6
-        axes.text(
-            j, i, text, ha="center", va="center", fontsize=size,
-            color="white" if dark else (INK if value else MUTED),
-        )  # fmt: skip
-    names, titles = [*map(escape_dollar, names)], [*map(escape_dollar, titles)]
+    texts = None
+    if len(names) <= ANNOTATED:
+        formatted = "{:.2f}" if normalised else "{:,}"
+        texts = [[formatted.format(value).replace("nan", "n/a") for value in row]
+                 for row in (shares if normalised else matrix)]  # fmt: skip
     labels = [
-        textwrap.fill(title if title == name else f"{title} ({name})", 24)
-        for name, title in zip(names, titles)
+        f"{wrap(title if title == name else f'{title} ({name})', 32)}, n = {n // repeats:,}"
+        for name, title, n in zip(names, titles, support)
     ]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    counts = [f"{label}, n = {n // repeats:,}" for label, n in zip(labels, support)]
-    axes.set_yticks(range(len(names)), counts)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    heat_map(axes, shares, texts, names, labels, size=10 if len(names) <= 8 else 8)
+    for text in axes.texts:
+        if text.get_text() in ("0", "0.00"):
+            text.set_color(MUTED)
+    for label in axes.get_xticklabels():
+        label.set(rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_aspect("equal", anchor="W")  # else the labels get too little room
     axes.set_xlabel("predicted", fontsize=10, color=INK)
     axes.set_ylabel("true", fontsize=10, color=INK)
 
 
-def confusion(path, matrix, names, titles, title, normalised=True):
-    """A confusion matrix with counts, or with the shares of each true class."""
+def confusion(
+    path: Path,
+    matrix: np.ndarray,
+    names: Sequence[str],
+    titles: Sequence[str],
+    title: str,
+    normalised: bool = True,
+) -> Path:
+    """Write a confusion matrix with counts, or with the shares of each true class."""
     side = 2.2 + 0.62 * len(names)
-    figure, (axes,) = new(side + 2.4, side)
+    figure, (axes,) = new(side + 2.0, side)
     draw_confusion(axes, matrix, names, titles, normalised)
-    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold", pad=12)
+    headline(figure, title)
     return save(figure, path)
 
 
-def confusion_pair(path, fine, coarse, taxonomy, title, repeats):
-    """The shares of each true class at both levels, side by side."""
+def confusion_pair(
+    path: Path, fine: np.ndarray, coarse: np.ndarray, taxonomy: Taxonomy, title: str, repeats: int
+) -> Path:
+    """Write the shares of each true class at both levels, side by side."""
     levels = [(fine, taxonomy.fine, taxonomy.titles, "fine")]
     if taxonomy.has_hierarchy:
         levels.append((coarse, taxonomy.coarse, taxonomy.coarse, "coarse"))
-    widths = [3.0 + 0.62 * len(names) for _, names, _, _ in levels]
-    figure, every = new(
+    widths = [3.3 + 0.62 * len(names) for _, names, _, _ in levels]
+    figure, panels = new(
         sum(widths), 1.5 + 0.62 * len(taxonomy.fine), 1, len(levels), width_ratios=widths
     )
-    for axes, (matrix, names, titles, level) in zip(every, levels):
+    for axes, (matrix, names, titles, level) in zip(panels, levels):
         draw_confusion(axes, matrix, names, titles, normalised=True, repeats=repeats)
-        axes.set_title(level, loc="left", fontsize=11, color=INK, fontweight="bold")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
+        panel_title(axes, level)
+    headline(figure, title)
     return save(figure, path)
 
 
-def draw_reliability(axes, table, colour, label, marker="o"):
+def draw_reliability(
+    axes: Axes, curves: Sequence[tuple[pd.DataFrame, str, str, str]], title: str
+) -> None:
     """Accuracy against confidence; the area of a point follows its number of records.
 
     Bins of a few records are left out: they jump about and hide the others.
+
+    Args:
+        axes: to draw on.
+        curves: (table of `curves.reliability`, label, colour, marker) of each.
+        title: of the panel.
     """
-    filled = table[table["n"] >= FEW_IN_BIN]
-    sizes = 12 + 140 * filled["n"] / max(1, filled["n"].max())
-    axes.plot(filled["confidence"], filled["accuracy"], color=colour, linewidth=1.6)
-    if "accuracy_low" in filled:
-        axes.vlines(
-            filled["confidence"], filled["accuracy_low"], filled["accuracy_high"], color=colour,
-            linewidth=1.4, alpha=0.45,
-        )  # fmt: skip
-    axes.scatter(
-        filled["confidence"], filled["accuracy"], s=sizes, color=colour, marker=marker,
-        edgecolor="white", linewidth=0.8, zorder=3,
-    )  # fmt: skip
-    axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=label)
-
-
-def legend_below(axes):
-    """A legend under the panel, where it hides nothing."""
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9.5, frameon=False, labelcolor=INK
-    )
-
-
-def frame_reliability(axes, title):
-    """The diagonal of perfect calibration, and the labels."""
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
+    for table, label, colour, marker in curves:
+        bins = table[table["n"] >= FEW_IN_BIN]
+        x, y = bins["confidence"], bins["accuracy"]
+        axes.plot(x, y, color=colour, linewidth=1.6)
+        if "accuracy_low" in bins:
+            axes.vlines(x, bins["accuracy_low"], bins["accuracy_high"], color=colour,
+                        linewidth=1.4, alpha=0.45)  # fmt: skip
+        axes.scatter(x, y, s=12 + 140 * bins["n"] / max(1, bins["n"].max()), color=colour,
+                     marker=marker, edgecolor="white", linewidth=0.8, zorder=3)  # fmt: skip
+        axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=label)
     titled(axes, title, "confidence (top probability)", "share that is right")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_box_aspect(1)
+    unit_square(axes)
+    legend(axes, "below")
 
 
-def reliability(path, curves, title):
-    """A reliability diagram; `curves` are (table of `curves.reliability`, label) pairs."""
+def reliability(path: Path, curves: Sequence[tuple[pd.DataFrame, str]], title: str) -> Path:
+    """Write a reliability diagram; `curves` are (table of `curves.reliability`, label) pairs."""
     figure, (axes,) = new(6.4, 6.2)
-    for (table, label), colour, marker in zip(curves, PALETTE, "osD^"):
-        draw_reliability(axes, table, colour, label, marker)
-    frame_reliability(axes, title)
-    legend_below(axes)
-    return save(figure, path)
-
-
-def training_curves(path, history, title):
-    """Loss and accuracies of one run, epoch by epoch, both phases in a row."""
-    panels = (
-        ("loss", "loss", (("loss", "training"), ("val_loss", "validation"))),
-        (
-            "accuracy",
-            "share of records",
-            (
-                ("fine_accuracy", "fine, training"),
-                ("val_fine_accuracy", "fine, validation"),
-                ("coarse_accuracy", "coarse, training"),
-                ("val_coarse_accuracy", "coarse, validation"),
-                ("val_fine_balanced_accuracy", "balanced, validation"),
-            ),
-        ),
+    draw_reliability(
+        axes, [(*pair, *look) for pair, look in zip(curves, zip(PALETTE, "osD^"))], title
     )
-    figure, every = new(9.6, 4.2, 1, 2)
-    epochs = np.arange(1, len(history) + 1)
-    for axes, (name, unit, columns) in zip(every, panels):
-        shown = [(column, label) for column, label in columns if column in history]
-        for k, (column, label) in enumerate(shown):
-            axes.plot(
-                epochs, history[column], label=label, linewidth=1.8, color=PALETTE[k // 2],
-                linestyle="--" if label.endswith("training") else "-",
-                marker="o" if len(history) < 2 else None,
-            )  # fmt: skip
-        titled(axes, name, "epoch", unit)
-        mark_phases(axes, history)
-        if len(history) and shown:
-            axes.legend(fontsize=8.5, frameon=False, labelcolor=INK)
-        else:
-            nothing(axes, "no epoch was trained")
-    every[1].set_ylim(-0.02, 1.02)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     return save(figure, path)
 
 
-def mark_phases(axes, history):
-    """A line where a new phase begins, with its name."""
-    if "phase" not in history or not len(history):
-        return
-    names = history["phase"].tolist()
-    for k in range(1, len(names)):
-        if names[k] != names[k - 1]:
-            axes.axvline(k + 0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=0)
-            axes.annotate(
-                f" {names[k]}", (k + 0.5, 1), xycoords=("data", "axes fraction"), va="top",
-                fontsize=8, color=MUTED,
-            )  # fmt: skip
+def image_sheet(
+    path: Path,
+    rows: Sequence[Sequence[np.ndarray | None]],
+    titles: Sequence[str] = (),
+    names: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+    cell: float = 1.15,
+    title: str = "",
+    scale: tuple[str, str] | None = None,
+) -> Path:
+    """Write a grid of pictures with words around them.
+
+    Args:
+        path: of the PNG.
+        rows: equally long lists of uint8 (h, w, 3) RGB, shown as squares; None stays empty.
+        titles: of the columns.
+        names: of the rows.
+        captions: a text above each picture; () for none.
+        cell: inches a picture.
+        title: of the sheet.
+        scale: colour map and meaning of the values from 0 to 1, drawn at the right; or None.
+    """
+    side, gap = round(cell * DPI), contact_sheet.GAP
+    heights = [24 * (text.count("\n") + 1) + 8 for row in captions for text in row]
+    sheet = contact_sheet.compose(rows, side, above := max(heights, default=0))
+    titles, names = [wrap(text, 14) for text in titles], [wrap(text, 22) for text in names]
+    heads = max((text.count("\n") + 1 for text in titles), default=0)
+    figure, (axes,) = new(
+        sheet.shape[1] / DPI + 0.4 + 0.08 * max(map(_width, names), default=0) + 1.2 * bool(scale),
+        sheet.shape[0] / DPI + 0.25 + 0.16 * heads + 0.35 * bool(title),
+    )
+    axes.imshow(sheet)
+    axes.spines[:].set_visible(False)
+    left = gap + (side + gap) * np.arange(len(rows[0]))
+    top = gap + above + (side + gap + above) * np.arange(len(rows))
+    axes.set_xticks(left + side / 2 if titles else [], titles or None)
+    axes.set_yticks(top + side / 2 if names else [], names or None)
+    axes.tick_params(length=0, labelsize=8.5, labeltop=True, labelbottom=False)
+    for y, texts in zip(top, captions):
+        for x, text in zip(left, texts):
+            axes.text(x, y - gap, escape_dollar(text), fontsize=8.5, va="bottom", color=INK)
+    if scale:
+        colours = ScalarMappable(matplotlib.colors.Normalize(0, 1), scale[0])
+        bar = figure.colorbar(colours, ax=axes, fraction=0.03, aspect=30, shrink=0.7)
+        bar.set_label(scale[1], fontsize=9, color=INK)
+        bar.outline.set_visible(False)
+    headline(figure, escape_dollar(title))
+    return save(figure, path)
 
 
-def nothing(axes, why):
-    """Say in an empty panel why it is empty."""
-    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", fontsize=10, color=MUTED)
+def _width(text: str) -> int:
+    """Letters of the longest line."""
+    return max(map(len, text.split("\n")))

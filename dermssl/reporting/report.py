@@ -1,27 +1,232 @@
-"""Markdown from a template, and the same as one HTML file that needs nothing else.
+"""A report as an object: sections of text, tables and pictures, printed in three ways.
 
-Text that comes from outside (class titles, arms, paths) is escaped on its way into the
-template, so a class named `<script>` or `a|b` is printed as that.
+`to_markdown`, `to_html` and `to_console` print the same `Report`. Titles, findings, warnings,
+captions and table cells are plain text: the templates escape them, so a class named `<script>` or
+`a|b` is printed as that. `Text`, `Bullets`, the titles of columns and the provenance are Markdown;
+what comes from outside goes into them through `escaped` or `code`.
 """
 
+from __future__ import annotations
+
 import base64
+import functools
+import html
 import mimetypes
+import numbers
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import pandas as pd
+from markupsafe import Markup
 
-from dermssl.core import atomic_files, progress
+from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.metric_tables import CLASS_FIGURES
 from dermssl.reporting import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
+NO_DIAGNOSIS = "Research software: nothing here is for diagnosis."
+# What Text may hold: code, bold, and a sign that a backslash keeps from being markup.
+INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>(?:\\.|[^\\])+?)\*\*|\\(?P<sign>[\W_])")
 
 
-def render(template, **context):
-    """The text of a template in `templates/`; a name it lacks is an error."""
+@dataclass(frozen=True)
+class Text:
+    """A paragraph in Markdown."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list, each line in Markdown; nothing is printed where it is empty."""
+
+    lines: Sequence[str]
+    numbered: bool = False
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Plain sentences that the report is about; the console shows them, too.
+
+    Attributes:
+        sentences: of plain text; nothing is printed where there are none.
+        bullets: a list; False for one paragraph.
+    """
+
+    sentences: Sequence[str]
+    bullets: bool = True
+
+
+@dataclass(frozen=True)
+class Warnings:
+    """Plain sentences on what to know before a number is trusted; the console shows them, too.
+
+    Attributes:
+        sentences: of plain text; nothing is printed where there are none.
+        label: the word that each opens with; "" for a list without one.
+    """
+
+    sentences: Sequence[str]
+    label: str = "Note"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line to copy."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture in the report's folder, with what it shows in plain text."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table that is printed in bold, or with a remark in Markdown after it."""
+
+    value: Any
+    note: str = ""
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column of a table is printed.
+
+    Attributes:
+        title: in Markdown.
+        right: whether it is aligned to the right.
+        format: gives a value as Markdown; by default `printed`.
+    """
+
+    title: str
+    right: bool = False
+    format: Callable[[Any], str] | None = None
+
+    def show(self, cell: Any) -> str:
+        """A cell of this column in Markdown."""
+        if not isinstance(cell, Cell):
+            cell = Cell(cell)
+        text = (self.format or printed)(cell.value)
+        return (f"**{text}**" if cell.bold else text) + cell.note
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of numbers, `Interval`s, plain text or `Cell`s; a column may be no more than a title."""
+
+    columns: Sequence[Column | str]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def heads(self) -> list[Column]:
+        """The columns, each a `Column`."""
+        return [Column(each) if isinstance(each, str) else each for each in self.columns]
+
+
+Block = Text | Bullets | Findings | Warnings | Command | Figure | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report under a plain title; a block that is None is left out."""
+
+    title: str
+    blocks: Sequence[Block | None]
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report says, with numbers as numbers.
+
+    Attributes:
+        title: plain text.
+        opening: blocks before the first section.
+        sections: a section that is None is left out.
+        provenance: where every number comes from, as lines of Markdown.
+        closing: the last line, plain text.
+
+    Example:
+
+    >>> table = Table(["class", Column("records", right=True)], [["a|b", 1200]])
+    >>> print(to_markdown(Report("Counts", [table], closing="")).strip())
+    # Counts
+    <BLANKLINE>
+    | class | records |
+    | :-- | --: |
+    | a\\|b | 1,200 |
+    """
+
+    title: str
+    opening: Sequence[Block | None] = ()
+    sections: Sequence[Section | None] = ()
+    provenance: Sequence[str] = ()
+    closing: str = NO_DIAGNOSIS
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Every block, in the order of the page."""
+        parts = [self.opening, *(section.blocks for section in self.sections if section)]
+        return [block for part in parts for block in part if block]
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown; its pictures are named, not held."""
+    return _environment().get_template("report.md").render(report=report)
+
+
+def to_html(report: Report, folder: Path | str) -> str:
+    """The report as one page that needs nothing else.
+
+    Args:
+        report: `Report`.
+        folder: where its pictures lie, which are put into the page.
+    """
+    picture = functools.partial(_data_uri, Path(folder))
+    return _environment().get_template("report.html").render(report=report, picture=picture)
+
+
+def to_console(report: Report) -> str:
+    """The findings and warnings as plain lines, in the order of the page."""
+    lines: list[str] = []
+    for block in report.blocks:
+        if isinstance(block, Findings):
+            lines += [f"- {each}" if block.bullets else each for each in block.sentences]
+        elif isinstance(block, Warnings):
+            lines += [f"note: {each}" for each in block.sentences]
+    return "\n".join(lines)
+
+
+def write(report: Report, folder: Path | str, name: str = "report") -> Path:
+    """Write `name`.md and `name`.html.
+
+    Args:
+        report: `Report`.
+        folder: to write into, where its pictures already lie.
+        name: of the files.
+
+    Returns:
+        Path of the Markdown file.
+    """
+    path = Path(folder) / f"{name}.md"
+    atomic_files.write_text(path, to_markdown(report))
+    atomic_files.write_text(path.with_suffix(".html"), to_html(report, folder))
+    return path
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -30,86 +235,27 @@ def render(template, **context):
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        md=escaped,
-        code=code,
-        number=wording.number,
-        estimate=wording.estimate,
-        duration=progress.duration,
-    )
-    return environment.get_template(template).render(**context)
+    environment.filters.update(md=escaped, inline=inline, kind=lambda block: type(block).__name__)
+    return environment
 
 
-def for_console(section):
-    """A part of a report as plain lines: no pictures, no signs of Markdown."""
-    lines = [line.replace("> **Note.**", "note:") for line in section.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("![")]
-    return "\n".join(re.sub(r"\\(\W)", r"\1", line) for line in lines)
+def _data_uri(folder: Path, file: str) -> str:
+    """A picture as a `data:` address."""
+    kind = mimetypes.guess_type(file)[0] or "application/octet-stream"
+    content = base64.b64encode((folder / file).read_bytes()).decode("ascii")
+    return f"data:{kind};base64,{content}"
 
 
-def write(path, template, **context):
-    """Write `path` (.md) from a template, and beside it the same page as .html.
-
-    Returns:
-        Path of the Markdown file.
-    """
-    path = Path(path)
-    text = render(template, **context)
-    atomic_files.write_text(path, text)
-    atomic_files.write_text(path.with_suffix(".html"), to_html(text, path.parent))
-    return path
+def printed(value: Any) -> str:
+    """A value of a table as Markdown: an interval, a count, a number of 3 decimals, or text."""
+    if value is None or isinstance(value, Interval):
+        return wording.estimate(value)
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}"
+    return wording.number(value) if isinstance(value, numbers.Real) else escaped(value)
 
 
-def to_html(text, folder):
-    """A page without links: Markdown with its pictures, found in `folder`, put inside."""
-    import markdown
-
-    body = markdown.markdown(text, extensions=["tables", "sane_lists", "fenced_code"])
-    body = re.sub(r'src="([^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
-    body = body.replace("<table>", '<div class="scroll"><table>')
-    body = body.replace("</table>", "</table></div>")
-    title = re.search(r"^# (.+)$", text, re.MULTILINE)
-    return render("page.html", title=title[1] if title else "report", body=body)
-
-
-def make_output_folder(path):
-    """The folder to write into, made if it is missing."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--output {folder}: can't be made ({error.strerror}); choose another folder"
-        ) from error
-    return folder
-
-
-def class_rows(classes):
-    """Rows of a class table as dicts: `scores.per_class`, FIGURE_text of each, and `few`."""
-    return [
-        {
-            **row,
-            **{f"{figure}_text": _with_interval(row, figure) for figure in CLASS_FIGURES},
-            "few": row["support"] < wording.ENOUGH_RECORDS,
-        }
-        for row in classes.to_dict("records")
-    ]
-
-
-def _with_interval(row, figure):
-    """A figure of a class with its interval, where the table has one."""
-    if f"{figure}_low" not in row:
-        return wording.number(row[figure])
-    bounds = row[f"{figure}_low"], row[f"{figure}_high"]
-    return wording.estimate(Interval(row[figure], *bounds))
-
-
-def versions(status):
-    """The versions of a run on one line."""
-    return ", ".join(f"{name} {text}" for name, text in status.get("versions", {}).items())
-
-
-def escaped(text):
+def escaped(text: Any) -> str:
     """Text that Markdown prints as it is, also in a table; HTML in it stays text."""
     text = " ".join(str(text).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -117,11 +263,68 @@ def escaped(text):
     return re.sub(r"[\\`*\[\]|#!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
-def code(text):
+def code(text: Any) -> str:
     """Text as inline code; a backtick in it would end it, so it becomes a quote."""
     return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "¦") + "`"
 
 
-def _data(path):
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+def inline(text: str) -> Markup:
+    """Markdown within a paragraph (code, bold, escapes) as HTML; HTML in it stays text."""
+    parts, end = Markup(), 0
+    for match in INLINE.finditer(text):
+        parts += html.unescape(text[end : match.start()])  # `+` escapes what is no Markup
+        end = match.end()
+        if match["code"]:
+            parts += Markup("<code>{}</code>").format(match["code"])
+        elif match["bold"]:
+            parts += Markup("<strong>{}</strong>").format(inline(match["bold"]))
+        else:
+            parts += match["sign"]
+    return parts + html.unescape(text[end:])
+
+
+def class_table(classes: pd.DataFrame, figures: dict[str, Column]) -> Table:
+    """The table of one model's classes.
+
+    Args:
+        classes: from `metric_tables.per_class`; a figure with bounds is shown with its interval.
+        figures: figure -> its column.
+    """
+    rows = [
+        [
+            row["title"],
+            Cell(row["support"], " (!)" if row["support"] < wording.ENOUGH_RECORDS else ""),
+            *(_with_bounds(row, figure) for figure in figures),
+        ]
+        for row in classes.to_dict("records")
+    ]
+    return Table(["class", Column("records", right=True), *figures.values()], rows)
+
+
+def _with_bounds(row: dict[str, Any], figure: str) -> Interval | float:
+    if f"{figure}_low" not in row:
+        return row[figure]
+    return Interval(row[figure], row[f"{figure}_low"], row[f"{figure}_high"])
+
+
+def versions(status: dict[str, Any]) -> str:
+    """The versions of a run on one line."""
+    return ", ".join(f"{name} {text}" for name, text in status.get("versions", {}).items())
+
+
+def hashes(status: dict[str, Any]) -> str:
+    """The hashes of a run's settings and data, as Markdown."""
+    named = (f"{name} {code(status.get(f'{name}_hash', 'n/a'))}" for name in ("config", "data"))
+    return ", ".join(named)
+
+
+def make_output_folder(path: Path | str) -> Path:
+    """The folder to write into, made if it is missing."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"run.output {folder}: can't be made ({error.strerror}); choose another folder"
+        ) from error
+    return folder

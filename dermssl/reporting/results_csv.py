@@ -1,4 +1,4 @@
-"""Results as rows: one a run, failures too, in a CSV that is whole at any moment."""
+"""Append results to a CSV file, one row a run, failed runs included."""
 
 import contextlib
 import fcntl

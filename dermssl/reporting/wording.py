@@ -1,4 +1,4 @@
-"""What the numbers say, in words made by rule: a sentence follows from its interval alone.
+"""Turn numbers into sentences by fixed rules: each follows from its interval.
 
 "Beats" needs an interval that excludes 0. Everything else is a tie or isn't defined, and what
 the interval doesn't cover (one seed, few records) is said beside it.
@@ -56,6 +56,13 @@ def p_value(p, holm):
 def count(n, word, words=None):
     """ "1 seed", "3 seeds", "1,511 photos"."""
     return f"{n:,} {word if n == 1 else words or word + 's'}"
+
+
+def model_title(status):
+    """What a fine-tuned run is called: "SimCLR, 90 labels"."""
+    arm = status.get("arm", NOT_AVAILABLE)
+    title = TITLES.get(arm, arm)
+    return f"{title}, {count(status['n_labels'], 'label')}" if status.get("n_labels") else title
 
 
 def photos(counts, split):

@@ -1,4 +1,4 @@
-"""What every training run does at the end of a step or an epoch."""
+"""Keras callbacks of training runs: history, best weights, TensorBoard, progress."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, in one file.
+"""Checkpoints: all that a run needs to resume exactly, in one file.
 
 A file holds a checksum, then arrays and a JSON text as an .npz archive. One file can't lose
 its half, is written beside its place and renamed, and is read without pickle: it holds

@@ -1,4 +1,4 @@
-"""Fine-tuning in phases: each freezes, compiles anew and runs its own cosine decay."""
+"""Fine-tune in phases: each freezes layers, compiles, and has its own cosine decay."""
 
 import logging
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from dermssl.core import runs
-from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.errors import UserError
 from dermssl.core.settings import Checkpoint, Finetune
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import pipeline
-from dermssl.data.augmentation.policies import AUGMENTATIONS
+from dermssl.data.augmentation.policies import find_policy
 from dermssl.data.photos import Photos
 from dermssl.losses import focal
 from dermssl.models import freezing
@@ -57,8 +57,7 @@ def plan(config: Finetune) -> list[Phase]:
 
 def check(config: Finetune) -> None:
     """Refuse fine-tuning settings that could not run."""
-    if config.augmentation not in AUGMENTATIONS:
-        raise unknown_name("finetune.augmentation", config.augmentation, AUGMENTATIONS)
+    find_policy(config.augmentation, "finetune.augmentation")
     if not plan(config):
         raise UserError(
             "finetune.frozen_epochs and finetune.unfrozen_epochs are both 0; train at least one"
@@ -145,7 +144,7 @@ def run_phases(
     """
     alpha, weights, equal = class_weights(config, train, validation, model.taxonomy)
     size = model.backbone.input.shape[1]
-    policy = AUGMENTATIONS[config.augmentation]
+    policy = find_policy(config.augmentation)
     steps = config.steps_per_epoch or pipeline.steps_per_epoch(len(train.photos), config.batch_size)
     held_out = pipeline.evaluation_data(
         validation.photos, config.batch_size, size, validation.targets, equal

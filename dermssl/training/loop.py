@@ -1,4 +1,4 @@
-"""Keras's `fit`, saved as it goes and gone on with exactly, in the middle of an epoch too.
+"""Run Keras's `fit` with checkpoints, so that it resumes exactly, also within an epoch.
 
 What a step computes is a function of its number and of the state before it. So a checkpoint
 holds all state: the variables of the model (with the seeds of its dropout), of the optimizer

@@ -1,4 +1,4 @@
-"""Keras metrics that leave out records without a label at their level (label -1).
+"""Keras metrics that skip records without a label (label -1).
 
 Of two mixed records the one with the larger share counts. Keras hands `sample_weight` to the
 metrics of `compile(weighted_metrics=...)` alone; there a record counts by its weight.

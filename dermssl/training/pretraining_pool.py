@@ -1,4 +1,4 @@
-"""The photos a backbone was pretrained on, which no validation or test split may share."""
+"""The pretraining set of a backbone, which no validation or test split may share."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides curves: pictures, and embeddings to walk through."""
+"""Write images, embeddings and hyperparameters for TensorBoard."""
 
 import math
 import shutil

@@ -123,7 +123,7 @@ def test_each_kernel_equals_the_metric_of_the_repeated_records(metric):
     """The bootstrap by brute force: build every resample by index and score it plainly."""
     y, p, groups = random_case()
     truth, predicted, options = arguments(metric, y, p)
-    plan = {metric: bootstrap.planned(metric, truth, predicted, **options)}
+    plan = {metric: bootstrap_metrics.planned(metric, truth, predicted, **options)}
     draws = bootstrap.score(plan, groups, n_resamples=40, seed=5)[metric]
 
     def plain(rows):
@@ -226,7 +226,9 @@ def test_predicted_classes_and_probabilities_give_the_same_interval():
 def test_a_plan_is_scored_as_each_of_its_metrics_alone():
     y, p, groups = random_case()
     seeds = [p, np.roll(p, 1, axis=0)]
-    plan = {name: bootstrap.planned(name, y, seeds) for name in ("macro_f1", "brier", "ece")}
+    plan = {
+        name: bootstrap_metrics.planned(name, y, seeds) for name in ("macro_f1", "brier", "ece")
+    }
     draws = bootstrap.score(plan, groups, n_resamples=60, seed=3)
     for name in plan:
         alone = bootstrap.bootstrap_metric(name, y, seeds, groups, n_resamples=60, seed=3)

@@ -8,6 +8,7 @@ from sklearn import metrics as sk
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import calibration
+from dermssl.evaluation.bootstrap import point
 
 # Top probabilities .55 .55 .65 .95 .95, of which right: yes no yes yes no; the last is unknown.
 P = np.array([[0.55, 0.45], [0.55, 0.45], [0.35, 0.65], [0.95, 0.05], [0.05, 0.95], [1, 0]])
@@ -32,7 +33,7 @@ def test_reliability_and_ece_by_hand():
     assert table["accuracy"][table["n"] == 0].isna().all()
     np.testing.assert_allclose(table["low"], np.arange(10) / 10)
     expected = 2 / 5 * 0.05 + 1 / 5 * 0.35 + 2 / 5 * 0.45
-    assert calibration.expected_calibration_error(P, Y, 10) == pytest.approx(expected)
+    assert point("ece", Y, P, n_bins=10) == pytest.approx(expected)
 
 
 def test_a_value_on_an_edge_falls_into_the_bin_below():
@@ -45,25 +46,25 @@ def test_a_calibrated_model_has_little_ece_and_a_shuffled_one_much():
     logits, y = simulated(1.0)
     p = softmax(logits, axis=1)
     shuffled = np.random.default_rng(0).permutation(y)
-    assert calibration.expected_calibration_error(p, y) < 0.03
-    assert calibration.expected_calibration_error(p, shuffled) > 0.4
+    assert point("ece", y, p) < 0.03
+    assert point("ece", shuffled, p) > 0.4
 
 
 def test_brier_equals_scikit_learn():
     logits, y = simulated(2.0, n=200)
     p = softmax(logits, axis=1)
     expected = sk.brier_score_loss(y, p, labels=range(5), scale_by_half=False)
-    assert calibration.brier(p, y) == pytest.approx(expected)
+    assert point("brier", y, p) == pytest.approx(expected)
     # By hand: 2 (1 - p_true)^2 for two classes; the unknown record is left out.
-    assert calibration.brier(P, Y) == pytest.approx(
+    assert point("brier", Y, P) == pytest.approx(
         2 * np.mean(np.square([0.45, 0.55, 0.35, 0.05, 0.95]))
     )
 
 
 def test_nothing_labelled_is_nan_not_zero():
     for y, p in [([-1, -1], P[:2]), ([], np.zeros((0, 2)))]:
-        assert np.isnan(calibration.expected_calibration_error(p, y))
-        assert np.isnan(calibration.brier(p, y))
+        assert np.isnan(point("ece", y, p))
+        assert np.isnan(point("brier", y, p))
         found = calibration.fit_temperature(p, y)
         assert (found.temperature, found.n, found.at_bound) == (1, 0, False)
         assert np.isnan(found.nll_before)
@@ -155,8 +156,8 @@ def test_temperature_mends_an_overconfident_model():
     logits, y = simulated(3.0)
     p = softmax(logits, axis=1)
     mended = calibration.apply_temperature(p, calibration.fit_temperature(logits, y))
-    assert calibration.expected_calibration_error(p, y) > 0.15
-    assert calibration.expected_calibration_error(mended, y) < 0.03
+    assert point("ece", y, p) > 0.15
+    assert point("ece", y, mended) < 0.03
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 1, 3, 20])
@@ -206,9 +207,9 @@ def test_decision_curve_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: calibration.reliability(P, Y[1:]), "p has 6, y has 5"),
+        (lambda: calibration.reliability(P, Y[1:]), "y has 5, p has 6"),
         (lambda: calibration.reliability(P, Y, 0), "n_bins is 0"),
-        (lambda: calibration.brier(2 * P, Y), "sums to 2"),
+        (lambda: point("brier", Y, 2 * P), "sums to 2"),
         (lambda: calibration.apply_temperature(P, 0), "temperature is 0"),
         (lambda: calibration.fit_temperature(np.full((2, 2), np.nan), [0, 1]), "NaN"),
         (lambda: calibration.fit_temperature(P, Y, bounds=(2, 3)), "low < 1 < high"),

@@ -159,7 +159,7 @@ def test_age_bands():
     ]  # fmt: skip
     assert subgroups.age_bands([10, 60], [40]).tolist() == ["<40", "40+"]
     for starts in ([], [50, 30], [30, 30]):
-        with pytest.raises(UserError, match="--age-bands"):
+        with pytest.raises(UserError, match=r"evaluate\.age_bands"):
             subgroups.age_bands([1.0], starts)
 
 

@@ -146,3 +146,14 @@ def test_two_labels_with_shares_are_the_loss_of_the_soft_label(gamma, alpha):
     mixed[:, 2] = -1  # of an unknown label nothing is learnt, of the other its share
     np.testing.assert_allclose(loss(mixed, logits), share * loss(first, logits), rtol=1e-5)
     np.testing.assert_array_equal(first_label(mixed), first)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_keras_cv_agrees_on_two_classes_of_its_own(gamma):
+    """Keras-CV's is of sigmoids: with logits (0, x) softmax is one, class by class."""
+    losses = pytest.importorskip("keras_cv", reason="the extra is not installed").losses
+    x = np.linspace(-4, 4, 9, dtype=np.float32)[:, None]
+    y = (np.arange(9) % 2)[:, None].astype(np.float32)
+    theirs = losses.FocalLoss(alpha=0.5, gamma=gamma, from_logits=True, reduction="sum")(y, x)
+    ours = SparseFocalLoss(gamma=gamma, reduction="sum")(y[:, 0], np.hstack([0 * x, x]))
+    assert float(ours) == pytest.approx(2 * float(theirs), rel=1e-4)

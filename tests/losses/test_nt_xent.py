@@ -169,3 +169,11 @@ def test_statistics_at_both_ends():
     same = np.ones((4, 3), np.float32)
     _, entropy = contrastive_statistics(*pair_logits(same, same, 0.1))
     assert float(entropy) == pytest.approx(np.log(7), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_keras_cv_gives_twice_as_much(temperature):
+    losses = pytest.importorskip("keras_cv", reason="the extra is not installed").losses
+    first, second = random_views(12, 8)
+    theirs = float(losses.SimCLRLoss(temperature=temperature)(first, second))
+    assert theirs == pytest.approx(2 * float(nt_xent(first, second, temperature)), rel=1e-5)

@@ -1,4 +1,4 @@
-"""What gets onto a photo besides the skin: hair, rulers, ink, gel, dark corners, patches, casts.
+"""Draw artefacts of skin photos: hair, rulers, ink, gel, dark corners, patches, colour casts.
 
 Networks take such things for signs of a diagnosis (Bissoto et al., 2020): as an augmentation they
 become noise, as a stress test they show how far a model leans on them. Each is a function of the

@@ -1,4 +1,4 @@
-"""What one view of a photo does to it: its random numbers, drawn from a policy.
+"""Draw the random numbers of one augmented view from a policy.
 
 What happens to a view is drawn here, apart from the work on its pixels. A draw is a pure function
 of (seed, epoch, record, view): no state, no order, no process enters it.

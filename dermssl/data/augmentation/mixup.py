@@ -1,4 +1,4 @@
-"""MixUp and CutMix: two records in one picture, and a label of two parts.
+"""MixUp and CutMix: mix two records into one image and one label.
 
 keras-cv 0.9 draws both from `tf.random`'s global state, and wants one-hot labels. Here shares and
 rectangles are f(seed, epoch, record), and the partner is the next record of the pass, so a mixed

@@ -1,4 +1,4 @@
-"""Augmented views on the host, with OpenCV: one warp for all geometry, one matrix for all colour.
+"""Augment photos with OpenCV: one warp for all geometry, one matrix for all colour.
 
 `draw` says what a view does, `apply` does it, `center_square` is the view without any of it;
  `view` is all of it, with the policy's extras on top. OpenCV frees the GIL, so a thread
@@ -11,7 +11,7 @@ import functools
 import cv2
 import numpy as np
 
-from dermssl.data.augmentation import view_ops
+from dermssl.data.augmentation import keras_cv_layers, view_ops
 from dermssl.data.augmentation.draw import draw
 
 NOISE_UNIT = 32  # noise_tile's value of one sigma: int8 then reaches 4 sigma in steps of 1/32
@@ -53,6 +53,9 @@ def view(image, policy, seed, epoch, record, number, size, focus=None):
     Returns:
         uint8 array `[size, size, 3]`.
     """
+    if policy.layer:
+        square = center_square(image, size)
+        return keras_cv_layers.view(square, policy.layer, seed, epoch, record, number)
     aspect = image.shape[1] / image.shape[0]
     made = apply(image, draw(policy, seed, epoch, record, number, aspect, focus), size)
     return view_ops.apply(made, policy, seed, epoch, record, number) if policy.has_extras else made

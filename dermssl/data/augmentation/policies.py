@@ -1,4 +1,4 @@
-"""Which augmentation: policies by name, each constant with its reason.
+"""The augmentation policies by name, each constant with its reason.
 
 A policy says how far and how often; `augment_policy.draw` draws from it what one view does.
 """
@@ -6,6 +6,7 @@ A policy says how far and how often; `augment_policy.draw` draws from it what on
 from dataclasses import dataclass, fields, replace
 
 from dermssl.core.errors import UserError, unknown_name
+from dermssl.data.augmentation import keras_cv_layers
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Policy:
         randaugment: magnitude in [0, 1] of two random operations on it, see `extras`.
         mixup: alpha of the Beta distribution that two views are mixed by; labelled data only.
         cutmix: probability that a rectangle comes from another view; labelled data only.
+        layer: name of a Keras-CV layer, see `keras_cv_layers`, which alone makes the view out of
+            the photo's central square; "" for none.
     """
 
     crop: tuple[float, float] = (1.0, 1.0)
@@ -58,10 +61,11 @@ class Policy:
     randaugment: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    layer: str = ""
 
     def __post_init__(self):
         tops = {"rotate": 180, "shear": 30, "hue": 180, "blur_sigma": 0.1, "noise_sigma": 64}
-        for field in fields(self):
+        for field in fields(self)[:-1]:  # all numbers but the layer
             value, top = getattr(self, field.name), tops.get(field.name, 1)
             pair = value if isinstance(value, tuple) else (0, value)
             least = 0.01 if field.name == "crop" else 0
@@ -136,11 +140,22 @@ AUGMENTATIONS = {
 }
 
 
-def find_policy(name, strength=1.0):
-    """`AUGMENTATIONS[name]` at a strength in [0, 1]; an unknown name lists the valid ones."""
+def find_policy(name: str, setting: str = "augmentation") -> Policy:
+    """`AUGMENTATIONS[name]`, or the policy of a Keras-CV layer such as "keras_cv:RandAugment".
+
+    Args:
+        name: of the augmentation.
+        setting: what named it, for the message.
+
+    Raises:
+        UserError: an unknown name, or a layer whose views can't be computed again.
+    """
+    if name.startswith(keras_cv_layers.PREFIX):
+        keras_cv_layers.check(name)
+        return Policy(layer=name)
     if name not in AUGMENTATIONS:
-        raise unknown_name("augmentation", name, AUGMENTATIONS)
-    return scaled(AUGMENTATIONS[name], strength)
+        raise unknown_name(setting, name, [*AUGMENTATIONS, f"{keras_cv_layers.PREFIX}LAYER"])
+    return AUGMENTATIONS[name]
 
 
 def scaled(policy, strength):
@@ -161,5 +176,5 @@ def scaled(policy, strength):
             return tuple(strength * end for end in value)
         return strength * value
 
-    names = [field.name for field in fields(policy)]
+    names = [field.name for field in fields(policy)[:-1]]  # all numbers but the layer
     return replace(policy, **{name: scale(name, getattr(policy, name)) for name in names})

@@ -1,9 +1,8 @@
-"""What a policy may do to a finished view: an artefact, a cutout, RandAugment.
+"""Operations on a finished view: artefacts, cutout, RandAugment.
 
-keras-cv 0.9 has layers for the last two (and MixUp and CutMix, see `mixing`), but they draw from
-`tf.random` or a generator's state, so a view could not be computed again from (seed, epoch,
-record): the parameters are drawn here instead, each from a stream of its own, so that none shifts
-the draws of another.
+The parameters are drawn here, each from a stream of its own, so that none shifts the draws of
+another. (`keras_cv_layers` uses Keras-CV's layers as they are; its RandAugment solarizes and
+equalizes, which leaves no colour that a diagnosis could rest on.)
 """
 
 import math
@@ -15,7 +14,7 @@ from dermssl.data.augmentation import artefacts
 from dermssl.data.augmentation.draw import SKIN_GREY, uniforms
 
 # Streams of `uniforms`; 0 is the view's own, artefacts take theirs from their names.
-ARTEFACT, CUTOUT, RANDAUGMENT, MIX = 1, 2, 3, 4
+ARTEFACT, CUTOUT, RANDAUGMENT, MIX, KERAS_CV = 1, 2, 3, 4, 5
 OPERATIONS_A_VIEW = 2  # Cubuk 2020 on ImageNet
 
 

@@ -1,4 +1,4 @@
-"""Brushes for the embedded data set: a canvas in lesion units, noise, dots, vessels, networks.
+"""Drawing primitives of the synthetic photos: canvas, noise, dots, vessels, networks.
 
 Nothing here knows a class. Colours and painters are in `synthetic_lesions`, camera and
 artefacts in `synthetic_photo`.

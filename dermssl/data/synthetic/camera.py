@@ -1,4 +1,4 @@
-"""The dermatoscope of the embedded data set: from a scene to a photo with its artefacts.
+"""Turn a drawn scene into a synthetic photo, with a camera's artefacts.
 
 No function here is told the class, the lesion or the patient: an artefact can't be a
 shortcut to the label, because what it depends on is the photo's own random stream alone.

@@ -1,4 +1,4 @@
-"""The embedded data set: procedural skin-lesion photos, for demos, tests and benchmarks.
+"""Write the synthetic data set: drawn skin-lesion photos for demos, tests and benchmarks.
 
 HAM10000 in small and without a download: its seven diagnoses and their imbalance, several
 photos a lesion, several lesions a patient, all Fitzpatrick skin tones, and the usual

@@ -1,4 +1,4 @@
-"""The seven painters of the embedded data set, and the skin around what they paint.
+"""Draw the seven synthetic lesion classes and the skin around them.
 
 A lesion is painted as four maps, as a dermatologist reads it: melanin, blood, a blue-grey
 veil (melanin seen through deep dermis) and white (scar, keratin). Colour then follows from

@@ -1,175 +1,151 @@
-"""Pictures of several models side by side. An arm has the same colour and marker in all."""
+"""Figures of several models side by side."""
+
+from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.arms import looks
-from dermssl.reporting.figures import GRID, INK, MUTED
+from dermssl.reporting.figures import INK, Curve
+from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.run_groups import Comparison
+
+    Key = tuple[str, int | str]  # arm, labels
 
 
-def comparison(path, compared, intervals, by_seed, basis, chance, name):
-    """One metric of every model, a dot with its interval; a block a number of labels.
+def comparison(
+    path: Path,
+    compared: Comparison,
+    intervals: dict[Key, Interval],
+    by_seed: dict[Key, np.ndarray],
+    basis: str,
+    chance: float,
+    name: str,
+) -> Path:
+    """One metric of every model, a symbol with its interval; a block a number of labels.
 
     Args:
         path: of the PNG.
-        compared: `Compared`.
-        intervals: dict of (arm, labels) -> `Interval`.
-        by_seed: dict of (arm, labels) -> the metric of each seed.
-        basis: str, what the numbers rest on.
-        chance: float, drawn as a line.
+        compared: the models.
+        intervals: of each model.
+        by_seed: the metric of each seed of each model.
+        basis: what the numbers rest on.
+        chance: drawn as a line.
         name: what the metric is called.
     """
-    look, rows, y = looks(compared.arms), [], 0.0
+    look, rows = looks(compared.arms), []
     for labels in compared.labels:
-        rows.append((y, compared.at(labels)[0].labels_text, None))
+        rows.append(Row(compared.at(labels)[0].labels_text))
         for model in compared.at(labels):
-            y += 1.0
-            rows.append((y, model.title, model))
-        y += 1.3
-    figure, (axes,) = figures.new(9, 1.4 + 0.4 * (y + 0.5))
-    across = axes.get_yaxis_transform()  # x from 0 to 1 over the axes, y a row
-    for y, text, model in rows:
-        style = {"fontweight": "bold", "fontsize": 12.5} if model is None else {"fontsize": 12}
-        axes.text(-0.015, y, text, transform=across, va="center", ha="right", color=INK, **style)
-        if model is None:
-            continue
-        axes.axhline(y, color=GRID, linewidth=1, zorder=0)
-        key = (model.arm, model.labels)
-        _dot(axes, y, intervals[key], by_seed[key], *look[model.arm])
-        axes.text(
-            1.015, y, wording.estimate(intervals[key], 2), transform=across, va="center",
-            fontsize=11.5, color=INK,
-        )  # fmt: skip
-    axes.axvline(chance, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)), zorder=1)
-    axes.annotate(
-        "chance", (chance, rows[0][0]), xytext=(5, 0), textcoords="offset points", fontsize=10.5,
-        color=MUTED, va="center",
-    )  # fmt: skip
-    ends = [value for found in intervals.values() for value in (found.estimate, found.high)]
+            key = model.arm, model.labels
+            mark = Mark(intervals[key], *look[model.arm], ticks=by_seed[key])
+            rows.append(Row(model.title, [mark], wording.estimate(intervals[key], 2)))
+    figure, (axes,) = figures.new(9, 1.3 + rows_height(rows))
+    interval_plot(axes, rows, "", name)
+    figures.vertical(axes, chance, "chance")
+    ends = [end for interval in intervals.values() for end in (interval.estimate, interval.high)]
     top = np.nanmax([*ends, *itertools.chain(*by_seed.values()), chance])
-    axes.set(xlim=(0, min(1.0, np.ceil(10 * top + 0.3) / 10)), ylim=(rows[-1][0] + 0.6, -0.6))
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(labelsize=11)
-    axes.grid(True, axis="x", color=GRID, linewidth=0.8)
-    axes.set_xlabel(name, fontsize=12, color=INK)
-    figure.suptitle(
-        f"{name[0].upper()}{name[1:]} by start of the backbone", x=0.012, ha="left",
-        fontsize=14.5, fontweight="bold", color=INK,
-    )  # fmt: skip
-    figure.supxlabel(
+    axes.set_xlim(0, min(1.02, np.ceil(10 * top + 0.3) / 10))
+    figures.headline(
+        figure, f"{name[0].upper()}{name[1:]} by start of the backbone",
         f"symbol: mean over seeds · bar: 95% interval · ticks: single seeds · {basis}",
-        x=0.012, ha="left", fontsize=10, color=MUTED,
     )  # fmt: skip
     return figures.save(figure, path)
 
 
-def _dot(axes, y, interval, seeds, colour, marker):
-    """A model's interval, its seeds, and its mean on top."""
-    if np.isnan(interval.estimate):
-        return
-    if interval.is_defined:
-        axes.plot(
-            [interval.low, interval.high], [y, y], color=colour, linewidth=6, alpha=0.35,
-            solid_capstyle="round", zorder=2,
-        )  # fmt: skip
-    if len(seeds) > 1:
-        axes.scatter(
-            seeds, np.full(len(seeds), y), s=150, marker="|", color=colour, linewidth=1.5, zorder=3
-        )
-    axes.scatter(
-        interval.estimate, y, s=95, marker=marker, color=colour, edgecolor="white",
-        linewidth=1.3, zorder=4,
-    )  # fmt: skip
+def training_curves(path: Path, compared: Comparison) -> Path:
+    """Validation loss and balanced accuracy of every run; a column a number of labels.
 
-
-def training_curves(path, compared):
-    """Validation loss and balanced accuracy of every run; a column a number of labels."""
-    look, columns = looks(compared.arms), compared.labels
+    A circle marks where a phase begins, since phases end early and not all at once.
+    """
+    look = looks(compared.arms)
     metrics = (
         ("val_loss", "validation loss"),
         ("val_fine_balanced_accuracy", "validation bal. accuracy"),
     )
-    figure, every = figures.new(
-        1 + 4.3 * len(columns), 6.4, len(metrics), len(columns), sharey="row"
-    )
-    for (column, name), row in zip(metrics, np.reshape(every, (len(metrics), -1))):
-        for labels, axes in zip(columns, row):
-            models = compared.at(labels)
-            for model in models:
-                for history in (member.history for member in model.members):
-                    if column in history:
-                        _curve(axes, history, column, look[model.arm][0])
-            figures.titled(axes, models[0].labels_text, "epoch", name)
-    _legend(figure, compared, look)
+    n = len(compared.labels)
+    figure, panels = figures.new(1 + 4.3 * n, 6.4, len(metrics), n, sharey="row")
+    for axes, ((column, name), labels) in zip(panels, itertools.product(metrics, compared.labels)):
+        models = compared.at(labels)
+        curves = [
+            _curve(member.history, column, look[model.arm][0])
+            for model in models for member in model.members if column in member.history
+        ]  # fmt: skip
+        figures.titled(axes, models[0].labels_text, "epoch", name)
+        figures.lines(axes, curves)
+    arms = [panels[0].plot([], [], color=look[arm][0], linewidth=2.2)[0] for arm in compared.arms]
+    figure.legend(
+        arms, [figures.wrap(TITLES.get(arm, arm)) for arm in compared.arms],
+        loc="outside upper left", ncols=len(arms), fontsize=10, frameon=False, labelcolor=INK,
+    )  # fmt: skip
     return figures.save(figure, path)
 
 
-def _curve(axes, history, column, colour):
-    """One run; a circle where a phase begins, since phases end early and not all at once."""
-    epochs, phase = np.arange(1, len(history) + 1), history["phase"].to_numpy()
+def _curve(history: pd.DataFrame, column: str, colour: str) -> Curve:
+    phase = history["phase"].to_numpy()
     begins = np.flatnonzero(phase[1:] != phase[:-1]) + 1
-    axes.plot(epochs, history[column], color=colour, alpha=0.8, linewidth=1.5)
-    axes.scatter(
-        epochs[begins], history[column].iloc[begins], s=28, facecolor="white", edgecolor=colour,
-        linewidth=1.4, zorder=3,
-    )  # fmt: skip
+    epochs = np.arange(1, len(history) + 1)
+    return Curve(epochs, history[column], colour=colour, width=1.5, circles=begins)
 
 
-def roc(path, compared, curves, areas):
+def roc(
+    path: Path,
+    compared: Comparison,
+    curves: dict[Key, tuple[np.ndarray, dict[str, np.ndarray]]],
+    areas: dict[Key, str],
+) -> Path:
     """ROC curves averaged over the classes that have records; a panel a number of labels.
 
     Args:
-        path, compared: as in `comparison`.
-        curves: dict of (arm, labels) -> (grid, dict of class -> curve).
-        areas: dict of (arm, labels) -> the macro ROC-AUC as text.
+        path: of the PNG.
+        compared: the models.
+        curves: of each model: 1 - specificity (n,), and the sensitivity (n,) of each class.
+        areas: the macro ROC-AUC of each model as text.
     """
     look = looks(compared.arms)
-    figure, every = _panels(compared)
-    for labels, axes in zip(compared.labels, every):
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    figure, panels = _panels(compared)
+    for labels, axes in zip(compared.labels, panels):
+        shown = []
         for model in compared.at(labels):
-            grid, found = curves[model.arm, labels]
-            if found:
-                label = f"{model.title}: {areas[model.arm, labels]}"
-                mean = np.mean(list(found.values()), axis=0)
-                axes.plot(grid, mean, color=look[model.arm][0], linewidth=2.2, label=label)
+            grid, of_class = curves[model.arm, labels]
+            if of_class:
+                mean = np.mean(list(of_class.values()), axis=0)
+                label = f"{figures.wrap(model.title)}: {areas[model.arm, labels]}"
+                shown.append(Curve(grid, mean, label, look[model.arm][0], width=2.2))
         figures.titled(axes, compared.at(labels)[0].labels_text, "1 − specificity", "sensitivity")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        axes.set_box_aspect(1)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower right", fontsize=9, frameon=False, labelcolor=INK, title="AUC")
-        else:
-            figures.nothing(axes, "no curve: fewer than two classes have records")
+        figures.unit_square(axes)
+        figures.lines(axes, shown, "below", "AUC", "no curve: fewer than two classes have records")
     return figures.save(figure, path)
 
 
-def reliability(path, compared, tables, errors):
+def reliability(
+    path: Path, compared: Comparison, tables: dict[Key, pd.DataFrame], errors: dict[Key, str]
+) -> Path:
     """Reliability of every model, its seeds pooled; a panel a number of labels."""
     look = looks(compared.arms)
-    figure, every = _panels(compared, height=5.3 + 0.22 * len(look))
-    for labels, axes in zip(compared.labels, every):
+    figure, panels = _panels(compared)
+    for labels, axes in zip(compared.labels, panels):
+        shown = []
         for model in compared.at(labels):
-            colour, marker = look[model.arm]
-            label = f"{model.title}: ECE {errors[model.arm, labels]}"
-            figures.draw_reliability(axes, tables[model.arm, labels], colour, label, marker)
-        figures.frame_reliability(axes, compared.at(labels)[0].labels_text)
-        figures.legend_below(axes)
+            key = model.arm, labels
+            label = f"{figures.wrap(model.title)}: ECE {errors[key]}"
+            shown.append((tables[key], label, *look[model.arm]))
+        figures.draw_reliability(axes, shown, compared.at(labels)[0].labels_text)
     return figures.save(figure, path)
 
 
-def _panels(compared, height=4.9):
-    return figures.new(0.6 + 4.6 * len(compared.labels), height, 1, len(compared.labels))
-
-
-def _legend(figure, compared, look):
-    """One legend for all panels, a line an arm, in the order of the arms."""
-    empty = figure.axes[0]
-    handles = [empty.plot([], [], color=look[arm][0], linewidth=2.2)[0] for arm in compared.arms]
-    figure.legend(
-        handles, [TITLES.get(arm, arm) for arm in compared.arms], loc="outside upper left",
-        ncols=len(handles), fontsize=10, frameon=False, labelcolor=INK,
-    )  # fmt: skip
+def _panels(compared: Comparison) -> tuple[Figure, list[Axes]]:
+    n = len(compared.labels)
+    return figures.new(0.6 + 4.6 * n, 5.3 + 0.22 * len(compared.arms), 1, n)

@@ -1,254 +1,354 @@
-"""What stands in the report of a comparison: from its numbers to the template's words."""
+"""The report of a comparison: what stands in it, made of the comparison's numbers."""
 
-import math
+from __future__ import annotations
+
 import re
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
-from dermssl.core import progress
-from dermssl.core import runs as folders
-from dermssl.data.records import SPLITS
+from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
-from dermssl.reporting import report, wording
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.run_groups import Comparison, RunGroup
+from dermssl.reporting import figures, wording
+from dermssl.reporting.report import (
+    Bullets,
+    Cell,
+    Column,
+    Command,
+    Figure,
+    Findings,
+    Report,
+    Section,
+    Table,
+    Text,
+    Warnings,
+    class_table,
+    code,
+    escaped,
+)
 from dermssl.studies.comparison import compute
+from dermssl.studies.comparison import figures as own_figures
+from dermssl.studies.comparison import wording as sentences
+
+HEADLINE = [metric_tables.NAMES[name] for name in metric_tables.HEADLINE]
+CLASS_COLUMNS = {
+    "sensitivity": Column("sensitivity (95% interval)"),
+    "specificity": Column("specificity (95% interval)"),
+    "precision": Column("precision", right=True),
+    "f1": Column("F1", right=True),
+    "roc_auc": Column("ROC-AUC", right=True),
+}
 
 
-def context(numbers):
-    """The variables of `templates/ssl_analysis_report.md`, but for the command.
+def build(numbers: compute.Scored, command: str, config: Path | str | None = None) -> Report:
+    """The report of a comparison; its pictures are those of `draw`.
 
     Args:
-        numbers: `compute.Scored`.
+        numbers: from `compute.score`.
+        command: what to type for the same again.
+        config: path of the experiment file, or None.
     """
-    compared, counts = numbers.compared, numbers.counts
-    rows = difference_rows(numbers)
-    performance = compute.performance_rows(numbers)
-    return {
-        "compared": compared,
-        "verdicts": verdicts(numbers),
-        "gaps": wording.gaps(compared, numbers.baseline),
-        "warnings": warnings(numbers),
-        "headline": metric_tables.HEADLINE,
-        "names": metric_tables.NAMES,
-        "models": [
-            model_row(numbers, model, cost) for model, cost in zip(compared.models, performance)
+    comparison = numbers.compared
+    findings = sentences.verdicts(numbers) + wording.gaps(comparison, numbers.baseline)
+    caption = "Balanced accuracy of every model, with intervals"
+    return Report(
+        "Does self-supervised pretraining help?",
+        sections=[
+            Section(
+                "What was found",
+                [
+                    Findings(findings),
+                    Figure("comparison.png", caption),
+                    Warnings(sentences.warnings(numbers)),
+                ],
+            ),
+            _comparison(numbers),
+            _differences(numbers),
+            *_classes(numbers),
+            _confusion_matrices(comparison),
+            *_curves(),
+            _cost(numbers),
+            _method(numbers, command, config),
         ],
-        "source": data_source(compared),
-        "basis": f"Scored on {wording.photos(counts, compared.split)}",
-        "differences": rows,
-        "tested": len(rows) * len(metric_tables.HEADLINE),
-        "tests": paired_rows(numbers),
-        "area": next((p.tested.title for p in numbers.pairs if p.tested and p.tested.area), ""),
-        "enough": wording.ENOUGH_RECORDS,
-        "pretraining": [pretraining_row(row) for row in compute.pretraining(compared)],
-        "data_hash": compared.members[0].status["data_hash"],
-        "split_text": split_text(compared),
-        "group_text": group_text(compared, counts),
-        "budget": budget(compared),
-        "n_resamples": numbers.n_resamples,
-        "unit": counts["grouped_by"],
-        "seeds": seeds(compared),
-        "versions": versions(compared),
-        "runs": [
-            {
-                "path": member.path,
-                "name": model.name,
-                "seed": member.status["seed"],
-                "config_hash": member.status["config_hash"],
-            }
-            for model in compared.models
-            for member in model.members
-        ],
-        "failures": [
-            {"path": path, "status": status.get("status"), "reason": status.get("reason")}
-            for path, status in compared.failures
-        ],
-    }
+    )
 
 
-def verdicts(numbers):
-    """One sentence a pair, on the primary metric."""
-    said = []
-    for a, b in wording.verdict_pairs(numbers.compared, numbers.baseline):
-        interval, n_seeds = numbers.difference(a, b, metric_tables.PRIMARY)
-        said.append(
-            wording.comparison(
-                a,
-                b,
-                metric_tables.PRIMARY,
-                interval,
-                n_seeds,
-                numbers.counts,
-                numbers.compared.split,
-            )
-        )
-    return said
+def draw(folder: Path, numbers: compute.Scored) -> None:
+    """The report's pictures."""
+    comparison, taxonomy = numbers.compared, numbers.compared.taxonomy
+    keys = {(model.arm, model.labels): model for model in comparison.models}
+    own_figures.comparison(
+        folder / "comparison.png",
+        comparison,
+        {key: numbers.intervals[key][metric_tables.PRIMARY] for key in keys},
+        {key: numbers.draws[key][metric_tables.PRIMARY].sample for key in keys},
+        wording.photos(numbers.counts, comparison.split),
+        compute.chance(numbers),
+        metric_tables.NAMES[metric_tables.PRIMARY],
+    )
+    own_figures.training_curves(folder / "training_curves.png", comparison)
+    own_figures.roc(
+        folder / "roc.png",
+        comparison,
+        {key: metric_tables.roc_curves(model.arrays, taxonomy) for key, model in keys.items()},
+        {key: wording.estimate(numbers.intervals[key]["roc_auc"]) for key in keys},
+    )
+    own_figures.reliability(
+        folder / "reliability.png",
+        comparison,
+        {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
+        {key: wording.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
+    )
+    for model in comparison.models:
+        fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
+        title = f"{model.name} ({wording.count(len(model.members), 'seed')})"
+        file = folder / confusion_file(model)
+        figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
 
 
-def warnings(numbers):
-    """All that must be known before an interval is trusted."""
-    compared = numbers.compared
-    first = compared.models[0]
-    classes = numbers.classes[first.arm, first.labels]
-    uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
-    said = wording.warnings(compared, numbers.counts, classes, uneven)
-    said += wording.dropped([found[metric_tables.PRIMARY] for found in numbers.intervals.values()])
-    said = wording.drawings(first.members[0].predictions.table["source"]) + said
-    crossing = compute.crossing_groups(compared)
-    if crossing:
-        said.insert(
-            0,
-            f"{wording.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
-            "in more than one split: the scores partly measure memory.",
-        )
-    if compared.failures:
-        said.append(
-            f"{wording.count(len(compared.failures), 'run')} did not finish and are left out; "
-            "if they failed because of their arm, the comparison flatters it."
-        )
-    return said
-
-
-def model_row(numbers, model, cost):
-    """A model's cells, classes, picture and cost."""
-    key = (model.arm, model.labels)
-    parameters = cost["parameters"]
-    return {
-        "model": model,
-        "cells": [
-            {"interval": numbers.intervals[key][name], "leads": numbers.leads(model, name)}
-            for name in metric_tables.HEADLINE
-        ],
-        "classes": report.class_rows(numbers.classes[key]),
-        "confusion": confusion_file(model),
-        "seconds_mean": cost["seconds_mean"],
-        "seconds_total": cost["seconds_total"],
-        "parameters": "n/a" if math.isnan(parameters) else f"{parameters:,}",
-    }
-
-
-def difference_rows(numbers):
-    """Rows of the table of differences: one a pair, a cell a metric."""
-    words = {"undefined": "", "tie": ", tie"}
-    return [
-        {
-            "labels": pair.a.labels_text,
-            "a": pair.a.title,
-            "b": pair.b.title,
-            "n_seeds": pair.n_seeds,
-            "cells": [
-                wording.estimate(interval) + words.get(found, f", **{found}**")
-                for interval, found in (
-                    (pair.found[name], metric_tables.verdict(name, pair.found[name]))
-                    for name in metric_tables.HEADLINE
+def _comparison(numbers: compute.Scored) -> Section:
+    comparison = numbers.compared
+    rows = [
+        [
+            model.labels_text,
+            model.title,
+            len(model.members),
+            *(
+                Cell(
+                    numbers.intervals[model.arm, model.labels][name],
+                    bold=numbers.leads(model, name),
                 )
-            ],
-        }
-        for pair in numbers.pairs
-        if pair.found
+                for name in metric_tables.HEADLINE
+            ),
+        ]
+        for model in comparison.models
+    ]
+    columns = ["labels", "start of the backbone", Column("seeds", right=True), *HEADLINE]
+    text = (
+        f"Scored on {escaped(wording.photos(numbers.counts, comparison.split))}. Mean over seeds, "
+        "95% interval in brackets. Bold: its difference to every other row with the same labels "
+        "excludes 0, in its favour; without bold, no row leads. Log loss is better when lower. "
+        "`performance_comparison.csv` holds every metric."
+    )
+    return Section("Comparison", [Table(columns, rows), Text(text)])
+
+
+def _headline(intervals: dict[str, Interval]) -> list[tuple[str, Interval]]:
+    return [(name, intervals[name]) for name in metric_tables.HEADLINE]
+
+
+def _differences(numbers: compute.Scored) -> Section:
+    pairs = [pair for pair in numbers.pairs if pair.found]
+    if not pairs:
+        text = "There is no pair of models with equal labels and a shared seed."
+        return Section("Differences", [Text(text)])
+    rows = [
+        [
+            pair.a.labels_text,
+            f"{pair.a.title} − {pair.b.title}",
+            pair.n_seeds,
+            *(_difference(name, interval) for name, interval in _headline(pair.found)),
+        ]
+        for pair in pairs
+    ]
+    columns = ["labels", "difference", Column("seeds", right=True), *HEADLINE]
+    text = (
+        "Better and worse are said of the first of the two, where the interval excludes 0. A tie "
+        "is an interval that holds 0: no difference was shown, not that there is none. "
+        f"{len(rows) * len(HEADLINE)} intervals at 95% are shown without a correction for their "
+        "number; balanced accuracy was chosen beforehand to carry the verdict. `differences.csv` "
+        "holds more metrics."
+    )
+    return Section("Differences", [Table(columns, rows), Text(text), *_paired_tests(numbers)])
+
+
+def _difference(name: str, interval: Interval) -> Cell:
+    """A difference with its verdict."""
+    verdict = metric_tables.verdict(name, interval)
+    return Cell(interval, {"undefined": "", "tie": ", tie"}.get(verdict, f", **{verdict}**"))
+
+
+def _paired_tests(numbers: compute.Scored) -> list[Table | Text]:
+    """The table of paired tests, one row a pair that shares a seed, and what they ask."""
+    pairs = [pair for pair in numbers.pairs if pair.tested]
+    area = next((pair.tested.title for pair in pairs if pair.tested.area), "")
+    columns = ["labels", "pair", Column("photos", right=True), "only one is right", "McNemar p"]
+    columns += ["AUC", "DeLong p"] if area else []
+    rows = []
+    for pair in pairs:
+        mcnemar, delong = pair.tested.mcnemar, pair.tested.delong
+        row = [
+            pair.a.labels_text,
+            f"{pair.a.title} / {pair.b.title}",
+            pair.tested.n,
+            f"{mcnemar.only_a:,} / {mcnemar.only_b:,}",
+            wording.p_value(mcnemar.p, pair.tested.mcnemar_holm),
+        ]
+        if delong:
+            row += [
+                f"{wording.number(delong.auc_a)} / {wording.number(delong.auc_b)}",
+                wording.p_value(delong.p, pair.tested.delong_holm),
+            ]
+        rows.append(row)
+    text = (
+        f"Paired tests on one photo a {numbers.counts['grouped_by']}, since they take photos as "
+        "independent, and on the mean probabilities over seeds, so they don't cover the luck of "
+        "training. McNemar: do both err equally often in the fine class? "
+    )
+    if area:
+        text += f"DeLong: have both the same ROC-AUC for {escaped(area)}? "
+    return [
+        Table(columns, rows),
+        Text(f"{text}Holm corrects for the number of pairs, {len(rows)}."),
     ]
 
 
-def paired_rows(numbers):
-    """Rows of the table of paired tests: one a pair that shares a seed."""
-    rows = []
-    for pair in numbers.pairs:
-        if pair.tested is None:
-            continue
-        mcnemar, delong = pair.tested.mcnemar, pair.tested.delong
-        row = {
-            "labels": pair.a.labels_text,
-            "a": pair.a.title,
-            "b": pair.b.title,
-            "n": pair.tested.n,
-            "only": f"{mcnemar.only_a:,} / {mcnemar.only_b:,}",
-            "mcnemar": wording.p_value(mcnemar.p, pair.tested.mcnemar_holm),
-        }
-        if delong:
-            row["areas"] = f"{wording.number(delong.auc_a)} / {wording.number(delong.auc_b)}"
-            row["delong"] = wording.p_value(delong.p, pair.tested.delong_holm)
-        rows.append(row)
-    return rows
+def _classes(numbers: compute.Scored) -> list[Section]:
+    parts = [
+        Section(
+            model.name,
+            [class_table(numbers.classes[model.arm, model.labels], CLASS_COLUMNS)],
+            level=3,
+        )
+        for model in numbers.compared.models
+    ]
+    text = Text(
+        "Each class against the rest, where the likeliest class is taken; mean over seeds, n/a "
+        "where a seed can't define it. Where all or none are found the draws agree; the interval "
+        f"is then Wilson's, of as many {numbers.counts['grouped_by']}s. (!): fewer than "
+        f"{wording.ENOUGH_RECORDS} records."
+    )
+    parts[-1] = replace(parts[-1], blocks=[*parts[-1].blocks, text])
+    return [Section("Classes", []), *parts]
 
 
-def confusion_file(model):
+def _confusion_matrices(comparison: Comparison) -> Section:
+    pictures = [Figure(confusion_file(model), model.name) for model in comparison.models]
+    text = Text("Share of each true class, all seeds together.")
+    return Section("Confusion matrices", [text, *pictures])
+
+
+def _curves() -> list[Section]:
+    return [
+        Section(
+            "Training curves",
+            [
+                Figure(
+                    "training_curves.png",
+                    "Validation loss and balanced accuracy by epoch, a line a seed",
+                ),
+                Text("A line a seed; a circle marks the first epoch with the backbone unfrozen."),
+            ],
+        ),
+        Section(
+            "ROC curves",
+            [
+                Figure("roc.png", "ROC curves, mean of one class against the rest"),
+                Text("Mean over the classes that have records, and over seeds."),
+            ],
+        ),
+        Section(
+            "Calibration",
+            [
+                Figure("reliability.png", "Reliability diagrams"),
+                Text(
+                    "These are the probabilities as predicted, like all scores here, and not as "
+                    "`dermssl.predict` gives them after a run's calibration; `dermssl.evaluate` "
+                    "shows both. On the line, a probability means what it says; below it, the "
+                    "model is over-confident. Larger points: more records; bins with fewer than 10 "
+                    "are left out. ECE (calibration error) is the mean distance from the line, "
+                    "weighted by records."
+                ),
+            ],
+        ),
+    ]
+
+
+def _cost(numbers: compute.Scored) -> Section:
+    comparison = numbers.compared
+    columns = [
+        "labels",
+        "start of the backbone",
+        Column("runs", right=True),
+        Column("wall time a run", right=True, format=duration),
+        Column("wall time in all", right=True, format=duration),
+        Column("parameters", right=True),
+    ]
+    rows = [
+        [
+            model.labels_text,
+            model.title,
+            len(model.members),
+            cost["seconds_mean"],
+            cost["seconds_total"],
+            cost["parameters"],
+        ]
+        for model, cost in zip(comparison.models, compute.performance_rows(numbers))
+    ]
+    pretraining = [sentences.pretraining_line(row) for row in compute.pretraining(comparison)]
+    text = Text("Pretraining comes on top, once a run:") if pretraining else None
+    return Section("What it cost", [Table(columns, rows), text, Bullets(pretraining)])
+
+
+def _method(numbers: compute.Scored, command: str, config: Path | str | None) -> Section:
+    comparison, unit = numbers.compared, numbers.counts["grouped_by"]
+    fair = "; budgets differ, see the note above"
+    fair = fair if comparison.notes else ", and the same fine-tuning budget"
+    data, data_hash = sentences.data_source(comparison), comparison.members[0].status["data_hash"]
+    lines = [
+        f"**Data.** {code(data)}, hash {code(data_hash)}, the same for all runs. "
+        f"{escaped(sentences.split_text(comparison))} "
+        f"{escaped(sentences.group_text(comparison, numbers.counts))}",
+        "**Fairness.** All runs were checked to have the same classes, the same records in the "
+        f"same splits and the same true labels{fair}: {escaped(sentences.budget(comparison))}.",
+        f"**Intervals.** Percentile bootstrap, {numbers.n_resamples:,} draws: whole {unit}s with "
+        "replacement and, where there are several, seeds with replacement. Differences are paired: "
+        "same draw, same records, same seed. Three seeds understate the variation of training by "
+        "about a third of its variance.",
+        f"**Seeds.** {escaped(sentences.seeds(comparison))}.",
+        "**Selection.** The validation split chooses the epoch whose weights are scored.",
+        f"**Versions.** {escaped(sentences.versions(comparison))}.",
+    ]
+    lines += [f"**Experiment file.** {code(config)}"] if config else []
+    runs = [
+        [member.path, model.name, member.status["seed"], member.status["config_hash"]]
+        for model in comparison.models
+        for member in model.members
+    ]
+    columns = [
+        Column("run", format=code),
+        "model",
+        Column("seed", right=True, format=str),
+        Column("config hash", format=code),
+    ]
+    failures = [
+        f"{code(path)}: {escaped(status.get('status'))}"
+        + (f", {escaped(status['reason'])}" if status.get("reason") else "")
+        for path, status in comparison.failures
+    ]
+    return Section(
+        "How it was done",
+        [
+            Bullets(lines),
+            Text("Repeat this page:"),
+            Command(command),
+            Table(columns, runs),
+            Text(
+                "Each run's folder holds its `config.toml` and the `predictions.csv` that all "
+                "numbers come from. Beside this page: `performance_comparison.csv` (a row a "
+                "model), `differences.csv`, `runs.csv` (a row a run)."
+            ),
+            Text("Left out, because they did not finish:") if failures else None,
+            Bullets(failures),
+        ],
+    )
+
+
+def confusion_file(model: RunGroup) -> str:
     """The name of a model's picture; arms may hold any character, file names not."""
     plain = re.sub(r"[^A-Za-z0-9_]+", "-", model.arm)
     # Two arms may come to the same.
     mark = "" if plain == model.arm else f"-{zlib.crc32(model.arm.encode()):08x}"
     return f"confusion_{plain}{mark}_{model.labels}.png"
-
-
-def pretraining_row(row):
-    """A pretraining run with its cost in words."""
-    status = row["status"]
-    if not status:
-        text = "whose status.json isn't here, so its cost isn't known"
-    elif status.get("status") != folders.FINISHED:
-        text = f"now {status.get('status')}"
-    else:
-        settings = status.get("config", {}).get("pretrain", {})
-        text = (
-            f"{progress.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
-            f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
-        )
-    return {**row, "text": text}
-
-
-def data_source(compared):
-    """Where the photos lie, as the runs' config says."""
-    return compared.members[0].status["config"].get("data", {}).get("path", "n/a")
-
-
-def split_text(compared):
-    """How many records each split has."""
-    table = compared.members[0].predictions.table
-    found = [
-        f"{wording.count(int((table['split'] == name).sum()), f'{name} record')}"
-        for name in SPLITS
-        if (table["split"] == name).any()
-    ]
-    data = compared.members[0].status["config"].get("data", {})
-    seed = f", split seed {data['split_seed']}" if "split_seed" in data else ""
-    return f"{', '.join(found)} in the predictions{seed}."
-
-
-def group_text(compared, counts):
-    """What never crosses two splits, and whether it does."""
-    rule = compared.members[0].status["config"].get("data", {}).get("group_by", "auto")
-    names = {"auto": "patient, else lesion, else photo", "path": "photo"}
-    kept = names.get(rule, rule.removesuffix("_id"))
-    crossing = compute.crossing_groups(compared)
-    predicted = set(compared.members[0].predictions.table["split"])
-    where = "here" if set(SPLITS) <= predicted else f"among the {' and '.join(sorted(predicted))}"
-    seen = f"{'none does' if not crossing else f'{crossing} do'} {where}"
-    return (
-        f"Records of one {kept} must not cross two splits ({seen}); "
-        f"the scored ones form {wording.count(counts['n_groups'], counts['grouped_by'])}."
-    )
-
-
-def budget(compared):
-    """The settings that all arms shared, on one line."""
-    config = compared.members[0].status["config"]
-    return ", ".join(
-        f"{'backbone' if key == 'name' else key} {value}"
-        for section in ("backbone", "finetune")
-        for key, value in config.get(section, {}).items()
-        if f"{section}.{key}" not in SETTINGS_NOT_COMPARED
-    )
-
-
-def seeds(compared):
-    """The seeds of every model; said once where they are the same."""
-    texts = {model.name: ", ".join(map(str, model.seeds)) for model in compared.models}
-    if len(set(texts.values())) == 1:
-        return f"{texts.popitem()[1]} for every model"
-    return "; ".join(f"{name}: {text}" for name, text in texts.items())
-
-
-def versions(compared):
-    """The versions of the runs, and whether they differ."""
-    every = list(dict.fromkeys(report.versions(member.status) for member in compared.members))
-    if len(every) == 1:
-        return every[0]
-    return f"runs were made with different versions: {' / '.join(every)}"

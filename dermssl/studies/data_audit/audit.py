@@ -1,4 +1,4 @@
-"""What is wrong with a data set: duplicates, leaks between splits, contradicting labels.
+"""Audit a data set: duplicates, leaks between splits, contradicting labels.
 
 A table goes in (records with splits, and what `perceptual_hash.survey` saw of them), tables come
 out; nothing is read or written here.

@@ -1,26 +1,30 @@
-"""Every augmentation, artefact and preprocessing step on real photos, on one sheet to look at."""
+"""Draw every augmentation, artefact and preprocessing step on real photos, on one sheet."""
 
-import cv2
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.data import contact_sheet, preprocess
+from dermssl.data import preprocess
 from dermssl.data.augmentation import artefacts, mixup, opencv
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
+from dermssl.reporting import figures
 
 SIDE = 160  # pixels a picture
 COLUMNS = 6  # photos at most; a wider sheet fits no screen
-MARGIN = 150  # pixels for the names
 
 
-def write(path, files, seed=0):
+def write(path: Path | str, files: Sequence[str], seed: int = 0) -> None:
     """A contact sheet: a row an operation, a column a photo, names at the left.
 
     Args:
-        path: str or Path, ends with .png.
-        files: list of str, photos; the first `COLUMNS` are shown.
-        seed: int, of what is random.
+        path: ends with .png.
+        files: photos; the first `COLUMNS` are shown.
+        seed: of what is random.
 
     Raises:
         UserError: there is no photo, or one can't be read (`decode.BadImage`).
@@ -30,11 +34,10 @@ def write(path, files, seed=0):
     photos = Photos(files[:COLUMNS], SIDE)
     shown = [photos[number] for number in range(len(photos))]
     names, pictures = zip(*rows(shown, seed))
-    labels = [_label(name) for name in names]
-    contact_sheet.write(path, [list(row) for row in pictures], SIDE, labels)
+    figures.image_sheet(path, pictures, names=names, cell=SIDE / figures.DPI)
 
 
-def rows(photos, seed=0):
+def rows(photos: Sequence[np.ndarray], seed: int = 0) -> Iterator[tuple[str, list[np.ndarray]]]:
     """(name, pictures) of each row, uint8 (SIDE, SIDE, 3); the photos themselves come first."""
     plain = [opencv.center_square(photo, SIDE) for photo in photos]
     yield "photo", plain
@@ -59,11 +62,3 @@ def rows(photos, seed=0):
         if name != preprocess.CROP:  # needs masks
             done = [preprocess.apply(photo, [name]) for photo in photos]
             yield name, [opencv.center_square(photo, SIDE) for photo in done]
-
-
-def _label(name):
-    """uint8 (SIDE, MARGIN, 3): the name, black on white."""
-    cell = np.full((SIDE, MARGIN, 3), 255, np.uint8)
-    face = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(cell, name, (4, SIDE // 2), face, 0.48, (0, 0, 0), 1, cv2.LINE_AA)
-    return cell

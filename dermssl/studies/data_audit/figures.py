@@ -1,13 +1,18 @@
-"""Pictures of a data set as it is: classes, sizes, light."""
+"""Figures of a data set: classes, sizes, brightness."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from dermssl.reporting.figures import INK, PALETTE, new, nothing, save, titled
+from dermssl.reporting.figures import INK, PALETTE, legend, new, nothing, save, titled, wrap
 
 SHOWN_CLASSES = 30  # bars; the table has the rest
 
 
-def classes(path, table):
+def classes(path: Path, table: pd.DataFrame) -> Path:
     """Photos a class, stacked by split; `table` of `audit.classes`."""
     shown = table.head(SHOWN_CLASSES)
     figure, (axes,) = new(8.4, 1.6 + 0.36 * len(shown))
@@ -19,15 +24,15 @@ def classes(path, table):
         left = left + shown[split].to_numpy()
     for row, total in enumerate(left):
         axes.text(total, row, f" {total:,.0f}", va="center", fontsize=9, color=INK)
-    axes.set_yticks(range(len(shown)), [str(name)[:40] for name in shown["class"]])
+    axes.set_yticks(range(len(shown)), [wrap(name, 40) for name in shown["class"]])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     titled(axes, "Photos by class and split", "photos")
-    axes.legend(fontsize=9, frameon=False, labelcolor=INK)
+    legend(axes)
     return save(figure, path)
 
 
-def sizes(path, photos):
+def sizes(path: Path, photos: pd.DataFrame) -> Path:
     """Width against height; a point may stand for many photos, its area says how many."""
     whole = photos[photos["error"] == ""]
     figure, (axes,) = new(6.4, 5.4)
@@ -40,20 +45,23 @@ def sizes(path, photos):
     return save(figure, path)
 
 
-def light(path, photos):
+def light(path: Path, photos: pd.DataFrame) -> Path:
     """Brightness and contrast by class: a class that stands apart may be told by light alone."""
+    import seaborn
+
     whole = photos[photos["error"] == ""]
     label = whole["fine"].where(whole["fine"] != "", whole["coarse"])
     label = label.where(label != "", "(no label)")
     names = label.value_counts().index[:SHOWN_CLASSES].tolist()
-    figure, every = new(9.6, 4.6, 1, 2)
-    for axes, name in zip(every, ("brightness", "contrast")):
-        groups = [whole.loc[label == each, name].to_numpy() for each in names]
-        if groups:
-            axes.boxplot(groups, orientation="horizontal", showfliers=False, widths=0.6)
-            axes.set_yticks(range(1, len(names) + 1), [str(each)[:30] for each in names])
-            axes.invert_yaxis()
+    figure, panels = new(9.6, 1.4 + 0.36 * max(4, len(names)), 1, 2)
+    for axes, measure in zip(panels, ("brightness", "contrast")):
+        if names:
+            seaborn.boxplot(
+                x=whole[measure], y=label, order=names, orient="h", showfliers=False, width=0.6,
+                color="white", linecolor=INK, ax=axes,
+            )  # fmt: skip
+            axes.set_yticks(range(len(names)), [wrap(name, 30) for name in names])
         else:
             nothing(axes, "no readable photo")
-        titled(axes, name, "grey level")
+        titled(axes, measure, "grey level")
     return save(figure, path)

@@ -1,4 +1,4 @@
-"""Pairs of photos that look alike, among 100,000: packed bits and matrix products in chunks.
+"""Find near-duplicate pairs among 100,000 photos: packed bits and matrix products in chunks.
 
 All pairs are compared, some 10^10 at most, but never in a Python loop and never all at once in
 memory.

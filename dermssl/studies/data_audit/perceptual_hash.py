@@ -1,4 +1,4 @@
-"""What tells one photo from another: hashes of its bytes and pixels, and one of its looks.
+"""Hashes of a photo's bytes, of its pixels, and of how it looks.
 
 The perceptual hash holds the signs of the 255 lowest frequencies of a 64 x 64 grey thumbnail
 (a DCT, as in pHash; Zauner 2010), so it doesn't see size, re-encoding, or a change of light.

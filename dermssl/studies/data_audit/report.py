@@ -1,11 +1,31 @@
-"""What an audit of a data set found, as sentences, numbers, tables and pictures."""
+"""The report of an audit of a data set: its numbers, sentences, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.data import contact_sheet, decode
-from dermssl.data.records import SPLITS
-from dermssl.reporting import report
+from dermssl.data.records import SPLITS, Dataset
+from dermssl.reporting import report, wording
+from dermssl.reporting.report import (
+    Bullets,
+    Column,
+    Figure,
+    Findings,
+    Report,
+    Section,
+    Table,
+    Text,
+    code,
+    escaped,
+)
 from dermssl.reporting.wording import count
 from dermssl.studies.data_audit import audit, figures
 
@@ -16,52 +36,188 @@ NAMES = {
     audit.FILE: "the same file twice", audit.PIXELS: "the same pixels in two files",
     audit.NEAR: "near duplicates", audit.SIMILAR: "alike to the backbone",
 }  # fmt: skip
+WHOLE = partial(wording.number, digits=0)
+WHOLE_BITS = Column("bits", right=True, format=WHOLE)
 
 
-def write(folder, found, dataset, settings):
+def write(
+    folder: Path, findings: audit.Audit, dataset: Dataset, settings: dict[str, Any]
+) -> dict[str, Any]:
     """check_data.json, duplicates.csv, crossing.csv, photos.csv, the pictures and the report.
 
     Args:
-        folder: Path.
-        found: `audit.Audit`.
-        dataset: the `Dataset` that was audited.
-        settings: dict: data, near_bits, bits, run, similarity, splits, command, notes.
+        folder: to write into.
+        findings: of the audit.
+        dataset: that was audited.
+        settings: data, near_bits, bits, run, similarity, splits, command, notes.
+
+    Returns:
+        the content of check_data.json.
     """
-    numbers = summary(found, dataset, settings)
-    atomic_files.write_csv(folder / "duplicates.csv", found.pairs)
-    atomic_files.write_csv(folder / "crossing.csv", found.crossing)
-    atomic_files.write_csv(folder / "photos.csv", found.photos)
+    numbers = summary(findings, dataset, settings)
+    atomic_files.write_csv(folder / "duplicates.csv", findings.pairs)
+    atomic_files.write_csv(folder / "crossing.csv", findings.crossing)
+    atomic_files.write_csv(folder / "photos.csv", findings.photos)
     atomic_files.write_json(folder / "check_data.json", numbers)
-    classes = audit.classes(dataset.index)
-    figures.classes(folder / "classes.png", classes)
-    figures.sizes(folder / "sizes.png", found.photos)
-    figures.light(folder / "light.png", found.photos)
-    pictures = {kind: _picture(folder, found, dataset, kind) for kind in audit.KINDS}
-    report.write(
-        folder / "report.md",
-        "check_data.md",
-        numbers=numbers,
-        settings=settings,
-        classes=classes.to_dict("records"),
-        columns=[name for name in classes if name != "class"],
-        kinds=[row for row in numbers["duplicates"] if row["pairs"]],
-        names=NAMES,
-        pictures={kind: name for kind, name in pictures.items() if name},
-        crossing=found.crossing.head(LISTED).to_dict("records"),
-        conflicts=found.conflicts.head(LISTED).to_dict("records"),
-        leaks=found.leaks.head(LISTED).to_dict("records"),
-        listed=LISTED,
-        versions=", ".join(f"{name} {text}" for name, text in numbers["versions"].items()),
+    figures.classes(folder / "classes.png", audit.classes(dataset.index))
+    figures.sizes(folder / "sizes.png", findings.photos)
+    figures.light(folder / "light.png", findings.photos)
+    kinds = [kind for kind in audit.KINDS if _draw_pairs(folder, findings, dataset, kind)]
+    report.write(build(numbers, findings, kinds), folder)
+    return numbers
+
+
+def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) -> Report:
+    """The report of an audit.
+
+    Args:
+        numbers: from `summary`.
+        findings: of the audit.
+        kinds: of duplicates that have a picture.
+    """
+    return Report(
+        f"Audit of {numbers['data']}",
+        [Findings(numbers["findings"]), Text(f"Splits: {escaped(numbers['splits'])}.")],
+        [
+            _duplicates(numbers, kinds),
+            _pairs(
+                "Duplicates across splits",
+                findings.leaks,
+                "split",
+                numbers["leaking_pairs"],
+                "To put right: give both photos one `lesion_id`, or leave one out. "
+                "`python -m dermssl.leakage` estimates what a leak is worth.",
+            ),
+            _pairs(
+                "Duplicates with different labels",
+                findings.conflicts,
+                "label",
+                numbers["contradicting_pairs"],
+            ),
+            _contradicting_lesions(numbers["contradicting_lesions"]),
+            _crossing(findings),
+            _unreadable(numbers["unreadable"]),
+            _list("What the reader said", numbers["notes"]),
+            _classes(numbers["classes"]),
+            _photos(numbers["quantiles"]),
+        ],
+        [
+            "Everything is in `check_data.json`; pairs in `duplicates.csv`, a row a photo in "
+            "`photos.csv`.",
+            f"Versions: {escaped(report.versions(numbers))}.",
+            *([f"This page: {code(numbers['command'])}"] if numbers["command"] else []),
+        ],
+        closing="",
     )
 
 
-def summary(found, dataset, settings):
+def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> Section:
+    names = ("pairs", "same_lesion", "of_different_lesions", "across_splits", "labels_differ")
+    rows = [
+        [NAMES[row["kind"]], *(row[name] for name in names)]
+        for row in numbers["duplicates"]
+        if row["pairs"]
+    ]
+    titles = ("pairs", "one lesion", "different lesions", "across splits", "labels differ")
+    columns = ["", *(Column(title, right=True) for title in titles)]
+    pictures = [
+        Figure(_file(kind), f"Pairs: {NAMES[kind]}, the surest first, one above the other")
+        for kind in kinds
+    ]
+    text = "Near duplicates were not looked for."
+    if numbers["near_bits"] >= 0:
+        text = (
+            f"Near: the perceptual hashes differ in at most {numbers['near_bits']} of "
+            f"{numbers['bits']} bits, as it is, mirrored, turned by quarters, resized or "
+            "re-encoded."
+        )
+    text += " Crops are mostly not found this way; "
+    if numbers["run"]:
+        text += (
+            f"the embeddings of {code(numbers['run'])} may find them (cosine of at least "
+            f"{numbers['similarity']}). They are a hint, no proof, and count as no leak."
+        )
+    else:
+        text += "`--run RUN` compares the embeddings of a pretrained backbone, too."
+    text += " Pairs of one lesion in one split do no harm."
+    table = Table(columns, rows) if rows else Text("None found.")
+    return Section("Duplicates", [table, *pictures, Text(text)])
+
+
+def _pairs(title: str, pairs: pd.DataFrame, name: str, n: int, remedy: str = "") -> Section | None:
+    """A table of pairs of photos that lie or are called differently."""
+    if pairs.empty:
+        return None
+    columns = ["", "photo", name, "photo", name, WHOLE_BITS]
+    keys = ("kind", "path_a", f"{name}_a", "path_b", f"{name}_b", "bits")
+    rows = [[row[key] for key in keys] for row in pairs.head(LISTED).to_dict("records")]
+    cut = f"The first {LISTED} of {n:,}; all are in `duplicates.csv`."
+    blocks = [Table(columns, rows), Text(cut) if n > LISTED else None]
+    return Section(title, [*blocks, Text(remedy) if remedy else None])
+
+
+def _contradicting_lesions(lesions: Sequence[str]) -> Section | None:
+    if not lesions:
+        return None
+    more = " and more: all are in `check_data.json`, contradicting_lesions"
+    text = escaped(", ".join(lesions[:LISTED])) + (more if len(lesions) > LISTED else "")
+    return Section("Lesions with different labels", [Text(f"{text}.")])
+
+
+def _crossing(findings: audit.Audit) -> Section | None:
+    if findings.crossing.empty:
+        return None
+    names = ["kind", "id", "splits", "photos"]
+    rows = findings.crossing.head(LISTED)[names].to_numpy(object).tolist()
+    table = Table(["", "id", "splits", Column("photos", right=True, format=str)], rows)
+    text = Text("All are in `crossing.csv`.")
+    return Section("Lesions and patients in several splits", [table, text])
+
+
+def _unreadable(photos: Sequence[dict[str, str]]) -> Section | None:
+    text = f"All {len(photos)} are in `photos.csv`, column `error`."
+    return _list("Unreadable photos", [photo["error"] for photo in photos], Text(text))
+
+
+def _list(title: str, lines: Sequence[str], text: Text | None = None) -> Section | None:
+    if not lines:
+        return None
+    return Section(title, [Bullets([escaped(line) for line in lines[:LISTED]]), text])
+
+
+def _classes(classes: Sequence[dict[str, Any]]) -> Section:
+    names = [name for name in classes[0] if name != "class"] if classes else []
+    columns = ["class", *(Column(name, right=True) for name in names)]
+    rows = [[row["class"], *(row[name] for name in names)] for row in classes]
+    figure = Figure("classes.png", "Photos by class and split")
+    return Section("Classes", [Table(columns, rows), figure])
+
+
+def _photos(quantiles: dict[str, dict[str, float]]) -> Section:
+    titles = ("least", "5%", "median", "95%", "most")
+    columns = ["", *(Column(title, right=True, format=WHOLE) for title in titles)]
+    text = (
+        "A class that stands apart in brightness or contrast can be told by light alone; a model "
+        "may do so."
+    )
+    return Section(
+        "Sizes and light",
+        [
+            Table(columns, [[name, *row.values()] for name, row in quantiles.items()]),
+            Figure("sizes.png", "Width against height"),
+            Figure("light.png", "Brightness and contrast by class"),
+            Text(text),
+        ],
+    )
+
+
+def summary(findings: audit.Audit, dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
     """Every number of the report: the content of check_data.json."""
-    photos = found.photos
+    photos = findings.photos
     bad = photos[photos["error"] != ""]
     whole = photos[photos["error"] == ""]
     index = dataset.index
-    crossing = found.crossing["kind"].value_counts().to_dict()
+    crossing = findings.crossing["kind"].value_counts().to_dict()
     numbers = {
         **settings,
         "photos": len(photos),
@@ -79,65 +235,65 @@ def summary(found, dataset, settings):
             name: dict(zip(map(str, QUANTILES), np.quantile(whole[name], QUANTILES).tolist()))
             for name in ("width", "height", "bytes", "brightness", "contrast")
         },
-        "duplicates": audit.counts(found).to_dict("records"),
-        "cut": list(found.cut),
+        "duplicates": audit.counts(findings).to_dict("records"),
+        "cut": list(findings.cut),
         "crossing": {name: int(crossing.get(name, 0)) for name in ("lesion_id", "patient_id")},
-        "leaking_pairs": len(found.leaks),
-        "contradicting_pairs": len(found.conflicts),
+        "leaking_pairs": len(findings.leaks),
+        "contradicting_pairs": len(findings.conflicts),
         "contradicting_lesions": audit.contradicting_lesions(index),
         "versions": runs.versions(),
     }
-    return numbers | {"faults": faults(numbers), "findings": findings(numbers)}
+    return numbers | {"faults": faults(numbers), "findings": sentences(numbers)}
 
 
-def faults(numbers):
+def faults(numbers: dict[str, Any]) -> list[str]:
     """What `--strict` fails on, each in a few words."""
-    said = []
+    lines = []
     if numbers["unreadable"]:
-        said.append(count(len(numbers["unreadable"]), "unreadable photo"))
+        lines.append(count(len(numbers["unreadable"]), "unreadable photo"))
     for name, word in (("lesion_id", "lesion"), ("patient_id", "patient")):
         if numbers["crossing"][name]:
-            said.append(f"{count(numbers['crossing'][name], word)} in more than one split")
+            lines.append(f"{count(numbers['crossing'][name], word)} in more than one split")
     if numbers["leaking_pairs"]:
-        said.append(
+        lines.append(
             count(numbers["leaking_pairs"], "duplicate pair") + " across two splits"
         )  # fmt: skip
     if numbers["contradicting_pairs"]:
-        said.append(
+        lines.append(
             count(numbers["contradicting_pairs"], "duplicate pair") + " with different labels"
         )
     if numbers["contradicting_lesions"]:
         lesions = numbers["contradicting_lesions"]
-        said.append(f"{count(len(lesions), 'lesion')} with different labels, such as {lesions[0]}")
-    return said
+        lines.append(f"{count(len(lesions), 'lesion')} with different labels, such as {lesions[0]}")
+    return lines
 
 
-def findings(numbers):
+def sentences(numbers: dict[str, Any]) -> list[str]:
     """Sentences for the head of the report and the terminal."""
-    said = [
+    lines = [
         f"{count(numbers['photos'], 'photo')}, {numbers['labelled']:,} labelled, of "
         f"{count(numbers['lesions'], 'known lesion')} and "
         f"{count(numbers['patients'], 'known patient')}."
     ]
     faulty = faults(numbers)
     if faulty:
-        said.append(f"To put right: {'; '.join(faulty)}.")
+        lines.append(f"To put right: {'; '.join(faulty)}.")
     split = bool(set(SPLITS) & set(numbers["split_sizes"]))
     without_ids = not (numbers["lesions"] or numbers["patients"])
     if not faulty:
         kind = "equal file" if numbers["near_bits"] < 0 else "duplicate"
         leak = (f"no {kind} across splits" if without_ids else "no leak between splits") + ", "
         labels = "no contradicting labels found" if numbers["labelled"] else "no labels"
-        said.append(f"No unreadable photo, {leak if split else ''}{labels}.")
+        lines.append(f"No unreadable photo, {leak if split else ''}{labels}.")
     if split and without_ids:
-        said.append(
+        lines.append(
             "No photo has a lesion or patient id: whether other photos of a test lesion are in "
             "training could not be checked, since two photos of one lesion needn't be duplicates."
         )
     if numbers["near_bits"] < 0:
-        said.append("Near duplicates were not looked for (--near).")
+        lines.append("Near duplicates were not looked for (--near).")
     if not split:
-        said.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
+        lines.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
     for row in numbers["duplicates"]:
         if not row["pairs"]:
             continue
@@ -147,26 +303,28 @@ def findings(numbers):
                 f": {row['same_lesion']:,} of one lesion by its id, "
                 f"{row['of_different_lesions']:,} of different ones"
             )
-        said.append(f"{text}; {row['across_splits']:,} across splits." if split else f"{text}.")
+        lines.append(f"{text}; {row['across_splits']:,} across splits." if split else f"{text}.")
     if numbers["without_structure"]:
-        said.append(
+        lines.append(
             f"{count(numbers['without_structure'], 'photo')} without any structure (one colour): "
             "not compared with others."
         )
     for kind in numbers["cut"]:
-        said.append(f"The list of pairs ({NAMES[kind]}) was cut: lower the threshold.")
-    return said
+        lines.append(f"The list of pairs ({NAMES[kind]}) was cut: lower the threshold.")
+    return lines
 
 
-def _picture(folder, found, dataset, kind):
-    """A sheet of the pairs of one kind, first above second; its name, "" where there is none."""
-    own = found.pairs[found.pairs["kind"] == kind].head(SHOWN_PAIRS)
-    if own.empty:
-        return ""
-    rows = [
-        [decode.decode(dataset.root / path, min_size=128) for path in own[side]]
-        for side in ("path_a", "path_b")
-    ]
-    name = f"pairs_{kind.replace(' ', '_')}.png"
-    contact_sheet.write(folder / name, rows)
-    return name
+def _draw_pairs(folder: Path, findings: audit.Audit, dataset: Dataset, kind: str) -> bool:
+    """A sheet of the pairs of one kind, first above second; whether there are some."""
+    pairs = findings.pairs[findings.pairs["kind"] == kind].head(SHOWN_PAIRS)
+    if not pairs.empty:
+        rows = [
+            [decode.decode(dataset.root / path, min_size=128) for path in pairs[side]]
+            for side in ("path_a", "path_b")
+        ]
+        contact_sheet.write(folder / _file(kind), rows)
+    return not pairs.empty
+
+
+def _file(kind: str) -> str:
+    return f"pairs_{kind.replace(' ', '_')}.png"

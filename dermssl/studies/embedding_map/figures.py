@@ -1,9 +1,14 @@
-"""Embeddings in a plane, a point a photo, coloured by a column of its record."""
+"""Figures of embeddings in a plane, coloured by a column of the records."""
 
-import textwrap
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dermssl.reporting import figures
 
@@ -13,7 +18,7 @@ UNKNOWN, OTHER = "not known", "other"
 GREYS = {OTHER: "#8A94A1", UNKNOWN: "#D5DAE0"}
 
 
-def plane(path, points, values, title, subtitle):
+def plane(path: Path, points: np.ndarray, values: Sequence, title: str, subtitle: str) -> Path:
     """A scatter plot.
 
     Args:
@@ -39,7 +44,7 @@ def plane(path, points, values, title, subtitle):
     return figures.save(figure, path)
 
 
-def kinds(values):
+def kinds(values: pd.Series) -> tuple[pd.Series, list[str]]:
     """Names by how often they occur, at most `MOST`, then "other", then "not known".
 
     Returns:
@@ -52,7 +57,7 @@ def kinds(values):
     return named, order + [name for name in (OTHER, UNKNOWN) if (named == name).any()]
 
 
-def _names(axes, points, values, size):
+def _names(axes: Axes, points: np.ndarray, values: pd.Series, size: float) -> None:
     named, order = kinds(values)
     for k, name in reversed(list(enumerate(order))):  # rare ones are drawn last, on top
         rest = name in GREYS
@@ -62,7 +67,7 @@ def _names(axes, points, values, size):
             color=GREYS.get(name) or figures.PALETTE[k % len(figures.PALETTE)],
             marker="o" if rest else MARKERS[k // len(figures.PALETTE) % len(MARKERS)],
             zorder=1 if rest else 2 + k,
-            label=f"{textwrap.shorten(name, 28)} ({where.sum():,})",
+            label=f"{figures.shorten(name, 28)} ({where.sum():,})",
         )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
     legend = axes.legend(
@@ -73,7 +78,9 @@ def _names(axes, points, values, size):
         handle.set(sizes=[40], alpha=1)
 
 
-def _numbers(figure, axes, points, values, size):
+def _numbers(
+    figure: Figure, axes: Axes, points: np.ndarray, values: pd.Series, size: float
+) -> None:
     known = values.notna().to_numpy()
     axes.scatter(*points[~known].T, s=size, linewidth=0, color=GREYS[UNKNOWN])
     drawn = axes.scatter(

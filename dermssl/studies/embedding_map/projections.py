@@ -1,4 +1,4 @@
-"""Embeddings laid out in a plane, and how far to trust the picture.
+"""Project embeddings to a plane, and measure how far to trust the picture.
 
 Embeddings are compared by their angle, as NT-Xent does, so they are scaled to length 1 first.
 """

@@ -1,75 +1,227 @@
-"""What is said of a run's embeddings: how the plane was made, and whether neighbours agree."""
+"""The report on a run's embeddings: how the planes were made, and whether neighbours agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dermssl.data.records import TRAIN
-from dermssl.evaluation import bootstrap
+from dermssl.evaluation import bootstrap, metric_tables
 from dermssl.reporting import wording
-from dermssl.studies.embedding_map import projections
+from dermssl.reporting.report import (
+    Bullets,
+    Cell,
+    Column,
+    Figure,
+    Report,
+    Section,
+    Table,
+    Text,
+    Warnings,
+    code,
+    escaped,
+    hashes,
+    versions,
+)
+from dermssl.studies.embedding_map import figures, projections
 
 
-def how(planes, dimensions, perplexity, seed):
-    """One or two sentences on the layouts' settings."""
-    reduced = (
-        f"PCA to {projections.DIMENSIONS} numbers, " if dimensions > projections.DIMENSIONS else ""
-    )
-    said = (
-        f"t-SNE: {reduced}started from the first two principal components, perplexity "
-        f"{perplexity:.3g}, seed {seed}."
-    )
-    if "umap" in planes:
-        near = max(2, round(perplexity))
-        said += f" UMAP: {near} neighbours, cosine distance, seed {seed}."
-    return said
+@dataclass(frozen=True, eq=False)
+class EmbeddingMap:
+    """All that the report is made of.
 
-
-def classes(h, index, groups, n_resamples=1000):
-    """A row a fine class: how far its photos' neighbours share it; empty without two classes.
-
-    Returns:
-        list of dict: name, n, few, interval (`Interval`), chance.
+    Attributes:
+        path: of the run.
+        status: of the run.
+        index: record table of the n photos.
+        h: float (n, d), embeddings of length 1.
+        planes: name of a layout -> float (n, 2).
+        columns: names of the columns that a picture is made for.
+        perplexity: of t-SNE.
+        seed: of the layouts.
+        n_resamples: draws of the bootstrap.
+        groups: (n,), what isn't independent.
+        source: what the photos are.
+        log: folder of TensorBoard's projector.
+        command: what to type for the same again.
     """
-    labels = index["fine"].to_numpy(dtype=object)
+
+    path: Path
+    status: dict[str, Any]
+    index: pd.DataFrame
+    h: np.ndarray
+    planes: dict[str, np.ndarray]
+    columns: list[str]
+    perplexity: float
+    seed: int
+    n_resamples: int
+    groups: np.ndarray
+    source: str
+    log: Path
+    command: str
+
+
+def pictures(mapped: EmbeddingMap) -> list[tuple[str, str, Figure]]:
+    """The layout, the column and the `Figure` of every picture."""
+    return [
+        (layout, column, Figure(f"{layout}_{column}.png", _title(mapped, layout, column)))
+        for layout in mapped.planes
+        for column in mapped.columns
+    ]
+
+
+def _title(mapped: EmbeddingMap, layout: str, column: str) -> str:
+    by = f"{column} class" if column in ("fine", "coarse") else column.replace("_", " ")
+    return f"{projections.TITLES[layout]} by {by}, {mapped.path.name}"
+
+
+def draw(folder: Path, mapped: EmbeddingMap) -> None:
+    """The pictures, one a layout and column."""
+    for layout, column, figure in pictures(mapped):
+        points = mapped.planes[layout]
+        what = f"perplexity {mapped.perplexity:.3g}" if layout == "tsne" else "cosine"
+        subtitle = f"{len(points):,} photos, {what}, seed {mapped.seed}"
+        colours = mapped.index[column]
+        figures.plane(folder / figure.file, points, colours, figure.caption, subtitle)
+
+
+def coordinates(mapped: EmbeddingMap) -> pd.DataFrame:
+    """The content of coordinates.csv: every record with its place in each plane."""
+    axes = {
+        f"{layout}_{axis}": points[:, k]
+        for layout, points in mapped.planes.items()
+        for k, axis in enumerate("xy")
+    }
+    return mapped.index.assign(**axes)
+
+
+def build(mapped: EmbeddingMap) -> Report:
+    """The report on a run's embeddings; its pictures are those of `draw`."""
+    status = mapped.status
+    model = f"{status['command']} of {status['config']['backbone']['name']}"
+    tensorboard = f"python -m tensorboard.main --host localhost --logdir {mapped.log.parent}"
+    neighbours, warnings = _neighbours(mapped), Warnings(notes(mapped))
+    reading = _reading(mapped)
+    return Report(
+        f"Embeddings of {mapped.path.name or mapped.path}",
+        [
+            Text(f"{escaped(model)}; {wording.count(len(mapped.index), 'photo')}."),
+            *(figure for _, _, figure in pictures(mapped)),
+        ],
+        # The warnings end the last section before the provenance.
+        [
+            Section("How to read this", reading if neighbours else [*reading, warnings]),
+            Section("Do neighbours share their class?", [*neighbours, warnings])
+            if neighbours
+            else None,
+        ],
+        [
+            f"Photos: {escaped(mapped.source)}.",
+            "Every photo with its place: `coordinates.csv` in this folder.",
+            f"To walk through them: {code(tensorboard)}, then Projector (PCA, t-SNE and UMAP there "
+            "are TensorBoard's own).",
+            f"Run: {hashes(status)}. Versions: {escaped(versions(status))}.",
+            f"This page: {code(mapped.command)}",
+        ],
+    )
+
+
+def _reading(mapped: EmbeddingMap) -> list[Text | Bullets]:
+    trust = ", ".join(
+        f"{projections.TITLES[layout]} "
+        f"{wording.number(projections.trustworthiness(mapped.h, points))}"
+        for layout, points in mapped.planes.items()
+    )
+    return [
+        Text(
+            "Each point is a photo, put near those whose embeddings (the "
+            f"{mapped.h.shape[1]} numbers that the backbone gives) point the same way. "
+            f"{escaped(how(mapped))} Near points are photos that the network finds alike; how far "
+            "apart groups lie, how large they are and on which side of each other means nothing, "
+            "and another seed or perplexity gives another picture. The numbers below are of the "
+            "embeddings themselves."
+        ),
+        Bullets(
+            [
+                "Trustworthiness, how far neighbours in the plane are neighbours in the embedding: "
+                f"{trust} (1 is best, a random plane has about 0.5)."
+            ]
+        ),
+    ]
+
+
+def how(mapped: EmbeddingMap) -> str:
+    """One or two sentences on the layouts' settings."""
+    reduced = mapped.h.shape[1] > projections.DIMENSIONS
+    text = (
+        f"t-SNE: {f'PCA to {projections.DIMENSIONS} numbers, ' if reduced else ''}started from the "
+        f"first two principal components, perplexity {mapped.perplexity:.3g}, seed {mapped.seed}."
+    )
+    if "umap" in mapped.planes:
+        near = max(2, round(mapped.perplexity))
+        text += f" UMAP: {near} neighbours, cosine distance, seed {mapped.seed}."
+    return text
+
+
+def _neighbours(mapped: EmbeddingMap) -> list[Table | Text]:
+    """How far the neighbours of each fine class share it; nothing without two classes."""
+    labels = mapped.index["fine"].to_numpy(dtype=object)
     names = sorted(set(labels) - {""})
     if len(names) < 2:
         return []
-    share, chance = projections.same_class(h, labels, groups)
-    rows = []
+    share, chance = projections.same_class(mapped.h, labels, mapped.groups)
+    rows, few = [], False
     for name in names:
         own = labels == name
+        n, known = int(own.sum()), chance[own][~np.isnan(chance[own])]
         interval = bootstrap.bootstrap_metric(
-            "mean", None, np.where(own, share, np.nan), groups, n_resamples=n_resamples
+            "mean",
+            None,
+            np.where(own, share, np.nan),
+            mapped.groups,
+            n_resamples=mapped.n_resamples,
         )
-        known = chance[own][~np.isnan(chance[own])]
-        rows.append(
-            {
-                "name": name,
-                "n": int(own.sum()),
-                "few": own.sum() < wording.ENOUGH_RECORDS,
-                "interval": interval,
-                "chance": float(known.mean()) if len(known) else None,
-            }
-        )
-    return rows
+        few |= n < wording.ENOUGH_RECORDS
+        note = " (!)" if n < wording.ENOUGH_RECORDS else ""
+        rows.append([name, Cell(n, note), interval, float(known.mean()) if len(known) else None])
+    columns = [
+        "class",
+        Column("photos", right=True),
+        "neighbours of its class (95% interval)",
+        Column("by chance", right=True),
+    ]
+    unit = metric_tables.grouped_by(mapped.groups)
+    text = (
+        f"Of the {projections.NEIGHBOURS} nearest photos of other {unit}s, the mean share with the "
+        "same class; by chance: the share among all of them. Intervals: percentile bootstrap over "
+        f"{unit}s, {mapped.n_resamples:,} draws."
+    )
+    text += f" (!): fewer than {wording.ENOUGH_RECORDS} photos." if few else ""
+    return [Table(columns, rows), Text(text)]
 
 
-def notes(status, index):
+def notes(mapped: EmbeddingMap) -> list[str]:
     """What to know before the picture is believed."""
-    said = []
+    status, index = mapped.status, mapped.index
+    sentences = []
     trained = int((index["split"] == TRAIN).sum())
     if status["command"] == "finetune" and trained:
-        said.append(
+        sentences.append(
             f"{trained:,} of these {len(index):,} photos are training photos, whose classes the "
             "network was told: they lie better apart than new ones. For new ones: --split test."
         )
     if status["command"] == "pretrain" and trained:
-        said.append(
+        sentences.append(
             "These are the photos of the pretraining pool. No label was used, but the network "
             "has seen every one of them often."
         )
     if (index[["lesion_id", "patient_id"]] == "").all(axis=None):
-        said.append(
+        sentences.append(
             "The records carry neither patient nor lesion ids: if several show one lesion, they "
             "count as neighbours, and the classes look better apart than they are."
         )
-    return said
+    return sentences

@@ -1,4 +1,4 @@
-"""How many labels an amount keeps, and whether they will do, before anything is trained."""
+"""Count the labels that an experiment keeps, and check that they suffice, before training."""
 
 from collections.abc import Sequence
 from typing import Any

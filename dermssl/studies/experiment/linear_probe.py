@@ -1,4 +1,4 @@
-"""The fast way to a label curve: a logistic regression on what a frozen backbone gives.
+"""Linear probes as runs: a logistic regression on the features of a frozen backbone.
 
 The features of all photos are computed once a backbone; each number of labels and seed then
 takes a second. It says how much is linearly there, not what fine-tuning would reach.

@@ -1,4 +1,4 @@
-"""An experiment: arms x label counts x seeds, planned as runs and made one after the other.
+"""Plan and run an experiment: arms x label counts x seeds.
 
 An arm says how the backbone starts. All runs share the data and its splits, and at one seed
 all arms see the same labels. A run that is finished is not made again, so the same call goes on

@@ -1,4 +1,4 @@
-"""Photos with their heat maps, for what the network says and for what is true."""
+"""Compute heat maps of photos, for the predicted and for the true class."""
 
 from dataclasses import dataclass
 

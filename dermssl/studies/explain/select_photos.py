@@ -1,4 +1,4 @@
-"""Which photos to explain: the surest hits and misses, and one of every class."""
+"""Select the photos to explain: most confident correct and wrong predictions, and every class."""
 
 import numpy as np
 import numpy.typing as npt

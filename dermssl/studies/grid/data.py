@@ -1,4 +1,4 @@
-"""Which photos a grid sees: some classes, as many of each, and a test split of a stated size.
+"""Choose a grid's photos: classes, balance, and a test split of a given size.
 
 Splits are by group (patient, lesion) throughout: a test lesion never has a photo in train.
 """

@@ -1,4 +1,4 @@
-"""What a grid's numbers show: the best cell, its ties, and whether an axis matters.
+"""Derive a grid's findings from intervals: the best cell, its ties, the effect of each axis.
 
 Every sentence follows from an interval by a rule, so that nobody can hope into it. A best
 cell is picked after the fact, so it is held against all others; an axis is held against a

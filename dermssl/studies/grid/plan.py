@@ -1,4 +1,4 @@
-"""What a grid will train, and everything that can be refused before it starts."""
+"""Plan a grid: its models and cells, and checks that come before training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Backbone, Grid
-from dermssl.data.augmentation.policies import AUGMENTATIONS
+from dermssl.data.augmentation.policies import find_policy
 from dermssl.models import backbones, freezing, weights
 
 if TYPE_CHECKING:
@@ -75,14 +75,11 @@ class ModelPlan:
 
 def check(grid: Grid) -> None:
     """Refuse unknown names, repeated values and sizes, before anything is built."""
-    for option, names, valid in (
-        ("--models", grid.models, backbones.BACKBONES),
-        ("--augmentations", grid.augmentations, AUGMENTATIONS),
-    ):
-        for name in names:
-            if name not in valid:
-                raise unknown_name(option, name, valid)
-    mixed = [name for name in grid.augmentations if AUGMENTATIONS[name].mixes]
+    for name in grid.models:
+        if name not in backbones.BACKBONES:
+            raise unknown_name("--models", name, backbones.BACKBONES)
+    policies = [find_policy(name, "--augmentations") for name in grid.augmentations]
+    mixed = [name for name, policy in zip(grid.augmentations, policies) if policy.mixes]
     if mixed:
         raise UserError(
             f"--augmentations {mixed[0]}: a cell learns from one label a photo and can't mix two; "
@@ -206,7 +203,7 @@ def work_of(cell: Cell, grid: Grid, shared: bool, n_train: int, n_test: int) -> 
     passes = grid.epochs
     if not shared or cell.depth == ALL:
         return n_train * passes * (3.0 if cell.depth == ALL else 1.3) + n_test
-    limit = AUGMENTATIONS[cell.augmentation].n_variants or passes
+    limit = find_policy(cell.augmentation).n_variants or passes
     tails = 0.3 * n_train * passes  # a tail itself: 0.02 (DenseNet121) to 0.4 (MobileNet)
     return n_train * min(passes, limit) / len(grid.depths) + tails
 

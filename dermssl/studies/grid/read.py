@@ -1,4 +1,4 @@
-"""A grid's folder as arrays: what was predicted for each test photo, cell by cell."""
+"""Read a grid's predictions as arrays."""
 
 from __future__ import annotations
 

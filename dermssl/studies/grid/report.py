@@ -1,28 +1,53 @@
-"""report.md of a grid, with its tables, pictures and sentences. Reads files, loads no model."""
+"""The report of a grid. It reads files and loads no model."""
 
-import shlex
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
+from dermssl.reporting.report import (
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Figure,
+    Findings,
+    Report,
+    Section,
+    Table,
+    Text,
+    Warnings,
+    code,
+    escaped,
+    versions,
+)
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid import read
+from dermssl.studies.grid.findings import BestCell, CellScore
+from dermssl.studies.grid.read import GridResults
 
-TEMPLATE = "grid_report.md"
 # What `write` leaves in a grid's folder, as patterns of names.
 MADE = (
     "report.md", "report.html", "pivot_*.csv", "heat_map.png", "curves.png", "confusion_*.png",
     "hits_*.png", "misses_*.png",
 )  # fmt: skip
-NO_BEST = {"best": "", "wins": False, "ties": [], "against": [], "hits": None, "misses": None}
+REMARKS = (
+    "The highest cell of a table was chosen by the test photos, so its accuracy is too good by a "
+    "little: on new photos expect less. TensorBoard: `python -m tensorboard.main --host localhost "
+    "--logdir tensorboard` in this folder."
+)
+SUREST = {True: ("hits", "Surest hits"), False: ("misses", "Surest misses")}
 
 
-def write(folder):
+def write(folder: Path | str) -> Path:
     """Write `report.md`, `report.html`, a `pivot_MODEL.csv` a model, and the pictures.
 
     Args:
@@ -33,42 +58,254 @@ def write(folder):
     """
     folder = Path(folder)
     grid = read.read(folder)
-    failures = grid.rows[grid.rows["status"] != runs.FINISHED]
     bests = grid_findings.bests(grid)
-    models = [_model(folder, grid, name, bests.get(name)) for name in grid.models]
-    if models:
+    for model in grid.models:
+        atomic_files.write_csv(folder / f"pivot_{model}.csv", pivot(grid, model).reset_index())
+    if grid.models:
         _pictures(folder, grid)
-    settings = grid.status["config"]["grid"]
-    return report.write(
-        folder / "report.md",
-        TEMPLATE,
-        models=models,
-        between=_between(grid),
-        failures=failures[["cell", "status", "reason"]].to_dict("records"),
-        no_kernel=_without_kernel(grid),
-        n_test=len(grid.y),
-        n_groups=len(set(grid.groups)),
-        classes=[f"{t} ({n})" for t, n in zip(grid.taxonomy.titles, np.bincount(grid.y))],
-        seeds=settings["seeds"],
-        folds=settings["folds"],
-        settings=settings,
-        data_hash=grid.status["data_hash"],
-        config_hash=grid.status["config_hash"],
-        versions=report.versions(grid.status),
-        mixed_versions=_mixed_versions(grid.rows),
-        seconds=float(grid.rows["seconds"].sum()),
-        n_cells=len(grid.rows),
-        command=shlex.join(["python", "-m", "dermssl.grid", "--config", "config.toml"]),
+    for best in bests.values():
+        _best_pictures(folder, grid, best)
+    return report.write(build(grid, bests), folder)
+
+
+def findings(folder: Path | str) -> str:
+    """The findings of a grid's report as plain lines."""
+    grid = read.read(folder)
+    return report.to_console(build(grid, grid_findings.bests(grid)))
+
+
+def build(grid: GridResults, bests: dict[str, BestCell]) -> Report:
+    """The report; `bests` are those of `findings.bests`."""
+    settings, models = grid.status["config"]["grid"], grid.models
+    classes = [f"{t} ({n})" for t, n in zip(grid.taxonomy.titles, np.bincount(grid.y))]
+    folds = f"; {settings['folds']} folds, every photo tested once" if settings["folds"] else ""
+    kernels = settings["depth_unit"] != "layers"
+    unit = "layers that hold a kernel" if kernels else "all layers of the graph"
+    opening = (
+        f"{len(grid.rows)} cells; accuracy on {len(grid.y)} test photos of "
+        f"{len(set(grid.groups))} independent groups: {escaped(', '.join(classes))}. Seeds: "
+        f"{', '.join(map(str, settings['seeds']))}{folds}. "
+        f"{settings['epochs']} epoch{'s' * (settings['epochs'] != 1)}, Adam at "
+        f"{settings['learning_rate']}, batch {settings['batch_size']}, BatchNorm of unfrozen "
+        f"layers: {settings['batchnorm']}. A depth counts {unit}."
+    )
+    if settings["feature_dtype"] == "float16" and settings["shared_trunk"]:
+        opening += " The trunk's features were rounded to float16."
+    hashes = (code(grid.status[f"{name}_hash"]) for name in ("config", "data"))
+    made_by = (
+        "`python -m dermssl.grid --config config.toml` with this folder's config.toml. Config "
+        f"{', data '.join(hashes)}; {escaped(versions(grid.status))}."
+    )
+    return Report(
+        "Transfer-learning grid",
+        [Text(opening)],
+        [
+            Section("Findings", list(_findings(grid, bests))),
+            _models(grid, bests) if len(models) > 1 else None,
+            *(_model(grid, model, bests.get(model)) for model in models),
+            Section("Curves", [Figure("curves.png", "Training loss")]) if models else None,
+            Section("What it cost", [Text(_cost(grid))]),
+            Section("Made by", [Text(made_by), Text(REMARKS)]),
+        ],
     )
 
 
-def findings(folder):
-    """The findings of a grid's report as plain lines: no pictures, no signs of Markdown."""
-    text = (Path(folder) / "report.md").read_text(encoding="utf-8")
-    return report.for_console(text.split("## Findings")[1].split("\n## ")[0])
+def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[Block]:
+    """What the grid shows, and what to know before it is believed."""
+    reference, effects = grid_findings.model_effects(grid)
+    if effects:
+        sentence = grid_findings.effect_sentence("model", reference, effects)
+        sentence += " By the mean over all cells of the augmentations that both have; weights and "
+        yield Findings([sentence + "sizes may differ, see Models."], bullets=False)
+    for model in grid.models:
+        yield Findings(grid_findings.sentences(grid, model, bests.get(model)), bullets=False)
+    n_seeds = len(grid.status["config"]["grid"]["seeds"])
+    last = "No cell has finished, so nothing is found."
+    if grid.models:
+        last = (
+            "Intervals of differences hold together, 95% for all comparisons of a sentence "
+            "(Bonferroni); they cover the choice of test photos"
+            f"{', and, roughly,' if n_seeds > 1 else ', not'} the luck of training."
+        )
+    yield Findings([last], bullets=False)
+    yield Warnings(_warnings(grid, n_seeds))
+    failures = grid.rows[grid.rows["status"] != runs.FINISHED]
+    if n := len(failures):
+        yield Warnings([f"{n} {'cell has' if n == 1 else 'cells have'} no result:"])
+        yield Findings([f"{row.cell}: {row.status}, {row.reason}" for row in failures.itertuples()])
+    if any(grid.whole(model) for model in grid.models):
+        yield Figure("heat_map.png", "Heat maps of all cells")
 
 
-def pivot(grid, model):
+def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
+    warnings = []
+    if n_seeds < 3:
+        few = (
+            "Fewer than 3 seeds: the intervals hardly cover"
+            if n_seeds > 1
+            else ("One seed: the intervals don't cover")
+        )
+        warnings.append(f"{few} the luck of training.")
+    flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
+    for model, rows in flagged.groupby("model", sort=False):
+        depths = sorted({_depth(d) for d in rows["depth"]}, key=lambda d: (len(d), d))
+        warnings.append(
+            f"{model} at depth {', '.join(depths)} trains no kernel: only the head, and BatchNorm "
+            "at most."
+        )
+    mixed = grid.rows["versions"].dropna().unique().tolist()
+    if len(mixed) > 1:
+        warnings.append(
+            "The cells were trained under different versions, so that small differences may come "
+            f"from these: {'; and '.join(mixed)}."
+        )
+    for model in grid.models:
+        depths = grid.rows.loc[grid.rows["model"] == model, "depth"]
+        if (depths < 0).all() and -1 not in grid.status["config"]["grid"]["depths"]:
+            warnings.append(
+                f"{model} was trained whole: from scratch there is nothing worth freezing, so it "
+                "has no depths."
+            )
+    return warnings
+
+
+def _models(grid: GridResults, bests: dict[str, BestCell]) -> Section:
+    """The models side by side."""
+    columns = [
+        "model", Column("weights", format=code), Column("px", right=True, format=str),
+        Column("mean of its whole cells", right=True), "highest cell",
+        "its accuracy (95% interval)",
+    ]  # fmt: skip
+    table = []
+    for model in grid.models:
+        cells, whole, best = grid_findings.cells(grid, model), grid.whole(model), bests.get(model)
+        mean = float(np.mean([cells[key].mean for key in whole])) if whole else np.nan
+        table.append([
+            model, *_start(grid, model), Cell(mean, f" ({len(whole)})"),
+            grid_findings.describe(best.cell.key) if best else wording.NOT_AVAILABLE,
+            best and best.interval,
+        ])  # fmt: skip
+    return Section("Models", [Table(columns, table)])
+
+
+def _start(grid: GridResults, model: str) -> tuple[str, int]:
+    """Initial weights and image size of a model."""
+    row = grid.rows[grid.rows["model"] == model].iloc[0]
+    return str(row["arm"]), int(row["image_size"])
+
+
+def _model(grid: GridResults, model: str, best: BestCell | None) -> Section:
+    """One model: its cells, what each depth trains, its highest cell."""
+    weights, size = _start(grid, model)
+    several = len(grid.status["config"]["grid"]["seeds"]) > 1
+    opening = f"{size} px, weights: {code(weights)}. Mean accuracy"
+    opening += f"{' ± standard deviation over seeds' * several}."
+    cells, depths = grid_findings.cells(grid, model), grid.depths(model)
+    table = [
+        [name, *(_cell(cells.get((model, name, d)), best, len(grid.seeds)) for d in depths)]
+        for name in grid.augmentations(model)
+    ]
+    columns = ["augmentation", *(Column(_depth(depth), right=True) for depth in depths)]
+    return Section(
+        model,
+        [
+            Text(opening), Table(columns, table), Text(escaped(_verdict(best))),
+            _layers(grid, model), *(_best(grid, best) if best else ()),
+        ],
+    )  # fmt: skip
+
+
+def _cell(cell: CellScore | None, best: BestCell | None, n_seeds: int) -> Cell:
+    """Mean and spread; bold only for a best that clears all others."""
+    if cell is None:
+        return Cell(wording.NOT_AVAILABLE)
+    spread = "" if np.isnan(cell.spread) else f" ± {cell.spread:.3f}"
+    text = f"{cell.mean:.3f}{spread}"
+    if cell.n_seeds < n_seeds:
+        return Cell(f"{text} ({cell.n_seeds} of {n_seeds} seeds)")
+    return Cell(text, bold=bool(best and best.is_clear and cell.key == best.cell.key))
+
+
+def _verdict(best: BestCell | None) -> str:
+    if best is None:
+        return "No cell has all its seeds: none is called the highest."
+    name = grid_findings.describe(best.cell.key)
+    if best.is_clear:
+        return f"Highest, and better than each other cell: {name} (bold)."
+    if best.ties:
+        return f"Highest: {name}; ties with {'; '.join(map(grid_findings.describe, best.ties))}."
+    return f"Only one cell: {name}."
+
+
+def _layers(grid: GridResults, model: str) -> Table:
+    """What each depth trains: trainable parameters and kernels."""
+    rows = grid.rows[grid.rows["model"] == model]
+    finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
+    first = finished_first.drop_duplicates("depth").sort_values("depth")
+    columns = [
+        Column("depth", right=True),
+        Column("trainable parameters", right=True, format=partial(wording.number, digits=0)),
+        "unfrozen layers that hold kernels",
+    ]
+    return Table(columns, [
+        [
+            _depth(row.depth), row.trainable_parameters,
+            ", ".join(str(row.unfrozen_layers or "").split()) or "none",
+        ]
+        for row in first.itertuples()
+    ])  # fmt: skip
+
+
+def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
+    """The highest cell of a model against the others, and what it gets right and wrong."""
+    model, describe = best.cell.key[0], grid_findings.describe
+    if best.against:
+        yield Text(
+            f"{escaped(describe(best.cell.key))} against each other cell: difference of "
+            "accuracies, paired by photo and seed (intervals by a bootstrap over lesions and "
+            "seeds, 95% for all of the table together), and McNemar's test on mean probabilities "
+            "of one photo a group, corrected by Holm over the tests of all models. McNemar takes "
+            "the mean over seeds as one model, so that it knows nothing of the luck of training, "
+            "and may be small where the interval holds 0."
+        )
+        columns = ["other cell", "difference", Column("McNemar p", right=True, format=str)]
+        yield Table(columns, [
+            [describe(other.other), other.difference, wording.p_value(other.p, other.holm)]
+            for other in best.against
+        ])  # fmt: skip
+    yield Figure(f"confusion_{model}.png", "Confusion matrix of the highest cell")
+    p, titles = np.mean(grid.by_seed(best.cell.key), axis=0), grid.taxonomy.titles
+    for right, (name, title) in SUREST.items():
+        rows, files = _surest(grid, p, right)
+        if files:
+            yield Text(f"{title} of the highest cell, left to right:")
+            yield Figure(f"{name}_{model}.png", title)
+            lines = [
+                f"{titles[grid.y[row]]}, called {titles[p[row].argmax()]} at {p[row].max():.2f}"
+                for row in rows
+            ]
+            yield Bullets(list(map(escaped, lines)), numbered=True)
+
+
+def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[Sequence[int], list[Path]]:
+    """Rows and files of the photos that `p` is surest of; no file where one is gone."""
+    rows = figures_grid.surest(p, grid.y, right)
+    files = [grid.root / path for path in grid.records["path"].iloc[rows]]
+    return rows, files if all(file.is_file() for file in files) else []
+
+
+def _cost(grid: GridResults) -> str:
+    costs = [
+        f"{progress.duration(float(grid.rows['seconds'].sum()))} of training and prediction in all"
+    ]
+    for model in grid.models:
+        rows = grid.rows[grid.rows["model"] == model]
+        time = progress.duration(float(rows["seconds"].sum()))
+        costs.append(f"{escaped(model)} {time} for {len(rows)} cells")
+    return "; ".join(costs) + "."
+
+
+def pivot(grid: GridResults, model: str) -> pd.DataFrame:
     """Mean accuracy by augmentation (rows) and depth (columns); NaN where a seed is missing."""
     cells, whole = grid_findings.cells(grid, model), set(grid.whole(model))
     table = {
@@ -81,127 +318,26 @@ def pivot(grid, model):
     return pd.DataFrame(table, index=pd.Index(grid.augmentations(model), name="augmentation"))
 
 
-def _depth(depth):
+def _depth(depth: int) -> str:
     return "all" if depth < 0 else str(depth)
 
 
-def _between(grid):
-    """What is said of the models against each other: a list of a sentence or none."""
-    reference, effects = grid_findings.model_effects(grid)
-    return [grid_findings.effect_sentence("model", reference, effects)] if effects else []
-
-
-def _mixed_versions(rows):
-    """The versions that cells were trained under, where these differ."""
-    found = rows["versions"].dropna().unique().tolist()
-    return found if len(found) > 1 else []
-
-
-def _model(folder, grid, model, top):
-    """What the template needs of one model; `top` is its `Best`, or None."""
-    cells, table = grid_findings.cells(grid, model), pivot(grid, model)
-    atomic_files.write_csv(folder / f"pivot_{model}.csv", table.reset_index())
-    rows = grid.rows[grid.rows["model"] == model]
-    planned = grid.status["config"]["grid"]["depths"]
-    n_seeds, whole = len(grid.seeds), grid.whole(model)
-    means = [cells[key].mean for key in whole]
-    return {
-        "name": model,
-        "weights": str(rows["arm"].iloc[0]),
-        "image_size": int(rows["image_size"].iloc[0]),
-        "depths": list(table.columns),
-        "trained_whole": (rows["depth"] < 0).all() and -1 not in planned,
-        "rows": [
-            (name, [_text(cells.get((model, name, d)), top, n_seeds) for d in grid.depths(model)])
-            for name in grid.augmentations(model)
-        ],
-        "mean": float(np.mean(means)) if means else np.nan,
-        "sentences": grid_findings.sentences(grid, model, top),
-        "layers": _layers(rows),
-        "seconds": float(rows["seconds"].sum()),
-        "n_cells": len(rows),
-        "n_whole": len(whole),
-        **(_best(folder, grid, model, top) if top else NO_BEST),
-    }
-
-
-def _best(folder, grid, model, top):
-    """What the template needs of a model's highest cell, and its pictures."""
-    p = grid.by_seed(top.cell.key)
-    matrix = sum(
-        metrics.confusion_matrix(grid.y, each.argmax(axis=1), len(grid.taxonomy.fine)) for each in p
-    )
-    picture = f"confusion_{model}.png"
+def _best_pictures(folder: Path, grid: GridResults, best: BestCell) -> None:
+    """The confusion matrix of a model's highest cell, its surest hits and misses."""
+    model, p = best.cell.key[0], grid.by_seed(best.cell.key)
+    n = len(grid.taxonomy.fine)
+    matrix = sum(metrics.confusion_matrix(grid.y, seed.argmax(axis=1), n) for seed in p)
     figures.confusion(
-        folder / picture, matrix, grid.taxonomy.fine, grid.taxonomy.titles,
-        f"{model}, {grid_findings.describe(top.cell.key)}, sum over seeds", normalised=False,
+        folder / f"confusion_{model}.png", matrix, grid.taxonomy.fine, grid.taxonomy.titles,
+        f"{model}, {grid_findings.describe(best.cell.key)}, sum over seeds", normalised=False,
     )  # fmt: skip
-    p = np.mean(p, axis=0)
-    return {
-        "best": grid_findings.describe(top.cell.key),
-        "accuracy": top.interval,
-        "wins": top.is_clear,
-        "ties": [grid_findings.describe(key) for key in top.ties],
-        "against": [
-            {
-                "other": grid_findings.describe(each.other),
-                "difference": each.difference,
-                "p": wording.p_value(each.p, each.holm),
-            }
-            for each in top.against
-        ],
-        "confusion": picture,
-        "hits": _photos(folder, grid, model, p, True),
-        "misses": _photos(folder, grid, model, p, False),
-    }
+    for right, (name, _) in SUREST.items():
+        if files := _surest(grid, np.mean(p, axis=0), right)[1]:
+            figures_grid.photo_row(folder / f"{name}_{model}.png", files)
 
 
-def _text(cell, top, n_seeds):
-    """A table's cell: mean and spread; bold only for a best that clears all others."""
-    if cell is None:
-        return "n/a"
-    spread = "" if np.isnan(cell.spread) else f" ± {cell.spread:.3f}"
-    text = f"{cell.mean:.3f}{spread}"
-    if cell.n_seeds < n_seeds:
-        return f"{text} ({cell.n_seeds} of {n_seeds} seeds)"
-    return f"**{text}**" if top and top.is_clear and cell.key == top.cell.key else text
-
-
-def _layers(rows):
-    """What each depth trains: (depth, trainable parameters, kernels), one row a depth."""
-    finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
-    first = finished_first.drop_duplicates("depth").sort_values("depth")
-    return [
-        (_depth(row.depth), row.trainable_parameters, str(row.unfrozen_layers or "").split())
-        for row in first.itertuples()
-    ]
-
-
-def _without_kernel(grid):
-    """(model, depths) where no kernel trains."""
-    flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
-    return [
-        (model, sorted({_depth(d) for d in part["depth"]}, key=lambda d: (len(d), d)))
-        for model, part in flagged.groupby("model", sort=False)
-    ]
-
-
-def _photos(folder, grid, model, p, right):
-    """The surest hits or misses: the picture's name and a line on each, or None."""
-    rows = figures_grid.surest(p, grid.y, right)
-    name = f"{'hits' if right else 'misses'}_{model}.png"
-    files = [grid.root / path for path in grid.records["path"].iloc[rows]]
-    if figures_grid.photo_row(folder / name, files) is None:
-        return None
-    titles = grid.taxonomy.titles
-    lines = [
-        f"{titles[grid.y[row]]}, called {titles[p[row].argmax()]} at {p[row].max():.2f}"
-        for row in rows
-    ]
-    return {"file": name, "lines": lines}
-
-
-def _pictures(folder, grid):
+def _pictures(folder: Path, grid: GridResults) -> None:
+    """Heat maps of all models, and loss curves."""
     panels = []
     for model in grid.models:
         table = pivot(grid, model)
@@ -216,7 +352,7 @@ def _pictures(folder, grid):
     figures_grid.curves(folder / "curves.png", rows, "Training loss, mean over seeds")
 
 
-def _losses(grid, model, augmentation):
+def _losses(grid: GridResults, model: str, augmentation: str) -> list[tuple[str, np.ndarray]]:
     """(label, mean loss by epoch) of each depth."""
     keys = [(model, augmentation, depth) for depth in grid.depths(model)]
     return [

@@ -1,4 +1,4 @@
-"""The files of a grid: one row and one small file of predictions a cell."""
+"""The results of a grid's cells: one row and one file of predictions each."""
 
 from __future__ import annotations
 

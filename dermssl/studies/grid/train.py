@@ -1,4 +1,4 @@
-"""Train the cells of a grid: one by one by plain `fit`, or all depths on a shared trunk.
+"""Train the cells of a grid, one by one or all depths on a shared trunk.
 
 Both ways give the same numbers. Nothing is selected on the way: a cell trains for a fixed
 number of epochs at a fixed rate and is scored as it ends.
@@ -21,7 +21,7 @@ from scipy.special import softmax
 from dermssl.core.settings import Backbone, Grid
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import pipeline
-from dermssl.data.augmentation.policies import AUGMENTATIONS
+from dermssl.data.augmentation.policies import find_policy
 from dermssl.data.photos import Photos
 from dermssl.inference import outputs
 from dermssl.losses import focal
@@ -135,7 +135,7 @@ def _pixels(material, augmentation, seed, grid, batch_size):
     steps = grid.epochs * pipeline.steps_per_epoch(len(material.train), batch_size)
     data = pipeline.supervised_data(
         material.train, material.records, {"fine": material.labels},
-        {"fine": np.ones(len(material.labels))}, AUGMENTATIONS[augmentation], seed,
+        {"fine": np.ones(len(material.labels))}, find_policy(augmentation), seed,
         batch_size, material.size, steps,
     )  # fmt: skip
     return data.map(lambda images, labels, weights: (images, labels["fine"]))
@@ -195,7 +195,7 @@ class SharedCells:
         ]  # fmt: skip
 
     def _fit(self, augmentation, seed, material):
-        grid, policy = self._grid, AUGMENTATIONS[augmentation]
+        grid, policy = self._grid, find_policy(augmentation)
         if (store := self._store_of_views(policy, material)) is not None:
             return [
                 self._epoch(self._kept(store, policy, seed, epoch, material), len(material.train))
@@ -270,7 +270,7 @@ class SharedCells:
 
 
 def _count(augmentation):
-    return AUGMENTATIONS[augmentation].n_variants or 0
+    return find_policy(augmentation).n_variants or 0
 
 
 def _trainable(cell):

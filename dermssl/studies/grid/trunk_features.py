@@ -1,4 +1,4 @@
-"""What a trunk gives for each photo, kept where an augmentation has few variants.
+"""Features of the frozen trunk, cached where an augmentation has few variants.
 
 Without augmentation a photo has one view, with flips four; over ten epochs each would go
 through the frozen trunk again and again with the same result.

@@ -1,4 +1,4 @@
-"""Training all tails of one trunk in one step."""
+"""Train all tails of one trunk in one step."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A score against the number of labels, for several arms, and where one stops paying.
+"""Scores against the number of labels, for several arms, with their differences.
 
 Two intervals are given for a difference: 95% of its own, and a wider one. The sentence over K
 label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold together with 95%.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dermssl.data.records import VALIDATION
-from dermssl.evaluation import hypothesis_tests, metric_tables, metrics, run_groups
+from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.run_groups import Comparison, FinetuneRun, RunGroup
+from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import wording
 from dermssl.studies.label_efficiency import wording as label_sentences
 
@@ -191,58 +190,3 @@ def difference_rows(curve: Curve) -> list[dict]:
         for step in steps
         if step.own is not None
     ]
-
-
-def chosen_by(member: FinetuneRun) -> str:
-    """A warning: validation labels, which the label counts don't hold, chose the model."""
-    table = member.predictions.table
-    n = int(((table["split"] == VALIDATION) & (table["fine"] != "")).sum())
-    what = "penalty" if member.status.get("probe") else "epoch"
-    return (
-        f"{wording.count(n, 'labelled validation photo')}, in none of these numbers of labels, "
-        f"chose the {what} of every run: who has only so many labels in all can't choose like that."
-    )
-
-
-def context(curve, left_out=()):
-    """The variables of `templates/label_efficiency.md`, but for the command.
-
-    Args:
-        curve: `Curve`.
-        left_out: sentences on arms that could not be had.
-    """
-    found = curve.compared
-    first = found.members[0]
-    classes = metrics.per_class_table(first.arrays.y, first.arrays.p_fine, found.taxonomy)
-    uneven = [
-        (step.a, step.b, len(set(step.a.seeds) & set(step.b.seeds)))
-        for steps in curve.pairs.values()
-        for step in steps
-        if step.a.seeds != step.b.seeds
-    ]
-    return {
-        "verdicts": verdicts(curve),
-        "gaps": [*left_out, *wording.gaps(found, curve.baseline)],
-        "warnings": wording.drawings(first.predictions.table["source"])
-        + [chosen_by(first)]
-        + [
-            warning
-            for steps in curve.pairs.values()
-            for warning in label_sentences.near_chance(steps, curve.intervals, curve.chance)
-        ]
-        + wording.warnings(found, curve.counts, classes, uneven)
-        + wording.dropped(list(curve.intervals.values())),
-        "models": [
-            {"model": model, "interval": curve.intervals[model.arm, model.labels]}
-            for model in found.models
-        ],
-        "steps": [step for steps in curve.pairs.values() for step in steps],
-        "name": metric_tables.NAMES[METRIC],
-        "chance": curve.chance,
-        "basis": wording.photos(curve.counts, found.split),
-        "unit": curve.counts["grouped_by"],
-        "n_resamples": curve.n_resamples,
-        "data_hash": first.status["data_hash"],
-        "probe": first.status.get("probe", False),
-        "backbone": first.status["config"]["backbone"],
-    }

@@ -1,4 +1,10 @@
-"""The picture of label efficiency: the curve of each arm, and the paired differences below it."""
+"""Figure of label efficiency: a curve for each arm, and the paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import ticker
@@ -7,105 +13,93 @@ from dermssl.evaluation.metric_tables import NAMES
 from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.arms import looks
-from dermssl.reporting.figures import INK, MUTED
+from dermssl.reporting.figures import DOTTED, MUTED, Curve
 from dermssl.studies.label_efficiency.compute import METRIC
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.studies.label_efficiency import compute
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
 
 
-def curve(path, found):
-    """Draw a `label_curve.Curve`.
-
-    Args:
-        path: of the PNG.
-        found: `label_curve.Curve`.
-    """
-    look = looks(found.compared.arms)
+def curve(path: Path, scores: compute.Curve) -> Path:
+    """Write the picture."""
     figure, (top, below) = figures.new(10.4, 7.2, 2, 1, height_ratios=(3, 2), sharex=True)
-    _scores(top, found, look)
-    _differences(below, found, look)
-    counts = sorted({model.members[0].status["n_labels"] for model in found.compared.models})
+    _scores(top, scores)
+    _differences(below, scores)
+    counts = _counts(scores)
     below.set_xscale("log")
     below.set_xticks(counts, [f"{n:,}" for n in counts])
     below.xaxis.set_minor_locator(ticker.NullLocator())
     below.set_xlim(counts[0] / 1.35, counts[-1] * 1.35)
     top.tick_params(labelbottom=True)
-    figure.suptitle(
-        "How much pretraining is worth, by number of labels", x=0.012, ha="left", fontsize=14,
-        fontweight="bold", color=INK,
-    )  # fmt: skip
-    n_seeds = max(len(model.seeds) for model in found.compared.models)
-    basis = wording.scope(n_seeds, found.counts, found.compared.split)
-    figure.supxlabel(
-        f"symbol: mean over seeds · small: single seeds · {basis}", x=0.012, ha="left",
-        fontsize=9.5, color=MUTED,
+    n_seeds = max(len(model.seeds) for model in scores.compared.models)
+    basis = wording.scope(n_seeds, scores.counts, scores.compared.split)
+    figures.headline(
+        figure, "How much pretraining is worth, by number of labels",
+        f"symbol: mean over seeds · small: single seeds · {basis}",
     )  # fmt: skip
     return figures.save(figure, path)
 
 
-def _scores(axes, found, look):
-    name = NAMES[METRIC]
-    axes.axhline(found.chance, color=MUTED, linewidth=1.2, linestyle=(0, (2, 3)))
+def _scores(axes: Axes, scores: compute.Curve) -> None:
+    arms, name, curves = scores.compared.arms, NAMES[METRIC], []
+    axes.axhline(scores.chance, color=MUTED, linewidth=1.2, linestyle=DOTTED)
     axes.annotate(
-        "chance", (1, found.chance), xycoords=("axes fraction", "data"), xytext=(-4, 4),
+        "chance", (1, scores.chance), xycoords=("axes fraction", "data"), xytext=(-4, 4),
         textcoords="offset points", ha="right", fontsize=9, color=MUTED,
     )  # fmt: skip
-    arms = found.compared.arms
-    for place, arm in enumerate(arms):
-        models = [model for model in found.compared.models if model.arm == arm]
+    for place, (arm, look) in enumerate(looks(arms).items()):
+        models = [model for model in scores.compared.models if model.arm == arm]
         x = np.array([model.members[0].status["n_labels"] for model in models], float)
-        x *= _shift(place, arms, found)
-        for at, model in zip(x, models):
-            seeds = found.by_seed[arm, model.labels]
-            axes.scatter(np.full(len(seeds), at), seeds, s=9, color=look[arm][0], alpha=0.6)
-        _line(
-            axes, x, [found.intervals[arm, model.labels] for model in models], *look[arm],
-            TITLES.get(arm, arm),
-        )  # fmt: skip
-    title = f"{name[0].upper()}{name[1:]}, 95% intervals"
-    figures.titled(axes, title, "", name)
-    _legend(axes)
+        x *= _shift(place, arms, scores)
+        for count, model in zip(x, models):
+            seeds = scores.by_seed[arm, model.labels]
+            axes.scatter(np.full(len(seeds), count), seeds, s=9, color=look[0], alpha=0.6)
+        intervals = [scores.intervals[arm, model.labels] for model in models]
+        curves.append(_curve(x, intervals, TITLES.get(arm, arm), look))
+    figures.titled(axes, f"{name[0].upper()}{name[1:]}, 95% intervals", "", name)
+    figures.lines(axes, curves, "right")
 
 
-def _differences(axes, found, look):
+def _differences(axes: Axes, scores: compute.Curve) -> None:
+    look, curves = looks(scores.compared.arms), []
     axes.axhline(0, color=MUTED, linewidth=1.2)
-    for place, ((a, b), steps) in enumerate(found.pairs.items()):
+    for place, ((a, b), steps) in enumerate(scores.pairs.items()):
         known = [step for step in steps if step.joint is not None]
-        x = np.array([step.n_labels for step in known], float) * _shift(place, found.pairs, found)
+        x = np.array([step.n_labels for step in known], float)
+        x *= _shift(place, scores.pairs, scores)
         label = f"{TITLES.get(a, a)} − {TITLES.get(b, b)}"
         # Held against the baseline a line is whole, against another arm dashed.
-        style = "-" if b == found.baseline else "--"
-        _line(axes, x, [step.joint for step in known], *look[a], label, style)
+        style = "-" if b == scores.baseline else "--"
+        curves.append(_curve(x, [step.joint for step in known], label, look[a], style))
     figures.titled(
         axes, "Paired differences, the wider intervals",
         "labels to train on (log scale)", "difference",
     )  # fmt: skip
-    if found.pairs:
-        _legend(axes)
-    else:
-        figures.nothing(axes, "only one arm is here")
+    figures.lines(axes, curves, "right", empty="only one arm is here")
 
 
-def _line(axes, x, intervals, colour, marker, label, style="-"):
+def _curve(
+    x: np.ndarray, intervals: Sequence[Interval], label: str, look: tuple[str, str],
+    style: str = "-"
+) -> Curve:  # fmt: skip
     """Estimates joined by a line, an interval each where there is one."""
-    y = np.array([each.estimate for each in intervals], float)
-    bounds = np.array([[each.low, each.high] for each in intervals], float).reshape(-1, 2)
-    reach = np.abs(bounds - y[:, None]).T
-    axes.errorbar(
-        x, y, yerr=reach, color=colour, marker=marker, linestyle=style, linewidth=1.8,
-        markersize=6.5, markeredgecolor="white", capsize=3, label=label,
-    )  # fmt: skip
+    bounds = [(interval.estimate, interval.low, interval.high) for interval in intervals]
+    y, low, high = np.array(bounds, float).reshape(-1, 3).T
+    colour, marker = look
+    return Curve(x, y, figures.wrap(label, 34), colour, style, marker=marker, low=low, high=high)
 
 
-def _shift(place, several, found):
+def _counts(scores: compute.Curve) -> list[int]:
+    return sorted({model.members[0].status["n_labels"] for model in scores.compared.models})
+
+
+def _shift(place: int, several: Collection, scores: compute.Curve) -> float:
     """The factor that moves the bars of one line aside."""
-    counts = [model.members[0].status["n_labels"] for model in found.compared.models]
-    width = 1.35**2 * max(counts) / min(counts)
+    counts = _counts(scores)
+    width = 1.35**2 * counts[-1] / counts[0]
     return width ** (SHIFT * (place - (len(several) - 1) / 2))
-
-
-def _legend(axes):
-    """Beside the panel, where it hides nothing."""
-    axes.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9.5, frameon=False, labelcolor=INK
-    )

@@ -1,4 +1,4 @@
-"""Below how many labels is an arm worth it? A sentence that follows from the intervals by rule.
+"""Sentences on label efficiency: below how many labels an arm is worth it.
 
 "Worth it" needs an interval that excludes 0, at that very number of labels. A turning point needs
 one on either side: a number of labels where no difference is found is none, it may be too few

@@ -1,4 +1,4 @@
-"""How much a leaky split inflates a score, measured in pairs.
+"""Measure in pairs how much a leaky split inflates a score.
 
 The same photos are predicted twice, by two classifiers that differ in one thing: whether other
 photos of the tested lesions ("twins") were in training. Both train on equally many photos of
@@ -17,6 +17,7 @@ import numpy as np
 from dermssl.core.errors import UserError
 from dermssl.data import splits
 from dermssl.evaluation import bootstrap
+from dermssl.evaluation.bootstrap_metrics import planned
 
 METRICS = ("balanced_accuracy", "accuracy", "macro_roc_auc")
 
@@ -137,7 +138,7 @@ def predict(
     fit = fit or logistic
     n_groups, n_classes = groups.max() + 1, labels.max() + 1
     if n_folds < 2:
-        raise UserError(f"leakage.folds is {n_folds}: give 2 or more")
+        raise UserError(f"leakage.folds {n_folds}: give 2 or more")
     predicted: dict[str, list[np.ndarray]] = {"clean": [], "leaky": []}
     sizes, twins = [], []
     y = np.empty(n_groups, np.int64)
@@ -202,7 +203,7 @@ def score(
         y, own = predicted.y[kept], clusters[kept]
         clean, leaky = (
             bootstrap.score(
-                {m: bootstrap.planned(m, y, [p[kept] for p in several]) for m in METRICS},
+                {m: planned(m, y, [p[kept] for p in several]) for m in METRICS},
                 own,
                 n_resamples=n_resamples,
             )

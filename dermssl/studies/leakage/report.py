@@ -1,11 +1,32 @@
-"""What a leaky split is worth, as sentences, a table and a picture."""
+"""The report of the inflation by a leaky split."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dermssl.core import atomic_files, runs
-from dermssl.reporting import report, results_csv
-from dermssl.reporting.figures import INK, MUTED, PALETTE, new, save, titled
+from dermssl.reporting import figures, report, results_csv
+from dermssl.reporting.figures import PALETTE
+from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
+from dermssl.reporting.report import (
+    Column,
+    Figure,
+    Findings,
+    Report,
+    Table,
+    Text,
+    Warnings,
+    code,
+    escaped,
+    versions,
+)
 from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
+
+if TYPE_CHECKING:
+    from dermssl.studies.leakage.compute import Predicted
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy",
@@ -14,55 +35,114 @@ NAMES = {
 BALANCED = ("balanced_accuracy", "macro_roc_auc")  # undefined in draws without some class
 
 
-def write(folder, rows, predicted, settings):
-    """leakage.json, leakage.csv, leakage.png and the report.
+KINDS = ("clean", "leaky", "inflation")
+
+
+def write(
+    folder: Path, rows: Sequence[dict[str, Any]], predicted: Predicted, settings: dict[str, Any]
+) -> None:
+    """Write leakage.json, leakage.csv, leakage.png and the report.
 
     Args:
-        folder: Path.
-        rows: list of dicts as from `evaluation.leakage.score`.
-        predicted: `evaluation.leakage.Predicted`.
-        settings: dict: data, unit, photos, groups, with_twins, classes, backbone, ...
+        folder: to write into.
+        rows: as from `compute.score`.
+        predicted: as from `compute.predict`.
+        settings: data, unit, photos, groups, with_twins, classes, backbone, ...
     """
-    said = [sentence(row, settings) for row in rows if row["metric"] == "balanced_accuracy"]
-    kinds = ("clean", "leaky", "inflation")
+    sentences = [sentence(row, settings) for row in rows if row["metric"] == "balanced_accuracy"]
     numbers = {
         **settings,
         "photos_in_training": predicted.n_train,
         "twins_in_training": predicted.n_twins,
-        "scores": [{**row, **{kind: asdict(row[kind]) for kind in kinds}} for row in rows],
-        "findings": said,
+        "scores": [{**row, **{kind: asdict(row[kind]) for kind in KINDS}} for row in rows],
+        "findings": sentences,
         "versions": runs.versions(),
     }
     atomic_files.write_json(folder / "leakage.json", numbers)
     cells = []
     for row in rows:
         cell = {name: row[name] for name in ("subset", "metric", "n")}
-        for kind in kinds:
+        for kind in KINDS:
             cell |= results_csv.bounds(kind, row[kind])
         cells.append(cell)
     results_csv.write_rows(folder / "leakage.csv", cells)
     _draw(folder / "leakage.png", rows, settings)
-    report.write(
-        folder / "report.md", "leakage.md", numbers=numbers, rows=rows, names=NAMES,
-        settings=settings, notes=notes(rows, settings),
-        versions=", ".join(f"{name} {text}" for name, text in numbers["versions"].items()),
-    )  # fmt: skip
+    report.write(build(numbers, rows), folder)
 
 
-def notes(rows, settings):
+def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Report:
+    """The report.
+
+    Args:
+        numbers: the content of leakage.json.
+        rows: as from `compute.score`.
+    """
+    unit = numbers["unit"]
+    columns = [
+        f"{unit}s", "metric", Column("n", right=True), "without twins in training", "with them",
+        "inflation",
+    ]  # fmt: skip
+    cells = [
+        [row["subset"], NAMES[row["metric"]], row["n"], *(row[kind] for kind in KINDS)]
+        for row in rows
+    ]
+    twins = (
+        f"Twins are other photos of a tested {unit}. Each {unit} is tested by one photo, in one of "
+        f"{numbers['folds']} folds, {len(numbers['seeds'])} times over with other folds and "
+        "photos; a fold holds whole patients where they are known, so that without twins nothing "
+        "of a tested patient is in training. The two classifiers of a fold train on equally many "
+        f"photos ({numbers['photos_in_training']:,.0f} on average, "
+        f"{numbers['twins_in_training']:,.0f} of them twins in the leaky set): for each twin that "
+        "comes in, another photo of its class goes. Only "
+        f"{numbers['with_twins']:,} of {numbers['groups']:,} {unit}s have twins; over all of them "
+        "the inflation is thinned out by the others. Here every twin is in training; in a split "
+        "drawn photo by photo, most are."
+    )
+    limits = (
+        "What this is not: the inflation of a fine-tuned network, which has more room to memorise "
+        f"and is not measured here. The features are frozen ({escaped(numbers['backbone'])} at "
+        f"{numbers['image_size']} px, weights {code(numbers['weights'])}) under a logistic "
+        "regression. n/a: these records can't define the number, or its interval."
+    )
+    provenance = [
+        f"Numbers in full: `leakage.json` and `leakage.csv` in this folder. Photos: "
+        f"{numbers['photos']:,}, classes {escaped(', '.join(numbers['classes']))}.",
+        f"Intervals: percentile bootstrap, {numbers['n_resamples']:,} draws of whole patients, "
+        f"else {unit}s, and of seeds, with replacement; differences are paired.",
+        f"Versions: {escaped(versions(numbers))}.",
+    ]
+    if numbers["command"]:
+        provenance.append(f"This page: {code(numbers['command'])}")
+    return Report(
+        f"What a leaky split is worth: {numbers['data']}",
+        [
+            Findings(numbers["findings"]),
+            Warnings(notes(rows, numbers)),
+            Table(columns, cells),
+            Figure("leakage.png", "Scores with and without twins in training"),
+            Text(twins),
+            Text(limits),
+        ],
+        provenance=provenance,
+    )
+
+
+def notes(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[str]:
     """What to know before the numbers are believed."""
-    said = []
+    sentences = []
     if settings["left_out"]:
         names = ", ".join(f"{name} ({n})" for name, n in settings["left_out"].items())
-        said.append(
+        sentences.append(
             f"Left out, with fewer independent patients or lesions than the {settings['folds']} "
             f"folds: {names}. There, twins would decide whether training knows the class at all."
         )
-    said += few_groups(min(row["inflation"].n_clusters for row in rows), "group", " in some rows")
-    return said + dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
+    sentences += few_groups(
+        min(row["inflation"].n_clusters for row in rows), "group", " in some rows"
+    )
+    return sentences + dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
 
 
-def sentence(row, settings):
+def sentence(row: dict[str, Any], settings: dict[str, Any]) -> str:
     """The verdict on one subset; it follows from the interval alone."""
     inflation, name = row["inflation"], NAMES[row["metric"]]
     unit = settings["unit"]
@@ -82,28 +162,19 @@ def sentence(row, settings):
     return f"{where}, no inflation of {name} found ({number(inflation.estimate)}; {text})."
 
 
-def _draw(path, rows, settings):
+def _draw(path: Path, rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> Path:
     """Clean and leaky score of each metric and subset, with intervals."""
-    figure, (axes,) = new(8.4, 1.4 + 0.62 * len(rows))
-    for place, row in enumerate(rows):
-        for kind, shift, colour in (("clean", -0.12, PALETTE[0]), ("leaky", 0.12, PALETTE[3])):
-            found = row[kind]
-            if found.is_defined:
-                axes.plot([found.low, found.high], [place + shift] * 2, color=colour, linewidth=2)
-            axes.plot(
-                [found.estimate], [place + shift], "o", color=colour,
-                label=f"{'without' if kind == 'clean' else 'with'} twins in training"
-                if not place else None,
-            )  # fmt: skip
-        axes.annotate(
-            estimate(row["inflation"]), (1.01, place), xycoords=("axes fraction", "data"),
-            va="center", fontsize=9, color=INK, annotation_clip=False,
-        )  # fmt: skip
-    axes.annotate("inflation", (1.01, -0.6), xycoords=("axes fraction", "data"), fontsize=9,
-                  color=MUTED, annotation_clip=False)  # fmt: skip
-    labels = [f"{NAMES[row['metric']]}, {row['subset']} (n = {row['n']:,})" for row in rows]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_ylim(len(rows) - 0.4, -0.8)
-    titled(axes, f"The same {settings['unit']}s, scored twice", "score (95% interval)")
-    axes.legend(fontsize=9, frameon=False, labelcolor=INK, loc="lower left")
-    return save(figure, path)
+    shown = [
+        Row(
+            f"{NAMES[row['metric']]}, {row['subset']} (n = {row['n']:,})",
+            [Mark(row["clean"], PALETTE[0]), Mark(row["leaky"], PALETTE[3])],
+            estimate(row["inflation"]),
+        )
+        for row in rows
+    ]
+    figure, (axes,) = figures.new(8.6, 1.7 + rows_height(shown))
+    interval_plot(
+        axes, shown, f"The same {settings['unit']}s, scored twice", "score (95% interval)",
+        series=("without twins in training", "with twins in training"), note="inflation",
+    )  # fmt: skip
+    return figures.save(figure, path)

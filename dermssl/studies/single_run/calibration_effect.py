@@ -1,4 +1,4 @@
-"""What a run's calibration does to the probabilities of a split: scores, bins, and means."""
+"""Effect of a run's calibration on a split: scores, bins and mean probabilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval, PlannedMetric, SeedDraws
+from dermssl.evaluation.bootstrap import Interval, SeedDraws
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.calibrator import Calibrator
 from dermssl.evaluation.predictions import Arrays
 

@@ -21,7 +21,8 @@ from dermssl.evaluation import (
     predictions,
     subgroups,
 )
-from dermssl.evaluation.bootstrap import Interval, PlannedMetric
+from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import calibration_effect, wording
 
@@ -115,21 +116,21 @@ def make(
             fit the run's classes.
     """
     path = Path(path)
-    found = predictions.read(path)
-    taxonomy = found.taxonomy
+    run = predictions.read(path)
+    taxonomy = run.taxonomy
     _check(settings, taxonomy)
     history = predictions.read_history(path)
-    arrays = found.arrays(split)
+    arrays = run.arrays(split)
     if (arrays.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
     # What was fitted on validation records says nothing new about those same records.
-    scaling = calibrator.of_run(found) if split == TEST else None
+    scaling = calibrator.of_run(run) if split == TEST else None
     given = calibration_effect.arrays(scaling, arrays, taxonomy)
     draws = metric_tables.score([arrays], taxonomy, n_resamples, settings=settings)
     after, change = calibration_effect.score(draws, given, taxonomy, n_resamples)
     evaluation = Evaluation(
         path=path,
-        found=found,
+        found=run,
         history=history,
         arrays=arrays,
         split=split,
@@ -140,7 +141,7 @@ def make(
             [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
         ),
         questions=_questions(
-            arrays, given, _held_out(found, split, scaling), split, taxonomy, n_resamples, settings
+            arrays, given, _held_out(run, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
         after=after,
@@ -151,7 +152,7 @@ def make(
         gaps=[],
         command=command,
     )
-    rows = found.table[found.table["split"] == split]
+    rows = run.table[run.table["split"] == split]
     asked = evaluation.question
     groups = subgroups.score(
         rows, arrays, taxonomy, asked and asked.given, asked and asked.threshold,
@@ -171,12 +172,12 @@ def _check(settings, taxonomy):
         )
 
 
-def _held_out(found, split, scaling):
+def _held_out(run, split, scaling):
     """Validation records as `predict` gives them, to choose a test threshold by; else None."""
-    if split != TEST or not (found.table["split"] == VALIDATION).any():
+    if split != TEST or not (run.table["split"] == VALIDATION).any():
         return None
-    raw = found.arrays(VALIDATION)
-    return calibration_effect.arrays(scaling, raw, found.taxonomy) or raw
+    raw = run.arrays(VALIDATION)
+    return calibration_effect.arrays(scaling, raw, run.taxonomy) or raw
 
 
 def _questions(arrays, given, held_out, split, taxonomy, n_resamples, settings):
@@ -217,25 +218,25 @@ def _threshold(target, held_out, split, specificity):
     return curves.threshold_at_specificity(target.y, target.score, specificity), split
 
 
-def summary(made: Evaluation) -> dict:
+def summary(evaluation: Evaluation) -> dict:
     """The content of metrics.json."""
-    counts, status = metric_tables.counts(made.arrays), made.found.status
-    scaling = made.scaling
-    after = made.after.get("ece")
+    counts, status = metric_tables.counts(evaluation.arrays), evaluation.found.status
+    scaling = evaluation.scaling
+    after = evaluation.after.get("ece")
     kept = ("arm", "seed", "n_labels", "config_hash", "data_hash")
     return {
-        "run": str(made.path),
-        "predictions": str(made.path / predictions.NAME),
-        "command": made.command,
+        "run": str(evaluation.path),
+        "predictions": str(evaluation.path / predictions.NAME),
+        "command": evaluation.command,
         **{key: status.get(key) for key in kept},
-        "split": made.split,
+        "split": evaluation.split,
         **counts,
         "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
-        "findings": findings(made),
-        "parameters": {name: getattr(made.settings, name) for name in SETTINGS},
-        "metrics": {name: _value(made, counts, name) for name in _names()},
+        "findings": findings(evaluation),
+        "parameters": {name: getattr(evaluation.settings, name) for name in SETTINGS},
+        "metrics": {name: _value(evaluation, counts, name) for name in _names()},
         "against_rest": {
-            _key(question.target, made.found.taxonomy): {
+            _key(question.target, evaluation.found.taxonomy): {
                 "title": question.target.title,
                 "kind": question.target.kind,
                 "n": question.target.n,
@@ -245,12 +246,12 @@ def summary(made: Evaluation) -> dict:
                 "threshold_of": list(question.benefit)[-1],
                 "metrics": {name: vars(interval) for name, interval in question.found.items()},
             }
-            for question in made.questions
+            for question in evaluation.questions
         },
         "temperature": scaling.as_dict() if scaling else None,
-        "after_temperature": {name: vars(interval) for name, interval in made.after.items()},
+        "after_temperature": {name: vars(interval) for name, interval in evaluation.after.items()},
         "ece_after_temperature": after.estimate if after else None,
-        "mean_probabilities": made.means.to_dict("records"),
+        "mean_probabilities": evaluation.means.to_dict("records"),
         "versions": runs.versions(),
     }
 
@@ -261,23 +262,25 @@ def _key(target, taxonomy):
     return f"{target.name} (axis)" if alike else target.name
 
 
-def findings(made: Evaluation) -> list[str]:
+def findings(evaluation: Evaluation) -> list[str]:
     """What the report opens with."""
-    return wording.findings(made.arrays, made.found.taxonomy, made.intervals, made.n_resamples)
+    return wording.findings(
+        evaluation.arrays, evaluation.found.taxonomy, evaluation.intervals, evaluation.n_resamples
+    )
 
 
 def _names():
     return [name for name in SUMMARY if name not in COUNTS]
 
 
-def _value(made, counts, name):
+def _value(evaluation, counts, name):
     """A metric with its interval, its n and the parameters it depends on; None if undefined."""
-    if name not in made.intervals:
+    if name not in evaluation.intervals:
         return None
     of_coarse = name in ("coarse_accuracy", "coarse_balanced_accuracy", "coarse_roc_auc")
-    options = {key: getattr(made.settings, key) for key in PARAMETERS.get(name, ())}
+    options = {key: getattr(evaluation.settings, key) for key in PARAMETERS.get(name, ())}
     n = counts["n_coarse" if of_coarse else "n_fine"]
-    return {"n": n, **vars(made.intervals[name]), **options}
+    return {"n": n, **vars(evaluation.intervals[name]), **options}
 
 
 # What an evaluation depends on besides its records and resamples.

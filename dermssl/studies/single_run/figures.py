@@ -1,226 +1,227 @@
-"""Pictures of the curves of one run: ROC, precision and recall, net benefit."""
+"""Pictures of one run: ROC, precision and recall, net benefit, subgroups."""
+
+from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY
 from dermssl.reporting import figures
 from dermssl.reporting.figures import (
-    GRID,
+    DOTTED,
     INK,
     MUTED,
     PALETTE,
     STYLES,
-    escape_dollar,
-    new,
-    nothing,
-    save,
+    Curve,
+    shorten,
     titled,
 )
+from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
 from dermssl.studies.single_run.wording import AXES
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
+
 AXIS_COLOUR = "#8A95A3"  # an axis such as malignancy, beside the classes it is made of
-DASHED = (0, (2, 3))
+FEW_COLOUR = "#9AA5B1"
+COLOURS = {BALANCED: PALETTE[0], SENSITIVITY: PALETTE[3], SPECIFICITY: PALETTE[2]}
+
+Key = tuple[str, str]  # name, and "class" or "axis"
+Labels = dict[Key, tuple[str, str]]  # title, its numbers as text
 
 
-def roc(path, tables, labels, title):
+def roc(path: Path, tables: dict[Key, pd.DataFrame], labels: Labels, title: str) -> Path:
     """One-vs-rest ROC curves.
 
     Args:
         path: of the PNG.
-        tables: dict of (name, kind) -> table of `curves.roc`; kind "class" or "axis".
-        labels: dict of (name, kind) -> (title, its numbers as text).
+        tables: table of `curves.roc` of each class and axis.
+        labels: of the same.
         title: of the picture.
     """
-    figure, axes = _frame()
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED)
-    for key, table, style in _styled(tables):
-        axes.plot(
-            1 - table["specificity"], table["sensitivity"], label=_text(*labels[key]), **style
-        )
-    titled(axes, title, "1 − specificity", "sensitivity")
-    return _finish(path, figure, axes, "one against the rest: AUC (95% interval)")
+    curves = [
+        Curve(1 - table["specificity"], table["sensitivity"], label, **style)
+        for table, label, style in _styled(tables, labels)
+    ]
+    return _square(
+        path, curves, (title, "1 − specificity", "sensitivity"), True,
+        "one against the rest: AUC (95% interval)",
+    )  # fmt: skip
 
 
-def precision_recall(path, tables, labels, title):
+def precision_recall(
+    path: Path, tables: dict[Key, pd.DataFrame], labels: Labels, title: str
+) -> Path:
     """Precision against recall, one against the rest; arguments as in `roc`."""
-    figure, axes = _frame()
-    for key, table, style in _styled(tables):
+    curves = [
         # Up to the first threshold's recall the precision is that of the first threshold.
-        recall = np.concatenate([[0.0], table["recall"]])
-        precision = np.concatenate([table["precision"][:1], table["precision"]])
-        axes.plot(recall, precision, label=_text(*labels[key]), drawstyle="steps-pre", **style)
-    titled(axes, title, "recall (sensitivity)", "precision")
-    return _finish(
-        path, figure, axes,
+        Curve(
+            np.concatenate([[0.0], table["recall"]]),
+            np.concatenate([table["precision"][:1], table["precision"]]),
+            label, steps="steps-pre", **style,
+        )
+        for table, label, style in _styled(tables, labels)
+    ]  # fmt: skip
+    return _square(
+        path, curves, (title, "recall (sensitivity)", "precision"), False,
         "one against the rest: average precision (95% interval)\n"
         "n records and their share, which is what a guess gets",
     )  # fmt: skip
 
 
-def decision(path, questions, split):
-    """Net benefit of acting on the model, on everyone, on no one; a panel a question.
+def _styled(
+    tables: dict[Key, pd.DataFrame], labels: Labels
+) -> Iterator[tuple[pd.DataFrame, str, dict]]:
+    """(table, label, look) of each curve that exists; classes keep their colours."""
+    k = 0
+    for key, table in tables.items():
+        if key[1] == "axis":
+            style = {"colour": AXIS_COLOUR, "width": 3.2}
+        else:
+            line = STYLES[k // len(PALETTE) % len(STYLES)]
+            style = {"colour": PALETTE[k % len(PALETTE)], "style": line}
+            k += 1
+        if len(table):
+            title, numbers = labels[key]
+            yield table, f"{shorten(title, 38)}: {numbers}", style
 
-    Args:
-        path: of the PNG.
-        questions: `evaluated.Question`s.
-        split: name of the split.
-    """
-    figure, every = new(0.6 + 5.0 * len(questions), 5.6, 1, len(questions))
-    for axes, question in zip(every, questions):
+
+def _square(
+    path: Path, curves: list[Curve], texts: tuple[str, str, str], diagonal: bool, heading: str
+) -> Path:
+    figure, (axes,) = figures.new(10.2, 5.2)
+    titled(axes, *texts)
+    figures.unit_square(axes, diagonal)
+    axes.set_anchor("W")  # the legend needs the room on the right
+    figures.lines(axes, curves, "right", heading, "no curve: fewer than two classes have records")
+    return figures.save(figure, path)
+
+
+def decision(path: Path, questions: Sequence[BinaryTaskResult], split: str) -> Path:
+    """Net benefit of acting on the model, on everyone, on no one; a panel a question."""
+    figure, panels = figures.new(0.6 + 5.0 * len(questions), 5.6, 1, len(questions))
+    for axes, question in zip(panels, questions):
         target = question.target
         basis = f"{target.n_positive:,} of {target.n:,} {split} photos"
         titled(
-            axes, textwrap.fill(f"{escape_dollar(target.title)}: {basis}", 46),
+            axes, figures.wrap(f"{target.title}: {basis}", 46),
             "threshold: act where P is at least this", "net benefit per photo",
         )  # fmt: skip
         if target.n == 0:
-            nothing(axes, "no labelled record")
+            figures.nothing(axes, "no labelled record")
             continue
         share = target.n_positive / target.n
         _benefit(axes, question.benefit)
         lowest = min(table["model"].min() for table in question.benefit.values())
         low = min(-0.02, -0.25 * share, max(1.15 * lowest, -share))
         axes.set(xlim=(0, 1), ylim=(low, max(0.02, 1.15 * share)))
-        axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False,
-            labelcolor=INK,
-        )  # fmt: skip
-    return save(figure, path)
+    return figures.save(figure, path)
 
 
-def _benefit(axes, benefit):
+def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame]) -> None:
     """The model's curves with the interval of the last, and the two plain policies."""
     table = list(benefit.values())[-1]
-    axes.plot(table["threshold"], table["all"], color=MUTED, linewidth=1.4, label="act on all")
-    axes.axhline(0, color=INK, linewidth=1.2, linestyle=DASHED, label="act on none")
+    threshold = table["threshold"]
+    curves = [
+        Curve(threshold, table["all"], "act on all", MUTED, width=1.4),
+        Curve([0, 1], [0, 0], "act on none", INK, DOTTED, width=1.2),
+    ]
     if len(benefit) > 1:
         raw = benefit["raw"]
-        axes.plot(
-            raw["threshold"], raw["model"], color=PALETTE[1], linewidth=1.6, linestyle="--",
-            label="model, as predicted",
-        )  # fmt: skip
-    axes.fill_between(
-        table["threshold"], table["model_low"], table["model_high"], color=PALETTE[0], alpha=0.18,
-        linewidth=0,
-    )  # fmt: skip
+        curves.append(
+            Curve(raw["threshold"], raw["model"], "model, as predicted", PALETTE[1], "--", 1.6)
+        )
     name = "model, as predict gives it" if len(benefit) > 1 else "model, as predicted"
-    axes.plot(table["threshold"], table["model"], color=PALETTE[0], linewidth=2, label=name)
+    curves.append(
+        Curve(threshold, table["model"], name, low=table["model_low"], high=table["model_high"])
+    )
+    figures.lines(axes, curves, "below", columns=2)
 
 
-def _frame():
-    figure, (axes,) = new(11.2, 5.2)
-    return figure, axes
-
-
-def _styled(tables):
-    """(key, table, line style) of each curve that exists; classes keep their colours."""
-    k = 0
-    for key, table in tables.items():
-        if key[1] == "axis":
-            style = {"color": AXIS_COLOUR, "linewidth": 3.2, "zorder": 1.5}
-        else:
-            line = STYLES[k // len(PALETTE) % len(STYLES)]
-            style = {"color": PALETTE[k % len(PALETTE)], "linewidth": 1.8, "linestyle": line}
-            k += 1
-        if len(table):
-            yield key, table, style
-
-
-def _text(title, numbers):
-    return f"{escape_dollar(textwrap.shorten(title, 38, placeholder=' …'))}: {numbers}"
-
-
-def _finish(path, figure, axes, heading):
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.set_box_aspect(1)
-    axes.set_anchor("W")  # the legend needs the room on the right
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(
-            loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=9.5, frameon=False,
-            labelcolor=INK, title=heading, alignment="left",
-        )  # fmt: skip
-        legend.get_title().set(color=INK, fontsize=9.5)
-    else:
-        nothing(axes, "no curve: fewer than two classes have records")
-    return save(figure, path)
-
-
-COLOURS = {BALANCED: PALETTE[0], SENSITIVITY: PALETTE[3], SPECIFICITY: PALETTE[2]}
-
-
-def groups(path, made, basis):
-    """The groups of an evaluation.
-
-    Args:
-        path: of the PNG.
-        made: `evaluated.Evaluation` with groups.
-        basis: str, what the numbers rest on.
-    """
-    asked = made.question
-    overall = {BALANCED: made.intervals["balanced_accuracy"].estimate}
+def groups(path: Path, evaluation: Evaluation, basis: str) -> Path:
+    """The groups of an evaluation; `basis` says what the numbers rest on."""
+    question = evaluation.question
+    overall = {BALANCED: evaluation.intervals["balanced_accuracy"].estimate}
     titles = {BALANCED: "balanced accuracy"}
-    if asked and "fixed_sensitivity" in asked.found:
-        what = figures.escape_dollar(textwrap.shorten(asked.target.title, 30, placeholder=" …"))
-        overall[SENSITIVITY] = asked.found["fixed_sensitivity"].estimate
-        overall[SPECIFICITY] = asked.found["fixed_specificity"].estimate
-        titles |= {SENSITIVITY: f"{what}: sensitivity", SPECIFICITY: f"{what}: specificity"}
-    rows, y = [], 0.0
-    for axis in dict.fromkeys(group.axis for group in made.groups):
-        rows.append((y, axis, None))
-        for group in made.groups:
-            if group.axis == axis:
-                y += 1.0
-                rows.append((y, None, group))
-        y += 1.4
-    figure, every = figures.new(3.2 + 2.9 * len(titles), 1.5 + 0.33 * y, 1, len(titles))
-    for axes, (metric, title) in zip(every, titles.items()):
-        _panel(axes, rows, metric, overall[metric], made)
-        figures.titled(axes, title)
-        axes.grid(False, axis="y")
-        axes.set(xlim=(-0.03, 1.03), ylim=(rows[-1][0] + 0.7, -0.7), yticks=[])
-        axes.spines["left"].set_visible(False)
-    _names(every[0], rows)
-    figure.supxlabel(
-        f"dot: estimate · bar: 95% interval · dashed: all {basis} · hollow: some classes have too "
+    if question and "fixed_sensitivity" in question.found:
+        name = shorten(question.target.title, 30)
+        overall[SENSITIVITY] = question.found["fixed_sensitivity"].estimate
+        overall[SPECIFICITY] = question.found["fixed_specificity"].estimate
+        titles |= {SENSITIVITY: f"{name}: sensitivity", SPECIFICITY: f"{name}: specificity"}
+    rows = _rows(evaluation, BALANCED)
+    size = 3.2 + 2.9 * len(titles), 1.5 + rows_height(rows)
+    figure, panels = figures.new(*size, 1, len(titles))
+    for k, (axes, (metric, title)) in enumerate(zip(panels, titles.items())):
+        interval_plot(axes, _rows(evaluation, metric), title, labels=k == 0)
+        figures.vertical(axes, overall[metric])
+        axes.set_xlim(-0.03, 1.03)
+    figures.headline(
+        figure, "",
+        f"dot: estimate · bar: 95% interval · dotted: all {basis} · hollow: some classes have too "
         f"few lesions here and are left out\ngrey: fewer than {FEW} photos",
-        x=0.012, ha="left", fontsize=8.5, color=MUTED,
     )  # fmt: skip
     return figures.save(figure, path)
 
 
-def _names(axes, rows):
-    across = axes.get_yaxis_transform()
-    for y, axis, group in rows:
-        if group is None:
-            title = AXES[axis] + (", years" if axis == "age" else "")
-            axes.text(-0.06, y, title, transform=across, ha="right", va="center", fontsize=10,
-                      color=INK, fontweight="bold")  # fmt: skip
-            continue
-        name = textwrap.shorten(group.value, 26, placeholder=" …") or group.value[:24]
-        text = f"{figures.escape_dollar(name)}  (n = {group.n:,})"
-        axes.text(-0.06, y, text, transform=across, ha="right", va="center", fontsize=9.5,
-                  color=MUTED if group.n < FEW else INK)  # fmt: skip
+def _rows(evaluation: Evaluation, metric: str) -> list[Row]:
+    """A block an axis, a row a group."""
+    rows, unknown = [], Interval(np.nan, np.nan, np.nan)
+    for axis in dict.fromkeys(group.axis for group in evaluation.groups):
+        rows.append(Row(AXES[axis] + (", years" if axis == "age" else "")))
+        for group in (group for group in evaluation.groups if group.axis == axis):
+            few = group.n < FEW
+            hollow = metric == BALANCED and bool(group.few or group.missing)
+            mark = Mark(
+                group.found.get(metric) or unknown, FEW_COLOUR if few else COLOURS[metric],
+                hollow=hollow,
+            )  # fmt: skip
+            name = textwrap.shorten(group.value, 26, placeholder=" …") or group.value[:24]
+            label = f"{name} (n = {group.n:,})"
+            rows.append(Row(label, [mark], colour=MUTED if few else INK))
+    return rows
 
 
-def _panel(axes, rows, metric, overall, made):
-    if not np.isnan(overall):
-        axes.axvline(overall, color=MUTED, linewidth=1.1, linestyle=(0, (2, 3)), zorder=1)
-    for y, _, group in rows:
-        if group is None:
-            continue
-        axes.axhline(y, color=GRID, linewidth=1, zorder=0)
-        interval = group.found.get(metric)
-        if interval is None or np.isnan(interval.estimate):
-            axes.text(0.5, y, "n/a", ha="center", va="center", fontsize=8, color=MUTED)
-            continue
-        colour = "#9AA5B1" if group.n < FEW else COLOURS[metric]
-        hollow = metric == BALANCED and (group.few or group.missing)
-        if interval.is_defined:
-            axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=5, alpha=0.35,
-                      solid_capstyle="round", zorder=2)  # fmt: skip
-        axes.scatter(
-            interval.estimate, y, s=46, zorder=3, linewidth=1.6, edgecolor=colour,
-            facecolor="white" if hollow else colour,
-        )  # fmt: skip
+def training_curves(path: Path, history: pd.DataFrame, title: str) -> Path:
+    """Write loss and accuracies of one run, epoch by epoch, both phases in a row."""
+    panels = (
+        ("loss", "loss", (("loss", "training"), ("val_loss", "validation"))),
+        (
+            "accuracy",
+            "share of records",
+            (
+                ("fine_accuracy", "fine, training"),
+                ("val_fine_accuracy", "fine, validation"),
+                ("coarse_accuracy", "coarse, training"),
+                ("val_coarse_accuracy", "coarse, validation"),
+                ("val_fine_balanced_accuracy", "balanced, validation"),
+            ),
+        ),
+    )
+    figure, pair = figures.new(9.6, 4.6, 1, 2)
+    epochs = np.arange(1, len(history) + 1)
+    phases = history["phase"].tolist() if "phase" in history else []
+    for axes, (name, unit, columns) in zip(pair, panels):
+        shown = [(column, label) for column, label in columns if column in history]
+        curves = [
+            Curve(epochs, history[column], label, PALETTE[k // 2],
+                  "--" if label.endswith("training") else "-")
+            for k, (column, label) in enumerate(shown) if len(history)
+        ]  # fmt: skip
+        titled(axes, name, "epoch", unit)
+        for k, (before, phase) in enumerate(pairwise(phases), start=1):
+            if phase != before:
+                figures.vertical(axes, k + 0.5, phase)
+        figures.lines(axes, curves, "below", empty="no epoch was trained")
+    pair[1].set_ylim(-0.02, 1.02)
+    figures.headline(figure, title)
+    return figures.save(figure, path)

@@ -1,4 +1,4 @@
-"""The tables and pictures of an evaluation."""
+"""Write the tables and figures of one run's evaluation."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from dermssl.studies.single_run import figures as figures_curves
 SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
 
 
-def write(folder: Path, made: compute.Evaluation) -> None:
+def write(folder: Path, evaluation: compute.Evaluation) -> None:
     """metrics.json and the CSV files.
 
     Args:
         folder: Path to write into.
-        made: `compute.Evaluation`.
+        evaluation: `compute.Evaluation`.
     """
     for name in SOME:  # those of another evaluation, which this one may not have
         (folder / name).unlink(missing_ok=True)
-    atomic_files.write_json(folder / "metrics.json", compute.summary(made))
-    results_csv.write_rows(folder / "per_class.csv", made.classes.to_dict("records"))
-    roc, precision = curve_tables(made)
+    atomic_files.write_json(folder / "metrics.json", compute.summary(evaluation))
+    results_csv.write_rows(folder / "per_class.csv", evaluation.classes.to_dict("records"))
+    roc, precision = curve_tables(evaluation)
     _write(folder / "roc.csv", _named(roc))
     _write(folder / "precision_recall.csv", _named(precision))
-    _write(folder / "reliability.csv", _keyed("probabilities", made.reliability))
-    _write(folder / "mean_probabilities.csv", made.means)
+    _write(folder / "reliability.csv", _keyed("probabilities", evaluation.reliability))
+    _write(folder / "mean_probabilities.csv", evaluation.means)
     benefits = [
         table.assign(
             against_rest=question.target.name, kind=question.target.kind, probabilities=name,
             n=question.target.n, n_positive=question.target.n_positive,
         )
-        for question in made.questions
+        for question in evaluation.questions
         for name, table in question.benefit.items()
     ]  # fmt: skip
     if benefits:
         _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 5))
-    if made.groups:
-        results_csv.write_rows(folder / "subgroups.csv", group_rows(made))
-        results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(made), GAP_COLUMNS)
+    if evaluation.groups:
+        results_csv.write_rows(folder / "subgroups.csv", group_rows(evaluation))
+        results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(evaluation), GAP_COLUMNS)
 
 
-def curve_tables(made: compute.Evaluation) -> tuple[dict, dict]:
+def curve_tables(evaluation: compute.Evaluation) -> tuple[dict, dict]:
     """ROC and precision-recall tables of every question and class: two dicts by (name, kind)."""
-    arrays, taxonomy = made.arrays, made.found.taxonomy
+    arrays, taxonomy = evaluation.arrays, evaluation.found.taxonomy
     asked = {
         (question.target.name, "axis"): (question.target.y, question.target.score)
-        for question in made.questions
+        for question in evaluation.questions
         if not question.target.is_class
     }
     for k, name in enumerate(taxonomy.fine):
@@ -64,11 +64,11 @@ def curve_tables(made: compute.Evaluation) -> tuple[dict, dict]:
     return roc, precision
 
 
-def group_rows(made: compute.Evaluation) -> list[dict]:
+def group_rows(evaluation: compute.Evaluation) -> list[dict]:
     """Rows of subgroups.csv."""
     rows = []
-    asked = made.question
-    for group in made.groups:
+    asked = evaluation.question
+    for group in evaluation.groups:
         row = {
             "axis": group.axis, "group": group.value, "n": group.n,
             "n_groups": group.n_groups, "too_few": group.n < FEW,
@@ -92,7 +92,7 @@ GAP_COLUMNS = (
 )  # fmt: skip
 
 
-def gap_rows(made: compute.Evaluation) -> list[dict]:
+def gap_rows(evaluation: compute.Evaluation) -> list[dict]:
     """Rows of subgroup_gaps.csv, the widest of each metric first."""
     return [
         {
@@ -103,7 +103,7 @@ def gap_rows(made: compute.Evaluation) -> list[dict]:
             "high": gap.interval.high,
             "verdict": verdict(gap),
         }
-        for gap in made.gaps
+        for gap in evaluation.gaps
     ]  # fmt: skip
 
 
@@ -114,10 +114,12 @@ def verdict(gap: Gap) -> str:
     return "difference" if gap.interval.excludes_zero else "no difference shown"
 
 
-def draw(folder: Path, made: compute.Evaluation) -> None:
+def draw(folder: Path, evaluation: compute.Evaluation) -> None:
     """The pictures."""
-    taxonomy, split = made.found.taxonomy, made.split
-    for level, matrix in zip(made.levels, metric_tables.matrices([made.arrays], taxonomy)):
+    taxonomy, split = evaluation.found.taxonomy, evaluation.split
+    for level, matrix in zip(
+        evaluation.levels, metric_tables.matrices([evaluation.arrays], taxonomy)
+    ):
         names = getattr(taxonomy, level)
         titles = taxonomy.titles if level == "fine" else names
         for kind, normalised in (("counts", False), ("shares", True)):
@@ -126,42 +128,44 @@ def draw(folder: Path, made: compute.Evaluation) -> None:
                 folder / f"confusion_{level}_{kind}.png", matrix, names, titles,
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
-    roc, precision = curve_tables(made)
-    basis = wording.photos(metric_tables.counts(made.arrays), split)
+    roc, precision = curve_tables(evaluation)
+    basis = wording.photos(metric_tables.counts(evaluation.arrays), split)
     figures_curves.roc(
-        folder / "roc.png", roc, _labels(made, "roc_auc", "auc"), f"ROC curves, {basis}"
+        folder / "roc.png", roc, _labels(evaluation, "roc_auc", "auc"), f"ROC curves, {basis}"
     )
     figures_curves.precision_recall(
         folder / "precision_recall.png",
         precision,
-        _labels(made, "average_precision", "average_precision", shares=True),
+        _labels(evaluation, "average_precision", "average_precision", shares=True),
         f"Precision and recall, {basis}",
     )
     shown = [
         (table, f"{calibration_effect.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
         for (name, table), ece in zip(
-            made.reliability.items(), [made.intervals["ece"], made.after.get("ece")]
+            evaluation.reliability.items(),
+            [evaluation.intervals["ece"], evaluation.after.get("ece")],
         )
     ]
     figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
-    if made.questions:
-        figures_curves.decision(folder / "decision_curve.png", made.questions, split)
-    if made.groups:
-        figures_curves.groups(folder / "subgroups.png", made, basis)
-    figures.training_curves(folder / "training_curves.png", made.history, "Training")
+    if evaluation.questions:
+        figures_curves.decision(folder / "decision_curve.png", evaluation.questions, split)
+    if evaluation.groups:
+        figures_curves.groups(folder / "subgroups.png", evaluation, basis)
+    history = evaluation.history
+    figures_curves.training_curves(folder / "training_curves.png", history, "Training")
 
 
-def _labels(made, figure, of_question, shares=False):
+def _labels(evaluation, figure, of_question, shares=False):
     """dict of (name, kind) -> its legend: title, area with interval, records."""
     found = {}
-    for question in made.questions:
+    for question in evaluation.questions:
         if not question.target.is_class:
             target, interval = question.target, question.found[of_question]
             found[target.name, "axis"] = _label(
                 target.title, interval, target.n_positive, target.n, shares
             )
-    n = int((made.arrays.y >= 0).sum())
-    for row in made.classes.to_dict("records"):
+    n = int((evaluation.arrays.y >= 0).sum())
+    for row in evaluation.classes.to_dict("records"):
         bounds = [row[figure], row[f"{figure}_low"], row[f"{figure}_high"]]
         interval = Interval(*bounds)
         found[row["fine"], "class"] = _label(row["title"], interval, row["support"], n, shares)

@@ -1,76 +1,113 @@
-"""What stands in the report of an evaluation: from its numbers to the template's words."""
+"""The report of an evaluation: what stands in it, made of the evaluation's numbers."""
 
-import math
+from __future__ import annotations
 
-from dermssl.evaluation import calibrator, curves, metric_tables
-from dermssl.evaluation.run_groups import TITLES
-from dermssl.reporting import report, wording
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from dermssl.evaluation import metric_tables
+from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
+from dermssl.reporting import wording
+from dermssl.reporting.report import (
+    Bullets,
+    Cell,
+    Column,
+    Figure,
+    Findings,
+    Report,
+    Section,
+    Table,
+    Text,
+    Warnings,
+    class_table,
+    code,
+    escaped,
+    hashes,
+    versions,
+)
 from dermssl.studies.single_run import calibration_effect, compute
-from dermssl.studies.single_run.wording import subgroup_findings, tables, warnings
+from dermssl.studies.single_run.wording import (
+    AXES,
+    calibration,
+    capitalized,
+    decision,
+    subgroup_findings,
+    subgroup_warnings,
+)
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
+TWO_DIGITS = partial(wording.estimate, digits=2)
+PRECISION_CAPTION = "Precision against recall, one class against the rest"
+CLASS_COLUMNS = {
+    "sensitivity": Column("sensitivity (95% interval)"),
+    "specificity": Column("specificity"),
+    "precision": Column("precision"),
+    "f1": Column("F1"),
+    "roc_auc": Column("ROC-AUC"),
+    "average_precision": Column("average precision"),
+}
 
 
-def context(made):
-    """The variables of `templates/evaluation.md`.
-
-    Args:
-        made: `compute.Evaluation`.
-    """
-    counts = metric_tables.counts(made.arrays)
-    status = dict.fromkeys(("arm", "seed", "config_hash", "data_hash"), "n/a") | made.found.status
-    model = TITLES.get(status["arm"], status["arm"])
-    if status.get("n_labels"):
-        model += f", {wording.count(status['n_labels'], 'label')}"
-    return {
-        "run": made.path.name or made.path,
-        "model": model,
-        "made": made,
-        "status": status,
-        "basis": wording.photos(counts, made.split),
-        "findings": compute.findings(made),
-        "warnings": wording.data_warnings(counts, made.classes, made.split)
-        + wording.dropped([made.intervals["balanced_accuracy"]]),
-        "metrics": [
-            (title, made.intervals[name])
-            for name, title in metric_tables.titles(made.settings).items()
-            if name in made.intervals and not name.startswith(ELSEWHERE)
+def build(evaluation: compute.Evaluation) -> Report:
+    """The report of an evaluation; its pictures are those of `files.draw`."""
+    counts = metric_tables.counts(evaluation.arrays)
+    status, split, unit = evaluation.found.status, evaluation.split, counts["grouped_by"]
+    basis = escaped(wording.photos(counts, split))
+    model = f"{escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
+    findings = compute.findings(evaluation)
+    warnings = wording.data_warnings(counts, evaluation.classes, split)
+    return Report(
+        f"Evaluation of {evaluation.path.name or evaluation.path}",
+        [
+            Text(f"{model}; {split} split: {basis}."),
+            Warnings(warnings + wording.dropped([evaluation.intervals["balanced_accuracy"]])),
         ],
-        "questions": [question(each, made) for each in made.questions],
-        "question_rows": question_rows(made),
-        "classes": report.class_rows(made.classes),
-        "enough": wording.ENOUGH_RECORDS,
-        "confusions": [
-            {"title": f"{level} classes, {kind}", "file": f"confusion_{level}_{kind}.png"}
-            for level in made.levels
-            for kind in ("counts", "shares")
+        [
+            Section("What was found", [Findings(findings)]) if findings else None,
+            _metrics(evaluation, unit),
+            _binary_tasks(evaluation) if evaluation.questions else None,
+            _classes(evaluation),
+            _confusion_matrices(evaluation),
+            Section(
+                "Curves",
+                [
+                    Figure("roc.png", "ROC curves, one class against the rest"),
+                    Figure(
+                        "precision_recall.png",
+                        "Precision against recall, one class against the rest",
+                    ),
+                    Text("Every point: `roc.csv`, `precision_recall.csv`."),
+                ],
+            ),
+            _calibration(evaluation),
+            _decisions(evaluation) if evaluation.questions else None,
+            _subgroups(evaluation, unit),
+            Section("Training", [Figure("training_curves.png", "Loss and accuracy by epoch")]),
         ],
-        "calibration": calibration(made),
-        "calibration_rows": calibration_rows(made),
-        "means": made.means.to_dict("records"),
-        "decisions": [decision(each, made.split) for each in made.questions],
-        "group_findings": subgroup_findings(made) if made.groups else [],
-        "group_warnings": warnings(made),
-        "group_tables": tables(made),
-        "asked": made.question,
-        "unit": counts["grouped_by"],
-        "versions": report.versions(status),
-    }
+        _provenance(evaluation, unit),
+    )
 
 
-def question(each, made):
-    """What a column of the table of yes/no questions is of."""
-    return {
-        "title": each.target.title,
-        "basis": f"{each.target.n_positive:,} of {each.target.n:,}",
-        "chosen": f"{wording.number(each.threshold, 4)}, chosen on {each.chosen_on}",
-    }
+def _metrics(evaluation: compute.Evaluation, unit: str) -> Section:
+    rows = [
+        [title, evaluation.intervals[name]]
+        for name, title in metric_tables.titles(evaluation.settings).items()
+        if name in evaluation.intervals and not name.startswith(ELSEWHERE)
+    ]
+    text = (
+        "n/a: these records can't define the number, or its interval. Where a share (an accuracy, "
+        "a sensitivity, here and below) is 0 or 1 the draws agree; its interval is then Wilson's, "
+        f"of as many {unit}s. Balanced accuracy, macro F1, ROC-AUC and average precision are means "
+        "over the classes that have records, each against the rest."
+    )
+    return Section("Metrics", [Table(["metric", "estimate (95% interval)"], rows), Text(text)])
 
 
-def question_rows(made):
-    """Rows of the table of yes/no questions: a metric with its parameter, a cell a question."""
-    settings = made.settings
+def _binary_tasks(evaluation: compute.Evaluation) -> Section:
+    tasks, settings = evaluation.questions, evaluation.settings
     names = {
         "auc": "ROC-AUC",
         "average_precision": "average precision (a guess gets the share of yes)",
@@ -83,139 +120,207 @@ def question_rows(made):
         "fixed_sensitivity": "sensitivity at the chosen threshold",
         "fixed_specificity": "specificity at the chosen threshold",
     }
-    return [
-        {
-            "title": title,
-            "cells": [wording.estimate(each.found.get(name)) for each in made.questions],
-        }
-        for name, title in names.items()
+    rows = [
+        ["photos", *(f"{task.target.n_positive:,} of {task.target.n:,}" for task in tasks)],
+        *([title, *(task.found.get(name) for task in tasks)] for name, title in names.items()),
+        [
+            "the chosen threshold",
+            *(f"{wording.number(task.threshold, 4)}, chosen on {task.chosen_on}" for task in tasks),
+        ],
     ]
-
-
-def calibration(made):
-    """What is said of the probabilities, as predicted and as `predict` gives them."""
-    said = f"{_scaling(made)} {_in_the_large(made)}".rstrip()
-    if not calibrator.balanced_run(made.found.status):
-        return said
-    if made.scaling and made.scaling.fine.shares:
-        return f"{said} {_named(made)}".rstrip()
-    return (
-        f"{said} But {calibrator.BALANCED}. The expected calibration error looks at the likeliest "
-        "class alone and doesn't show it; thresholds of the decision curve are on this scale."
+    text = (
+        "The sensitivity read off the ROC curve picks its threshold on the very records it is "
+        "scored on; the chosen threshold is the lowest that keeps a specificity of "
+        f"{settings.specificity} on the records named beside it. All of this is of the "
+        "probabilities as predicted"
     )
-
-
-def _scaling(made):
-    scaling = made.scaling
-    if scaling is None:
-        return (
-            "The calibration of the run is judged on the test split alone: on validation it was "
-            "fitted, on training records any model is over-confident."
+    if "premalignant" in evaluation.found.taxonomy.malignancy:
+        text = f"Premalignant classes count as the rest. {text}"
+    if evaluation.after:
+        text += (
+            ", but for the chosen threshold and the sensitivity and specificity at it: those are "
+            "of what `python -m dermssl.predict` gives (column `p_malignant`, or that of the class)"
         )
-    level = scaling.fine
-    if level.concern:
-        return (
-            f"The run's temperature is 1, so its probabilities stay as predicted: {level.concern} "
-            "in the validation split."
-        )
-    gain = (
-        f"fitted on {level.n:,} validation records, where the log loss goes from "
-        f"{wording.number(level.log_loss_before)} to {wording.number(level.log_loss_after)}"
-    )
-    said = f"The run's temperature is {level.temperature:.3g}"
-    if level.shares:
-        said += (
-            ", and each class's share of the labelled validation records to the power "
-            f"{level.prior_power:.2g} corrects for training that counted all classes equally; both "
-            f"are {gain}. dermssl.predict applies them to new photos: the probabilities suit "
-            "photos among which classes are as common as there."
-        )
-    else:
-        said += f", {gain}. dermssl.predict applies it to new photos."
-    changes = [_change(made, name) for name in ("log_loss", "ece")]
-    return " ".join([said, *filter(None, changes)])
-
-
-def _change(made, name):
-    """What calibration did to one metric of the split."""
-    change, title = made.change.get(name), metric_tables.titles(made.settings)[name]
-    if change is None or not change.is_defined:
-        return ""
-    shown = f"{wording.estimate(change)} on these {made.split} records"
-    if not change.excludes_zero:
-        return f"The change in {title}, {shown}, holds 0: none is shown."
-    return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
-
-
-def _in_the_large(made):
-    """The classes whose mean probability clearly isn't their share."""
-    wrong = {"low": made.means["excess_high"] < 0, "high": made.means["excess_low"] > 0}
-    said = []
-    for word, rows in wrong.items():
-        found = made.means[rows]
-        names = [
-            f"{row.name} ({wording.number(row.calibrated)}, share {wording.number(row.share)})"
-            for row in found.itertuples(index=False)
-        ]
-        if names:
-            said.append(f"too {word} for {', '.join(names)}")
-    if not said:
-        return ""
-    return (
-        f"On average they are {'; '.join(said)}: by intervals that hold together for all rows of "
-        "the table of means."
+    titles = [task.target.title for task in tasks]
+    return Section(
+        f"{capitalized(', '.join(titles))} against the rest",
+        [Table(["metric", *map(escaped, titles)], rows), Text(f"{text}.")],
     )
 
 
-def _named(made):
-    """What naming the most probable class would change."""
-    titles = metric_tables.titles(made.settings)
-    pairs = {
-        name: (made.intervals.get(name), made.after.get(name)) for name in calibration_effect.NAMED
-    }
-    changes = [
-        f"{titles[name]} {wording.number(raw.estimate)} would become "
-        f"{wording.number(after.estimate)}"
-        for name, (raw, after) in pairs.items()
-        if raw and after and not math.isnan(raw.estimate)
-    ]
-    if not changes:
-        return ""
-    return (
-        "The class named, and scored elsewhere on this page, is the likeliest as predicted. Were "
-        "it the most probable one afterwards, as it is in the second calibration error and "
-        f"reliability curve, {', '.join(changes)}."
+def _classes(evaluation: compute.Evaluation) -> Section:
+    text = "Each class against the rest, where the likeliest class is taken."
+    if (evaluation.classes["support"] < wording.ENOUGH_RECORDS).any():
+        text += f" (!): fewer than {wording.ENOUGH_RECORDS} records."
+    return Section("Classes", [class_table(evaluation.classes, CLASS_COLUMNS), Text(text)])
+
+
+def _confusion_matrices(evaluation: compute.Evaluation) -> Section:
+    return Section(
+        "Confusion matrices",
+        [
+            Figure(f"confusion_{level}_{kind}.png", f"{level} classes, {kind}")
+            for level in evaluation.levels
+            for kind in ("counts", "shares")
+        ],
     )
 
 
-def calibration_rows(made):
+def _calibration(evaluation: compute.Evaluation) -> Section:
+    return Section(
+        "Calibration",
+        [
+            Text(escaped(calibration(evaluation))),
+            _calibration_table(evaluation),
+            _mean_table(evaluation),
+            Text(
+                "Where probabilities are frequencies, the mean equals the share but for chance; "
+                "the intervals of the last column hold together with 95%."
+            ),
+            Figure("reliability.png", "Reliability diagram"),
+            Text(
+                "On the line, a probability means what it says; below it, the model is "
+                "over-confident. Larger points: more records; bars: 95% intervals. Bins with fewer "
+                "than 10 records are not drawn. All 15 bins that the ECE is made of are in "
+                "`reliability.csv`. The interval of an ECE leans upwards, as the ECE does in any "
+                "small sample."
+            ),
+        ],
+    )
+
+
+def _calibration_table(evaluation: compute.Evaluation) -> Table:
     """ECE, Brier score and log loss, as predicted, as `predict` gives them, and the change."""
-    titles = metric_tables.titles(made.settings)
-    return [
-        {
-            "title": titles[name],
-            "before": made.intervals[name],
-            "after": made.after.get(name),
-            "change": made.change.get(name),
-        }
-        for name in calibration_effect.METRICS
-    ]
-
-
-def decision(each, split):
-    """Where acting on the model is surely better than acting on all or on none."""
-    name = list(each.benefit)[-1]
-    stretch = curves.useful_threshold_range(each.benefit[name])
-    how = "" if name == "raw" else " (as predict gives it)"
-    if each.target.n_positive == 0:
-        return f"{each.target.title}: no such {split} photo, so there is no curve."
-    if stretch is None:
-        return (
-            f"{each.target.title}: at no threshold is the model{how} shown to be better than "
-            "acting on all photos or on none."
-        )
-    return (
-        f"{each.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
-        f"model{how} has a higher net benefit than acting on all photos and on none "
-        "(95% interval of the gain above 0 at each, not for all of them together)."
+    titles = metric_tables.titles(evaluation.settings)
+    columns, results = ["", "as predicted"], [evaluation.intervals]
+    if evaluation.after:
+        columns += ["as `predict` gives them", "change"]
+        results += [evaluation.after, evaluation.change]
+    return Table(
+        columns,
+        [
+            [titles[name], *(intervals.get(name) for intervals in results)]
+            for name in calibration_effect.METRICS
+        ],
     )
+
+
+def _mean_table(evaluation: compute.Evaluation) -> Table:
+    """Mean probability of each class beside its share of the records."""
+    names = ["records", "share of them", "mean probability, as predicted"]
+    names += ["as `predict` gives it"] if evaluation.after else []
+    columns = ["class", *(Column(name, right=True) for name in names), "less the share"]
+    rows = []
+    for row in evaluation.means.to_dict("records"):
+        low, high = wording.number(row["excess_low"]), wording.number(row["excess_high"])
+        rows.append(
+            [
+                row["name"] + (" (all)" if row["kind"] == "axis" else ""),
+                row["records"],
+                row["share"],
+                row["raw"],
+                *([row["calibrated"]] if evaluation.after else []),
+                Cell(row["excess"], f" ({low} to {high})"),
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _decisions(evaluation: compute.Evaluation) -> Section:
+    return Section(
+        "Is acting on it worth it?",
+        [
+            Bullets([escaped(decision(task, evaluation.split)) for task in evaluation.questions]),
+            Figure("decision_curve.png", "Decision curves"),
+            Text(
+                "Net benefit (Vickers and Elkin 2006): found cases less false alarms, a false "
+                "alarm weighing t / (1 − t) cases at threshold t. Acting at t = 0.1 means that "
+                "nine false alarms are accepted for one case found. Points: `decision_curve.csv`."
+            ),
+        ],
+    )
+
+
+def _subgroups(evaluation: compute.Evaluation, unit: str) -> Section:
+    warnings = subgroup_warnings(evaluation)
+    if not evaluation.groups:
+        return Section("Subgroups", [Text("\n".join(map(escaped, warnings)))])
+    text = (
+        f"A balanced accuracy is over the classes that have 5 {unit}s or more in the group, so "
+        "groups with other classes must not be compared by it; the gaps above are over the classes "
+        "that both groups hold (`subgroup_gaps.csv`)."
+    )
+    if task := evaluation.question:
+        text += (
+            f" Sensitivity and specificity are of {escaped(task.target.title)}, at the one "
+            f"threshold {wording.number(task.threshold, 2)} for all (chosen on {task.chosen_on}); "
+            "read them together, since a group whose probabilities lie higher gains in one what it "
+            "loses in the other."
+        )
+    text += (
+        " A gap is called a difference only if an interval that holds for all gaps together "
+        "excludes 0. Where all or none are found the draws agree; the interval is then Wilson's, "
+        f"of as many {unit}s. Groups may differ in more than their name: age, stage, camera. (!): "
+        "fewer than 30 photos, or 5 of the class."
+    )
+    return Section(
+        "Subgroups",
+        [
+            Bullets(list(map(escaped, subgroup_findings(evaluation)))),
+            Warnings(warnings),
+            Figure("subgroups.png", "Subgroups"),
+            *_subgroup_tables(evaluation, unit),
+            Text(text),
+        ],
+    )
+
+
+def _subgroup_tables(evaluation: compute.Evaluation, unit: str) -> Iterator[Table | Text]:
+    """A table an axis, and how many records don't state it."""
+    task, n = evaluation.question, int((evaluation.arrays.y >= 0).sum())
+    for axis in dict.fromkeys(group.axis for group in evaluation.groups):
+        groups = [group for group in evaluation.groups if group.axis == axis]
+        title = capitalized(AXES[axis]) + (", years" if axis == "age" else "")
+        columns = [title, Column("photos", right=True), Column(f"{unit}s", right=True)]
+        if task:
+            columns.append(Column(escaped(task.target.title), right=True))
+            columns += [Column(name, format=TWO_DIGITS) for name in ("sensitivity", "specificity")]
+        columns += [Column("balanced accuracy", format=TWO_DIGITS), "over classes"]
+        yield Table(columns, [_subgroup_row(group, bool(task)) for group in groups])
+        if unknown := n - sum(group.n for group in groups):
+            yield Text(f"Not stated: {unknown:,} photos.")
+
+
+def _subgroup_row(group: Group, with_task: bool) -> list[Any]:
+    left_out = [f"no {name}" for name in group.missing] + [f"few {name}" for name in group.few]
+    row = [Cell(group.value, " (!)" if group.n < FEW else ""), group.n, group.n_groups]
+    if with_task:
+        few = group.n_positive and group.behind.get(SENSITIVITY, 0) < FEW_OF_A_CLASS
+        row += [
+            group.n_positive,
+            Cell(group.found.get(SENSITIVITY), " (!)" if few else ""),
+            group.found.get(SPECIFICITY),
+        ]
+    classes = f"{len(group.classes)}" + (f" ({', '.join(left_out)})" if left_out else "")
+    return [*row, group.found.get(BALANCED), classes]
+
+
+def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
+    status, path = evaluation.found.status, evaluation.path
+    files = "`metrics.json`, `per_class.csv`, `roc.csv`, `precision_recall.csv`, "
+    files += "`reliability.csv`, `mean_probabilities.csv`"
+    files += ", `decision_curve.csv`" if evaluation.questions else ""
+    files += ", `subgroups.csv`, `subgroup_gaps.csv`" if evaluation.groups else ""
+    calibrated = "; its validation records gave the calibration" if evaluation.scaling else ""
+    return [
+        f"Predictions: {code(f'{path}/predictions.csv')}, raw, written by "
+        f"`python -m dermssl.finetune` ({hashes(status)}, seed {status.get('seed', 'n/a')}). Its "
+        f"{evaluation.split} records are scored{calibrated}.",
+        f"Training curves: {code(f'{path}/history.csv')}.",
+        f"Numbers in full: {files} in this folder.",
+        f"Intervals: percentile bootstrap, {evaluation.n_resamples:,} draws of whole {unit}s with "
+        "replacement. One run is scored, so they cover the choice of records, not the variation of "
+        "training.",
+        f"Versions: {escaped(versions(status))}.",
+        f"This page: {code(evaluation.command)}",
+    ]

@@ -1,13 +1,27 @@
-"""Does a model do better than an answer that doesn't look? In words, by its intervals alone."""
+"""The sentences of an evaluation: each follows from its interval alone."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dermssl.evaluation import bootstrap, hypothesis_tests, subgroups
+from dermssl.evaluation import (
+    bootstrap,
+    calibrator,
+    curves,
+    hypothesis_tests,
+    metric_tables,
+    subgroups,
+)
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
-from dermssl.evaluation.subgroups import BALANCED, FEW, METRICS, SENSITIVITY, largest
+from dermssl.evaluation.subgroups import BALANCED, FEW, METRICS, largest
 from dermssl.reporting import wording
+from dermssl.studies.single_run import calibration_effect
+
+if TYPE_CHECKING:
+    from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
 
 
 def findings(seed, taxonomy, intervals, n_resamples=1000):
@@ -75,26 +89,21 @@ AXES = {
 }  # fmt: skip
 
 
-def subgroup_findings(made):
-    """One sentence a metric on its largest gap.
-
-    Args:
-        made: `evaluated.Evaluation`.
-    """
-    asked = made.question
-    said = []
-    called = asked is not None and not math.isnan(asked.threshold)
+def subgroup_findings(evaluation: Evaluation) -> list[str]:
+    """One sentence a metric on its largest gap."""
+    task = evaluation.question
+    sentences = []
+    called = task is not None and not math.isnan(task.threshold)
     for metric in METRICS if called else METRICS[:1]:
-        name = _metric(metric, asked)
-        gap = largest(made.gaps, metric)
-        every = [each for each in made.gaps if each.metric == metric and each.interval.is_defined]
-        said.append(_sentence(name, gap, len(every)))
-    if asked and not called:
-        said.append(
-            f"Sensitivity and specificity ({asked.target.title}) are n/a in every group: the "
+        defined = [g for g in evaluation.gaps if g.metric == metric and g.interval.is_defined]
+        gap = largest(evaluation.gaps, metric)
+        sentences.append(_sentence(_metric(metric, task), gap, len(defined)))
+    if task and not called:
+        sentences.append(
+            f"Sensitivity and specificity ({task.target.title}) are n/a in every group: the "
             "records are all of one answer, so no threshold could be chosen."
         )
-    return said
+    return sentences
 
 
 def _metric(metric, asked):
@@ -126,7 +135,7 @@ def _sentence(name, gap, n_gaps):
     over = f"; classes compared: {', '.join(gap.classes)}" if gap.classes else ""
     if interval.excludes_zero:
         return (
-            f"{_capital(name)} differs between groups. The widest gap that is shown, by {axis}, "
+            f"{capitalized(name)} differs between groups. The widest gap that is shown, by {axis}, "
             f"is {sides}: {size}{over}."
         )
     return (
@@ -139,57 +148,140 @@ def _group(group):
     return f"{group.value} (n = {group.n:,})"
 
 
-def _capital(text):
+def capitalized(text: str) -> str:
+    """The text with its first letter as a capital."""
     return text[0].upper() + text[1:]
 
 
-def warnings(made):
+def subgroup_warnings(evaluation: Evaluation) -> list[str]:
     """Groups too small to compare, and axes that aren't there."""
-    said = []
-    small = [group for group in made.groups if group.n < FEW]
+    sentences = []
+    small = [group for group in evaluation.groups if group.n < FEW]
     if small:
         named = ", ".join(f"{AXES[g.axis]} {g.value} ({g.n})" for g in small)
-        said.append(
+        sentences.append(
             f"Groups with fewer than {FEW} photos, whose figures hang on single photos; they are "
             f"in no comparison: {named}."
         )
-    found = {group.axis for group in made.groups}
-    absent = [AXES[axis] for axis in subgroups.AXES if axis not in found]
+    stated = {group.axis for group in evaluation.groups}
+    absent = [AXES[axis] for axis in subgroups.AXES if axis not in stated]
     if absent:
-        said.append(f"No groups by {', '.join(absent)}: the records state none, or one value only.")
-    return said
-
-
-def tables(made):
-    """One table an axis: its title, how many records don't state it, and its rows."""
-    n = int((made.arrays.y >= 0).sum())
-    found = []
-    for axis in dict.fromkeys(group.axis for group in made.groups):
-        groups = [group for group in made.groups if group.axis == axis]
-        found.append(
-            {
-                "title": _capital(AXES[axis]) + (", years" if axis == "age" else ""),
-                "unknown": n - sum(group.n for group in groups),
-                "rows": [_row(group) for group in groups],
-            }
+        sentences.append(
+            f"No groups by {', '.join(absent)}: the records state none, or one value only."
         )
-    return found
+    return sentences
 
 
-def _row(group):
-    left_out = [f"no {name}" for name in group.missing] + [f"few {name}" for name in group.few]
-    few_yes = group.behind.get(SENSITIVITY, 0) < FEW_OF_A_CLASS
-    return {
-        "name": group.value,
-        "few": group.n < FEW,
-        "n": group.n,
-        "n_groups": group.n_groups,
-        "n_positive": group.n_positive,
-        "classes": f"{len(group.classes)}" + (f" ({', '.join(left_out)})" if left_out else ""),
-        "cells": [
-            wording.estimate(group.found.get(name), 2)
-            + (" (!)" if name == SENSITIVITY and few_yes and group.n_positive else "")
-            for name in METRICS
-            if name in group.found
-        ],
+def calibration(evaluation: Evaluation) -> str:
+    """What is said of the probabilities, as predicted and as `predict` gives them."""
+    text = f"{_scaling(evaluation)} {_in_the_large(evaluation)}".rstrip()
+    if not calibrator.balanced_run(evaluation.found.status):
+        return text
+    if evaluation.scaling and evaluation.scaling.fine.shares:
+        return f"{text} {_named(evaluation)}".rstrip()
+    return (
+        f"{text} But {calibrator.BALANCED}. The expected calibration error looks at the likeliest "
+        "class alone and doesn't show it; thresholds of the decision curve are on this scale."
+    )
+
+
+def _scaling(evaluation: Evaluation) -> str:
+    scaling = evaluation.scaling
+    if scaling is None:
+        return (
+            "The calibration of the run is judged on the test split alone: on validation it was "
+            "fitted, on training records any model is over-confident."
+        )
+    level = scaling.fine
+    if level.concern:
+        return (
+            f"The run's temperature is 1, so its probabilities stay as predicted: {level.concern} "
+            "in the validation split."
+        )
+    gain = (
+        f"fitted on {level.n:,} validation records, where the log loss goes from "
+        f"{wording.number(level.log_loss_before)} to {wording.number(level.log_loss_after)}"
+    )
+    text = f"The run's temperature is {level.temperature:.3g}"
+    if level.shares:
+        text += (
+            ", and each class's share of the labelled validation records to the power "
+            f"{level.prior_power:.2g} corrects for training that counted all classes equally; both "
+            f"are {gain}. dermssl.predict applies them to new photos: the probabilities suit "
+            "photos among which classes are as common as there."
+        )
+    else:
+        text += f", {gain}. dermssl.predict applies it to new photos."
+    changes = [_change(evaluation, name) for name in ("log_loss", "ece")]
+    return " ".join([text, *filter(None, changes)])
+
+
+def _change(evaluation: Evaluation, name: str) -> str:
+    """What calibration did to one metric of the split."""
+    change, title = evaluation.change.get(name), metric_tables.titles(evaluation.settings)[name]
+    if change is None or not change.is_defined:
+        return ""
+    shown = f"{wording.estimate(change)} on these {evaluation.split} records"
+    if not change.excludes_zero:
+        return f"The change in {title}, {shown}, holds 0: none is shown."
+    return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
+
+
+def _in_the_large(evaluation: Evaluation) -> str:
+    """The classes whose mean probability clearly isn't their share."""
+    wrong = {"low": evaluation.means["excess_high"] < 0, "high": evaluation.means["excess_low"] > 0}
+    parts = []
+    for word, rows in wrong.items():
+        names = [
+            f"{row.name} ({wording.number(row.calibrated)}, share {wording.number(row.share)})"
+            for row in evaluation.means[rows].itertuples(index=False)
+        ]
+        if names:
+            parts.append(f"too {word} for {', '.join(names)}")
+    if not parts:
+        return ""
+    return (
+        f"On average they are {'; '.join(parts)}: by intervals that hold together for all rows of "
+        "the table of means."
+    )
+
+
+def _named(evaluation: Evaluation) -> str:
+    """What naming the most probable class would change."""
+    titles = metric_tables.titles(evaluation.settings)
+    pairs = {
+        name: (evaluation.intervals.get(name), evaluation.after.get(name))
+        for name in calibration_effect.NAMED
     }
+    changes = [
+        f"{titles[name]} {wording.number(raw.estimate)} would become "
+        f"{wording.number(after.estimate)}"
+        for name, (raw, after) in pairs.items()
+        if raw and after and not math.isnan(raw.estimate)
+    ]
+    if not changes:
+        return ""
+    return (
+        "The class named, and scored elsewhere on this page, is the likeliest as predicted. Were "
+        "it the most probable one afterwards, as it is in the second calibration error and "
+        f"reliability curve, {', '.join(changes)}."
+    )
+
+
+def decision(task: BinaryTaskResult, split: str) -> str:
+    """Where acting on the model is surely better than acting on all or on none."""
+    name = list(task.benefit)[-1]
+    stretch = curves.useful_threshold_range(task.benefit[name])
+    how = "" if name == "raw" else " (as predict gives it)"
+    if task.target.n_positive == 0:
+        return f"{task.target.title}: no such {split} photo, so there is no curve."
+    if stretch is None:
+        return (
+            f"{task.target.title}: at no threshold is the model{how} shown to be better than "
+            "acting on all photos or on none."
+        )
+    return (
+        f"{task.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
+        f"model{how} has a higher net benefit than acting on all photos and on none "
+        "(95% interval of the gain above 0 at each, not for all of them together)."
+    )

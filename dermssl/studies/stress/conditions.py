@@ -1,4 +1,4 @@
-"""The conditions of the stress test: one photo with an artefact, without its lesion, and so on."""
+"""The conditions of the stress test: with an artefact, without the lesion, the lesion alone."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""A model's probabilities for photos under every condition of the stress test."""
+"""Predict photos under every condition of the stress test."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

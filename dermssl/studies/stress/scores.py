@@ -1,4 +1,4 @@
-"""Does a model read the lesion, or what lies beside it? Scores of one model under conditions.
+"""Score a model under the conditions of the stress test.
 
 Every condition shows the same records, so its drop against the clean photos is paired. A model
 without the lesion in sight should be at chance; one that is clearly above it has found a cue in
@@ -15,6 +15,7 @@ import numpy as np
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap
 from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.bootstrap_metrics import planned
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ def score(
 def _plan(y, p, before, taxonomy):
     flipped = (p.argmax(axis=1) != before).astype(float)
     plan = {
-        "balanced_accuracy": bootstrap.planned("balanced_accuracy", y, p),
-        "flips": bootstrap.planned("mean", None, flipped),
+        "balanced_accuracy": planned("balanced_accuracy", y, p),
+        "flips": planned("mean", None, flipped),
     }
     malignant = binary_tasks.malignant_labels(y, taxonomy)
     if malignant is not None and (malignant == 1).any():
         called = binary_tasks.malignant_labels(p.argmax(axis=1), taxonomy).astype(float)
         values = np.where(malignant == 1, called, np.nan)
-        plan["sensitivity"] = bootstrap.planned("mean", None, values)
+        plan["sensitivity"] = planned("mean", None, values)
     return plan
 
 

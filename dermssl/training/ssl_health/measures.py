@@ -1,4 +1,4 @@
-"""What the health panel measures of a model, and what it knows of the model's training."""
+"""The measures of the health panel, and what it knows of the training."""
 
 from __future__ import annotations
 

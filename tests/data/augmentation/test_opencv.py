@@ -401,7 +401,7 @@ def test_bad_names_and_values_are_refused(photo):
     with pytest.raises(UserError, match=r"skinn.*choose one of: none, flip_hv"):
         policies.find_policy("skinn")
     with pytest.raises(UserError, match=r"strength is 1.5"):
-        policies.find_policy("skin", 1.5)
+        scaled(AUGMENTATIONS["skin"], 1.5)
     with pytest.raises(UserError, match=r"Policy.crop"):
         Policy(crop=(0.8, 0.3))
     with pytest.raises(UserError, match=r"Policy.flip_h"):

@@ -3,9 +3,9 @@
 import fake_runs
 import pytest
 
-from dermssl.evaluation import metric_tables, run_groups
+from dermssl.evaluation import bootstrap, run_groups
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.studies.label_efficiency import compute, figures
+from dermssl.studies.label_efficiency import compute, figures, report
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,9 @@ def test_the_sentence_goes_by_the_wider_interval(planted):
     assert first.joint.level == pytest.approx(0.975)
     assert first.joint.low < first.own.low < first.own.estimate < first.own.high < first.joint.high
     assert (second.own.low, second.own.high) == (0, 0)
-    arrays = [[m.arrays for m in model.members] for model in (first.a, first.b)]
-    same = metric_tables.differences(*arrays, fake_runs.HAM, 200, (metric_tables.PRIMARY,))[
-        metric_tables.PRIMARY
-    ]
+    y, groups = first.a.arrays[0].y, first.a.arrays[0].groups
+    p = [[arrays.p_fine for arrays in model.arrays] for model in (first.a, first.b)]
+    same = bootstrap.paired_difference("balanced_accuracy", y, *p, groups, n_resamples=200)
     assert same == first.own
 
 
@@ -73,7 +72,7 @@ def test_equal_predictions_are_one_seed(tmp_path):
 
 
 def test_labels_that_are_not_counted_are_told(planted):
-    warnings = compute.context(planted)["warnings"]
+    warnings = report.warnings(planted)
     n = (planted.compared.members[0].predictions.table["split"] == "validation").sum()
     assert any(f"{n} labelled validation photos, in none" in said for said in warnings)
     assert any("chose the epoch of every run" in said for said in warnings)

@@ -94,5 +94,5 @@ def test_features_without_a_lesion_do_not_inflate(seed):
 
 
 def test_too_few_folds():
-    with pytest.raises(UserError, match="--folds 1"):
+    with pytest.raises(UserError, match=r"leakage\.folds 1"):
         compute.predict(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.arange(4), n_folds=1)

@@ -24,9 +24,13 @@ def arrays(p=None, skill=0.0, y=None):
     )  # fmt: skip
 
 
+def scored(seed, names):
+    return metric_tables.intervals(metric_tables.score([seed], HAM, 100, names))
+
+
 def said(seed):
     names = ("balanced_accuracy", "fine_accuracy")
-    return wording.findings(seed, HAM, metric_tables.intervals([seed], HAM, 100, names), 100)
+    return wording.findings(seed, HAM, scored(seed, names), 100)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +83,7 @@ def test_none_found_has_wilsons_interval_of_as_many_lesions():
     expected = wilson(0, n)
     assert (row["sensitivity_low"], row["sensitivity_high"]) == (expected.low, expected.high)
     assert row["sensitivity"] == 0
-    found = metric_tables.intervals(
-        [seed], HAM, 100, ("malignant_sensitivity", "balanced_accuracy")
-    )
+    found = scored(seed, ("malignant_sensitivity", "balanced_accuracy"))
     ill = len(set(seed.groups[np.isin(seed.y, [0, 2])]))
     assert found["malignant_sensitivity"].high == wilson(0, ill).high
     assert not found["balanced_accuracy"].is_defined  # no share: still without one
@@ -89,6 +91,6 @@ def test_none_found_has_wilsons_interval_of_as_many_lesions():
 
 def test_a_tree_distance_of_0_is_no_share():
     perfect = np.eye(7)[arrays().y]
-    found = metric_tables.intervals([arrays(perfect)], HAM, 100, ("tree_distance", "fine_accuracy"))
+    found = scored(arrays(perfect), ("tree_distance", "fine_accuracy"))
     assert not found["tree_distance"].is_defined
     assert found["fine_accuracy"].low == wilson(150, 150).low

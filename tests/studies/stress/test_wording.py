@@ -4,8 +4,8 @@ import fake_runs
 import numpy as np
 import pytest
 
-from dermssl.studies.stress import report
 from dermssl.studies.stress import scores as shortcuts
+from dermssl.studies.stress import wording
 
 
 def said(skill):
@@ -16,7 +16,7 @@ def said(skill):
     p = {"clean": clean, "hair": clean, "lesion_erased": blind}
     groups = table["lesion_id"].to_numpy()
     scores = shortcuts.score(y, p, groups, fake_runs.HAM, "clean", 100)
-    return report.findings(scores, y, p), scores[0].balanced_accuracy.estimate
+    return wording.findings(scores, y, p), scores[0].balanced_accuracy.estimate
 
 
 @pytest.mark.parametrize("skill", [0.0, -0.7])  # at chance, and below it
@@ -38,7 +38,7 @@ def noted(**made):
              "agreement": 0.0}  # fmt: skip
     groups = made.pop("groups", groups)
     unit = made.pop("unit", "lesion")
-    return " ".join(report.notes({**usual, **made}, scores, y, groups, fake_runs.HAM, unit))
+    return " ".join(wording.notes({**usual, **made}, scores, y, groups, fake_runs.HAM, unit))
 
 
 def test_what_is_noted():

@@ -1,0 +1,232 @@
+"""What the stress test says: each sentence follows from its interval alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dermssl.data.augmentation.policies import AUGMENTATIONS
+from dermssl.data.preprocess import CROP
+from dermssl.data.records import TEST
+from dermssl.evaluation import hypothesis_tests
+from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.reporting import wording
+from dermssl.studies.stress.conditions import BACKGROUND, ERASED, LESION, title
+
+if TYPE_CHECKING:
+    from dermssl.core.taxonomy import Taxonomy
+    from dermssl.studies.stress.scores import Score
+
+WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
+GAINED = 0.02  # share of the records from which on it is told where predictions went
+MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are told of
+
+
+def warnings(
+    scores: Sequence[Score],
+    y: np.ndarray,
+    p: dict[str, np.ndarray],
+    n_discs: int = 0,
+    groups: np.ndarray | None = None,
+) -> list[str]:
+    """Why not to trust the model; empty where it does no better than chance without the lesion.
+
+    Args:
+        scores: of each condition, the clean one first.
+        y: int (n,), fine classes.
+        p: condition -> float (n, F), probabilities.
+        n_discs: number of records whose lesion was erased as a disc, for want of a mask.
+        groups: (n,), patient or lesion ids.
+    """
+    sentences, chance = [], hypothesis_tests.chance(y)
+    for score in scores:
+        if score.name not in WARNED:
+            continue
+        low = _lower_bound(score, y, p, groups)
+        if not low > chance:
+            continue
+        shown = wording.estimate(score.balanced_accuracy)
+        if not score.balanced_accuracy.is_defined:
+            shown = f"{wording.number(score.balanced_accuracy.estimate)} (at least "
+            shown += f"{wording.number(low)})"
+        text = (
+            f"Shortcut: with the {'lesion' if score.name == ERASED else 'box round the lesion'} "
+            f"erased, balanced accuracy is {shown}, clearly above chance "
+            f"({wording.number(chance)}): the model reads part of the diagnosis off what lies "
+            "beside the lesion"
+        )
+        spot = "size and shape of the erased spot" if score.name == ERASED else "size of the box"
+        text += f", or off the {spot}"
+        if n_discs >= MANY_DISCS * len(y):
+            text += (
+                f", or off a rim of the lesion, since {n_discs:,} of {len(y):,} photos have no "
+                "mask and lost a disc in the centre"
+            )
+        sentences.append(f"{text}.")
+    return sentences
+
+
+def _lower_bound(
+    score: Score, y: np.ndarray, p: dict[str, np.ndarray], groups: np.ndarray | None
+) -> float:
+    return hypothesis_tests.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
+
+
+def findings(
+    scores: Sequence[Score],
+    y: np.ndarray,
+    p: dict[str, np.ndarray],
+    n_discs: int = 0,
+    groups: np.ndarray | None = None,
+) -> list[str]:
+    """A sentence for every artefact that costs or gains, then one for the lesion, and the ties.
+
+    Arguments are those of `warnings`. A model that isn't above chance on the clean photos has
+    nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
+    credit.
+    """
+    chance, clean = hypothesis_tests.chance(y), scores[0]
+    at_chance = {
+        score.name: not _lower_bound(score, y, p, groups) > chance
+        for score in scores
+        if score is clean or score.name in WARNED
+    }
+    artefacts = [score for score in scores if score.name not in WARNED]
+    clear, others = _drops([score for score in artefacts if score.drop is not None])
+    if at_chance[clean.name]:
+        sentences = [
+            "The clean score isn't shown to be above chance (balanced accuracy "
+            f"{wording.estimate(clean.balanced_accuracy)}, chance {wording.number(chance)}), "
+            "so this test can say nothing about what the model relies on.",
+            *clear,
+        ]
+    else:
+        sentences = [*clear, *others]
+    lost = [
+        f"{title(score.name)} by {wording.estimate(score.sensitivity_drop)}"
+        for score in artefacts
+        if score.sensitivity_drop is not None and score.sensitivity_drop.low > 0
+    ]
+    if lost:
+        sentences.append(f"Malignant sensitivity (likeliest class) falls under: {'; '.join(lost)}.")
+    if not at_chance[clean.name]:
+        sentences += [
+            f"{_capital(title(score.name))}: {wording.estimate(score.balanced_accuracy)} "
+            f"balanced accuracy, not clearly above chance ({wording.number(chance)}); "
+            "no shortcut was shown, which doesn't prove that there is none."
+            for score in scores
+            if score.name in WARNED and at_chance[score.name]
+        ]
+    if BACKGROUND not in p and n_discs:
+        sentences.append(
+            f"{n_discs:,} of {len(y):,} photos have no mask: what is called the lesion is a disc "
+            "in their centre, and the box round it, nearly the whole photo, was not erased."
+        )
+    return sentences
+
+
+def _drops(scores: Sequence[Score]) -> tuple[list[str], list[str]]:
+    """Sentences on the drops that exclude 0, and on the others."""
+    defined = [score for score in scores if score.drop.is_defined]
+    ties = [title(score.name) for score in defined if not score.drop.excludes_zero]
+    undefined = [
+        f"{title(score.name)} ({wording.number(score.drop.estimate)})"
+        for score in scores
+        if not score.drop.is_defined
+    ]
+    others = []
+    if ties:
+        others.append(
+            "No drop in balanced accuracy found (the interval holds 0, a tie) under: "
+            f"{', '.join(ties)}."
+        )
+    if undefined:
+        others.append(f"Drops that have no interval: {', '.join(undefined)}.")
+    return [_cost(score) for score in defined if score.drop.excludes_zero], others
+
+
+def _cost(score: Score) -> str:
+    low, high = score.drop.low, score.drop.high
+    name = "The lesion alone, on a plain ground," if score.name == LESION else None
+    name = name or f"{_capital(title(score.name))}"
+    verb = "cost" if score.drop.estimate > 0 else "gain"
+    verb += "" if title(score.name).endswith("s") else "s"
+    size = wording.number(abs(score.drop.estimate))
+    if score.drop.estimate < 0:
+        low, high = -high, -low
+    text = (
+        f"{name} {verb} {size} balanced accuracy (95% interval {wording.number(low)} to "
+        f"{wording.number(high)}); {score.flips.estimate:.0%} of the predictions change"
+    )
+    if score.gains and score.gain >= GAINED:
+        text += f", most towards {score.gains} (+{score.gain:.0%} of all photos)"
+    return f"{text}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def chosen(summary: dict[str, Any]) -> str:
+    """What was left out by `stress_test.max_photos`, or nothing."""
+    if summary["n"] == summary["n_of"]:
+        return ""
+    return (
+        f", chosen evenly over the classes out of {summary['n_of']:,} (so shares of all photos "
+        "are of this choice, too)"
+    )
+
+
+def notes(
+    summary: dict[str, Any],
+    scores: Sequence[Score],
+    y: np.ndarray,
+    groups: np.ndarray,
+    taxonomy: Taxonomy,
+    unit: str,
+) -> list[str]:
+    """What to know before the numbers are trusted.
+
+    Args:
+        summary: the content of stress.json.
+        scores: of each condition.
+        y: int (n,), fine classes.
+        groups: (n,), patient or lesion ids.
+        taxonomy: of the run.
+        unit: what one of the groups is.
+    """
+    sentences = []
+    policy = AUGMENTATIONS.get(summary["augmentation"])
+    if policy and policy.artefacts > 0:
+        sentences.append(
+            f"The run was trained with --augmentation {summary['augmentation']}, which draws the "
+            "same artefacts: that they cost little says nothing about real ones, and a run without "
+            "it can't be held against this one."
+        )
+    steps = [name for name in summary["preprocess"] if name != CROP]
+    if steps:
+        sentences.append(
+            f"The photos go through {', '.join(steps)} after the artefact is drawn, as a photo "
+            "that has it would; so does the lesion on its plain ground, whose colours may shift."
+        )
+    if summary["split"] != TEST:
+        sentences.append(f"These are {summary['split']} records: the clean scores are too good.")
+    counts = {name: int((y == k).sum()) for k, name in enumerate(taxonomy.fine)}
+    few = {name: n for name, n in counts.items() if 0 < n < wording.ENOUGH_RECORDS}
+    if few:
+        listed = ", ".join(f"{name} ({n})" for name, n in few.items())
+        sentences.append(
+            f"Classes with fewer than {wording.ENOUGH_RECORDS} photos, on which balanced "
+            f"accuracy hangs: {listed}."
+        )
+    sentences += wording.few_groups(summary["n_groups"], unit)
+    if any(len(set(groups[y == k])) < FEW_OF_A_CLASS for k in np.unique(y)):
+        sentences.append(
+            f"Some class has fewer than {FEW_OF_A_CLASS} independent records, which show little: "
+            "nothing is called clearly above chance on the strength of it."
+        )
+    sentences += wording.without_ids(unit)
+    sentences += wording.dropped([score.balanced_accuracy for score in scores])
+    return sentences + wording.changed(summary["agreement"])
