@@ -145,6 +145,9 @@ def verdict(interval: Interval, higher_is_better: bool = True) -> str:
 
     A tie is an interval that holds 0: no difference was shown, not that there is none.
     "undefined" is an interval that could not be computed.
+
+    >>> verdict(Interval(0.02, -0.01, 0.05))
+    'tie'
     """
     if not interval.is_defined:
         return "undefined"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -246,7 +246,7 @@ class Metric(NamedTuple):
     """A kernel, and the `validate` function (y, p) -> (y, p) that makes its arrays valid."""
 
     kernel: Callable[..., np.ndarray]
-    check: Callable[..., tuple]
+    check: Callable[..., tuple[Any, Any]]
 
 
 METRICS = {

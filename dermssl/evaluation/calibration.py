@@ -195,6 +195,11 @@ def apply_temperature(
 
     Returns:
         float64 (n, K), rows summing to 1.
+
+    Example:
+
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
+    [[0.667, 0.333]]
     """
     value = temperature.temperature if isinstance(temperature, Temperature) else temperature
     if not (np.isfinite(value) and value > 0):

@@ -61,6 +61,11 @@ def threshold_at_specificity(y: npt.ArrayLike, score: np.ndarray, specificity: f
     Returns:
         float: act where score >= it. Infinite where no score keeps it (act on nobody); NaN if
         either side is empty.
+
+    Example:
+
+    >>> threshold_at_specificity([0, 0, 1, 1], np.array([0.1, 0.4, 0.3, 0.8]), 0.9)
+    0.8
     """
     allowed = 1 - validate.fraction(specificity, "evaluate.specificity") + ROUNDING
     y, score = _known(y, score)

@@ -118,7 +118,7 @@ def delong(
     return DeLong(auc_a, auc_b, interval, z, p)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: npt.ArrayLike) -> np.ndarray:
     """Holm's step-down adjusted p-values, which bound the family-wise error (Holm 1979).
 
     The i-th smallest of m becomes the largest over j <= i of (m - j + 1) p_j, at most 1.
@@ -128,6 +128,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
     Returns:
         float64 (m,), in the order given.
+
+    Example:
+
+    >>> holm([0.01, 0.04]).tolist()
+    [0.02, 0.04]
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:

@@ -167,7 +167,11 @@ def counts(seed: Arrays) -> dict[str, int | str]:
 
 
 def grouped_by(groups: Iterable[str]) -> str:
-    """What one group is: "patient", "lesion", "photo", or "group" where they are mixed."""
+    """What one group is: "patient", "lesion", "photo", or "group" where they are mixed.
+
+    >>> grouped_by(["lesion_id=HAM_1", "lesion_id=HAM_2"])
+    'lesion'
+    """
     kinds = {group.partition("=")[0] for group in groups}
     words = {"patient_id": "patient", "lesion_id": "lesion", "path": "photo"}
     return words.get(kinds.pop(), "group") if len(kinds) == 1 else "group"

@@ -31,6 +31,11 @@ def confusion_matrix(y: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int)
 
     Returns:
         int64 (K, K); rows are the truth.
+
+    Example:
+
+    >>> confusion_matrix([0, 0, 1], [0, 1, 1], n_classes=2).tolist()
+    [[1, 1], [0, 1]]
     """
     y = validate.labels(y, "y", n_classes)
     predicted = validate.predictions(predicted, "predicted", n_classes)

@@ -81,7 +81,11 @@ def run(
 
 
 def independent(arrays: Any) -> np.ndarray:
-    """Positions of the first record with a fine label of each patient, lesion or photo."""
+    """Positions of the first record with a fine label of each patient, lesion or photo.
+
+    Args:
+        arrays: `predictions.Arrays`, or whatever has its `y` and `groups`.
+    """
     labelled = np.flatnonzero(arrays.y >= 0)
     _, first = np.unique(arrays.groups[labelled].astype(str), return_index=True)
     return labelled[np.sort(first)]

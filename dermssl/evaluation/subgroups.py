@@ -68,6 +68,11 @@ def age_bands(age: npt.ArrayLike, starts: Sequence[int] = (30, 50, 70)) -> np.nd
     Args:
         age: float (n,), years, NaN unknown.
         starts: years at which a new band begins, ascending.
+
+    Example:
+
+    >>> age_bands([25, 30, 71]).tolist()
+    ['<30', '30-49', '70+']
     """
     starts = [int(year) for year in starts]
     if not starts or sorted(set(starts)) != starts:

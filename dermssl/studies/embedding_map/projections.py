@@ -25,6 +25,11 @@ def perplexity_for(n: int, asked: float | None = None) -> float:
 
     Raises:
         UserError: one was asked for that n photos can't have.
+
+    Example:
+
+    >>> perplexity_for(1000), perplexity_for(31)
+    (30.0, 10.0)
     """
     if n < 8:
         raise UserError(f"{n} photos; a plane of embeddings needs 8 or more")

@@ -62,7 +62,7 @@ class LinearProbeRunner:
 
     def __init__(self, dataset: records.Dataset) -> None:
         self._dataset = dataset
-        self._features: dict[tuple, np.ndarray] = {}
+        self._features: dict[tuple[Any, ...], np.ndarray] = {}
 
     def run(self, config: dict[str, Any], dataset: records.Dataset | None = None) -> Path:
         """Fit, predict, and leave a run folder like that of `dermssl.finetune`.

@@ -78,7 +78,11 @@ class LabelBudget:
 
 
 def amount(given: str | int, where: str = "labels") -> LabelBudget:
-    """An `LabelBudget` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label)."""
+    """An `LabelBudget` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label).
+
+    >>> amount("5%").fraction, amount(10).per_class
+    (0.05, 10)
+    """
     text = str(given).strip()
     wrong = f"{where}: {given!r} is no number of labels; give 10 (a class), 5% or all"
     if text in ("0", "all"):

@@ -266,7 +266,11 @@ def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]
 
 
 def label(axis: str, value: Any) -> str:
-    """A value of an axis, in words."""
+    """A value of an axis, in words.
+
+    >>> label("depth", -1)
+    'all layers'
+    """
     if axis == "augmentation":
         return str(value)
     return "all layers" if value < 0 else f"depth {value}"

@@ -117,12 +117,12 @@ def read_cell(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         return p / p.sum(axis=1, keepdims=True), arrays["losses"]
 
 
-def belongs(row: dict, status: dict) -> bool:
+def belongs(row: dict[str, Any], status: dict[str, Any]) -> bool:
     """Whether a row is of the config and data that the run's status.json has."""
     return all(row[name] == status[name] for name in ("config_hash", "data_hash"))
 
 
-def read(path: Path | str, status: dict) -> pd.DataFrame:
+def read(path: Path | str, status: dict[str, Any]) -> pd.DataFrame:
     """The rows of a grid, the last of each cell.
 
     Args:

@@ -31,6 +31,11 @@ def photos_per_forward(size: int, batch_size: int = 1) -> int:
 
     Returns:
         int, at most 128 and at most the pixels of 64 photos of 224 px, but one batch at least.
+
+    Example:
+
+    >>> photos_per_forward(224, batch_size=32)
+    64
     """
     return batch_size * max(1, min(128, 64 * 224**2 // size**2) // batch_size)
 

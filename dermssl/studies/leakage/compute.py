@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +185,7 @@ def logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_classes: int) -
 
 def score(
     predicted: Predicted, clusters: np.ndarray | None = None, n_resamples: int = 1000
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Clean score, leaky score and their difference, with intervals.
 
     Args:
