@@ -8,6 +8,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dermssl.core.commands import COMMANDS
@@ -108,7 +109,12 @@ class _WaitForKeras(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         if spec and spec.loader:
             execute = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: (execute(module), _register())
+
+            def execute_and_register(module: ModuleType) -> None:
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
 
 

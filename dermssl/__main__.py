@@ -2,11 +2,12 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 from dermssl.core.commands import COMMANDS
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in COMMANDS:

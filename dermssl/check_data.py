@@ -71,9 +71,9 @@ def run(config: dict[str, Any]) -> Path:
         good = dataset.with_index(dataset.index[readable])
         if preprocess.CROP in steps:  # nothing else here looks at masks
             good = masks.verified(good, "skip", "")
-        found = outputs.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
-        features = np.zeros((len(readable), found.shape[1]), np.float32)
-        features[readable] = found
+        vectors = outputs.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
+        features = np.zeros((len(readable), vectors.shape[1]), np.float32)
+        features[readable] = vectors
     found = audit.audit(dataset.index, seen, settings.near, features, settings.similarity)
     details = {
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
@@ -119,7 +119,8 @@ def show_augmentations(config: dict[str, Any], path: str) -> Path:
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"check_data.show_augmentations {path}: give the name of a .png file")
     dataset, _ = _read(config["data"])
-    good, files = [], iter(dataset.files)
+    good: list[str] = []
+    files = iter(dataset.files)
     while len(good) < augmentation_sheet.COLUMNS and (file := next(files, None)):
         if not decode.verify_all([file]):
             good.append(file)

@@ -76,10 +76,19 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
-        labels = [_labels(shown, rows, config) for rows in (train, validation)]
+        train_labels, validation_labels = (
+            _labels(shown, rows, config) for rows in (train, validation)
+        )
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         history, manifests = finetuning.run_phases(
-            made, model, *labels, settings, seed, title, config.get("checkpoint")
+            made,
+            model,
+            train_labels,
+            validation_labels,
+            settings,
+            seed,
+            title,
+            config.get("checkpoint"),
         )
         with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)

@@ -76,7 +76,7 @@ def _scaling(folder, calibrated):
     return calibrator.of_folder(folder) if calibrated else None
 
 
-def calibration(folder, calibrated=True):
+def calibration(folder: Path | str, calibrated: bool = True) -> str:
     """What is done to the probabilities, and how to read them, in one line."""
     from dermssl.evaluation import calibrator
 

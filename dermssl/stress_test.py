@@ -51,8 +51,7 @@ def run(config: dict[str, Any]) -> Path:
     command, batch_size = config["command"], settings.batch_size
     finished = finished_run.load(path, "finetune")
     found = finished.predictions
-    rows = found.table["split"].eq(split) & found.table["fine"].ne("")
-    rows = np.flatnonzero(rows)
+    rows = np.flatnonzero(found.table["split"].eq(split) & found.table["fine"].ne(""))
     if not len(rows):
         raise UserError(f"{path}: no record with a fine label in split '{split}'; nothing to score")
     rows = rows[
@@ -106,7 +105,7 @@ def run(config: dict[str, Any]) -> Path:
         "agreement": float(np.abs(p[conditions.CLEAN] - kept).max()),
     }
     picked = [int(np.flatnonzero(y == k)[0]) for k in np.unique(y)][:SHOWN]
-    shown = [
+    pictures = [
         [
             conditions.view(
                 name, photos[k], hole(k, photos[k]), size, record=int(rows[k]), **options
@@ -115,7 +114,7 @@ def run(config: dict[str, Any]) -> Path:
         ]
         for k in picked
     ]
-    figures.draw(folder, made, scores, shown, [taxonomy.fine[y[k]] for k in picked])
+    figures.draw(folder, made, scores, pictures, [taxonomy.fine[y[k]] for k in picked])
     stress_report.write(folder, made, found, scores, y, p, groups)
     return folder
 

@@ -82,10 +82,10 @@ def one_class(y: np.ndarray, p_fine: np.ndarray, taxonomy: Taxonomy, name: str) 
 
 def malignancy(y: np.ndarray, p_fine: np.ndarray, taxonomy: Taxonomy) -> Target | None:
     """Malignant against the rest (premalignant is rest); None without the axis."""
-    truth = malignant_labels(y, taxonomy)
-    if truth is None:
+    truth, score = malignant_labels(y, taxonomy), p_malignant(p_fine, taxonomy)
+    if truth is None or score is None:
         return None
-    return Target(MALIGNANT, "malignant", False, truth, p_malignant(p_fine, taxonomy))
+    return Target(MALIGNANT, "malignant", False, truth, score)
 
 
 def binary_tasks_of(

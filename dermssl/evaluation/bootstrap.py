@@ -9,12 +9,13 @@ resamples sees the same draws; that is what makes differences paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core.errors import UserError
@@ -79,7 +80,7 @@ class Replicates(NamedTuple):
     draws: np.ndarray
     n_clusters: int
 
-    def at(self, rows: Sequence[int] | slice) -> Replicates:
+    def at(self, rows: Sequence[int] | np.ndarray | slice) -> Replicates:
         """Some of the numbers."""
         return self._replace(sample=self.sample[rows], draws=self.draws[rows])
 
@@ -144,6 +145,9 @@ def verdict(interval: Interval, higher_is_better: bool = True) -> str:
 
     A tie is an interval that holds 0: no difference was shown, not that there is none.
     "undefined" is an interval that could not be computed.
+
+    >>> verdict(Interval(0.02, -0.01, 0.05))
+    'tie'
     """
     if not interval.is_defined:
         return "undefined"
@@ -152,7 +156,7 @@ def verdict(interval: Interval, higher_is_better: bool = True) -> str:
     return "better" if (interval.low > 0) == higher_is_better else "worse"
 
 
-def cluster_codes(groups: Sequence | None, n: int) -> np.ndarray:
+def cluster_codes(groups: Collection[Any] | None, n: int) -> np.ndarray:
     """int64 (n,), 0..G-1: which cluster each record belongs to.
 
     A record without a group (None, NaN or "") is a cluster of its own; `groups=None` makes
@@ -178,7 +182,7 @@ def estimate(plan: PlannedMetric) -> float:
     return float(METRICS[plan.metric].kernel(tally, plan.y, predicted, **plan.options)[0])
 
 
-def point(metric: str, y: Sequence[int] | None, predicted: np.ndarray, **options: float) -> float:
+def point(metric: str, y: npt.ArrayLike | None, predicted: np.ndarray, **options: float) -> float:
     """A metric of the sample itself, without an interval.
 
     Args:
@@ -192,7 +196,7 @@ def point(metric: str, y: Sequence[int] | None, predicted: np.ndarray, **options
 
 def score(
     plan: Mapping[str, PlannedMetric],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -234,9 +238,9 @@ def score(
 
 def bootstrap_metric(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     predicted: np.ndarray | list[np.ndarray],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -265,10 +269,10 @@ def bootstrap_metric(
 
 def paired_difference(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     a: np.ndarray | list[np.ndarray],
     b: np.ndarray | list[np.ndarray],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -295,7 +299,7 @@ def paired_difference(
 
 def replicates(
     kernel: Callable[[Tally], np.ndarray],
-    groups: Sequence | None,
+    groups: Collection[Any] | None,
     n: int,
     *,
     n_resamples: int = 1000,

@@ -14,11 +14,12 @@ that the data can't define (one class only, no labels) is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from dermssl.core.errors import UserError, unknown_name
@@ -245,7 +246,7 @@ class Metric(NamedTuple):
     """A kernel, and the `validate` function (y, p) -> (y, p) that makes its arrays valid."""
 
     kernel: Callable[..., np.ndarray]
-    check: Callable[..., tuple]
+    check: Callable[..., tuple[Any, Any]]
 
 
 METRICS = {
@@ -287,13 +288,13 @@ class PlannedMetric:
     @property
     def seeds(self) -> list[np.ndarray]:
         """The predictions as a list, one array a training seed."""
-        several = isinstance(self.predicted, list | tuple)
-        return list(self.predicted) if several else [self.predicted]
+        predicted = self.predicted
+        return list(predicted) if isinstance(predicted, list | tuple) else [predicted]
 
 
 def planned(
     metric: str,
-    y: Sequence[int] | None,
+    y: npt.ArrayLike | None,
     predicted: np.ndarray | list[np.ndarray],
     **options: float,
 ) -> PlannedMetric:
@@ -304,7 +305,7 @@ def planned(
     several = several and all(isinstance(array, np.ndarray) for array in predicted)
     arrays = list(predicted) if several else [np.asarray(predicted)]
     lengths = {f"predictions {i}": array for i, array in enumerate(arrays)}
-    validate.same_length(**lengths, **({} if y is None else {"y": y}))
+    validate.same_length(**lengths, **({} if y is None else {"y": np.asarray(y)}))
     checked = [METRICS[metric].check(y, array) for array in arrays]
     return PlannedMetric(metric, checked[0][0], [array for _, array in checked], options)
 

@@ -6,10 +6,10 @@ probability, lives here too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -58,7 +58,7 @@ class Temperature:
         return ""
 
 
-def reliability(p: np.ndarray, y: Sequence[int], n_bins: int = 15) -> pd.DataFrame:
+def reliability(p: np.ndarray, y: npt.ArrayLike, n_bins: int = 15) -> pd.DataFrame:
     """Confidence against accuracy in equal-width bins of the top probability (Guo 2017).
 
     Args:
@@ -101,7 +101,7 @@ def top_label_bins(
 
 def fit_temperature(
     logits: np.ndarray,
-    y: Sequence[int],
+    y: npt.ArrayLike,
     bounds: tuple[float, float] = TEMPERATURE_BOUNDS,
     offset: np.ndarray | float = 0.0,
 ) -> Temperature:
@@ -148,7 +148,7 @@ def fit_temperature(
     return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes)
 
 
-def fit_prior_power(logits: np.ndarray, y: Sequence[int], log_prior: np.ndarray) -> float:
+def fit_prior_power(logits: np.ndarray, y: npt.ArrayLike, log_prior: np.ndarray) -> float:
     """The beta of the (T, beta) that minimise the NLL of softmax(logits / T + beta log_prior).
 
     Training that counts all classes equally learns P(k | x) / P(k), up to a constant; to
@@ -195,8 +195,13 @@ def apply_temperature(
 
     Returns:
         float64 (n, K), rows summing to 1.
+
+    Example:
+
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(3).tolist()
+    [[0.667, 0.333]]
     """
-    value = getattr(temperature, "temperature", temperature)
+    value = temperature.temperature if isinstance(temperature, Temperature) else temperature
     if not (np.isfinite(value) and value > 0):
         raise UserError(f"temperature is {value}; expected a finite number above 0")
     p = validate.probabilities(p)
@@ -204,7 +209,7 @@ def apply_temperature(
     return softmax(log_p / value + offset, axis=1)
 
 
-def decision_curve(y: Sequence[int], p: np.ndarray, thresholds: Sequence[float]) -> pd.DataFrame:
+def decision_curve(y: npt.ArrayLike, p: np.ndarray, thresholds: npt.ArrayLike) -> pd.DataFrame:
     """Net benefit of acting on the model, on everyone, on no one (Vickers & Elkin 2006).
 
     Net benefit = TP/n - FP/n * t / (1 - t), acting where p >= t: the threshold t says how many
@@ -236,7 +241,7 @@ def decision_curve(y: Sequence[int], p: np.ndarray, thresholds: Sequence[float])
     return pd.DataFrame(rows, columns=["threshold", "model", "all", "none"])
 
 
-def _known(logits, y):
+def _known(logits, y) -> tuple[np.ndarray, np.ndarray]:
     """Finite logits (m, K) and classes (m,) of the labelled records."""
     logits = np.asarray(logits, dtype=np.float64)
     if logits.ndim != 2 or logits.shape[1] == 0:

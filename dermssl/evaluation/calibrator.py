@@ -21,8 +21,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
@@ -78,7 +80,7 @@ class LevelCalibration:
         """Whether it does anything."""
         return self.temperature != 1 or self.prior_power != 0
 
-    def apply(self, p: np.ndarray) -> np.ndarray:
+    def apply(self, p: npt.ArrayLike) -> np.ndarray:
         """Probabilities float (n, K) as they are to be read, float64."""
         p = np.asarray(p, dtype=np.float64)
         if not self.changes:
@@ -125,7 +127,7 @@ class Calibrator:
         """Whether it does anything."""
         return self.fine.changes or bool(self.coarse and self.coarse.changes)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """The content of temperature.json."""
         return {
             **asdict(self.fine),
@@ -152,7 +154,7 @@ class Calibrator:
         return CORRECTED if self.fine.shares else BALANCED
 
 
-def is_balanced(finetune: dict) -> bool:
+def is_balanced(finetune: dict[str, Any]) -> bool:
     """Whether training counted all classes equally: by weights, or by equally many labels.
 
     Args:
@@ -162,7 +164,7 @@ def is_balanced(finetune: dict) -> bool:
     return settings["class_balance"] != "none" or settings["labels_per_class"] > 0
 
 
-def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict) -> Calibrator:
+def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]) -> Calibrator:
     """The `Calibrator` that suits the validation records of a predictions table.
 
     Args:
@@ -180,7 +182,7 @@ def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict) -> Calibrator:
 
 
 def write(
-    folder: Path | str, table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict
+    folder: Path | str, table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]
 ) -> Calibrator:
     """Fit a run's `Calibrator` and leave it in its folder; returns it. Arguments as in `fit`."""
     calibrator = fit(table, taxonomy, finetune)
@@ -208,7 +210,8 @@ def read(folder: Path | str) -> Calibrator | None:
 
 def of_run(run: Predictions) -> Calibrator:
     """The `Calibrator` of a run's `Predictions`: the stored one, else fitted anew."""
-    return read(run.path) or fit(run.table, run.taxonomy, _finetune(run.status))
+    stored = read(run.path) if run.path else None
+    return stored or fit(run.table, run.taxonomy, _finetune(run.status))
 
 
 def of_folder(folder: Path | str) -> Calibrator:
@@ -216,7 +219,7 @@ def of_folder(folder: Path | str) -> Calibrator:
     return read(folder) or of_run(predictions.read(folder))
 
 
-def balanced_run(status: dict) -> bool:
+def balanced_run(status: dict[str, Any]) -> bool:
     """`is_balanced` of a run, by its status.json."""
     return is_balanced(_finetune(status))
 

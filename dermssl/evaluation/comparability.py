@@ -85,7 +85,7 @@ def check_seeds(model: RunGroup) -> None:
 
 def check_starts(members: Sequence[FinetuneRun]) -> None:
     """Refuse runs from one pretraining, or one file, that was made anew between them."""
-    first_of = {}
+    first_of: dict[str, FinetuneRun] = {}
     for member in members:
         start = member.status.get("start")
         if not start:  # a run of older versions
@@ -104,7 +104,8 @@ def check_starts(members: Sequence[FinetuneRun]) -> None:
 
 def budget_notes(models: Sequence[RunGroup], allowed: bool) -> list[str]:
     """Arms with the same labels must be tuned alike; other label counts are noted only."""
-    notes, first_of = [], {}
+    notes = []
+    first_of: dict[int | str, FinetuneRun] = {}
     for model in models:
         for member in model.members:
             first = first_of.setdefault(model.labels, member)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -18,7 +20,7 @@ THRESHOLDS = np.round(np.arange(0.01, 1, 0.01), 2)
 BINS = 15  # as in `calibration.expected_calibration_error`, so that the table gives the ECE
 
 
-def roc(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
+def roc(y: npt.ArrayLike, score: np.ndarray) -> pd.DataFrame:
     """Every corner of a ROC curve.
 
     Args:
@@ -37,7 +39,7 @@ def roc(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({**columns, "specificity": 1 - false_positives})
 
 
-def precision_recall(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
+def precision_recall(y: npt.ArrayLike, score: np.ndarray) -> pd.DataFrame:
     """Every point of a precision-recall curve, of the highest threshold first.
 
     Returns:
@@ -53,12 +55,17 @@ def precision_recall(y: Sequence[int], score: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(table)[::-1].reset_index(drop=True)
 
 
-def threshold_at_specificity(y: Sequence[int], score: np.ndarray, specificity: float) -> float:
+def threshold_at_specificity(y: npt.ArrayLike, score: np.ndarray, specificity: float) -> float:
     """The lowest score to act on that keeps the specificity asked for, on these records.
 
     Returns:
         float: act where score >= it. Infinite where no score keeps it (act on nobody); NaN if
         either side is empty.
+
+    Example:
+
+    >>> threshold_at_specificity([0, 0, 1, 1], np.array([0.1, 0.4, 0.3, 0.8]), 0.9)
+    0.8
     """
     allowed = 1 - validate.fraction(specificity, "evaluate.specificity") + ROUNDING
     y, score = _known(y, score)
@@ -71,7 +78,7 @@ def threshold_at_specificity(y: Sequence[int], score: np.ndarray, specificity: f
 def reliability(
     p: np.ndarray,
     y: np.ndarray,
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     n_bins: int = BINS,
     n_resamples: int = 1000,
 ) -> pd.DataFrame:
@@ -90,8 +97,8 @@ def reliability(
 
 def decision(
     target: Target,
-    groups: Sequence | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    groups: Collection[Any] | None = None,
+    thresholds: npt.ArrayLike = THRESHOLDS,
     n_resamples: int = 1000,
 ) -> pd.DataFrame:
     """`calibration.decision_curve` of a `binary_tasks.Target`, with intervals over groups.

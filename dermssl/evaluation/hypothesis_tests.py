@@ -6,10 +6,12 @@ patient has several, trust the clustered bootstrap of `bootstrap`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from dermssl.core.errors import UserError
@@ -68,7 +70,7 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
 
 
 def delong(
-    y: Sequence[int], score_a: np.ndarray, score_b: np.ndarray, level: float = 0.95
+    y: npt.ArrayLike, score_a: np.ndarray, score_b: np.ndarray, level: float = 0.95
 ) -> DeLong:
     """Do two scores of the same records have the same AUC? (DeLong 1988)
 
@@ -116,7 +118,7 @@ def delong(
     return DeLong(auc_a, auc_b, interval, z, p)
 
 
-def holm(p_values: Sequence[float]) -> np.ndarray:
+def holm(p_values: npt.ArrayLike) -> np.ndarray:
     """Holm's step-down adjusted p-values, which bound the family-wise error (Holm 1979).
 
     The i-th smallest of m becomes the largest over j <= i of (m - j + 1) p_j, at most 1.
@@ -126,6 +128,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
     Returns:
         float64 (m,), in the order given.
+
+    Example:
+
+    >>> holm([0.01, 0.04]).tolist()
+    [0.02, 0.04]
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1:
@@ -176,7 +183,7 @@ def share_with_interval(
     metric: str,
     y: np.ndarray | None,
     predicted: np.ndarray | list[np.ndarray],
-    groups: Sequence | None = None,
+    groups: Collection[Any] | None = None,
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
@@ -198,7 +205,7 @@ def chance(y: np.ndarray) -> float:
 
 
 def lower_bound(
-    interval: Interval, y: np.ndarray, p: np.ndarray, groups: Sequence | None = None
+    interval: Interval, y: np.ndarray, p: np.ndarray, groups: Collection[Any] | None = None
 ) -> float:
     """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
 

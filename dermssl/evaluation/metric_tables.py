@@ -6,7 +6,7 @@ A model here is a list of `predictions.Arrays`, one a training seed, all of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +85,7 @@ def plan(
         for seed in seeds
     ]
     return {
-        name: replace(first, predicted=[each[name].predicted for each in plans])
+        name: replace(first, predicted=[each[name].seeds[0] for each in plans])
         for name, first in plans[0].items()
     }
 
@@ -166,8 +166,12 @@ def counts(seed: Arrays) -> dict[str, int | str]:
     }
 
 
-def grouped_by(groups: Sequence[str]) -> str:
-    """What one group is: "patient", "lesion", "photo", or "group" where they are mixed."""
+def grouped_by(groups: Iterable[str]) -> str:
+    """What one group is: "patient", "lesion", "photo", or "group" where they are mixed.
+
+    >>> grouped_by(["lesion_id=HAM_1", "lesion_id=HAM_2"])
+    'lesion'
+    """
     kinds = {group.partition("=")[0] for group in groups}
     words = {"patient_id": "patient", "lesion_id": "lesion", "path": "photo"}
     return words.get(kinds.pop(), "group") if len(kinds) == 1 else "group"
@@ -199,7 +203,7 @@ def per_class(
         draws = bootstrap.score(planned, seeds[0].groups, n_resamples=n_resamples)
         bounds.append(intervals(draws))
     for figure in bounded:
-        where = table.columns.get_loc(figure) + 1
+        where = list(table.columns).index(figure) + 1
         table.insert(where, f"{figure}_low", [row[figure].low for row in bounds])
         table.insert(where + 1, f"{figure}_high", [row[figure].high for row in bounds])
     return table
@@ -236,7 +240,7 @@ def matrices(seeds: Sequence[Arrays], taxonomy: Taxonomy) -> tuple[np.ndarray, n
         metrics.confusion_matrix(seed.y_coarse, seed.p_coarse.argmax(axis=1), len(taxonomy.coarse))
         for seed in seeds
     )
-    return sum(fine), sum(coarse)
+    return np.sum(list(fine), axis=0), np.sum(list(coarse), axis=0)
 
 
 def reliability(seeds: Sequence[Arrays], n_bins: int = 10) -> pd.DataFrame:

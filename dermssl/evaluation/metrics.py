@@ -8,10 +8,11 @@ A number the data can't define (one class only, a class without records, no labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core.errors import UserError
@@ -20,7 +21,7 @@ from dermssl.evaluation import binary_tasks, bootstrap, bootstrap_metrics, valid
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 
 
-def confusion_matrix(y: Sequence[int], predicted: Sequence[int], n_classes: int) -> np.ndarray:
+def confusion_matrix(y: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int) -> np.ndarray:
     """Count the records of each true class given each predicted class.
 
     Args:
@@ -30,6 +31,11 @@ def confusion_matrix(y: Sequence[int], predicted: Sequence[int], n_classes: int)
 
     Returns:
         int64 (K, K); rows are the truth.
+
+    Example:
+
+    >>> confusion_matrix([0, 0, 1], [0, 1, 1], n_classes=2).tolist()
+    [[1, 1], [0, 1]]
     """
     y = validate.labels(y, "y", n_classes)
     predicted = validate.predictions(predicted, "predicted", n_classes)
@@ -38,7 +44,7 @@ def confusion_matrix(y: Sequence[int], predicted: Sequence[int], n_classes: int)
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def per_class_table(y: Sequence[int], p_fine: np.ndarray, taxonomy: Taxonomy) -> pd.DataFrame:
+def per_class_table(y: npt.ArrayLike, p_fine: np.ndarray, taxonomy: Taxonomy) -> pd.DataFrame:
     """One row a fine class, one-vs-rest, at the argmax decision.
 
     Returns:
@@ -116,8 +122,8 @@ def hierarchy_values(
 
 
 def plan(
-    y: Sequence[int],
-    y_coarse: Sequence[int] | None,
+    y: npt.ArrayLike,
+    y_coarse: npt.ArrayLike | None,
     p_fine: np.ndarray,
     taxonomy: Taxonomy,
     p_coarse: np.ndarray | None = None,
@@ -205,11 +211,11 @@ SUMMARY = (
 
 
 def summarise(
-    y: Sequence[int],
-    y_coarse: Sequence[int] | None,
+    y: npt.ArrayLike,
+    y_coarse: npt.ArrayLike | None,
     p_fine: np.ndarray,
     taxonomy: Taxonomy,
-    **options,
+    **options: Any,
 ) -> dict[str, float]:
     """All scalar metrics of one model's predictions; arguments are those of `plan`.
 
@@ -220,13 +226,15 @@ def summarise(
         `malignant_sensitivity` and `malignant_specificity` are at 0.5.
     """
     entries = plan(y, y_coarse, p_fine, taxonomy, **options)
-    fine, coarse = entries["fine_accuracy"].y, entries["coarse_accuracy"].y
+    fine, coarse = (np.asarray(entries[f"{level}_accuracy"].y) for level in ("fine", "coarse"))
     row = dict.fromkeys(SUMMARY, np.nan)
     row.update(n=len(fine), n_fine=int((fine >= 0).sum()), n_coarse=int((coarse >= 0).sum()))
     return row | {name: bootstrap.estimate(entry) for name, entry in entries.items()}
 
 
-def _checked(y, y_coarse, p_fine, p_coarse, taxonomy):
+def _checked(
+    y, y_coarse, p_fine, p_coarse, taxonomy
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The arrays of `plan`, valid, the coarse ones filled in from the fine ones."""
     p_fine = validate.probabilities(p_fine, "p_fine", len(taxonomy.fine))
     y = validate.labels(y, "y", len(taxonomy.fine))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class PairTest:
 
 
 def run(
-    pairs: Sequence[tuple[list[Arrays], list[Arrays]]], taxonomy: Taxonomy
+    pairs: Sequence[tuple[Sequence[Arrays], Sequence[Arrays]]], taxonomy: Taxonomy
 ) -> list[PairTest | None]:
     """Test pairs of models.
 
@@ -72,14 +73,19 @@ def run(
         areas.append(_delong(y, p_a, p_b, taxonomy))
     holm = hypothesis_tests.holm([test.p for _, test in chances])
     holm_areas = hypothesis_tests.holm([np.nan if area is None else area[2].p for area in areas])
-    tests = [None] * len(pairs)
+    tests: list[PairTest | None] = [None] * len(pairs)
     for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
-        tests[number] = PairTest(n, mcnemar, float(p), *(area or ()), delong_holm=float(p_area))
+        metric, title, test = area or (None, "", None)
+        tests[number] = PairTest(n, mcnemar, float(p), metric, title, test, float(p_area))
     return tests
 
 
-def independent(arrays: Arrays) -> np.ndarray:
-    """Positions of the first record with a fine label of each patient, lesion or photo."""
+def independent(arrays: Any) -> np.ndarray:
+    """Positions of the first record with a fine label of each patient, lesion or photo.
+
+    Args:
+        arrays: `predictions.Arrays`, or whatever has its `y` and `groups`.
+    """
     labelled = np.flatnonzero(arrays.y >= 0)
     _, first = np.unique(arrays.groups[labelled].astype(str), return_index=True)
     return labelled[np.sort(first)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ class Predictions:
 
     table: pd.DataFrame
     taxonomy: taxonomies.Taxonomy
-    status: dict
+    status: dict[str, Any]
     path: Path | None = None
 
     def arrays(self, split: str = TEST) -> Arrays:

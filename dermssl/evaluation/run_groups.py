@@ -6,9 +6,10 @@ seed only. `comparability` refuses runs that differ in anything else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import TEST
 from dermssl.evaluation import comparability, predictions
+from dermssl.evaluation.predictions import Arrays, Predictions
 
 COMMAND = "finetune"
 COMMANDS = (COMMAND, "probe")  # both leave predictions.csv
@@ -38,9 +40,9 @@ class FinetuneRun:
     """One finished run: its folder, status, history, and predictions of the compared split."""
 
     path: Path
-    status: dict
-    predictions: predictions.Predictions
-    arrays: predictions.Arrays
+    status: dict[str, Any]
+    predictions: Predictions
+    arrays: Arrays
     history: pd.DataFrame
 
     @property
@@ -82,7 +84,7 @@ class RunGroup:
         return tuple(member.status["seed"] for member in self.members)
 
     @property
-    def arrays(self) -> list[predictions.Arrays]:
+    def arrays(self) -> list[Arrays]:
         """`predictions.Arrays` of each seed."""
         return [member.arrays for member in self.members]
 
@@ -118,7 +120,7 @@ class Comparison:
 
     models: tuple[RunGroup, ...]
     split: str
-    failures: tuple[tuple[Path, dict], ...] = ()
+    failures: tuple[tuple[Path, dict[str, Any]], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -147,7 +149,7 @@ class Comparison:
 
 
 def gather(
-    paths: Sequence[Path | str],
+    paths: Iterable[Path | str],
     split: str = TEST,
     skip_unfinished: bool = False,
     allow_different_budget: bool = False,
@@ -176,7 +178,7 @@ def gather(
     for other in finished[1:]:
         comparability.check_data(first, other, split)
     comparability.check_starts(finished)
-    groups = {}
+    groups: dict[tuple[str, int | str], list[FinetuneRun]] = {}
     for member in finished:
         groups.setdefault((member.status["arm"], member.labels), []).append(member)
     models = [
@@ -193,10 +195,13 @@ def gather(
 def shared_seeds(a: RunGroup, b: RunGroup) -> tuple[list[int], list[int]]:
     """Where each of two groups has the runs whose seeds both have, in the order of seeds."""
     shared = set(a.seeds) & set(b.seeds)
-    return tuple([row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b))
+    first, second = (
+        [row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b)
+    )
+    return first, second
 
 
-def find(paths: Sequence[Path | str]) -> list[Path]:
+def find(paths: Iterable[Path | str]) -> list[Path]:
     """Folders of fine-tuning runs, each once, in a fixed order."""
     found = []
     for path in map(Path, paths):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
@@ -61,12 +62,17 @@ class Group:
     part: Replicates = field(repr=False)
 
 
-def age_bands(age: Sequence[float], starts: Sequence[int] = (30, 50, 70)) -> np.ndarray:
+def age_bands(age: npt.ArrayLike, starts: Sequence[int] = (30, 50, 70)) -> np.ndarray:
     """Text (n,), such as "<30", "30-49", "70+", or "" where the age is unknown.
 
     Args:
         age: float (n,), years, NaN unknown.
         starts: years at which a new band begins, ascending.
+
+    Example:
+
+    >>> age_bands([25, 30, 71]).tolist()
+    ['<30', '30-49', '70+']
     """
     starts = [int(year) for year in starts]
     if not starts or sorted(set(starts)) != starts:
@@ -119,7 +125,7 @@ def score(
             binary_tasks.called_positive(target, threshold),
             binary_tasks.called_negative(target, threshold),
         ]
-        if target
+        if target and threshold is not None
         else []
     )
 
@@ -136,8 +142,8 @@ def score(
     drawn = replicates(kernel, arrays.groups, len(y), n_resamples=n_resamples)
     width = k + len(asked)
     return [
-        _group(*place, y, lesions, taxonomy, target, drawn.at(slice(at, at + width)))
-        for at, place in zip(range(0, width * len(places), width), places)
+        _group(axis, value, inside, y, lesions, taxonomy, target, drawn.at(slice(at, at + width)))
+        for at, (axis, value, inside) in zip(range(0, width * len(places), width), places)
     ]
 
 
@@ -190,7 +196,7 @@ def row_of(metric: str, taxonomy: Taxonomy) -> int:
     return len(taxonomy.fine) + METRICS[1:].index(metric)
 
 
-def mean_recall(part: Replicates, classes: Sequence[int]) -> Replicates:
+def mean_recall(part: Replicates, classes: np.ndarray) -> Replicates:
     """`Replicates` of the mean recall over some classes; NaN for fewer than two."""
     if len(classes) < 2:
         nothing = np.full((1, part.draws.shape[1]), np.nan)
@@ -280,7 +286,7 @@ def _compare(one, other, metric, taxonomy):
     return *pair, *values, classes, hidden
 
 
-def small_sample_variance(shares: Sequence[np.ndarray], n: Sequence[np.ndarray]) -> float:
+def small_sample_variance(shares: npt.ArrayLike, n: npt.ArrayLike) -> float:
     """Variance of the difference of two means of shares that their draws don't show.
 
     Draws of n lesions vary (n - 1) / n as much as the shares of n new lesions do. A share that
@@ -303,8 +309,8 @@ def small_sample_variance(shares: Sequence[np.ndarray], n: Sequence[np.ndarray])
 
 
 def simultaneous(
-    estimates: Sequence[float],
-    draws: Sequence[np.ndarray],
+    estimates: Sequence[float] | np.ndarray,
+    draws: Sequence[np.ndarray] | np.ndarray,
     hidden: Sequence[float] | float = 0.0,
     level: float = 0.95,
 ) -> list[Interval]:

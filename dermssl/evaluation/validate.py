@@ -136,6 +136,10 @@ def fraction(value: float, name: str) -> float:
 
 
 def ratio(top: ArrayLike, bottom: ArrayLike) -> np.ndarray:
-    """`top / bottom`, NaN (never 0, never a warning) where `bottom` is 0."""
+    """`top / bottom`, NaN (never 0, never a warning) where `bottom` is 0.
+
+    >>> ratio([1, 0], [2, 0]).tolist()
+    [0.5, nan]
+    """
     top, bottom = np.broadcast_arrays(np.asarray(top, float), np.asarray(bottom, float))
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

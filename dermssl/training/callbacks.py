@@ -30,16 +30,17 @@ class History(keras.callbacks.Callback):
     def __init__(self, run: runs.Run, phase: str, rows: list[dict[str, Any]]) -> None:
         super().__init__()
         self.run, self.phase, self.rows = run, phase, rows
-        self.before, self._started = 0.0, None
+        self.before = 0.0
+        self._started: float | None = None
 
     def seconds(self) -> float:
         """Seconds spent on the epoch at hand, 0 between two."""
         return self.before + (time.time() - self._started if self._started else 0.0)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._started = time.time()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         timing = {"learning_rate": rate, "seconds": round(self.seconds(), 2)}
         self.rows.append({"phase": self.phase, "epoch": epoch + 1, **(logs or {}), **timing})
@@ -71,8 +72,8 @@ class BestWeights(keras.callbacks.Callback):
         """Patience counts anew, against the epochs of this phase alone."""
         self.phase_value, self.wait, self.stopped = -math.inf, 0, False
 
-    def on_epoch_end(self, epoch, logs=None):
-        value = self.sign * float(logs[self.monitor])
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        value = self.sign * float((logs or {})[self.monitor])
         if value > self.value:
             self.value, self.weights = value, self.model.get_weights()
         if value > self.phase_value:
@@ -102,13 +103,13 @@ class StopOnNaN(keras.callbacks.Callback):
         super().__init__()
         self.run = run
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             reason = f"the loss became {loss} at step {batch + 1}; try a lower learning rate"
             self._stop(reason)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # The last update may ruin the weights after its loss was computed, and the loss does
         # not show it everywhere: TensorFlow's ReLU turns NaN into 0 on a CPU.
         for weight in self.model.weights:
@@ -134,16 +135,16 @@ class TensorBoardScalars(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.phase, self.rows = run / "tensorboard" / phase, phase, rows
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.writers = {}
+        self.writers: dict[str, Any] = {}
         for row in self.rows:
             self._write(row)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._write(self.rows[-1])
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         for writer in self.writers.values():
             writer.close()
 
@@ -188,9 +189,10 @@ class Progress(keras.callbacks.Callback):
     def __exit__(self, *error: Any) -> None:
         self.display.__exit__(*error)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.display.reach(self.display.done + 1)
 
-    def on_epoch_end(self, epoch, logs=None):
-        values = ", ".join(f"{n} {logs[n]:.3f}" for n in self.shown if n in (logs or {}))
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        values = ", ".join(f"{n} {logs[n]:.3f}" for n in self.shown if n in logs)
         self.display.reach(self.display.done, f"epoch {epoch + 1}/{self.epochs} {values}")

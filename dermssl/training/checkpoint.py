@@ -63,7 +63,7 @@ def save(
     with atomic_files.atomic_write(_folder(run) / f"{step:09d}.ckpt") as temporary:
         with open(temporary, "wb") as file:
             file.write(_MAGIC + b"0" * 64 + b"\n")
-            np.savez(file, **flat)
+            np.savez(file, **flat)  # type: ignore[arg-type]
         with open(temporary, "r+b") as file:
             file.seek(len(_MAGIC) + 65)
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -61,7 +61,9 @@ class TrainingState:
         return {name: getattr(self, name) for name in names} | best
 
     def restore(self) -> None:
-        """Take over what is saved."""
+        """Take over what is saved, if anything is."""
+        if self.saved is None:
+            return
         state, arrays = self.saved.state, self.saved.arrays
         self.done, self.epoch_seconds = state["done"], state["epoch_seconds"]
         self.rows[:] = state["rows"]

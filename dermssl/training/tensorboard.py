@@ -2,6 +2,9 @@
 
 import math
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,11 +14,12 @@ from PIL import Image
 from tensorboard.plugins.hparams import api
 
 from dermssl.core import atomic_files
+from dermssl.evaluation.bootstrap import Interval
 
 SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
 
 
-def images(folder, pictures):
+def images(folder: Path, pictures: Iterable[tuple[str, np.ndarray, str]]) -> None:
     """Image summaries, without those of an attempt before.
 
     Args:
@@ -30,7 +34,9 @@ def images(folder, pictures):
     writer.close()
 
 
-def projector(folder, embeddings, metadata, thumbnails):
+def projector(
+    folder: Path, embeddings: np.ndarray, metadata: pd.DataFrame, thumbnails: Sequence[np.ndarray]
+) -> None:
     """The files of TensorBoard's projector, beside an event file: without one it sees no run.
 
     Args:
@@ -63,7 +69,7 @@ def _cell(value):
     return "not known" if pd.isna(value) else " ".join(str(value).split()) or "not known"
 
 
-def sprite(thumbnails):
+def sprite(thumbnails: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
     """All thumbnails on one square sheet, row by row; (uint8 (h, h, 3), side of one)."""
     across = math.ceil(math.sqrt(len(thumbnails)))
     side = min(len(thumbnails[0]), SPRITE_SIDE // across)
@@ -78,7 +84,9 @@ def sprite(thumbnails):
 SCORES = ("balanced_accuracy", "roc_auc", "log_loss")
 
 
-def write(folder, cell, losses, intervals):
+def write(
+    folder: Path, cell: Any, losses: Sequence[float], intervals: Mapping[str, Interval]
+) -> None:
     """Log a cell's axes, its loss curve, and its scores on the test photos.
 
     What a process killed before the cell's row was written had logged is replaced.

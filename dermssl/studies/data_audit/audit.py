@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError
 from dermssl.data import splits
-from dermssl.data.records import SPLITS, VALIDATION
+from dermssl.data.records import SPLITS, VALIDATION, Dataset
 from dermssl.studies.data_audit import near_pairs, perceptual_hash
 
 FILE, PIXELS, NEAR, SIMILAR = KINDS = ("same file", "same pixels", "near", "similar")
@@ -39,20 +39,22 @@ class Audit:
     photos: pd.DataFrame
     pairs: pd.DataFrame
     crossing: pd.DataFrame
-    cut: tuple
+    cut: tuple[str, ...]
 
     @property
-    def leaks(self):
+    def leaks(self) -> pd.DataFrame:
         """Duplicate pairs across two splits."""
         return self.pairs[self.pairs["across_splits"] & self.pairs["kind"].isin(DUPLICATES)]
 
     @property
-    def conflicts(self):
+    def conflicts(self) -> pd.DataFrame:
         """Duplicate pairs whose labels contradict each other."""
         return self.pairs[self.pairs["labels_differ"] & self.pairs["kind"].isin(DUPLICATES)]
 
 
-def with_splits(dataset, validation, test, seed, group_by):
+def with_splits(
+    dataset: Dataset, validation: float, test: float, seed: int, group_by: str
+) -> tuple[Dataset, str]:
     """The data set with splits, as far as there can be any, also leaky ones.
 
     Returns:
@@ -75,7 +77,14 @@ def with_splits(dataset, validation, test, seed, group_by):
         return dataset, f"none: {error}"
 
 
-def audit(index, seen, near=perceptual_hash.NEAR, features=None, similarity=0.95, workers=2):
+def audit(
+    index: pd.DataFrame,
+    seen: perceptual_hash.Survey,
+    near: int = perceptual_hash.NEAR,
+    features: np.ndarray | None = None,
+    similarity: float = 0.95,
+    workers: int = 2,
+) -> Audit:
     """Everything that can be found in the tables.
 
     Args:
@@ -159,27 +168,26 @@ def _described(pairs, index):
     return table.iloc[order].reset_index(drop=True)[list(PAIR_COLUMNS)]
 
 
-def ids_in_several_splits(index):
+def ids_in_several_splits(index: pd.DataFrame) -> pd.DataFrame:
     """What stands in two splits or more: DataFrame of kind, id, splits, photos."""
     rows = []
     for name in ("path", "lesion_id", "patient_id"):
         known = index[(index[name] != "") & (index["split"] != "")]
         table = pd.crosstab(known[name], known["split"])
-        for row in table[(table > 0).sum(axis=1) > 1].itertuples():
-            there = row._asdict()
+        for value, there in table[(table > 0).sum(axis=1) > 1].to_dict("index").items():
             own = [split for split in SPLITS if there.get(split)]
-            rows.append((name, row.Index, " ".join(own), sum(there[split] for split in own)))
+            rows.append((name, value, " ".join(own), sum(there[split] for split in own)))
     return pd.DataFrame(rows, columns=["kind", "id", "splits", "photos"])
 
 
-def contradicting_lesions(index):
+def contradicting_lesions(index: pd.DataFrame) -> list[str]:
     """Ids of the lesions whose photos have more than one fine label, in order."""
     known = index[(index["lesion_id"] != "") & (index["fine"] != "")]
     labels = known.groupby("lesion_id")["fine"].nunique()
     return sorted(labels.index[labels > 1])
 
 
-def counts(audited):
+def counts(audited: Audit) -> pd.DataFrame:
     """Pairs by kind: DataFrame of kind, pairs, same_lesion, across_splits, labels_differ, ..."""
     names = ["same_lesion", "same_patient", "across_splits", "labels_differ"]
     rows = []
@@ -194,7 +202,7 @@ def counts(audited):
     return pd.DataFrame(rows)
 
 
-def classes(index):
+def classes(index: pd.DataFrame) -> pd.DataFrame:
     """Photos by class and split: DataFrame, a row a label, "(no label)" last."""
     label = index["fine"].where(index["fine"] != "", index["coarse"])
     split = index["split"].where(index["split"] != "", "(no split)")

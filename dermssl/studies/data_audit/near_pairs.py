@@ -15,7 +15,9 @@ SIZES = np.array([63, 64, 64, 64], np.int16)  # bits a word
 FLIPS = np.array([[0, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 0]], bool)
 
 
-def near_pairs(words, turned, limit, workers=2, max_pairs=MAX_PAIRS):
+def near_pairs(
+    words: np.ndarray, turned: np.ndarray, limit: int, workers: int = 2, max_pairs: int = MAX_PAIRS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
     """All pairs whose perceptual hashes differ in at most `limit` bits, any way round.
 
     Args:
@@ -62,7 +64,9 @@ def _near_chunk(words, turned, limit, start, stop):
     return a[once], b[once], distance[once], way[once]
 
 
-def similar_pairs(features, limit, workers=1, max_pairs=MAX_PAIRS):
+def similar_pairs(
+    features: np.ndarray, limit: float, workers: int = 1, max_pairs: int = MAX_PAIRS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
     """All pairs whose centred features have a cosine of at least `limit`.
 
     The mean over all photos is taken off first: the features of a ReLU network all point the

@@ -9,7 +9,10 @@ a quarter turn takes the transposed hash. So eight ways round cost two compariso
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +51,7 @@ class Survey:
     turned: np.ndarray
 
 
-def look(path):
+def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """One photo: (dict of a row of `Survey.table`, its words, its transposed words)."""
     row = {
         "width": np.nan, "height": np.nan, "bytes": np.nan, "brightness": np.nan,
@@ -76,7 +79,7 @@ def look(path):
     return row, words, turned
 
 
-def perceptual(thumbnail):
+def perceptual(thumbnail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The hash of a grey (64, 64) thumbnail, and of its transposed: two uint64 arrays (4,)."""
     low = cv2.dct(thumbnail.astype(np.float32))[:FREQUENCIES, :FREQUENCIES]
     return _words(low), _words(low.T)
@@ -90,7 +93,7 @@ def _words(low):
     return np.packbits(blocks, axis=1).view(np.uint64).ravel()
 
 
-def survey(paths, workers=2):
+def survey(paths: Iterable[Path | str], workers: int = 2) -> Survey:
     """`look` at many photos, in threads, each with one photo in memory.
 
     Args:

@@ -6,6 +6,7 @@ Embeddings are compared by their angle, as NT-Xent does, so they are scaled to l
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
@@ -19,11 +20,16 @@ MOST = 5000  # photos whose pairs are all compared: 200 MB
 BLOCK = 256  # photos compared with all others at once: 10 MB for 5,000
 
 
-def perplexity_for(n, asked=None):
+def perplexity_for(n: int, asked: float | None = None) -> float:
     """The perplexity to use with n photos: as asked, else 30, or a third of them if they are few.
 
     Raises:
         UserError: one was asked for that n photos can't have.
+
+    Example:
+
+    >>> perplexity_for(1000), perplexity_for(31)
+    (30.0, 10.0)
     """
     if n < 8:
         raise UserError(f"{n} photos; a plane of embeddings needs 8 or more")
@@ -36,7 +42,7 @@ def perplexity_for(n, asked=None):
     return float(asked)
 
 
-def unit(h):
+def unit(h: np.ndarray) -> np.ndarray:
     """Embeddings as float64 of length 1.
 
     Args:
@@ -54,7 +60,7 @@ def unit(h):
     return h
 
 
-def tsne(h, perplexity, seed=0):
+def tsne(h: np.ndarray, perplexity: float, seed: int = 0) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton, 2008; Barnes-Hut, 2014), started from PCA.
 
     Args:
@@ -76,7 +82,7 @@ def tsne(h, perplexity, seed=0):
     return made.fit_transform(h).astype(np.float32)
 
 
-def umap(h, perplexity, seed=0):
+def umap(h: np.ndarray, perplexity: float, seed: int = 0) -> np.ndarray:
     """UMAP (McInnes et al., 2018), its number of neighbours that of t-SNE's perplexity.
 
     Raises:
@@ -98,14 +104,14 @@ LAYOUTS = {"tsne": tsne, "umap": umap}
 TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
-def lay_out(name, h, perplexity, seed=0):
+def lay_out(name: str, h: np.ndarray, perplexity: float, seed: int = 0) -> np.ndarray:
     """A layout by its name; see the functions."""
     if name not in LAYOUTS:
         raise unknown_name("layout", name, LAYOUTS)
     return LAYOUTS[name](h, perplexity, seed)
 
 
-def trustworthiness(h, plane):
+def trustworthiness(h: np.ndarray, plane: np.ndarray) -> float:
     """How far neighbours in the plane are neighbours in the embedding (Venna & Kaski, 2001).
 
     Args:
@@ -125,7 +131,9 @@ def trustworthiness(h, plane):
     return float(manifold.trustworthiness(h, plane, n_neighbors=max(1, k)))
 
 
-def same_class(h, labels, groups, k=NEIGHBOURS):
+def same_class(
+    h: np.ndarray, labels: npt.ArrayLike, groups: npt.ArrayLike, k: int = NEIGHBOURS
+) -> tuple[np.ndarray, np.ndarray]:
     """Of each photo's nearest photos of other lesions, the share that has its class.
 
     Args:

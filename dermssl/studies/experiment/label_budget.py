@@ -1,11 +1,16 @@
 """Count the labels that an experiment keeps, and check that they suffice, before training."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from dermssl.core.errors import UserError
 from dermssl.data import records, splits
 from dermssl.studies.experiment import plan
 
 
-def count(dataset, amounts):
+def count(
+    dataset: records.Dataset, amounts: Sequence[plan.LabelBudget]
+) -> dict[plan.LabelBudget, int]:
     """Labels of the training split under each amount; the same for every seed.
 
     Args:
@@ -28,7 +33,7 @@ def count(dataset, amounts):
             f"{dataset.root}: a coarse label only in {coarse} of the training photos; amounts of "
             "labels are of fine ones, so give those photos fine labels, or empty their coarse one"
         )
-    found = {}
+    found: dict[plan.LabelBudget, int] = {}
     for amount in amounts:
         try:
             few = splits.few_labels(dataset, amount.per_class, amount.fraction)
@@ -51,7 +56,7 @@ def count(dataset, amounts):
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def check(jobs, dataset, tables):
+def check(jobs: Sequence[plan.Job], dataset: records.Dataset, tables: dict[str, Any]) -> None:
     """Refuse what fine-tuning would refuse, of all jobs, before the first one trains.
 
     Args:

@@ -7,7 +7,9 @@ takes a second. It says how much is linearly there, not what fine-tuning would r
 import dataclasses
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from dermssl.data.photos import photos_of
 from dermssl.data.records import label_arrays
 from dermssl.evaluation import predictions
 from dermssl.inference import outputs
+from dermssl.studies.experiment.plan import Job
 from dermssl.training import run_setup
 
 COMMAND = "probe"
@@ -28,7 +31,7 @@ ROUNDS = 300  # of the solver
 BATCH = 64  # photos through the backbone at once
 
 
-def check(dataset):
+def check(dataset: records.Dataset) -> None:
     """Refuse a data set whose validation split can't choose a penalty."""
     if not ((dataset.index["split"] == records.VALIDATION) & (dataset.index["fine"] != "")).any():
         raise UserError(
@@ -37,7 +40,7 @@ def check(dataset):
         )
 
 
-def replace_finetuning_by_probes(jobs, n_photos):
+def replace_finetuning_by_probes(jobs: Sequence[Job], n_photos: int) -> list[Job]:
     """The jobs of an experiment with a probe of `n_photos` in the place of each fine-tuning."""
     return [job if job.is_pretraining else _instead(job, float(n_photos)) for job in jobs]
 
@@ -57,10 +60,11 @@ class LinearProbeRunner:
         dataset: `Dataset` with splits, of all its runs.
     """
 
-    def __init__(self, dataset):
-        self._dataset, self._features = dataset, {}
+    def __init__(self, dataset: records.Dataset) -> None:
+        self._dataset = dataset
+        self._features: dict[tuple[Any, ...], np.ndarray] = {}
 
-    def run(self, config, dataset=None):
+    def run(self, config: dict[str, Any], dataset: records.Dataset | None = None) -> Path:
         """Fit, predict, and leave a run folder like that of `dermssl.finetune`.
 
         Args:
@@ -73,10 +77,13 @@ class LinearProbeRunner:
             `config.toml`, `status.json`.
         """
         dataset = dataset or self._dataset
+        taxonomy = dataset.taxonomy
+        if taxonomy is None:
+            raise UserError(f"{dataset.root}: no photo has a label; a probe needs some")
         settings, seed = config["finetune"], config["seed"]
         opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
-        fine, _ = label_arrays(few.index, dataset.taxonomy)
+        fine, _ = label_arrays(few.index, taxonomy)
         split = few.index["split"].to_numpy()
         train = (split == records.TRAIN) & (fine >= 0)
         if len(np.unique(fine[train])) < 2:
@@ -94,12 +101,10 @@ class LinearProbeRunner:
             vectors = self._of(opened)
             validation = (split == records.VALIDATION) & (fine >= 0)
             with threadpool_limits(1):  # on small matrices BLAS threads wait for one another
-                penalty, p_fine = _fitted(vectors, fine, train, validation, few.taxonomy)
+                penalty, p_fine = _fitted(vectors, fine, train, validation, taxonomy)
             shown = split != records.TRAIN if settings.predict == "held_out" else split != ""
-            table = predictions.table(
-                dataset.index[shown], p_fine[shown], None, dataset.taxonomy
-            )  # fmt: skip
-            atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+            table = predictions.table(dataset.index[shown], p_fine[shown], None, taxonomy)
+            atomic_files.write_json(made / "taxonomy.json", taxonomy.as_dict())
             atomic_files.write_csv(made / predictions.NAME, table)
             row = {"phase": COMMAND, "epoch": 1, "inverse_penalty": penalty}
             row["seconds"] = round(time.time() - began, 2)

@@ -7,14 +7,17 @@ where it was stopped.
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.core.progress import Progress, log_progress
 from dermssl.core.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
+from dermssl.data.records import Dataset
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
 
@@ -34,15 +37,15 @@ class Job:
     name: str
     title: str
     arm: str
-    config: dict
+    config: dict[str, Any]
     work: float
 
     @property
-    def is_pretraining(self):
+    def is_pretraining(self) -> bool:
         return "pretrain" in self.config
 
     @property
-    def is_finished(self):
+    def is_finished(self) -> bool:
         status = Path(self.config["output"]) / "status.json"
         return status.is_file() and runs.read_json(status).get("status") == runs.FINISHED
 
@@ -60,22 +63,26 @@ class LabelBudget:
     fraction: float = 1.0
 
     @property
-    def key(self):
+    def key(self) -> str:
         """Its name in `[experiment.with_KEY]`."""
         if self.per_class:
             return str(self.per_class)
         return "all" if self.fraction == 1 else f"{100 * self.fraction:g}%"
 
     @property
-    def folder(self):
+    def folder(self) -> str:
         """Its part of a folder's name."""
         if self.per_class:
             return f"{self.per_class}_per_class"
         return "all_labels" if self.fraction == 1 else f"{100 * self.fraction:g}_percent"
 
 
-def amount(given, where="labels"):
-    """An `LabelBudget` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label)."""
+def amount(given: str | int, where: str = "labels") -> LabelBudget:
+    """An `LabelBudget` from 10 or "10" (a class), "5%", or 0, "all" or "100%" (every label).
+
+    >>> amount("5%").fraction, amount(10).per_class
+    (0.05, 10)
+    """
     text = str(given).strip()
     wrong = f"{where}: {given!r} is no number of labels; give 10 (a class), 5% or all"
     if text in ("0", "all"):
@@ -92,7 +99,7 @@ def amount(given, where="labels"):
     return found
 
 
-def arms(tables):
+def arms(tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """dict of arm -> {"weights": str, "pretrain": bool}, from the sections [arms.NAME]."""
     found = tables.get("arms", {})
     if not found:
@@ -104,20 +111,20 @@ def arms(tables):
     return {name: {"weights": "none", "pretrain": False, **arm} for name, arm in found.items()}
 
 
-def refuse_unknown(where, table, valid):
+def refuse_unknown(where: str, table: Iterable[str], valid: Sequence[str]) -> None:
     """A `UserError` that names the first key that is not valid, and those that are."""
     for key in table:
         if key not in valid:
             raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(valid)}")
 
 
-def backbone(tables, weights):
+def backbone(tables: dict[str, Any], weights: str) -> Backbone:
     """The `Backbone` settings of an arm."""
     made = configs.build(Backbone, tables.get("backbone", {}), "[backbone]")
     return dataclasses.replace(made, weights=str(weights))
 
 
-def amounts(tables):
+def amounts(tables: dict[str, Any]) -> list[LabelBudget]:
     """list of `LabelBudget`, without repeats, in the order of the file."""
     base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     given = tables.get("experiment", {}).get("labels", [base.labels_per_class])
@@ -126,7 +133,7 @@ def amounts(tables):
     return list(dict.fromkeys(amount(each, "[experiment]: labels") for each in given))
 
 
-def with_data(tables, output):
+def with_data(tables: dict[str, Any], output: Path) -> dict[str, Any]:
     """The tables with a data path; synthetic photos are made where there is none."""
     if tables.get("data", {}).get("path"):
         return tables
@@ -141,14 +148,19 @@ def with_data(tables, output):
     return {**tables, "data": {**tables.get("data", {}), "path": str(path)}}
 
 
-def check_start(tables, arm):
+def check_start(tables: dict[str, Any], arm: dict[str, Any]) -> None:
     """Build an arm's first backbone: weights that can't be had show now, not in an hour."""
     from dermssl.models import backbones, weights
 
     backbones.build(weights.resolve(backbone(tables, arm["weights"]))[0])
 
 
-def plan(tables, output, splits, n_labels=None):
+def plan(
+    tables: dict[str, Any],
+    output: Path,
+    splits: Mapping[Any, int],
+    n_labels: Mapping[LabelBudget, int] | None = None,
+) -> list[Job]:
     """The jobs of an experiment, in order: pretraining first.
 
     Args:
@@ -203,7 +215,7 @@ def plan(tables, output, splits, n_labels=None):
     return jobs
 
 
-def fit_batch_to_labels(settings, n_labels):
+def fit_batch_to_labels(settings: Finetune, n_labels: int) -> Finetune:
     """`Finetune` settings for a number of labels: a batch no larger than that, enough steps.
 
     With one pass an epoch, ten labels would get one step where a thousand get thirty: the arms
@@ -215,7 +227,12 @@ def fit_batch_to_labels(settings, n_labels):
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
-def run_jobs(jobs, makers, dataset, overwrite=False):
+def run_jobs(
+    jobs: Sequence[Job],
+    makers: tuple[Callable[..., Any], Callable[..., Any]],
+    dataset: Dataset,
+    overwrite: bool = False,
+) -> None:
     """Make the runs that are missing, with the time left.
 
     Args:

@@ -74,7 +74,7 @@ def explain(
     batches = (images[k : k + batch_size].astype(np.float32) for k in starts)
     p, taxonomy = outputs.predict_proba(model, batches), model.taxonomy
     levels = grad_cam.LEVELS if taxonomy.has_hierarchy else ("fine",)
-    heats = [[] for _ in images]
+    heats: list[list[Heat]] = [[] for _ in images]
     for level in levels:
         names = list(getattr(taxonomy, level))
         predicted = p[level].argmax(axis=1)
@@ -89,10 +89,10 @@ def explain(
                 heats[row].append(Heat(level, role, names[k], float(p[level][row, k]), values))
     return [
         Explained(
-            row.path, lesion_inpainting.square(photos[k]), row.fine, row.coarse, p["fine"][k],
-            p["coarse"][k], tuple(heats[k]),
+            row["path"], lesion_inpainting.square(photos[k]), row["fine"], row["coarse"],
+            p["fine"][k], p["coarse"][k], tuple(heats[k]),
         )
-        for k, row in enumerate(index.itertuples())
+        for k, row in enumerate(index.to_dict("records"))
     ]  # fmt: skip
 
 

@@ -1,12 +1,15 @@
 """Select the photos to explain: most confident correct and wrong predictions, and every class."""
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dermssl.evaluation import validate
 
 
-def choose(y, p, count=6, groups=None):
+def choose(
+    y: npt.ArrayLike, p: npt.ArrayLike, count: int = 6, groups: npt.ArrayLike | None = None
+) -> dict[str, np.ndarray]:
     """Rows worth a look, the same for the same predictions.
 
     Args:

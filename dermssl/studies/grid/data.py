@@ -157,7 +157,8 @@ def select(dataset: Dataset, grid: Grid, data: Data) -> list[Dataset]:
     for version in versions:
         for split in (TRAIN, TEST):
             there = set(version.index["fine"][version.index["split"] == split])
-            lacking = [name for name in version.taxonomy.fine if name not in there]
+            known = version.taxonomy.fine if version.taxonomy else ()
+            lacking = [name for name in known if name not in there]
             if lacking:
                 raise UserError(f"no {split} photo of class '{lacking[0]}'; add some, or data.test")
     return versions

@@ -6,13 +6,18 @@ reference fixed beforehand (the shallowest depth, the first augmentation, the fi
 Only whole cells take part: one that lost a seed is shown, and compared with none.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dermssl.evaluation import bootstrap, hypothesis_tests, pair_tests
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting.wording import count
+from dermssl.studies.grid.read import CellKey, GridResults
 
 LEVEL = 0.95
 N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask for
@@ -22,7 +27,7 @@ N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask 
 class CellScore:
     """One entry over its seeds: mean accuracy, spread, and of how many seeds."""
 
-    key: tuple
+    key: CellKey
     mean: float
     spread: float
     n_seeds: int
@@ -32,7 +37,7 @@ class CellScore:
 class CellComparison:
     """The best cell against another: difference with interval, McNemar's p, Holm's p."""
 
-    other: tuple
+    other: CellKey
     difference: Interval
     p: float
     holm: float
@@ -47,17 +52,17 @@ class BestCell:
     against: tuple[CellComparison, ...]
 
     @property
-    def ties(self):
+    def ties(self) -> list[CellKey]:
         """Keys of the cells that it isn't shown to beat."""
         return [a.other for a in self.against if bootstrap.verdict(a.difference) != "better"]
 
     @property
-    def is_clear(self):
+    def is_clear(self) -> bool:
         """Whether it beats every other cell."""
         return bool(self.against) and not self.ties
 
 
-def cells(grid, model):
+def cells(grid: GridResults, model: str) -> dict[CellKey, CellScore]:
     """dict of key -> `CellScore` of one model, those that lost a seed too."""
     found = {}
     for key, by_seed in grid.p.items():
@@ -68,7 +73,7 @@ def cells(grid, model):
     return found
 
 
-def bests(grid):
+def bests(grid: GridResults) -> dict[str, BestCell]:
     """The `BestCell` of each model that has a whole cell: the highest mean over seeds.
 
     Differences to its other cells are paired by photo and seed, bootstrapped over lesions and
@@ -128,7 +133,9 @@ def _hits(grid, key):
     return [(p.argmax(axis=1) == grid.y).astype(float) for p in grid.by_seed(key)]
 
 
-def axis_effects(grid, model, axis):
+def axis_effects(
+    grid: GridResults, model: str, axis: str
+) -> tuple[Any, list[tuple[Any, Interval]]]:
     """Each value of an axis against its reference, the other axis held equal.
 
     Args:
@@ -150,11 +157,12 @@ def axis_effects(grid, model, axis):
             if key[place] == value and other in whole:
                 pairs.append((key, other))
         if pairs:
-            found.append((value, _difference(grid, *zip(*pairs), len(values) - 1)))
+            keys, references = zip(*pairs)
+            found.append((value, _difference(grid, keys, references, len(values) - 1)))
     return values[0], found
 
 
-def model_effects(grid):
+def model_effects(grid: GridResults) -> tuple[str, list[tuple[str, Interval]]]:
     """Each model against the first, by the means over all cells of the augmentations they share.
 
     A mean of all cells, since the highest one was picked by the test photos.
@@ -169,11 +177,11 @@ def model_effects(grid):
         shared = set.intersection(*({key[1] for key in keys} for keys in sides))
         sides = [[key for key in keys if key[1] in shared] for keys in sides]
         if shared:
-            found.append((model, _difference(grid, *sides, len(others))))
+            found.append((model, _difference(grid, sides[0], sides[1], len(others))))
     return reference, found
 
 
-def sentences(grid, model, top):
+def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     """What can be said of one model, as a list of sentences.
 
     Args:
@@ -223,9 +231,14 @@ def _against_one_answer(grid, top):
     return f"Always answering {title} scores {share:.3f}: it is not shown to do better than that."
 
 
-def effect_sentence(axis, base, effects):
+def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]]) -> str:
     """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
-    named = {"better": [], "worse": [], "tie": [], "undefined": []}
+    named: dict[str, list[tuple[str, Interval]]] = {
+        "better": [],
+        "worse": [],
+        "tie": [],
+        "undefined": [],
+    }
     for value, difference in effects:
         named[bootstrap.verdict(difference)].append((value, difference))
     ties = [value for value, _ in named["tie"]]
@@ -252,19 +265,23 @@ def effect_sentence(axis, base, effects):
     return f"{text[0].upper()}{text[1:]}."
 
 
-def label(axis, value):
-    """A value of an axis, in words."""
+def label(axis: str, value: Any) -> str:
+    """A value of an axis, in words.
+
+    >>> label("depth", -1)
+    'all layers'
+    """
     if axis == "augmentation":
         return str(value)
     return "all layers" if value < 0 else f"depth {value}"
 
 
-def describe(key):
+def describe(key: CellKey) -> str:
     """A cell in words: its depth and augmentation."""
     return f"{label('depth', key[2])}, {key[1]}"
 
 
-def span(interval):
+def span(interval: Interval) -> str:
     """[low, high], or n/a."""
     if not interval.is_defined:
         return "n/a"

@@ -1,13 +1,20 @@
 """Plan a grid: its models and cells, and checks that come before training."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dermssl.core.errors import UserError, unknown_name
-from dermssl.core.settings import Backbone
+from dermssl.core.settings import Backbone, Grid
 from dermssl.data.augmentation.policies import find_policy
 from dermssl.models import backbones, freezing, weights
+
+if TYPE_CHECKING:
+    import keras
 
 # "All layers": the one depth of a network that starts from nothing, where a frozen part
 # would be noise.
@@ -26,7 +33,7 @@ class Cell:
     fold: int | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What its row and its files are called."""
         depth = "all" if self.depth == ALL else self.depth
         name = f"{self.model}-depth_{depth}-{self.augmentation}-seed{self.seed}"
@@ -49,24 +56,24 @@ class ModelPlan:
 
     start: Backbone
     source: str
-    pretrained: object
+    pretrained: Path | None
     depths: tuple[int, ...]
-    manifests: dict
+    manifests: dict[int, freezing.Manifest]
     parameters: int
     forward: float | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The backbone's name."""
         return self.start.name
 
     @property
-    def from_nothing(self):
+    def from_nothing(self) -> bool:
         """Whether it is trained whole, whatever the depths: there is nothing worth freezing."""
         return self.depths == (ALL,) and self.start.weights == "none"
 
 
-def check(grid):
+def check(grid: Grid) -> None:
     """Refuse unknown names, repeated values and sizes, before anything is built."""
     for name in grid.models:
         if name not in backbones.BACKBONES:
@@ -93,7 +100,7 @@ def check(grid):
         )
 
 
-def sources(grid):
+def sources(grid: Grid) -> dict[str, str]:
     """dict of model -> what its weights are: an entry MODEL=SOURCE, else the bare one."""
     bare, own = [], {}
     for entry in grid.weights:
@@ -112,7 +119,7 @@ def sources(grid):
     return {name: own.get(name, bare[0] if bare else "none") for name in grid.models}
 
 
-def plan_models(grid, timed=False):
+def plan_models(grid: Grid, timed: bool = False) -> list[ModelPlan]:
     """Build each model once, to see that its weights fit and what its depths train.
 
     Args:
@@ -161,7 +168,7 @@ def _in_grid_settings(message, model):
     return message if message.startswith("grid.weights") else f"{model}: {message}"
 
 
-def seconds_per_photo(backbone, batch=32):
+def seconds_per_photo(backbone: keras.Model, batch: int = 32) -> float:
     """Seconds of a forward pass, the better of two after one that traces."""
     import numpy as np
     import tensorflow as tf
@@ -177,7 +184,7 @@ def seconds_per_photo(backbone, batch=32):
     return min(seconds) / batch
 
 
-def cells_of(plan, grid):
+def cells_of(plan: ModelPlan, grid: Grid) -> list[Cell]:
     """The cells of one model, in the order they are trained."""
     folds = range(grid.folds) if grid.folds else [None]
     return [
@@ -189,7 +196,7 @@ def cells_of(plan, grid):
     ]
 
 
-def work_of(cell, grid, shared, n_train, n_test):
+def work_of(cell: Cell, grid: Grid, shared: bool, n_train: int, n_test: int) -> float:
     """Photos through the network, in forward passes: the unit of the time that is left.
 
     A plain cell sends each photo through once an epoch, and some of it back; on a trunk all

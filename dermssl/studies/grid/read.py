@@ -1,7 +1,10 @@
 """Read a grid's predictions as arrays."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,8 @@ from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records as index
 from dermssl.studies.grid import rows as grid_rows
+
+CellKey = tuple[str, str, int]  # model, augmentation, depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,37 +40,37 @@ class GridResults:
     root: Path
     y: np.ndarray
     groups: np.ndarray
-    p: dict
-    losses: dict
-    status: dict
+    p: dict[CellKey, dict[int, np.ndarray]]
+    losses: dict[CellKey, list[np.ndarray]]
+    status: dict[str, Any]
 
     @property
-    def models(self):
+    def models(self) -> list[str]:
         """In the order of the config, those with a finished cell."""
         wanted = self.status["config"]["grid"]["models"]
         return [name for name in wanted if any(key[0] == name for key in self.p)]
 
-    def augmentations(self, model):
+    def augmentations(self, model: str) -> list[str]:
         """In the order of the config."""
         wanted = self.status["config"]["grid"]["augmentations"]
         return [name for name in wanted if any(key[:2] == (model, name) for key in self.p)]
 
-    def depths(self, model):
+    def depths(self, model: str) -> list[int]:
         """Ascending, "all" (-1) last."""
         return _ascending({key[2] for key in self.p if key[0] == model})
 
-    def planned(self, model, axis):
+    def planned(self, model: str, axis: str) -> list[Any]:
         """The values of "depth" or "augmentation", of cells without a result too."""
         if axis == "augmentation":
             return self.status["config"]["grid"]["augmentations"]
         return _ascending(set(self.rows["depth"][self.rows["model"] == model]))
 
     @property
-    def seeds(self):
+    def seeds(self) -> list[int]:
         """In the order of the config."""
         return self.status["config"]["grid"]["seeds"]
 
-    def whole(self, model):
+    def whole(self, model: str) -> list[CellKey]:
         """Keys of one model's cells that have all their seeds, in the order of the tables."""
         keys = [
             (model, name, depth) for name in self.augmentations(model)
@@ -73,11 +78,11 @@ class GridResults:
         ]  # fmt: skip
         return [key for key in keys if self.is_whole(key)]
 
-    def is_whole(self, key):
+    def is_whole(self, key: CellKey) -> bool:
         """Whether a cell has all its seeds."""
         return set(self.seeds) <= set(self.p.get(key, ()))
 
-    def by_seed(self, key):
+    def by_seed(self, key: CellKey) -> list[np.ndarray]:
         """list of float (n, classes), one a seed, of a whole cell."""
         return [self.p[key][seed] for seed in self.seeds]
 
@@ -86,7 +91,7 @@ def _ascending(depths):
     return sorted(map(int, depths), key=lambda depth: (depth < 0, depth))
 
 
-def read(folder):
+def read(folder: Path | str) -> GridResults:
     """`GridResults` from a folder that `dermssl.grid` wrote."""
     folder = Path(folder)
     if not (folder / grid_rows.RESULTS).exists():

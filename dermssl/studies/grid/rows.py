@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,26 @@ from dermssl.evaluation import bootstrap, metrics
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.reporting import results_csv
 
+if TYPE_CHECKING:
+    from dermssl.core.settings import Grid
+    from dermssl.studies.grid.plan import Cell, ModelPlan
+    from dermssl.studies.grid.train import CellResult
+
 RESULTS = "results.csv"
 RECORDS = "records.csv"
 CELLS = "cells"
 
 
-def row(path, status, cell, plan, grid, trained=None, intervals=None, n_test=None):
+def row(
+    path: Path | str,
+    status: dict[str, Any],
+    cell: Cell,
+    plan: ModelPlan,
+    grid: Grid,
+    trained: CellResult | None = None,
+    intervals: Mapping[str, Interval] | None = None,
+    n_test: int | None = None,
+) -> dict[str, Any]:
     """A cell as a flat dict: `results_csv.row` and what makes the cell.
 
     Args:
@@ -72,7 +87,7 @@ def intervals(
     labels: np.ndarray,
     probabilities: np.ndarray,
     taxonomy: Taxonomy,
-    groups: Sequence,
+    groups: np.ndarray,
     n_resamples: int,
 ) -> dict[str, Interval]:
     """Every metric of a cell, with its bootstrap interval over lesions.
@@ -85,7 +100,7 @@ def intervals(
     return {name: one.interval() for name, one in draws.items()}
 
 
-def write_cell(folder: Path, cell, trained) -> None:
+def write_cell(folder: Path, cell: Cell, trained: CellResult) -> None:
     """The cell's predictions of the test photos and its losses, in `cells/NAME.npz`."""
     with atomic_files.atomic_write(folder / CELLS / f"{cell.name}.npz") as temporary:
         np.savez_compressed(
@@ -102,12 +117,12 @@ def read_cell(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         return p / p.sum(axis=1, keepdims=True), arrays["losses"]
 
 
-def belongs(row: dict, status: dict) -> bool:
+def belongs(row: dict[str, Any], status: dict[str, Any]) -> bool:
     """Whether a row is of the config and data that the run's status.json has."""
     return all(row[name] == status[name] for name in ("config_hash", "data_hash"))
 
 
-def read(path: Path | str, status: dict) -> pd.DataFrame:
+def read(path: Path | str, status: dict[str, Any]) -> pd.DataFrame:
     """The rows of a grid, the last of each cell.
 
     Args:

@@ -4,9 +4,12 @@ Both ways give the same numbers. Nothing is selected on the way: a cell trains f
 number of epochs at a fixed rate and is scored as it ends.
 """
 
+from __future__ import annotations
+
 import functools
 import gc
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
+from dermssl.core.settings import Backbone, Grid
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import pipeline
 from dermssl.data.augmentation.policies import find_policy
 from dermssl.data.photos import Photos
@@ -28,7 +33,7 @@ from dermssl.studies.grid.trunk_training import Tails
 FAILURES = (tf.errors.OpError, cv2.error, MemoryError)
 
 
-def failure_message(error):
+def failure_message(error: BaseException) -> str:
     """One line for the cell's row."""
     no_room = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
     if no_room or isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
@@ -54,7 +59,7 @@ class FoldData:
     test: Photos
     records: np.ndarray
     labels: np.ndarray
-    taxonomy: object
+    taxonomy: Taxonomy
     size: int
 
 
@@ -77,24 +82,26 @@ class CellResult:
     trainable_parameters: int
 
     @property
-    def diverged(self):
+    def diverged(self) -> bool:
         """Whether a loss or a probability is no number."""
         return not (np.isfinite(self.losses).all() and np.isfinite(self.probabilities).all())
 
 
-def first_backbone(start, seed):
+def first_backbone(start: Backbone, seed: int) -> keras.Model:
     """A backbone whose random weights, if it has any, depend on the seed alone."""
     keras.utils.set_random_seed(seed)
     return backbones.build(start)
 
 
-def free_memory():
+def free_memory() -> None:
     """Forget every model, so that the next one has the memory of this one."""
     keras.backend.clear_session()
     gc.collect()
 
 
-def train_plain(start, depth, augmentation, seed, material, grid):
+def train_plain(
+    start: Backbone, depth: int, augmentation: str, seed: int, material: FoldData, grid: Grid
+) -> CellResult:
     """One cell, as it is usually written: build, freeze, compile, fit, predict.
 
     Args:
@@ -146,16 +153,19 @@ class SharedCells:
         taxonomy: `Taxonomy`.
     """
 
-    def __init__(self, start, depths, grid, taxonomy):
+    def __init__(
+        self, start: Backbone, depths: Sequence[int], grid: Grid, taxonomy: Taxonomy
+    ) -> None:
         self._start, self._grid = start, grid
         self._seed = grid.seeds[0]
         self._tails = Tails(
             first_backbone(start, self._seed), depths, grid.depth_unit, grid.batchnorm,
             taxonomy, grid.dropout, self._seed, grid.learning_rate, grid.gamma, grid.feature_dtype,
         )  # fmt: skip
-        self._material, self._stores = None, {}
+        self._material: FoldData | None = None
+        self._stores: dict[tuple[str, int], trunk_features.FeatureStore | None] = {}
 
-    def train(self, augmentation, seed, material):
+    def train(self, augmentation: str, seed: int, material: FoldData) -> list[CellResult]:
         """Train every depth.
 
         Args:

@@ -1,10 +1,12 @@
 """Train all tails of one trunk in one step."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.losses import focal
 from dermssl.models import shared_trunk
 
@@ -25,9 +27,10 @@ class Tails:
     """
 
     def __init__(
-        self, backbone, depths, unit, batchnorm, taxonomy, dropout, seed, learning_rate, gamma=0.0,
-        feature_dtype="float32",
-    ):  # fmt: skip
+        self, backbone: keras.Model, depths: Sequence[int], unit: str, batchnorm: str,
+        taxonomy: Taxonomy, dropout: float, seed: int, learning_rate: float,
+        gamma: float = 0.0, feature_dtype: str = "float32",
+    ) -> None:  # fmt: skip
         self.backbone, self.taxonomy, self.dropout = backbone, taxonomy, dropout
         self.learning_rate, self._dtype = learning_rate, feature_dtype
         self.trunk, self.tails = shared_trunk.cut(backbone, depths, unit, batchnorm)
@@ -52,7 +55,7 @@ class Tails:
             for tail in self.tails
         ]
 
-    def reset(self, seed):
+    def reset(self, seed: int) -> None:
         """Back to the first weights: the backbone's as they are now, new heads, new masks."""
         for cell, fresh in zip(self.cells, self._new_cells(seed)):
             for variable, start in zip(cell.variables, fresh.variables):  # dropout seeds too

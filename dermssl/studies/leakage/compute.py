@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,9 @@ def plan(
     tested = fits[np.unique(groups[fits], return_index=True)[1]]  # the first in random order
     clusters = np.arange(len(own_label)) if clusters is None else clusters
     cluster_label = own_label[np.unique(clusters, return_index=True)[1]]
-    strata = {label: np.flatnonzero(cluster_label == label) for label in np.unique(cluster_label)}
+    strata = {
+        label: np.flatnonzero(cluster_label == label).tolist() for label in np.unique(cluster_label)
+    }
     dealt = splits.deal_groups(strata, n_folds, rng)
     fold = np.array([dealt[cluster] for cluster in clusters])
     folds = []
@@ -137,7 +140,7 @@ def predict(
     n_groups, n_classes = groups.max() + 1, labels.max() + 1
     if n_folds < 2:
         raise UserError(f"leakage.folds {n_folds}: give 2 or more")
-    predicted = {"clean": [], "leaky": []}
+    predicted: dict[str, list[np.ndarray]] = {"clean": [], "leaky": []}
     sizes, twins = [], []
     y = np.empty(n_groups, np.int64)
     for seed in seeds:
@@ -182,7 +185,7 @@ def logistic(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, n_classes: int) -
 
 def score(
     predicted: Predicted, clusters: np.ndarray | None = None, n_resamples: int = 1000
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Clean score, leaky score and their difference, with intervals.
 
     Args:

@@ -3,12 +3,15 @@
 import functools
 import itertools
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from dermssl.core import threads
 from dermssl.data import lesion_inpainting, masks, preprocess
 from dermssl.data.augmentation import artefacts, opencv
+from dermssl.data.photos import Photos
 
 CLEAN = "clean"
 ENOUGH_MASKS = 0.9  # share of photos with a mask; below it the lesions' boxes can't be erased
@@ -21,7 +24,7 @@ TITLES = {
 }
 
 
-def names(masked=1.0):
+def names(masked: float = 1.0) -> tuple[str, ...]:
     """The conditions in the order of the report: clean, the artefacts, then the erased ones.
 
     Args:
@@ -32,12 +35,12 @@ def names(masked=1.0):
     return (CLEAN, *artefacts.ARTEFACTS, ERASED, *box, LESION)
 
 
-def title(name):
+def title(name: str) -> str:
     """A condition as it is printed."""
     return TITLES.get(name, name.replace("_", " "))
 
 
-def lesion_regions(files, photos):
+def lesion_regions(files: Sequence[str], photos: Photos) -> Callable[[int, np.ndarray], np.ndarray]:
     """Where the lesion is in each photo, as a function of its number.
 
     Args:
@@ -69,7 +72,16 @@ def _crop(file):
     return None if box is None else lambda mask: masks.cropped(mask, box)
 
 
-def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
+def view(
+    name: str,
+    photo: np.ndarray,
+    hole: np.ndarray,
+    size: int,
+    seed: int = 0,
+    record: int = 0,
+    strength: float = 1.0,
+    steps: Sequence[str] = (),
+) -> np.ndarray:
     """A photo under one condition, as the network sees it.
 
     Args:
@@ -100,7 +112,15 @@ def view(name, photo, hole, size, seed=0, record=0, strength=1.0, steps=()):
     return opencv.center_square(preprocess.apply(whole, steps), size)
 
 
-def batches(photos, hole, records, wanted, size, batch_size, **options):
+def batches(
+    photos: Photos,
+    hole: Callable[[int, np.ndarray], np.ndarray],
+    records: np.ndarray,
+    wanted: Sequence[str],
+    size: int,
+    batch_size: int,
+    **options: Any,
+) -> Iterator[np.ndarray]:
     """Every photo under every condition, each decoded once; threads make a batch ahead.
 
     Args:
@@ -121,6 +141,6 @@ def batches(photos, hole, records, wanted, size, batch_size, **options):
         return [view(name, photo, where, size, record=record, **options) for name in wanted]
 
     rows = range(len(photos))
-    of_photos = threads.map_in_order(views, rows, os.cpu_count(), ahead=2 * batch_size)
+    of_photos = threads.map_in_order(views, rows, os.cpu_count() or 1, ahead=2 * batch_size)
     while batch := list(itertools.islice(of_photos, batch_size)):
         yield np.stack(batch, axis=1)

@@ -7,8 +7,9 @@ the surroundings (Bissoto et al., 2019 and 2020).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Score:
 def score(
     y: np.ndarray,
     p: dict[str, np.ndarray],
-    groups: Sequence | None,
+    groups: Collection[Any] | None,
     taxonomy: Taxonomy,
     clean: str,
     n_resamples: int = 1000,

@@ -23,6 +23,11 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 (n, d); rows of zeros stay zeros.
+
+    Example:
+
+    >>> unit(np.array([[3.0, 4.0]])).tolist()
+    [[0.6, 0.8]]
     """
     vectors = np.asarray(vectors, np.float64)
     if vectors.ndim != 2:

@@ -68,7 +68,7 @@ class HealthMeasures:
             first, second: float (n, k), projections of both views.
             probes: dict of probe -> `Interval` of its balanced accuracy, or empty.
         """
-        values = {
+        values: dict[str, Any] = {
             f"{name}{end}": value
             for name, interval in probes.items()
             for end, value in zip(ENDS, (interval.estimate, interval.low, interval.high))
@@ -93,7 +93,10 @@ class HealthMeasures:
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> HealthMeasures:
         """Read back what health.json holds; it has null for NaN."""
-        return cls(**{name: math.nan if value is None else value for name, value in table.items()})
+        values: dict[str, Any] = {
+            name: math.nan if value is None else value for name, value in table.items()
+        }
+        return cls(**values)
 
     def interval(self, probe: str) -> Interval | None:
         """The `Interval` of "knn" or "linear"; None without labelled photos."""

@@ -69,7 +69,7 @@ class Panel(keras.callbacks.Callback):
     def _on(self):
         return self.settings.probe_every > 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._on and not self._ready:
             self._prepare(epoch)
         self._began = time.time()
@@ -95,7 +95,7 @@ class Panel(keras.callbacks.Callback):
             self._seconds = kept["seconds"]["probes"][: len(self.probes)]
         self._write()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done, epochs = epoch + 1, self.settings.epochs
         if not self._on or not (done in (1, epochs) or done % self.settings.probe_every == 0):
             return
