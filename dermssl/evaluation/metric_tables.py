@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,7 @@ def std_over_seeds(draws: Mapping[str, SeedDraws]) -> dict[str, float]:
     }
 
 
-def counts(seed: Arrays) -> dict[str, int | str]:
+def counts(seed: Arrays) -> dict[str, Any]:
     """How much a score rests on: records, labelled ones of both levels, independent groups."""
     # The groups are those of the fine scores, and of the coarse ones where there are no others.
     labelled = seed.y >= 0 if (seed.y >= 0).any() else seed.y_coarse >= 0

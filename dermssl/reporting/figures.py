@@ -66,7 +66,7 @@ class Curve:
 
 
 def new(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """A `Figure` with a flat list of plain axes; sizes in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
@@ -214,9 +214,10 @@ def heat_map(
         xticklabels=[wrap(name, 18) for name in columns], yticklabels=list(rows),
     )  # fmt: skip
     axes.set_facecolor(GRID)
-    for i, j in np.argwhere(np.isnan(values)) if texts else ():
-        axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
-                  color=MUTED)  # fmt: skip
+    if texts:
+        for i, j in np.argwhere(np.isnan(values)).tolist():
+            axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
+                      color=MUTED)  # fmt: skip
     axes.tick_params(length=0, labelrotation=0)
 
 
@@ -365,8 +366,8 @@ def image_sheet(
     axes.set_xticks(left + side / 2 if titles else [], titles or None)
     axes.set_yticks(top + side / 2 if names else [], names or None)
     axes.tick_params(length=0, labelsize=8.5, labeltop=True, labelbottom=False)
-    for y, texts in zip(top, captions):
-        for x, text in zip(left, texts):
+    for y, texts in zip(top.tolist(), captions):
+        for x, text in zip(left.tolist(), texts):
             axes.text(x, y - gap, escape_dollar(text), fontsize=8.5, va="bottom", color=INK)
     if scale:
         colours = ScalarMappable(matplotlib.colors.Normalize(0, 1), scale[0])

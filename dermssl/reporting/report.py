@@ -123,9 +123,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers, `Interval`s, plain text or `Cell`s; a column may be no more than a title."""
+    """Rows of numbers, `Interval`s, plain text or `Cell`s; columns are `Column`s, or mere titles."""
 
-    columns: Sequence[Column | str]
+    columns: Sequence[Any]
     rows: Sequence[Sequence[Any]]
 
     @property
@@ -252,7 +252,7 @@ def printed(value: Any) -> str:
         return wording.estimate(value)
     if isinstance(value, numbers.Integral):
         return f"{value:,}"
-    return wording.number(value) if isinstance(value, numbers.Real) else escaped(value)
+    return wording.number(float(value)) if isinstance(value, numbers.Real) else escaped(value)
 
 
 def escaped(text: Any) -> str:
@@ -301,7 +301,7 @@ def class_table(classes: pd.DataFrame, figures: dict[str, Column]) -> Table:
     return Table(["class", Column("records", right=True), *figures.values()], rows)
 
 
-def _with_bounds(row: dict[str, Any], figure: str) -> Interval | float:
+def _with_bounds(row: dict[Any, Any], figure: str) -> Interval | float:
     if f"{figure}_low" not in row:
         return row[figure]
     return Interval(row[figure], row[f"{figure}_low"], row[f"{figure}_high"])

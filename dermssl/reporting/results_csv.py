@@ -1,14 +1,19 @@
 """Append results to a CSV file, one row a run, failed runs included."""
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed
+from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.metrics import SUMMARY
 
 NOT_AVAILABLE = "n/a"
@@ -21,23 +26,29 @@ COUNTS = ("n", "n_fine", "n_coarse")
 METRICS = tuple(name for name in SUMMARY if name not in COUNTS)
 
 
-def row(path, status, split="", counts=None, intervals=None):
+def row(
+    path: Path | str,
+    status: dict[str, Any],
+    split: str = "",
+    counts: dict[str, Any] | None = None,
+    intervals: Mapping[str, Interval] | None = None,
+) -> dict[str, Any]:
     """One run as a flat dict of strings and numbers, for a line of a results file.
 
     Args:
         path: the run's folder.
-        status: dict, from its status.json. A run that failed is a row too, without metrics.
+        status: from its status.json. A run that failed is a row too, without metrics.
         split: the split that was scored.
-        counts: dict with `n`, `n_fine`, `n_coarse`, or None.
-        intervals: dict of metric name -> `Interval`, or None.
+        counts: `n`, `n_fine` and `n_coarse`.
+        intervals: of each metric.
 
     Returns:
-        dict with the same keys for every run: what it is, what it cost, and for each metric
-        NAME, NAME_low and NAME_high, NaN where undefined.
+        The same keys for every run: what it is, what it cost, and for each metric NAME, NAME_low
+        and NAME_high, NaN where undefined.
     """
     backbone = status.get("config", {}).get("backbone", {})
     counts, intervals = counts or {}, intervals or {}
-    found = {
+    cells = {
         "run": str(path),
         "command": status.get("command", ""),
         "status": status.get("status", ""),
@@ -56,29 +67,31 @@ def row(path, status, split="", counts=None, intervals=None):
         "unfrozen_layers": " ".join(status.get("unfrozen_layers", ())),
         "split": split,
     }
-    found |= {name: counts.get(name, math.nan) for name in COUNTS}
+    cells |= {name: counts.get(name, math.nan) for name in COUNTS}
     for name in METRICS:
-        found |= bounds(name, intervals.get(name))
-    return found
+        cells |= bounds(name, intervals.get(name))
+    return cells
 
 
-def bounds(name, interval):
+def bounds(name: str, interval: Interval | None) -> dict[str, float]:
     """An interval as three cells: NAME, NAME_low, NAME_high; NaN for None."""
     if interval is None:
         return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def write_rows(path, rows, columns=None):
+def write_rows(
+    path: Path | str, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str] | None = None
+) -> None:
     """Write a list of dicts as CSV, whole or not at all; NaN and None become "n/a".
 
     `columns` gives the header where there may be no row to take it from.
     """
-    cells = pd.DataFrame(rows, columns=columns).astype(object)
+    cells = pd.DataFrame(rows, columns=list(columns) if columns else None).astype(object)
     atomic_files.write_csv(path, cells.where(cells.notna(), NOT_AVAILABLE))
 
 
-def append_row(path, row):
+def append_row(path: Path | str, row: dict[str, Any]) -> None:
     """Add a row to a CSV; a kill leaves the file with it or without it, never half of it.
 
     Two processes may append to one file: each waits for the other. A column that is new, in
@@ -90,28 +103,28 @@ def append_row(path, row):
         write_rows(path, [*before, row])
 
 
-def keep_rows(path, keep):
+def keep_rows(path: Path | str, keep: Callable[[dict[Any, Any]], bool]) -> None:
     """Leave those rows of a CSV for which the function `keep`, of a row as a dict, holds."""
     path = Path(path)
     with _alone(path):
-        found = _cells(path)
-        kept = [row for row in found.to_dict("records") if keep(row)]
-        write_rows(path, kept, list(found.columns))
+        table = _cells(path)
+        kept = [row for row in table.to_dict("records") if keep(row)]
+        write_rows(path, kept, list(table.columns))
 
 
-def read_rows(path):
-    """The rows of a results file as a DataFrame; "n/a" is NaN, text columns are text."""
+def read_rows(path: Path | str) -> pd.DataFrame:
+    """The rows of a results file; "n/a" is NaN, text columns are text."""
     return _cells(Path(path)).infer_objects()
 
 
-def _cells(path):
-    found = atomic_files.read_csv(path).astype(object)
-    for column in found.columns.difference(TEXT):
-        found[column] = pd.Series(map(_value, found[column]), dtype=object)
-    return found
+def _cells(path: Path) -> pd.DataFrame:
+    table = atomic_files.read_csv(path).astype(object)
+    for column in table.columns.difference(list(TEXT)):
+        table[column] = pd.Series(map(_value, table[column]), dtype=object)
+    return table
 
 
-def _value(cell):
+def _value(cell: str) -> float | str:
     """A number where the text is one. A number read as text would be escaped as a formula."""
     if cell in ("", NOT_AVAILABLE):
         return math.nan
@@ -122,7 +135,7 @@ def _value(cell):
 
 
 @contextlib.contextmanager
-def _alone(path):
+def _alone(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`. It isn't the run's own, which the caller may hold already."""
     try:
         with open(path.with_name(f".{path.name}.lock"), "a") as lock:

@@ -50,8 +50,8 @@ def estimate(interval: Interval | None, digits: int = 3) -> str:
 
 def of_json(value: dict[str, float | None]) -> str:
     """`estimate` of an interval that a JSON file holds, where undefined is None."""
-    known = [math.nan if value[key] is None else value[key] for key in ("estimate", "low", "high")]
-    return estimate(Interval(*known))
+    known = {name: math.nan if bound is None else bound for name, bound in value.items()}
+    return estimate(Interval(known["estimate"], known["low"], known["high"]))
 
 
 def p_value(p: float | None, holm: float) -> str:
@@ -75,7 +75,7 @@ def model_title(status: dict[str, Any]) -> str:
 
 
 def photos(counts: Counts, split: str) -> str:
-    """What a score rests on: "412 test photos of 301 lesions"; `counts` of `scores.counts`."""
+    """What a score rests on: "412 test photos of 301 lesions"; `counts` of `metric_tables`."""
     text = count(counts["n_fine"], f"{split} photo")
     if counts["grouped_by"] != "photo":
         text += f" of {count(counts['n_groups'], counts['grouped_by'])}"
@@ -86,7 +86,7 @@ def changed(difference: float) -> list[str]:
     """A warning where a model's probabilities aren't those it wrote itself, else none.
 
     Args:
-        difference: float, the largest between the two.
+        difference: the largest between the two.
     """
     if difference <= SAME:
         return []
@@ -113,12 +113,12 @@ def comparison(
     """The verdict on model a against model b (of the same labels), as one sentence.
 
     Args:
-        a, b: `Model`.
-        metric: name of the metric.
-        interval: `Interval` of a - b; None where the two share no seed.
+        a, b: the two models.
+        metric: a name in `metric_tables.NAMES`.
+        interval: of a - b; None where the two share no seed.
         n_seeds: seeds that both have.
-        counts: dict, from `scores.counts`.
-        split: name of the split.
+        counts: from `metric_tables.counts`.
+        split: that was scored.
     """
     name, where = NAMES[metric], f"With {a.labels_text}"
     if interval is None:
@@ -165,7 +165,7 @@ def verdict_pairs(compared: Comparison, baseline: str) -> list[tuple[RunGroup, R
     The SSL arms against the baseline first, then against ImageNet, then the other arms against
     the baseline.
     """
-    pairs = []
+    pairs: list[tuple[RunGroup, RunGroup]] = []
     for labels in compared.labels:
         models = {model.arm: model for model in compared.at(labels)}
         ssl = [arm for arm, model in models.items() if model.is_ssl]
@@ -174,7 +174,8 @@ def verdict_pairs(compared: Comparison, baseline: str) -> list[tuple[RunGroup, R
         wanted = [(arm, baseline) for arm in ssl]
         wanted += [(arm, other) for other in imagenet for arm in ssl]
         wanted += [(arm, baseline) for arm in rest]
-        chosen = {}  # a pair is told once, the way round that comes first
+        # A pair is told once, the way round that comes first.
+        chosen: dict[frozenset[str], tuple[RunGroup, RunGroup]] = {}
         for a, b in wanted:
             if a != b and {a, b} <= models.keys():
                 chosen.setdefault(frozenset((a, b)), (models[a], models[b]))
@@ -213,13 +214,10 @@ def warnings(
     """What the reader must know before trusting an interval.
 
     Args:
-        compared: `Compared`.
-        counts: dict, from `scores.counts`.
-        classes: DataFrame, from `scores.per_class`; only its support is read.
+        compared: what is compared.
+        counts: from `metric_tables.counts`.
+        classes: from `metric_tables.per_class`; only its support is read.
         uneven: (model a, model b, number of shared seeds) of pairs that don't share all seeds.
-
-    Returns:
-        list of sentences.
     """
     sentences = list(compared.notes)
     few = {len(m.members) for m in compared.models if len(m.members) < ENOUGH_SEEDS}
@@ -240,7 +238,7 @@ def warnings(
             f"At most {most} seeds a model: redrawing so few understates the luck of training, so "
             "an interval that excludes 0 by little may do so by luck."
         )
-    lone = {}
+    lone: dict[tuple[str, str], list[str]] = {}
     for model in compared.models:
         if model.is_ssl and len(model.starts) == 1:
             lone.setdefault((model.title, model.starts[0]), []).append(model.labels_text)
@@ -272,11 +270,7 @@ def drawings(sources: Iterable[str]) -> list[str]:
 
 
 def dropped(intervals: Iterable[Interval]) -> list[str]:
-    """A warning where many draws of the bootstrap missed a class, else none.
-
-    Args:
-        intervals: `Interval`s of one metric.
-    """
+    """A warning where many draws of the bootstrap missed a class, else none; of one metric."""
     share = max((one.n_dropped / max(1, one.n_resamples) for one in intervals), default=0)
     if share <= ENOUGH_DRAWS:
         return []
@@ -328,5 +322,5 @@ def without_ids(grouped_by: str) -> list[str]:
     ]
 
 
-def _list(values):
+def _list(values: Iterable[int]) -> str:
     return ", ".join(str(value) for value in values)

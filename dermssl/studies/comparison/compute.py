@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,12 +68,17 @@ class Scored:
     compared: Comparison
     baseline: str
     n_resamples: int
-    counts: dict[str, int | str]
+    counts: dict[str, Any]
     draws: dict[tuple, dict[str, SeedDraws]]
     intervals: dict[tuple, dict[str, Interval]]
     spread: dict[tuple, dict[str, float]]
     classes: dict[tuple, pd.DataFrame]
     pairs: tuple[Pair, ...]
+
+    @property
+    def tested(self) -> list[tuple[Pair, PairTest]]:
+        """The pairs that share a seed, with their tests."""
+        return [(pair, pair.tested) for pair in self.pairs if pair.tested]
 
     def difference(self, a: RunGroup, b: RunGroup, metric: str) -> tuple[Interval | None, int]:
         """(`Interval` of a - b or None, number of shared seeds), whichever way it is kept."""
@@ -186,9 +192,9 @@ def run_rows(scored: Scored) -> list[dict]:
 def difference_rows(scored: Scored) -> list[dict]:
     """Rows of differences.csv: one a pair and metric; `p` where a test goes with it."""
     rows = []
-    for pair in scored.pairs:
+    for pair, tested in scored.tested:
         for name, interval in pair.found.items():
-            test, p, holm = pair.tested.of_metric(name) or ("", math.nan, math.nan)
+            test, p, holm = tested.of_metric(name) or ("", math.nan, math.nan)
             rows.append(
                 {
                     "labels": str(pair.a.labels),
@@ -204,7 +210,7 @@ def difference_rows(scored: Scored) -> list[dict]:
                     "n_dropped": interval.n_dropped,
                     "verdict_for_a": metric_tables.verdict(name, interval),
                     "test": test,
-                    "n_tested": pair.tested.n if test else math.nan,
+                    "n_tested": tested.n if test else math.nan,
                     "p": p,
                     "p_holm": holm,
                 }
@@ -226,7 +232,7 @@ def crossing_groups(compared: Comparison) -> int:
 
 def pretraining(compared: Comparison) -> list[dict]:
     """The pretraining runs that models start from: dicts of path, arms, and status or None."""
-    starts = {}
+    starts: dict[str, list[str]] = {}
     for model in compared.models:
         for start in model.starts:
             if start not in ("", "none", "imagenet"):

@@ -172,24 +172,23 @@ def _difference(name: str, interval: Interval) -> Cell:
 
 def _paired_tests(numbers: compute.Scored) -> list[Table | Text]:
     """The table of paired tests, one row a pair that shares a seed, and what they ask."""
-    pairs = [pair for pair in numbers.pairs if pair.tested]
-    area = next((pair.tested.title for pair in pairs if pair.tested.area), "")
+    area = next((tested.title for _, tested in numbers.tested if tested.area), "")
     columns = ["labels", "pair", Column("photos", right=True), "only one is right", "McNemar p"]
     columns += ["AUC", "DeLong p"] if area else []
     rows = []
-    for pair in pairs:
-        mcnemar, delong = pair.tested.mcnemar, pair.tested.delong
+    for pair, tested in numbers.tested:
+        mcnemar, delong = tested.mcnemar, tested.delong
         row = [
             pair.a.labels_text,
             f"{pair.a.title} / {pair.b.title}",
-            pair.tested.n,
+            tested.n,
             f"{mcnemar.only_a:,} / {mcnemar.only_b:,}",
-            wording.p_value(mcnemar.p, pair.tested.mcnemar_holm),
+            wording.p_value(mcnemar.p, tested.mcnemar_holm),
         ]
         if delong:
             row += [
                 f"{wording.number(delong.auc_a)} / {wording.number(delong.auc_b)}",
-                wording.p_value(delong.p, pair.tested.delong_holm),
+                wording.p_value(delong.p, tested.delong_holm),
             ]
         rows.append(row)
     text = (

@@ -51,8 +51,8 @@ def rows(photos: Sequence[np.ndarray], seed: int = 0) -> Iterator[tuple[str, lis
             ]
             if policy.mixes:
                 parts = [mixup.share(policy, seed, 0, record) for record in range(len(views))]
-                others = views[1:] + views[:1]
-                views = [mixup.mix(*pair, *part)[0] for *pair, part in zip(views, others, parts)]
+                triples = zip(views, views[1:] + views[:1], parts)
+                views = [mixup.mix(view, other, *part)[0] for view, other, part in triples]
             yield f"{name}, view {number + 1}" if name == "simclr" else name, views
     for name in artefacts.ARTEFACTS:
         # On the square that a network sees: on the whole photo a ruler may lie beside it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,15 @@ UNKNOWN, OTHER = "not known", "other"
 GREYS = {OTHER: "#8A94A1", UNKNOWN: "#D5DAE0"}
 
 
-def plane(path: Path, points: np.ndarray, values: Sequence, title: str, subtitle: str) -> Path:
+def plane(
+    path: Path, points: np.ndarray, values: Sequence[Any] | pd.Series, title: str, subtitle: str
+) -> Path:
     """A scatter plot.
 
     Args:
         path: of the PNG.
         points: float (n, 2).
-        values: sequence (n,): text, "" unknown, or numbers (NaN unknown) for a colour scale.
+        values: (n,), text, "" unknown, or numbers (NaN unknown) for a colour scale.
         title, subtitle: of the picture.
     """
     figure, (axes,) = figures.new(9.2, 6.4)
@@ -63,7 +66,7 @@ def _names(axes: Axes, points: np.ndarray, values: pd.Series, size: float) -> No
         rest = name in GREYS
         where = (named == name).to_numpy()
         axes.scatter(
-            *points[where].T, s=size, linewidth=0, alpha=0.75,
+            points[where, 0], points[where, 1], s=size, linewidth=0, alpha=0.75,
             color=GREYS.get(name) or figures.PALETTE[k % len(figures.PALETTE)],
             marker="o" if rest else MARKERS[k // len(figures.PALETTE) % len(MARKERS)],
             zorder=1 if rest else 2 + k,
@@ -74,7 +77,7 @@ def _names(axes: Axes, points: np.ndarray, values: pd.Series, size: float) -> No
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False,
         fontsize=9.5, labelcolor=figures.INK,
     )  # fmt: skip
-    for handle in legend.legend_handles:
+    for handle in filter(None, legend.legend_handles):
         handle.set(sizes=[40], alpha=1)
 
 
@@ -82,9 +85,10 @@ def _numbers(
     figure: Figure, axes: Axes, points: np.ndarray, values: pd.Series, size: float
 ) -> None:
     known = values.notna().to_numpy()
-    axes.scatter(*points[~known].T, s=size, linewidth=0, color=GREYS[UNKNOWN])
+    x, y = points.T
+    axes.scatter(x[~known], y[~known], s=size, linewidth=0, color=GREYS[UNKNOWN])
     drawn = axes.scatter(
-        *points[known].T, c=values[known], s=size, linewidth=0, alpha=0.8, cmap="viridis"
+        x[known], y[known], c=values[known], s=size, linewidth=0, alpha=0.8, cmap="viridis"
     )
     bar = figure.colorbar(drawn, ax=axes, fraction=0.03, shrink=0.7)
     bar.outline.set_visible(False)

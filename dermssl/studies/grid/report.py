@@ -148,9 +148,11 @@ def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
         warnings.append(f"{few} the luck of training.")
     flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
     for model, rows in flagged.groupby("model", sort=False):
-        depths = sorted({_depth(d) for d in rows["depth"]}, key=lambda d: (len(d), d))
+        texts = sorted(
+            {_depth(depth) for depth in rows["depth"]}, key=lambda text: (len(text), text)
+        )
         warnings.append(
-            f"{model} at depth {', '.join(depths)} trains no kernel: only the head, and BatchNorm "
+            f"{model} at depth {', '.join(texts)} trains no kernel: only the head, and BatchNorm "
             "at most."
         )
     mixed = grid.rows["versions"].dropna().unique().tolist()
@@ -171,7 +173,7 @@ def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
 
 def _models(grid: GridResults, bests: dict[str, BestCell]) -> Section:
     """The models side by side."""
-    columns: list[Column | str] = [
+    columns = [
         "model", Column("weights", format=code), Column("px", right=True, format=str),
         Column("mean of its whole cells", right=True), "highest cell",
         "its accuracy (95% interval)",
@@ -205,7 +207,7 @@ def _model(grid: GridResults, model: str, best: BestCell | None) -> Section:
         [name, *(_cell(cells.get((model, name, d)), best, len(grid.seeds)) for d in depths)]
         for name in grid.augmentations(model)
     ]
-    columns: list[Column | str] = [
+    columns = [
         "augmentation",
         *(Column(_depth(depth), right=True) for depth in depths),
     ]
@@ -245,17 +247,17 @@ def _layers(grid: GridResults, model: str) -> Table:
     rows = grid.rows[grid.rows["model"] == model]
     finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
     first = finished_first.drop_duplicates("depth").sort_values("depth")
-    columns: list[Column | str] = [
+    columns = [
         Column("depth", right=True),
         Column("trainable parameters", right=True, format=partial(wording.number, digits=0)),
         "unfrozen layers that hold kernels",
     ]
     return Table(columns, [
         [
-            _depth(row.depth), row.trainable_parameters,
-            ", ".join(str(row.unfrozen_layers or "").split()) or "none",
+            _depth(row["depth"]), row["trainable_parameters"],
+            ", ".join(str(row["unfrozen_layers"] or "").split()) or "none",
         ]
-        for row in first.itertuples()
+        for row in first.to_dict("records")
     ])  # fmt: skip
 
 
@@ -271,7 +273,7 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
             "the mean over seeds as one model, so that it knows nothing of the luck of training, "
             "and may be small where the interval holds 0."
         )
-        columns: list[Column | str] = [
+        columns = [
             "other cell",
             "difference",
             Column("McNemar p", right=True, format=str),

@@ -117,7 +117,7 @@ def read_cell(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         return p / p.sum(axis=1, keepdims=True), arrays["losses"]
 
 
-def belongs(row: dict[str, Any], status: dict[str, Any]) -> bool:
+def belongs(row: dict[Any, Any], status: dict[str, Any]) -> bool:
     """Whether a row is of the config and data that the run's status.json has."""
     return all(row[name] == status[name] for name in ("config_hash", "data_hash"))
 

@@ -7,6 +7,7 @@ label counts uses the wider ones, at 1 - 0.05 / K (Bonferroni): all K hold toget
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
 from dermssl.evaluation.bootstrap import Interval
@@ -68,7 +69,7 @@ class Curve:
 
     compared: Comparison
     baseline: str
-    counts: dict[str, int | str]
+    counts: dict[str, Any]
     intervals: dict[tuple, Interval]
     by_seed: dict[tuple, list[float]]
     pairs: dict[tuple, list[LabelCountDifference]]
@@ -90,7 +91,7 @@ def score(compared: Comparison, n_resamples: int = 2000) -> Curve:
         )
         for model in compared.models
     }
-    pairs = {}
+    pairs: dict[tuple[str, str], list[tuple[RunGroup, RunGroup]]] = {}
     for a, b in wording.verdict_pairs(compared, baseline):
         pairs.setdefault((a.arm, b.arm), []).append((a, b))
     y = compared.members[0].arrays.y
@@ -188,5 +189,5 @@ def difference_rows(curve: Curve) -> list[dict]:
         }
         for steps in curve.pairs.values()
         for step in steps
-        if step.own is not None
+        if step.own and step.joint
     ]

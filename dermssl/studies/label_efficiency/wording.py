@@ -30,13 +30,13 @@ def verdict(
     """The sentence on one pair of arms.
 
     Args:
-        steps: list of `label_curve.Step` of one pair, fewest labels first.
-        counts: dict, from `scores.counts`.
-        split: str, the split that was scored.
-        name: str, what the score is called.
+        steps: of one pair, fewest labels first.
+        counts: from `metric_tables.counts`.
+        split: that was scored.
+        name: what the score is called.
 
     Returns:
-        str: the finding, the evidence at every number of labels, and what it rests on.
+        The finding, the evidence at every number of labels, and what it rests on.
     """
     a, b = steps[0].a.title, steps[0].b.title
     verdicts = [step.verdict for step in steps]

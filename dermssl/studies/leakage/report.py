@@ -78,7 +78,7 @@ def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Report:
         rows: as from `compute.score`.
     """
     unit = numbers["unit"]
-    columns: list[Column | str] = [
+    columns = [
         f"{unit}s", "metric", Column("n", right=True), "without twins in training", "with them",
         "inflation",
     ]  # fmt: skip

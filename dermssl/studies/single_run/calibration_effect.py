@@ -26,8 +26,8 @@ def arrays(scaling: Calibrator | None, seed: Arrays, taxonomy: Taxonomy) -> Arra
 
     Args:
         scaling: the run's calibration, or None.
-        seed: `Arrays` of the split, raw.
-        taxonomy: `Taxonomy`.
+        seed: the split, raw.
+        taxonomy: of both.
     """
     if not (scaling and scaling.changes):
         return None
@@ -83,16 +83,19 @@ def in_the_large(
         (Bonferroni). NaN without labelled records.
     """
     tasks = list(zip(_tasks(seed, taxonomy), _tasks(given or seed, taxonomy)))
+    # A fine class may have the axis's name.
     plan = {
-        number: PlannedMetric("mean", None, np.where(raw.y >= 0, calibrated.score - raw.y, np.nan))
-        for number, (raw, calibrated) in enumerate(tasks)
+        f"{raw.kind} {raw.name}": PlannedMetric(
+            "mean", None, np.where(raw.y >= 0, calibrated.score - raw.y, np.nan)
+        )
+        for raw, calibrated in tasks
     }
     draws = bootstrap.score(plan, seed.groups, n_resamples=n_resamples)
     rows = []
-    for number, (raw, calibrated) in enumerate(tasks):
+    for (raw, calibrated), difference in zip(tasks, draws.values()):
         known = raw.y >= 0
         n = known.sum() or np.nan
-        excess = draws[number].interval(1 - 0.05 / len(tasks))
+        excess = difference.interval(1 - 0.05 / len(tasks))
         rows.append(
             {
                 "name": raw.name, "kind": raw.kind, "records": raw.n_positive,

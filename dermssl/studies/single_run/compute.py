@@ -154,10 +154,10 @@ def make(
     )
     rows = run.table[run.table["split"] == split]
     asked = evaluation.question
+    target, threshold = (asked.given, asked.threshold) if asked else (None, None)
     groups = subgroups.score(
-        rows, arrays, taxonomy, asked and asked.given, asked and asked.threshold,
-        settings.age_bands, n_resamples,
-    )  # fmt: skip
+        rows, arrays, taxonomy, target, threshold, settings.age_bands, n_resamples
+    )
     gaps = subgroups.subgroup_gaps(groups, taxonomy)
     return replace(evaluation, groups=groups, gaps=gaps)
 

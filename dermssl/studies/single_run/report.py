@@ -120,7 +120,7 @@ def _binary_tasks(evaluation: compute.Evaluation) -> Section:
         "fixed_sensitivity": "sensitivity at the chosen threshold",
         "fixed_specificity": "specificity at the chosen threshold",
     }
-    rows = [
+    rows: list[list[Any]] = [
         ["photos", *(f"{task.target.n_positive:,} of {task.target.n:,}" for task in tasks)],
         *([title, *(task.found.get(name) for task in tasks)] for name, title in names.items()),
         [

@@ -238,8 +238,9 @@ def _in_the_large(evaluation: Evaluation) -> str:
     parts = []
     for word, rows in wrong.items():
         names = [
-            f"{row.name} ({wording.number(row.calibrated)}, share {wording.number(row.share)})"
-            for row in evaluation.means[rows].itertuples(index=False)
+            f"{row['name']} ({wording.number(row['calibrated'])}, "
+            f"share {wording.number(row['share'])})"
+            for row in evaluation.means[rows].to_dict("records")
         ]
         if names:
             parts.append(f"too {word} for {', '.join(names)}")

@@ -85,8 +85,7 @@ def _table(scores: Sequence[Score]) -> Table:
     malignant = scores[0].sensitivity is not None
     rows = []
     for score in scores:
-        changed = "" if score.flips is None else f"{score.flips.estimate:.0%}"
-        row = [title(score.name), score.balanced_accuracy, _drop(score.drop), changed]
+        row = [title(score.name), score.balanced_accuracy, _drop(score.drop), score.changed]
         rows.append(row + [score.sensitivity, _drop(score.sensitivity_drop)] * malignant)
     return Table(columns + ["malignant sensitivity (likeliest class)", "drop"] * malignant, rows)
 

@@ -43,6 +43,11 @@ class Score:
     gains: str | None = None
     gain: float = float("nan")
 
+    @property
+    def changed(self) -> str:
+        """`flips` in percent; "" on the clean photos."""
+        return "" if self.flips is None else f"{self.flips.estimate:.0%}"
+
 
 def score(
     y: np.ndarray,

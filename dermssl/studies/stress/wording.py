@@ -160,7 +160,7 @@ def _cost(score: Score, drop: Interval) -> str:
         low, high = -high, -low
     text = (
         f"{name} {verb} {size} balanced accuracy (95% interval {wording.number(low)} to "
-        f"{wording.number(high)}); {score.flips.estimate:.0%} of the predictions change"
+        f"{wording.number(high)}); {score.changed} of the predictions change"
     )
     if score.gains and score.gain >= GAINED:
         text += f", most towards {score.gains} (+{score.gain:.0%} of all photos)"
