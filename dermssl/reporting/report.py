@@ -123,7 +123,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers, `Interval`s, plain text or `Cell`s; columns are `Column`s, or mere titles."""
+    """Rows of numbers, `Interval`s, plain text or `Cell`s under `Column`s, or mere titles."""
 
     columns: Sequence[Any]
     rows: Sequence[Sequence[Any]]
@@ -308,8 +308,9 @@ def _with_bounds(row: dict[Any, Any], figure: str) -> Interval | float:
 
 
 def versions(status: dict[str, Any]) -> str:
-    """The versions of a run on one line."""
-    return ", ".join(f"{name} {text}" for name, text in status.get("versions", {}).items())
+    """The versions of a run on one line, as Markdown."""
+    names = status.get("versions", {}).items()
+    return escaped(", ".join(f"{name} {version}" for name, version in names))
 
 
 def hashes(status: dict[str, Any]) -> str:

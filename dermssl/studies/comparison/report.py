@@ -11,38 +11,22 @@ from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.run_groups import Comparison, RunGroup
-from dermssl.reporting import figures, wording
-from dermssl.reporting.report import (
-    Bullets,
-    Cell,
-    Column,
-    Command,
-    Figure,
-    Findings,
-    Report,
-    Section,
-    Table,
-    Text,
-    Warnings,
-    class_table,
-    code,
-    escaped,
-)
+from dermssl.reporting import figures, report, wording
 from dermssl.studies.comparison import compute
 from dermssl.studies.comparison import figures as own_figures
 from dermssl.studies.comparison import wording as sentences
 
 HEADLINE = [metric_tables.NAMES[name] for name in metric_tables.HEADLINE]
 CLASS_COLUMNS = {
-    "sensitivity": Column("sensitivity (95% interval)"),
-    "specificity": Column("specificity (95% interval)"),
-    "precision": Column("precision", right=True),
-    "f1": Column("F1", right=True),
-    "roc_auc": Column("ROC-AUC", right=True),
+    "sensitivity": report.Column("sensitivity (95% interval)"),
+    "specificity": report.Column("specificity (95% interval)"),
+    "precision": report.Column("precision", right=True),
+    "f1": report.Column("F1", right=True),
+    "roc_auc": report.Column("ROC-AUC", right=True),
 }
 
 
-def build(numbers: compute.Scored, command: str, config: Path | str | None = None) -> Report:
+def build(numbers: compute.Scored, command: str, config: Path | str | None = None) -> report.Report:
     """The report of a comparison; its pictures are those of `draw`.
 
     Args:
@@ -53,15 +37,15 @@ def build(numbers: compute.Scored, command: str, config: Path | str | None = Non
     comparison = numbers.compared
     findings = sentences.verdicts(numbers) + wording.gaps(comparison, numbers.baseline)
     caption = "Balanced accuracy of every model, with intervals"
-    return Report(
+    return report.Report(
         "Does self-supervised pretraining help?",
         sections=[
-            Section(
+            report.Section(
                 "What was found",
                 [
-                    Findings(findings),
-                    Figure("comparison.png", caption),
-                    Warnings(sentences.warnings(numbers)),
+                    report.Findings(findings),
+                    report.Figure("comparison.png", caption),
+                    report.Warnings(sentences.warnings(numbers)),
                 ],
             ),
             _comparison(numbers),
@@ -108,7 +92,7 @@ def draw(folder: Path, numbers: compute.Scored) -> None:
         figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
 
 
-def _comparison(numbers: compute.Scored) -> Section:
+def _comparison(numbers: compute.Scored) -> report.Section:
     comparison = numbers.compared
     rows = [
         [
@@ -116,7 +100,7 @@ def _comparison(numbers: compute.Scored) -> Section:
             model.title,
             len(model.members),
             *(
-                Cell(
+                report.Cell(
                     numbers.intervals[model.arm, model.labels][name],
                     bold=numbers.leads(model, name),
                 )
@@ -125,25 +109,25 @@ def _comparison(numbers: compute.Scored) -> Section:
         ]
         for model in comparison.models
     ]
-    columns = ["labels", "start of the backbone", Column("seeds", right=True), *HEADLINE]
+    columns = ["labels", "start of the backbone", report.Column("seeds", right=True), *HEADLINE]
     text = (
-        f"Scored on {escaped(wording.photos(numbers.counts, comparison.split))}. Mean over seeds, "
-        "95% interval in brackets. Bold: its difference to every other row with the same labels "
-        "excludes 0, in its favour; without bold, no row leads. Log loss is better when lower. "
-        "`performance_comparison.csv` holds every metric."
+        f"Scored on {report.escaped(wording.photos(numbers.counts, comparison.split))}. Mean over "
+        "seeds, 95% interval in brackets. Bold: its difference to every other row with the same "
+        "labels excludes 0, in its favour; without bold, no row leads. Log loss is better when "
+        "lower. `performance_comparison.csv` holds every metric."
     )
-    return Section("Comparison", [Table(columns, rows), Text(text)])
+    return report.Section("Comparison", [report.Table(columns, rows), report.Text(text)])
 
 
 def _headline(intervals: dict[str, Interval]) -> list[tuple[str, Interval]]:
     return [(name, intervals[name]) for name in metric_tables.HEADLINE]
 
 
-def _differences(numbers: compute.Scored) -> Section:
+def _differences(numbers: compute.Scored) -> report.Section:
     pairs = [pair for pair in numbers.pairs if pair.found]
     if not pairs:
         text = "There is no pair of models with equal labels and a shared seed."
-        return Section("Differences", [Text(text)])
+        return report.Section("Differences", [report.Text(text)])
     rows = [
         [
             pair.a.labels_text,
@@ -153,7 +137,7 @@ def _differences(numbers: compute.Scored) -> Section:
         ]
         for pair in pairs
     ]
-    columns = ["labels", "difference", Column("seeds", right=True), *HEADLINE]
+    columns = ["labels", "difference", report.Column("seeds", right=True), *HEADLINE]
     text = (
         "Better and worse are said of the first of the two, where the interval excludes 0. A tie "
         "is an interval that holds 0: no difference was shown, not that there is none. "
@@ -161,19 +145,27 @@ def _differences(numbers: compute.Scored) -> Section:
         "number; balanced accuracy was chosen beforehand to carry the verdict. `differences.csv` "
         "holds more metrics."
     )
-    return Section("Differences", [Table(columns, rows), Text(text), *_paired_tests(numbers)])
+    return report.Section(
+        "Differences", [report.Table(columns, rows), report.Text(text), *_paired_tests(numbers)]
+    )
 
 
-def _difference(name: str, interval: Interval) -> Cell:
+def _difference(name: str, interval: Interval) -> report.Cell:
     """A difference with its verdict."""
     verdict = metric_tables.verdict(name, interval)
-    return Cell(interval, {"undefined": "", "tie": ", tie"}.get(verdict, f", **{verdict}**"))
+    return report.Cell(interval, {"undefined": "", "tie": ", tie"}.get(verdict, f", **{verdict}**"))
 
 
-def _paired_tests(numbers: compute.Scored) -> list[Table | Text]:
+def _paired_tests(numbers: compute.Scored) -> list[report.Table | report.Text]:
     """The table of paired tests, one row a pair that shares a seed, and what they ask."""
     area = next((tested.title for _, tested in numbers.tested if tested.area), "")
-    columns = ["labels", "pair", Column("photos", right=True), "only one is right", "McNemar p"]
+    columns = [
+        "labels",
+        "pair",
+        report.Column("photos", right=True),
+        "only one is right",
+        "McNemar p",
+    ]
     columns += ["AUC", "DeLong p"] if area else []
     rows = []
     for pair, tested in numbers.tested:
@@ -197,62 +189,64 @@ def _paired_tests(numbers: compute.Scored) -> list[Table | Text]:
         "training. McNemar: do both err equally often in the fine class? "
     )
     if area:
-        text += f"DeLong: have both the same ROC-AUC for {escaped(area)}? "
+        text += f"DeLong: have both the same ROC-AUC for {report.escaped(area)}? "
     return [
-        Table(columns, rows),
-        Text(f"{text}Holm corrects for the number of pairs, {len(rows)}."),
+        report.Table(columns, rows),
+        report.Text(f"{text}Holm corrects for the number of pairs, {len(rows)}."),
     ]
 
 
-def _classes(numbers: compute.Scored) -> list[Section]:
+def _classes(numbers: compute.Scored) -> list[report.Section]:
     parts = [
-        Section(
+        report.Section(
             model.name,
-            [class_table(numbers.classes[model.arm, model.labels], CLASS_COLUMNS)],
+            [report.class_table(numbers.classes[model.arm, model.labels], CLASS_COLUMNS)],
             level=3,
         )
         for model in numbers.compared.models
     ]
-    text = Text(
+    text = report.Text(
         "Each class against the rest, where the likeliest class is taken; mean over seeds, n/a "
         "where a seed can't define it. Where all or none are found the draws agree; the interval "
         f"is then Wilson's, of as many {numbers.counts['grouped_by']}s. (!): fewer than "
         f"{wording.ENOUGH_RECORDS} records."
     )
     parts[-1] = replace(parts[-1], blocks=[*parts[-1].blocks, text])
-    return [Section("Classes", []), *parts]
+    return [report.Section("Classes", []), *parts]
 
 
-def _confusion_matrices(comparison: Comparison) -> Section:
-    pictures = [Figure(confusion_file(model), model.name) for model in comparison.models]
-    text = Text("Share of each true class, all seeds together.")
-    return Section("Confusion matrices", [text, *pictures])
+def _confusion_matrices(comparison: Comparison) -> report.Section:
+    pictures = [report.Figure(confusion_file(model), model.name) for model in comparison.models]
+    text = report.Text("Share of each true class, all seeds together.")
+    return report.Section("Confusion matrices", [text, *pictures])
 
 
-def _curves() -> list[Section]:
+def _curves() -> list[report.Section]:
     return [
-        Section(
+        report.Section(
             "Training curves",
             [
-                Figure(
+                report.Figure(
                     "training_curves.png",
                     "Validation loss and balanced accuracy by epoch, a line a seed",
                 ),
-                Text("A line a seed; a circle marks the first epoch with the backbone unfrozen."),
+                report.Text(
+                    "A line a seed; a circle marks the first epoch with the backbone unfrozen."
+                ),
             ],
         ),
-        Section(
+        report.Section(
             "ROC curves",
             [
-                Figure("roc.png", "ROC curves, mean of one class against the rest"),
-                Text("Mean over the classes that have records, and over seeds."),
+                report.Figure("roc.png", "ROC curves, mean of one class against the rest"),
+                report.Text("Mean over the classes that have records, and over seeds."),
             ],
         ),
-        Section(
+        report.Section(
             "Calibration",
             [
-                Figure("reliability.png", "Reliability diagrams"),
-                Text(
+                report.Figure("reliability.png", "Reliability diagrams"),
+                report.Text(
                     "These are the probabilities as predicted, like all scores here, and not as "
                     "`dermssl.predict` gives them after a run's calibration; `dermssl.evaluate` "
                     "shows both. On the line, a probability means what it says; below it, the "
@@ -265,15 +259,15 @@ def _curves() -> list[Section]:
     ]
 
 
-def _cost(numbers: compute.Scored) -> Section:
+def _cost(numbers: compute.Scored) -> report.Section:
     comparison = numbers.compared
     columns = [
         "labels",
         "start of the backbone",
-        Column("runs", right=True),
-        Column("wall time a run", right=True, format=duration),
-        Column("wall time in all", right=True, format=duration),
-        Column("parameters", right=True),
+        report.Column("runs", right=True),
+        report.Column("wall time a run", right=True, format=duration),
+        report.Column("wall time in all", right=True, format=duration),
+        report.Column("parameters", right=True),
     ]
     rows = [
         [
@@ -287,60 +281,63 @@ def _cost(numbers: compute.Scored) -> Section:
         for model, cost in zip(comparison.models, compute.performance_rows(numbers))
     ]
     pretraining = [sentences.pretraining_line(row) for row in compute.pretraining(comparison)]
-    text = Text("Pretraining comes on top, once a run:") if pretraining else None
-    return Section("What it cost", [Table(columns, rows), text, Bullets(pretraining)])
+    text = report.Text("Pretraining comes on top, once a run:") if pretraining else None
+    return report.Section(
+        "What it cost", [report.Table(columns, rows), text, report.Bullets(pretraining)]
+    )
 
 
-def _method(numbers: compute.Scored, command: str, config: Path | str | None) -> Section:
+def _method(numbers: compute.Scored, command: str, config: Path | str | None) -> report.Section:
     comparison, unit = numbers.compared, numbers.counts["grouped_by"]
     fair = "; budgets differ, see the note above"
     fair = fair if comparison.notes else ", and the same fine-tuning budget"
     data, data_hash = sentences.data_source(comparison), comparison.members[0].status["data_hash"]
     lines = [
-        f"**Data.** {code(data)}, hash {code(data_hash)}, the same for all runs. "
-        f"{escaped(sentences.split_text(comparison))} "
-        f"{escaped(sentences.group_text(comparison, numbers.counts))}",
+        f"**Data.** {report.code(data)}, hash {report.code(data_hash)}, the same for all runs. "
+        f"{report.escaped(sentences.split_text(comparison))} "
+        f"{report.escaped(sentences.group_text(comparison, numbers.counts))}",
         "**Fairness.** All runs were checked to have the same classes, the same records in the "
-        f"same splits and the same true labels{fair}: {escaped(sentences.budget(comparison))}.",
+        f"same splits and the same true labels{fair}: "
+        f"{report.escaped(sentences.budget(comparison))}.",
         f"**Intervals.** Percentile bootstrap, {numbers.n_resamples:,} draws: whole {unit}s with "
         "replacement and, where there are several, seeds with replacement. Differences are paired: "
         "same draw, same records, same seed. Three seeds understate the variation of training by "
         "about a third of its variance.",
-        f"**Seeds.** {escaped(sentences.seeds(comparison))}.",
+        f"**Seeds.** {report.escaped(sentences.seeds(comparison))}.",
         "**Selection.** The validation split chooses the epoch whose weights are scored.",
-        f"**Versions.** {escaped(sentences.versions(comparison))}.",
+        f"**Versions.** {sentences.versions(comparison)}.",
     ]
-    lines += [f"**Experiment file.** {code(config)}"] if config else []
+    lines += [f"**Experiment file.** {report.code(config)}"] if config else []
     runs = [
         [member.path, model.name, member.status["seed"], member.status["config_hash"]]
         for model in comparison.models
         for member in model.members
     ]
     columns = [
-        Column("run", format=code),
+        report.Column("run", format=report.code),
         "model",
-        Column("seed", right=True, format=str),
-        Column("config hash", format=code),
+        report.Column("seed", right=True, format=str),
+        report.Column("config hash", format=report.code),
     ]
     failures = [
-        f"{code(path)}: {escaped(status.get('status'))}"
-        + (f", {escaped(status['reason'])}" if status.get("reason") else "")
+        f"{report.code(path)}: {report.escaped(status.get('status'))}"
+        + (f", {report.escaped(status['reason'])}" if status.get("reason") else "")
         for path, status in comparison.failures
     ]
-    return Section(
+    return report.Section(
         "How it was done",
         [
-            Bullets(lines),
-            Text("Repeat this page:"),
-            Command(command),
-            Table(columns, runs),
-            Text(
+            report.Bullets(lines),
+            report.Text("Repeat this page:"),
+            report.Command(command),
+            report.Table(columns, runs),
+            report.Text(
                 "Each run's folder holds its `config.toml` and the `predictions.csv` that all "
                 "numbers come from. Beside this page: `performance_comparison.csv` (a row a "
                 "model), `differences.csv`, `runs.csv` (a row a run)."
             ),
-            Text("Left out, because they did not finish:") if failures else None,
-            Bullets(failures),
+            report.Text("Left out, because they did not finish:") if failures else None,
+            report.Bullets(failures),
         ],
     )
 

@@ -117,7 +117,7 @@ def seeds(compared: Comparison) -> str:
 
 
 def versions(compared: Comparison) -> str:
-    """The versions of the runs, and whether they differ."""
+    """The versions of the runs, and whether they differ, as Markdown."""
     every = list(dict.fromkeys(report.versions(member.status) for member in compared.members))
     if len(every) == 1:
         return every[0]

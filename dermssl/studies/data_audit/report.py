@@ -14,18 +14,6 @@ from dermssl.core import atomic_files, runs
 from dermssl.data import contact_sheet, decode
 from dermssl.data.records import SPLITS, Dataset
 from dermssl.reporting import report, wording
-from dermssl.reporting.report import (
-    Bullets,
-    Column,
-    Figure,
-    Findings,
-    Report,
-    Section,
-    Table,
-    Text,
-    code,
-    escaped,
-)
 from dermssl.reporting.wording import count
 from dermssl.studies.data_audit import audit, figures
 
@@ -37,7 +25,7 @@ NAMES = {
     audit.NEAR: "near duplicates", audit.SIMILAR: "alike to the backbone",
 }  # fmt: skip
 WHOLE = partial(wording.number, digits=0)
-WHOLE_BITS = Column("bits", right=True, format=WHOLE)
+WHOLE_BITS = report.Column("bits", right=True, format=WHOLE)
 
 
 def write(
@@ -67,7 +55,7 @@ def write(
     return numbers
 
 
-def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) -> Report:
+def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) -> report.Report:
     """The report of an audit.
 
     Args:
@@ -75,9 +63,12 @@ def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) 
         findings: of the audit.
         kinds: of duplicates that have a picture.
     """
-    return Report(
+    return report.Report(
         f"Audit of {numbers['data']}",
-        [Findings(numbers["findings"]), Text(f"Splits: {escaped(numbers['splits'])}.")],
+        [
+            report.Findings(numbers["findings"]),
+            report.Text(f"Splits: {report.escaped(numbers['splits'])}."),
+        ],
         [
             _duplicates(numbers, kinds),
             _pairs(
@@ -104,14 +95,14 @@ def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) 
         [
             "Everything is in `check_data.json`; pairs in `duplicates.csv`, a row a photo in "
             "`photos.csv`.",
-            f"Versions: {escaped(report.versions(numbers))}.",
-            *([f"This page: {code(numbers['command'])}"] if numbers["command"] else []),
+            f"Versions: {report.versions(numbers)}.",
+            *([f"This page: {report.code(numbers['command'])}"] if numbers["command"] else []),
         ],
         closing="",
     )
 
 
-def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> Section:
+def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> report.Section:
     names = ("pairs", "same_lesion", "of_different_lesions", "across_splits", "labels_differ")
     rows = [
         [NAMES[row["kind"]], *(row[name] for name in names)]
@@ -119,9 +110,9 @@ def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> Section:
         if row["pairs"]
     ]
     titles = ("pairs", "one lesion", "different lesions", "across splits", "labels differ")
-    columns = ["", *(Column(title, right=True) for title in titles)]
+    columns = ["", *(report.Column(title, right=True) for title in titles)]
     pictures = [
-        Figure(_file(kind), f"Pairs: {NAMES[kind]}, the surest first, one above the other")
+        report.Figure(_file(kind), f"Pairs: {NAMES[kind]}, the surest first, one above the other")
         for kind in kinds
     ]
     text = "Near duplicates were not looked for."
@@ -134,17 +125,19 @@ def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> Section:
     text += " Crops are mostly not found this way; "
     if numbers["run"]:
         text += (
-            f"the embeddings of {code(numbers['run'])} may find them (cosine of at least "
+            f"the embeddings of {report.code(numbers['run'])} may find them (cosine of at least "
             f"{numbers['similarity']}). They are a hint, no proof, and count as no leak."
         )
     else:
         text += "`check_data.run` compares the embeddings of a pretrained backbone, too."
     text += " Pairs of one lesion in one split do no harm."
-    table = Table(columns, rows) if rows else Text("None found.")
-    return Section("Duplicates", [table, *pictures, Text(text)])
+    table = report.Table(columns, rows) if rows else report.Text("None found.")
+    return report.Section("Duplicates", [table, *pictures, report.Text(text)])
 
 
-def _pairs(title: str, pairs: pd.DataFrame, name: str, n: int, remedy: str = "") -> Section | None:
+def _pairs(
+    title: str, pairs: pd.DataFrame, name: str, n: int, remedy: str = ""
+) -> report.Section | None:
     """A table of pairs of photos that lie or are called differently."""
     if pairs.empty:
         return None
@@ -152,61 +145,67 @@ def _pairs(title: str, pairs: pd.DataFrame, name: str, n: int, remedy: str = "")
     keys = ("kind", "path_a", f"{name}_a", "path_b", f"{name}_b", "bits")
     rows = [[row[key] for key in keys] for row in pairs.head(LISTED).to_dict("records")]
     cut = f"The first {LISTED} of {n:,}; all are in `duplicates.csv`."
-    blocks = [Table(columns, rows), Text(cut) if n > LISTED else None]
-    return Section(title, [*blocks, Text(remedy) if remedy else None])
+    blocks = [report.Table(columns, rows), report.Text(cut) if n > LISTED else None]
+    return report.Section(title, [*blocks, report.Text(remedy) if remedy else None])
 
 
-def _contradicting_lesions(lesions: Sequence[str]) -> Section | None:
+def _contradicting_lesions(lesions: Sequence[str]) -> report.Section | None:
     if not lesions:
         return None
     more = " and more: all are in `check_data.json`, contradicting_lesions"
-    text = escaped(", ".join(lesions[:LISTED])) + (more if len(lesions) > LISTED else "")
-    return Section("Lesions with different labels", [Text(f"{text}.")])
+    text = report.escaped(", ".join(lesions[:LISTED])) + (more if len(lesions) > LISTED else "")
+    return report.Section("Lesions with different labels", [report.Text(f"{text}.")])
 
 
-def _crossing(findings: audit.Audit) -> Section | None:
+def _crossing(findings: audit.Audit) -> report.Section | None:
     if findings.crossing.empty:
         return None
     names = ["kind", "id", "splits", "photos"]
     rows = findings.crossing.head(LISTED)[names].to_numpy(object).tolist()
-    table = Table(["", "id", "splits", Column("photos", right=True, format=str)], rows)
-    text = Text("All are in `crossing.csv`.")
-    return Section("Lesions and patients in several splits", [table, text])
+    table = report.Table(
+        ["", "id", "splits", report.Column("photos", right=True, format=str)], rows
+    )
+    text = report.Text("All are in `crossing.csv`.")
+    return report.Section("Lesions and patients in several splits", [table, text])
 
 
-def _unreadable(photos: Sequence[dict[str, str]]) -> Section | None:
+def _unreadable(photos: Sequence[dict[str, str]]) -> report.Section | None:
     text = f"All {len(photos)} are in `photos.csv`, column `error`."
-    return _list("Unreadable photos", [photo["error"] for photo in photos], Text(text))
+    return _list("Unreadable photos", [photo["error"] for photo in photos], report.Text(text))
 
 
-def _list(title: str, lines: Sequence[str], text: Text | None = None) -> Section | None:
+def _list(
+    title: str, lines: Sequence[str], text: report.Text | None = None
+) -> report.Section | None:
     if not lines:
         return None
-    return Section(title, [Bullets([escaped(line) for line in lines[:LISTED]]), text])
+    return report.Section(
+        title, [report.Bullets([report.escaped(line) for line in lines[:LISTED]]), text]
+    )
 
 
-def _classes(classes: Sequence[dict[str, Any]]) -> Section:
+def _classes(classes: Sequence[dict[str, Any]]) -> report.Section:
     names = [name for name in classes[0] if name != "class"] if classes else []
-    columns = ["class", *(Column(name, right=True) for name in names)]
+    columns = ["class", *(report.Column(name, right=True) for name in names)]
     rows = [[row["class"], *(row[name] for name in names)] for row in classes]
-    figure = Figure("classes.png", "Photos by class and split")
-    return Section("Classes", [Table(columns, rows), figure])
+    figure = report.Figure("classes.png", "Photos by class and split")
+    return report.Section("Classes", [report.Table(columns, rows), figure])
 
 
-def _photos(quantiles: dict[str, dict[str, float]]) -> Section:
+def _photos(quantiles: dict[str, dict[str, float]]) -> report.Section:
     titles = ("least", "5%", "median", "95%", "most")
-    columns = ["", *(Column(title, right=True, format=WHOLE) for title in titles)]
+    columns = ["", *(report.Column(title, right=True, format=WHOLE) for title in titles)]
     text = (
         "A class that stands apart in brightness or contrast can be told by light alone; a model "
         "may do so."
     )
-    return Section(
+    return report.Section(
         "Sizes and light",
         [
-            Table(columns, [[name, *row.values()] for name, row in quantiles.items()]),
-            Figure("sizes.png", "Width against height"),
-            Figure("light.png", "Brightness and contrast by class"),
-            Text(text),
+            report.Table(columns, [[name, *row.values()] for name, row in quantiles.items()]),
+            report.Figure("sizes.png", "Width against height"),
+            report.Figure("light.png", "Brightness and contrast by class"),
+            report.Text(text),
         ],
     )
 

@@ -11,22 +11,7 @@ import pandas as pd
 
 from dermssl.data.records import TRAIN
 from dermssl.evaluation import bootstrap, metric_tables
-from dermssl.reporting import wording
-from dermssl.reporting.report import (
-    Bullets,
-    Cell,
-    Column,
-    Figure,
-    Report,
-    Section,
-    Table,
-    Text,
-    Warnings,
-    code,
-    escaped,
-    hashes,
-    versions,
-)
+from dermssl.reporting import report, wording
 from dermssl.studies.embedding_map import figures, projections
 
 
@@ -65,10 +50,10 @@ class EmbeddingMap:
     command: str
 
 
-def pictures(mapped: EmbeddingMap) -> list[tuple[str, str, Figure]]:
+def pictures(mapped: EmbeddingMap) -> list[tuple[str, str, report.Figure]]:
     """The layout, the column and the `Figure` of every picture."""
     return [
-        (layout, column, Figure(f"{layout}_{column}.png", _title(mapped, layout, column)))
+        (layout, column, report.Figure(f"{layout}_{column}.png", _title(mapped, layout, column)))
         for layout in mapped.planes
         for column in mapped.columns
     ]
@@ -99,53 +84,53 @@ def coordinates(mapped: EmbeddingMap) -> pd.DataFrame:
     return mapped.index.assign(**axes)
 
 
-def build(mapped: EmbeddingMap) -> Report:
+def build(mapped: EmbeddingMap) -> report.Report:
     """The report on a run's embeddings; its pictures are those of `draw`."""
     status = mapped.status
     model = f"{status['command']} of {status['config']['backbone']['name']}"
     tensorboard = f"python -m tensorboard.main --host localhost --logdir {mapped.log.parent}"
-    neighbours, warnings = _neighbours(mapped), Warnings(notes(mapped))
+    neighbours, warnings = _neighbours(mapped), report.Warnings(notes(mapped))
     reading = _reading(mapped)
-    return Report(
+    return report.Report(
         f"Embeddings of {mapped.path.name or mapped.path}",
         [
-            Text(f"{escaped(model)}; {wording.count(len(mapped.index), 'photo')}."),
+            report.Text(f"{report.escaped(model)}; {wording.count(len(mapped.index), 'photo')}."),
             *(figure for _, _, figure in pictures(mapped)),
         ],
         # The warnings end the last section before the provenance.
         [
-            Section("How to read this", reading if neighbours else [*reading, warnings]),
-            Section("Do neighbours share their class?", [*neighbours, warnings])
+            report.Section("How to read this", reading if neighbours else [*reading, warnings]),
+            report.Section("Do neighbours share their class?", [*neighbours, warnings])
             if neighbours
             else None,
         ],
         [
-            f"Photos: {escaped(mapped.source)}.",
+            f"Photos: {report.escaped(mapped.source)}.",
             "Every photo with its place: `coordinates.csv` in this folder.",
-            f"To walk through them: {code(tensorboard)}, then Projector (PCA, t-SNE and UMAP there "
-            "are TensorBoard's own).",
-            f"Run: {hashes(status)}. Versions: {escaped(versions(status))}.",
-            f"This page: {code(mapped.command)}",
+            f"To walk through them: {report.code(tensorboard)}, then Projector (PCA, t-SNE "
+            "and UMAP there are TensorBoard's own).",
+            f"Run: {report.hashes(status)}. Versions: {report.versions(status)}.",
+            f"This page: {report.code(mapped.command)}",
         ],
     )
 
 
-def _reading(mapped: EmbeddingMap) -> list[Text | Bullets]:
+def _reading(mapped: EmbeddingMap) -> list[report.Text | report.Bullets]:
     trust = ", ".join(
         f"{projections.TITLES[layout]} "
         f"{wording.number(projections.trustworthiness(mapped.h, points))}"
         for layout, points in mapped.planes.items()
     )
     return [
-        Text(
+        report.Text(
             "Each point is a photo, put near those whose embeddings (the "
             f"{mapped.h.shape[1]} numbers that the backbone gives) point the same way. "
-            f"{escaped(how(mapped))} Near points are photos that the network finds alike; how far "
-            "apart groups lie, how large they are and on which side of each other means nothing, "
-            "and another seed or perplexity gives another picture. The numbers below are of the "
-            "embeddings themselves."
+            f"{report.escaped(how(mapped))} Near points are photos that the network finds alike; "
+            "how far apart groups lie, how large they are and on which side of each other means "
+            "nothing, and another seed or perplexity gives another picture. The numbers below are "
+            "of the embeddings themselves."
         ),
-        Bullets(
+        report.Bullets(
             [
                 "Trustworthiness, how far neighbours in the plane are neighbours in the embedding: "
                 f"{trust} (1 is best, a random plane has about 0.5)."
@@ -167,7 +152,7 @@ def how(mapped: EmbeddingMap) -> str:
     return text
 
 
-def _neighbours(mapped: EmbeddingMap) -> list[Table | Text]:
+def _neighbours(mapped: EmbeddingMap) -> list[report.Table | report.Text]:
     """How far the neighbours of each fine class share it; nothing without two classes."""
     labels = mapped.index["fine"].to_numpy(dtype=object)
     names = sorted(set(labels) - {""})
@@ -187,12 +172,14 @@ def _neighbours(mapped: EmbeddingMap) -> list[Table | Text]:
         )
         few |= n < wording.ENOUGH_RECORDS
         note = " (!)" if n < wording.ENOUGH_RECORDS else ""
-        rows.append([name, Cell(n, note), interval, float(known.mean()) if len(known) else None])
+        rows.append(
+            [name, report.Cell(n, note), interval, float(known.mean()) if len(known) else None]
+        )
     columns = [
         "class",
-        Column("photos", right=True),
+        report.Column("photos", right=True),
         "neighbours of its class (95% interval)",
-        Column("by chance", right=True),
+        report.Column("by chance", right=True),
     ]
     unit = metric_tables.grouped_by(mapped.groups)
     text = (
@@ -201,7 +188,7 @@ def _neighbours(mapped: EmbeddingMap) -> list[Table | Text]:
         f"{unit}s, {mapped.n_resamples:,} draws."
     )
     text += f" (!): fewer than {wording.ENOUGH_RECORDS} photos." if few else ""
-    return [Table(columns, rows), Text(text)]
+    return [report.Table(columns, rows), report.Text(text)]
 
 
 def notes(mapped: EmbeddingMap) -> list[str]:

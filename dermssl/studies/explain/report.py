@@ -10,19 +10,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.reporting import wording
-from dermssl.reporting.report import (
-    Bullets,
-    Figure,
-    Report,
-    Section,
-    Text,
-    Warnings,
-    code,
-    escaped,
-    hashes,
-    versions,
-)
+from dermssl.reporting import report, wording
 from dermssl.studies.explain import figures
 from dermssl.studies.explain.heat_maps import Explained
 
@@ -75,23 +63,23 @@ class HeatMaps:
     command: str
 
 
-def build(maps: HeatMaps) -> Report:
+def build(maps: HeatMaps) -> report.Report:
     """The report on a run's heat maps; its pictures are those of `draw`."""
     status, n = maps.status, wording.count(len(maps.photos), "photo")
     tensorboard = f"python -m tensorboard.main --host localhost --logdir {maps.log.parent}"
-    model = f"{escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
-    return Report(
+    model = f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
+    return report.Report(
         f"Where {maps.path.name or maps.path} looks",
-        [Text(f"{model}; {n}."), Warnings(notes(maps))],
+        [report.Text(f"{model}; {n}."), report.Warnings(notes(maps))],
         [*(_group(name) for name in maps.groups), _limits(maps, n)],
         [
-            f"Photos: {escaped(maps.source)}.",
+            f"Photos: {report.escaped(maps.source)}.",
             "Every photo with its classes and probabilities: `explanations.csv` in this folder. "
             "They are the network's own, as in the run's `predictions.csv`; "
             "`python -m dermssl.predict` gives them as the run's `temperature.json` says.",
-            f"TensorBoard: the same pictures under Images, {code(tensorboard)}.",
-            f"Run: {hashes(status)}. Versions: {escaped(versions(status))}.",
-            f"This page: {code(maps.command)}",
+            f"TensorBoard: the same pictures under Images, {report.code(tensorboard)}.",
+            f"Run: {report.hashes(status)}. Versions: {report.versions(status)}.",
+            f"This page: {report.code(maps.command)}",
         ],
     )
 
@@ -111,28 +99,30 @@ def notes(maps: HeatMaps) -> list[str]:
     return sentences
 
 
-def _group(name: str) -> Section:
+def _group(name: str) -> report.Section:
     title, text = GROUPS[name]
-    return Section(title, [Text(escaped(text)), Figure(f"{name}.png", title)])
+    return report.Section(
+        title, [report.Text(report.escaped(text)), report.Figure(f"{name}.png", title)]
+    )
 
 
-def _limits(maps: HeatMaps, n: str) -> Section:
+def _limits(maps: HeatMaps, n: str) -> report.Section:
     height, width = maps.cells
     known = maps.likeness[~np.isnan(maps.likeness)]
     mean = wording.number(float(known.mean()) if len(known) else None, 2)
     backbone = maps.status["config"]["backbone"]["name"]
-    return Section(
+    return report.Section(
         "How to read this, and what it does not prove",
         [
-            Text(
+            report.Text(
                 "A heat map (Grad-CAM, Selvaraju et al., 2017) shows where the last feature map of "
-                f"{code(backbone)} raised the score of one class: its logit at the fine level, "
-                f"log P at the coarse one. The map has {height} x {width} cells and is enlarged "
-                "smoothly, so its detail is no finer than a cell, and its outline is no outline of "
-                "a lesion. 1 is the highest place within a photo: maps of two photos, or of two "
-                "classes, have no common scale."
+                f"{report.code(backbone)} raised the score of one class: its logit at the fine "
+                f"level, log P at the coarse one. The map has {height} x {width} cells and is "
+                "enlarged smoothly, so its detail is no finer than a cell, and its outline is no "
+                "outline of a lesion. 1 is the highest place within a photo: maps of two photos, "
+                "or of two classes, have no common scale."
             ),
-            Bullets(
+            report.Bullets(
                 [
                     "A map on the lesion doesn't prove that the network saw what a dermatologist "
                     "sees there; a map beside it is a reason to look closer, "
@@ -167,7 +157,7 @@ def strips(maps: HeatMaps) -> list[tuple[str, np.ndarray, str]]:
             truth = photo.fine or photo.coarse or "not known"
             text = f"{photo.path}; truth: {truth}. Left to right: photo, {shown}"
             strip = figures.strip(photo.photo, photo.heats)
-            pictures.append((f"{group}/{number:02d}", strip, escaped(text)))
+            pictures.append((f"{group}/{number:02d}", strip, report.escaped(text)))
     return pictures
 
 

@@ -12,22 +12,6 @@ import pandas as pd
 from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
 from dermssl.reporting import figures, report, wording
-from dermssl.reporting.report import (
-    Block,
-    Bullets,
-    Cell,
-    Column,
-    Figure,
-    Findings,
-    Report,
-    Section,
-    Table,
-    Text,
-    Warnings,
-    code,
-    escaped,
-    versions,
-)
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid import read
@@ -74,7 +58,7 @@ def findings(folder: Path | str) -> str:
     return report.to_console(build(grid, grid_findings.bests(grid)))
 
 
-def build(grid: GridResults, bests: dict[str, BestCell]) -> Report:
+def build(grid: GridResults, bests: dict[str, BestCell]) -> report.Report:
     """The report; `bests` are those of `findings.bests`."""
     settings, models = grid.status["config"]["grid"], grid.models
     classes = [f"{t} ({n})" for t, n in zip(grid.taxonomy.titles, np.bincount(grid.y))]
@@ -83,7 +67,7 @@ def build(grid: GridResults, bests: dict[str, BestCell]) -> Report:
     unit = "layers that hold a kernel" if kernels else "all layers of the graph"
     opening = (
         f"{len(grid.rows)} cells; accuracy on {len(grid.y)} test photos of "
-        f"{len(set(grid.groups))} independent groups: {escaped(', '.join(classes))}. Seeds: "
+        f"{len(set(grid.groups))} independent groups: {report.escaped(', '.join(classes))}. Seeds: "
         f"{', '.join(map(str, settings['seeds']))}{folds}. "
         f"{settings['epochs']} epoch{'s' * (settings['epochs'] != 1)}, Adam at "
         f"{settings['learning_rate']}, batch {settings['batch_size']}, BatchNorm of unfrozen "
@@ -91,34 +75,36 @@ def build(grid: GridResults, bests: dict[str, BestCell]) -> Report:
     )
     if settings["feature_dtype"] == "float16" and settings["shared_trunk"]:
         opening += " The trunk's features were rounded to float16."
-    hashes = (code(grid.status[f"{name}_hash"]) for name in ("config", "data"))
+    hashes = (report.code(grid.status[f"{name}_hash"]) for name in ("config", "data"))
     made_by = (
         "`python -m dermssl.grid` with this folder's config.toml. Config "
-        f"{', data '.join(hashes)}; {escaped(versions(grid.status))}."
+        f"{', data '.join(hashes)}; {report.versions(grid.status)}."
     )
-    return Report(
+    return report.Report(
         "Transfer-learning grid",
-        [Text(opening)],
+        [report.Text(opening)],
         [
-            Section("Findings", list(_findings(grid, bests))),
+            report.Section("Findings", list(_findings(grid, bests))),
             _models(grid, bests) if len(models) > 1 else None,
             *(_model(grid, model, bests.get(model)) for model in models),
-            Section("Curves", [Figure("curves.png", "Training loss")]) if models else None,
-            Section("What it cost", [Text(_cost(grid))]),
-            Section("Made by", [Text(made_by), Text(REMARKS)]),
+            report.Section("Curves", [report.Figure("curves.png", "Training loss")])
+            if models
+            else None,
+            report.Section("What it cost", [report.Text(_cost(grid))]),
+            report.Section("Made by", [report.Text(made_by), report.Text(REMARKS)]),
         ],
     )
 
 
-def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[Block]:
+def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.Block]:
     """What the grid shows, and what to know before it is believed."""
     reference, effects = grid_findings.model_effects(grid)
     if effects:
         sentence = grid_findings.effect_sentence("model", reference, effects)
         sentence += " By the mean over all cells of the augmentations that both have; weights and "
-        yield Findings([sentence + "sizes may differ, see Models."], bullets=False)
+        yield report.Findings([sentence + "sizes may differ, see Models."], bullets=False)
     for model in grid.models:
-        yield Findings(grid_findings.sentences(grid, model, bests.get(model)), bullets=False)
+        yield report.Findings(grid_findings.sentences(grid, model, bests.get(model)), bullets=False)
     n_seeds = len(grid.status["config"]["grid"]["seeds"])
     last = "No cell has finished, so nothing is found."
     if grid.models:
@@ -127,14 +113,16 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[Block]:
             "(Bonferroni); they cover the choice of test photos"
             f"{', and, roughly,' if n_seeds > 1 else ', not'} the luck of training."
         )
-    yield Findings([last], bullets=False)
-    yield Warnings(_warnings(grid, n_seeds))
+    yield report.Findings([last], bullets=False)
+    yield report.Warnings(_warnings(grid, n_seeds))
     failures = grid.rows[grid.rows["status"] != runs.FINISHED]
     if n := len(failures):
-        yield Warnings([f"{n} {'cell has' if n == 1 else 'cells have'} no result:"])
-        yield Findings([f"{row.cell}: {row.status}, {row.reason}" for row in failures.itertuples()])
+        yield report.Warnings([f"{n} {'cell has' if n == 1 else 'cells have'} no result:"])
+        yield report.Findings(
+            [f"{row.cell}: {row.status}, {row.reason}" for row in failures.itertuples()]
+        )
     if any(grid.whole(model) for model in grid.models):
-        yield Figure("heat_map.png", "Heat maps of all cells")
+        yield report.Figure("heat_map.png", "Heat maps of all cells")
 
 
 def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
@@ -148,9 +136,7 @@ def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
         warnings.append(f"{few} the luck of training.")
     flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
     for model, rows in flagged.groupby("model", sort=False):
-        texts = sorted(
-            {_depth(depth) for depth in rows["depth"]}, key=lambda text: (len(text), text)
-        )
+        texts = sorted({_depth(d) for d in rows["depth"]}, key=lambda text: (len(text), text))
         warnings.append(
             f"{model} at depth {', '.join(texts)} trains no kernel: only the head, and BatchNorm "
             "at most."
@@ -171,23 +157,26 @@ def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
     return warnings
 
 
-def _models(grid: GridResults, bests: dict[str, BestCell]) -> Section:
+def _models(grid: GridResults, bests: dict[str, BestCell]) -> report.Section:
     """The models side by side."""
     columns = [
-        "model", Column("weights", format=code), Column("px", right=True, format=str),
-        Column("mean of its whole cells", right=True), "highest cell",
+        "model",
+        report.Column("weights", format=report.code),
+        report.Column("px", right=True, format=str),
+        report.Column("mean of its whole cells", right=True),
+        "highest cell",
         "its accuracy (95% interval)",
-    ]  # fmt: skip
+    ]
     table = []
     for model in grid.models:
         cells, whole, best = grid_findings.cells(grid, model), grid.whole(model), bests.get(model)
         mean = float(np.mean([cells[key].mean for key in whole])) if whole else np.nan
         table.append([
-            model, *_start(grid, model), Cell(mean, f" ({len(whole)})"),
+            model, *_start(grid, model), report.Cell(mean, f" ({len(whole)})"),
             grid_findings.describe(best.cell.key) if best else wording.NOT_AVAILABLE,
             best and best.interval,
         ])  # fmt: skip
-    return Section("Models", [Table(columns, table)])
+    return report.Section("Models", [report.Table(columns, table)])
 
 
 def _start(grid: GridResults, model: str) -> tuple[str, int]:
@@ -196,39 +185,39 @@ def _start(grid: GridResults, model: str) -> tuple[str, int]:
     return str(row["arm"]), int(row["image_size"])
 
 
-def _model(grid: GridResults, model: str, best: BestCell | None) -> Section:
+def _model(grid: GridResults, model: str, best: BestCell | None) -> report.Section:
     """One model: its cells, what each depth trains, its highest cell."""
     weights, size = _start(grid, model)
     several = len(grid.status["config"]["grid"]["seeds"]) > 1
-    opening = f"{size} px, weights: {code(weights)}. Mean accuracy"
+    opening = f"{size} px, weights: {report.code(weights)}. Mean accuracy"
     opening += f"{' ± standard deviation over seeds' * several}."
     cells, depths = grid_findings.cells(grid, model), grid.depths(model)
     table = [
         [name, *(_cell(cells.get((model, name, d)), best, len(grid.seeds)) for d in depths)]
         for name in grid.augmentations(model)
     ]
-    columns = [
-        "augmentation",
-        *(Column(_depth(depth), right=True) for depth in depths),
-    ]
-    return Section(
+    columns = ["augmentation", *(report.Column(_depth(depth), right=True) for depth in depths)]
+    return report.Section(
         model,
         [
-            Text(opening), Table(columns, table), Text(escaped(_verdict(best))),
-            _layers(grid, model), *(_best(grid, best) if best else ()),
+            report.Text(opening),
+            report.Table(columns, table),
+            report.Text(report.escaped(_verdict(best))),
+            _layers(grid, model),
+            *(_best(grid, best) if best else ()),
         ],
-    )  # fmt: skip
+    )
 
 
-def _cell(cell: CellScore | None, best: BestCell | None, n_seeds: int) -> Cell:
+def _cell(cell: CellScore | None, best: BestCell | None, n_seeds: int) -> report.Cell:
     """Mean and spread; bold only for a best that clears all others."""
     if cell is None:
-        return Cell(wording.NOT_AVAILABLE)
+        return report.Cell(wording.NOT_AVAILABLE)
     spread = "" if np.isnan(cell.spread) else f" ± {cell.spread:.3f}"
     text = f"{cell.mean:.3f}{spread}"
     if cell.n_seeds < n_seeds:
-        return Cell(f"{text} ({cell.n_seeds} of {n_seeds} seeds)")
-    return Cell(text, bold=bool(best and best.is_clear and cell.key == best.cell.key))
+        return report.Cell(f"{text} ({cell.n_seeds} of {n_seeds} seeds)")
+    return report.Cell(text, bold=bool(best and best.is_clear and cell.key == best.cell.key))
 
 
 def _verdict(best: BestCell | None) -> str:
@@ -242,17 +231,17 @@ def _verdict(best: BestCell | None) -> str:
     return f"Only one cell: {name}."
 
 
-def _layers(grid: GridResults, model: str) -> Table:
+def _layers(grid: GridResults, model: str) -> report.Table:
     """What each depth trains: trainable parameters and kernels."""
     rows = grid.rows[grid.rows["model"] == model]
     finished_first = rows.sort_values("trainable_parameters", na_position="last", kind="stable")
     first = finished_first.drop_duplicates("depth").sort_values("depth")
     columns = [
-        Column("depth", right=True),
-        Column("trainable parameters", right=True, format=partial(wording.number, digits=0)),
+        report.Column("depth", right=True),
+        report.Column("trainable parameters", right=True, format=partial(wording.number, digits=0)),
         "unfrozen layers that hold kernels",
     ]
-    return Table(columns, [
+    return report.Table(columns, [
         [
             _depth(row["depth"]), row["trainable_parameters"],
             ", ".join(str(row["unfrozen_layers"] or "").split()) or "none",
@@ -261,12 +250,12 @@ def _layers(grid: GridResults, model: str) -> Table:
     ])  # fmt: skip
 
 
-def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
+def _best(grid: GridResults, best: BestCell) -> Iterator[report.Block]:
     """The highest cell of a model against the others, and what it gets right and wrong."""
     model, describe = best.cell.key[0], grid_findings.describe
     if best.against:
-        yield Text(
-            f"{escaped(describe(best.cell.key))} against each other cell: difference of "
+        yield report.Text(
+            f"{report.escaped(describe(best.cell.key))} against each other cell: difference of "
             "accuracies, paired by photo and seed (intervals by a bootstrap over lesions and "
             "seeds, 95% for all of the table together), and McNemar's test on mean probabilities "
             "of one photo a group, corrected by Holm over the tests of all models. McNemar takes "
@@ -276,24 +265,24 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[Block]:
         columns = [
             "other cell",
             "difference",
-            Column("McNemar p", right=True, format=str),
+            report.Column("McNemar p", right=True, format=str),
         ]
-        yield Table(columns, [
+        yield report.Table(columns, [
             [describe(other.other), other.difference, wording.p_value(other.p, other.holm)]
             for other in best.against
         ])  # fmt: skip
-    yield Figure(f"confusion_{model}.png", "Confusion matrix of the highest cell")
+    yield report.Figure(f"confusion_{model}.png", "Confusion matrix of the highest cell")
     p, titles = np.mean(grid.by_seed(best.cell.key), axis=0), grid.taxonomy.titles
     for right, (name, title) in SUREST.items():
         rows, files = _surest(grid, p, right)
         if files:
-            yield Text(f"{title} of the highest cell, left to right:")
-            yield Figure(f"{name}_{model}.png", title)
+            yield report.Text(f"{title} of the highest cell, left to right:")
+            yield report.Figure(f"{name}_{model}.png", title)
             lines = [
                 f"{titles[grid.y[row]]}, called {titles[p[row].argmax()]} at {p[row].max():.2f}"
                 for row in rows
             ]
-            yield Bullets(list(map(escaped, lines)), numbered=True)
+            yield report.Bullets(list(map(report.escaped, lines)), numbered=True)
 
 
 def _surest(grid: GridResults, p: np.ndarray, right: bool) -> tuple[np.ndarray, list[Path]]:
@@ -310,7 +299,7 @@ def _cost(grid: GridResults) -> str:
     for model in grid.models:
         rows = grid.rows[grid.rows["model"] == model]
         time = progress.duration(float(rows["seconds"].sum()))
-        costs.append(f"{escaped(model)} {time} for {len(rows)} cells")
+        costs.append(f"{report.escaped(model)} {time} for {len(rows)} cells")
     return "; ".join(costs) + "."
 
 

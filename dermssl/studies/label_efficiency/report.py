@@ -7,25 +7,14 @@ from collections.abc import Sequence
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import metric_tables, metrics
 from dermssl.evaluation.run_groups import FinetuneRun
-from dermssl.reporting import wording
-from dermssl.reporting.report import (
-    Command,
-    Figure,
-    Findings,
-    Report,
-    Section,
-    Table,
-    Text,
-    Warnings,
-    escaped,
-)
+from dermssl.reporting import report, wording
 from dermssl.studies.label_efficiency import compute
 from dermssl.studies.label_efficiency.wording import near_chance
 
 METRIC = metric_tables.NAMES[compute.METRIC]
 
 
-def build(curve: compute.Curve, command: str, left_out: Sequence[str] = ()) -> Report:
+def build(curve: compute.Curve, command: str, left_out: Sequence[str] = ()) -> report.Report:
     """The report of a curve, whose picture is `figures.curve`.
 
     Args:
@@ -35,17 +24,17 @@ def build(curve: compute.Curve, command: str, left_out: Sequence[str] = ()) -> R
     """
     gaps = wording.gaps(curve.compared, curve.baseline)
     caption = f"{METRIC} against the number of labels, and its paired differences"
-    return Report(
+    return report.Report(
         "Label efficiency",
         sections=[
-            Section(
+            report.Section(
                 "What was found",
                 [
-                    Findings([*compute.verdicts(curve), *left_out, *gaps]),
-                    Figure("label_efficiency.png", caption),
+                    report.Findings([*compute.verdicts(curve), *left_out, *gaps]),
+                    report.Figure("label_efficiency.png", caption),
                 ],
             ),
-            Section("Before you trust it", [Warnings(warnings(curve), label="")]),
+            report.Section("Before you trust it", [report.Warnings(warnings(curve), label="")]),
             _curve(curve),
             _differences(curve),
             _method(curve, command),
@@ -84,8 +73,8 @@ def chosen_by(run: FinetuneRun) -> str:
     )
 
 
-def _curve(curve: compute.Curve) -> Section:
-    basis = escaped(wording.photos(curve.counts, curve.compared.split))
+def _curve(curve: compute.Curve) -> report.Section:
+    basis = report.escaped(wording.photos(curve.counts, curve.compared.split))
     text = (
         f"Scored on {basis}; mean over seeds, 95% interval over {curve.counts['grouped_by']}s and "
         f"seeds. A guess has {wording.number(curve.chance)}."
@@ -100,10 +89,10 @@ def _curve(curve: compute.Curve) -> Section:
         for model in curve.compared.models
     ]
     columns = ["labels", "start of the backbone", "seeds", METRIC]
-    return Section("The curve", [Text(text), Table(columns, rows)])
+    return report.Section("The curve", [report.Text(text), report.Table(columns, rows)])
 
 
-def _differences(curve: compute.Curve) -> Section:
+def _differences(curve: compute.Curve) -> report.Section:
     text = (
         "Of the first arm minus the second, on the same photos, seeds and labels. The sentences "
         "above go by the wider interval, which holds for all numbers of labels of a pair together."
@@ -114,13 +103,13 @@ def _differences(curve: compute.Curve) -> Section:
         for step in steps
     ]
     columns = ["labels", "arms", "95% interval", "wider interval", "so the first is"]
-    return Section("The differences", [Text(text), Table(columns, rows)])
+    return report.Section("The differences", [report.Text(text), report.Table(columns, rows)])
 
 
-def _method(curve: compute.Curve, command: str) -> Section:
+def _method(curve: compute.Curve, command: str) -> report.Section:
     status = curve.compared.members[0].status
     backbone = status["config"]["backbone"]
-    backbone = f"{escaped(backbone['name'])} at {backbone['image_size']} px"
+    backbone = f"{report.escaped(backbone['name'])} at {backbone['image_size']} px"
     same = (
         "At one seed all arms train on the same labels, and a larger number of labels holds the "
         "smaller one's."
@@ -141,4 +130,4 @@ def _method(curve: compute.Curve, command: str) -> Section:
         "seeds. `label_efficiency.csv` and `label_differences.csv` hold these numbers, data hash "
         f"{status['data_hash']}."
     )
-    return Section("How", [Text(text), Command(command)])
+    return report.Section("How", [report.Text(text), report.Command(command)])

@@ -11,18 +11,6 @@ from dermssl.core import atomic_files, runs
 from dermssl.reporting import figures, report, results_csv
 from dermssl.reporting.figures import PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
-from dermssl.reporting.report import (
-    Column,
-    Figure,
-    Findings,
-    Report,
-    Table,
-    Text,
-    Warnings,
-    code,
-    escaped,
-    versions,
-)
 from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
 
 if TYPE_CHECKING:
@@ -70,7 +58,7 @@ def write(
     report.write(build(numbers, rows), folder)
 
 
-def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Report:
+def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> report.Report:
     """The report.
 
     Args:
@@ -79,8 +67,8 @@ def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Report:
     """
     unit = numbers["unit"]
     columns = [
-        f"{unit}s", "metric", Column("n", right=True), "without twins in training", "with them",
-        "inflation",
+        f"{unit}s", "metric", report.Column("n", right=True), "without twins in training",
+        "with them", "inflation",
     ]  # fmt: skip
     cells = [
         [row["subset"], NAMES[row["metric"]], row["n"], *(row[kind] for kind in KINDS)]
@@ -100,28 +88,28 @@ def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Report:
     )
     limits = (
         "What this is not: the inflation of a fine-tuned network, which has more room to memorise "
-        f"and is not measured here. The features are frozen ({escaped(numbers['backbone'])} at "
-        f"{numbers['image_size']} px, weights {code(numbers['weights'])}) under a logistic "
-        "regression. n/a: these records can't define the number, or its interval."
+        f"and is not measured here. The features are frozen ({report.escaped(numbers['backbone'])} "
+        f"at {numbers['image_size']} px, weights {report.code(numbers['weights'])}) under a "
+        "logistic regression. n/a: these records can't define the number, or its interval."
     )
     provenance = [
         f"Numbers in full: `leakage.json` and `leakage.csv` in this folder. Photos: "
-        f"{numbers['photos']:,}, classes {escaped(', '.join(numbers['classes']))}.",
+        f"{numbers['photos']:,}, classes {report.escaped(', '.join(numbers['classes']))}.",
         f"Intervals: percentile bootstrap, {numbers['n_resamples']:,} draws of whole patients, "
         f"else {unit}s, and of seeds, with replacement; differences are paired.",
-        f"Versions: {escaped(versions(numbers))}.",
+        f"Versions: {report.versions(numbers)}.",
     ]
     if numbers["command"]:
-        provenance.append(f"This page: {code(numbers['command'])}")
-    return Report(
+        provenance.append(f"This page: {report.code(numbers['command'])}")
+    return report.Report(
         f"What a leaky split is worth: {numbers['data']}",
         [
-            Findings(numbers["findings"]),
-            Warnings(notes(rows, numbers)),
-            Table(columns, cells),
-            Figure("leakage.png", "Scores with and without twins in training"),
-            Text(twins),
-            Text(limits),
+            report.Findings(numbers["findings"]),
+            report.Warnings(notes(rows, numbers)),
+            report.Table(columns, cells),
+            report.Figure("leakage.png", "Scores with and without twins in training"),
+            report.Text(twins),
+            report.Text(limits),
         ],
         provenance=provenance,
     )

@@ -13,21 +13,6 @@ from dermssl.core import atomic_files, runs
 from dermssl.data.lesion_inpainting import DISC
 from dermssl.evaluation import metric_tables
 from dermssl.reporting import report, results_csv, wording
-from dermssl.reporting.report import (
-    Bullets,
-    Cell,
-    Figure,
-    Findings,
-    Report,
-    Section,
-    Table,
-    Text,
-    Warnings,
-    code,
-    escaped,
-    hashes,
-    versions,
-)
 from dermssl.studies.stress.conditions import BACKGROUND, title
 from dermssl.studies.stress.wording import chosen, findings, notes, warnings
 
@@ -79,7 +64,7 @@ def numbers(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {score.name: asdict(score) for score in scores}
 
 
-def _table(scores: Sequence[Score]) -> Table:
+def _table(scores: Sequence[Score]) -> report.Table:
     """Every condition with its drop, bold where its interval excludes 0."""
     columns = ["condition", "balanced accuracy", "drop", "predictions that change"]
     malignant = scores[0].sensitivity is not None
@@ -87,13 +72,15 @@ def _table(scores: Sequence[Score]) -> Table:
     for score in scores:
         row = [title(score.name), score.balanced_accuracy, _drop(score.drop), score.changed]
         rows.append(row + [score.sensitivity, _drop(score.sensitivity_drop)] * malignant)
-    return Table(columns + ["malignant sensitivity (likeliest class)", "drop"] * malignant, rows)
+    return report.Table(
+        columns + ["malignant sensitivity (likeliest class)", "drop"] * malignant, rows
+    )
 
 
-def _drop(interval: Interval | None) -> Cell:
+def _drop(interval: Interval | None) -> report.Cell:
     if interval is None:  # the clean photos have none
-        return Cell("")
-    return Cell(interval, bold=interval.is_defined and interval.excludes_zero)
+        return report.Cell("")
+    return report.Cell(interval, bold=interval.is_defined and interval.excludes_zero)
 
 
 def write(
@@ -138,7 +125,7 @@ def build(
     told: Sequence[str],
     unit: str,
     n_classes: int,
-) -> Report:
+) -> report.Report:
     """The report.
 
     Args:
@@ -151,8 +138,8 @@ def build(
     """
     counts = {"n_fine": summary["n"], "n_groups": summary["n_groups"], "grouped_by": unit}
     opening = (
-        f"{escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}; "
-        f"{escaped(wording.photos(counts, summary['split']))}{escaped(chosen(summary))}."
+        f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}; "
+        f"{report.escaped(wording.photos(counts, summary['split']) + chosen(summary))}."
     )
     shown = (
         "The photos of this sheet are one of each class. An artefact is drawn on the square that "
@@ -171,30 +158,36 @@ def build(
         "balanced accuracy of an answer that doesn't look."
     )
     boxed = any(score.name == BACKGROUND for score in scores)
-    return Report(
+    limits = [*LIMITS, ERASING.format(BOX * boxed)]
+    return report.Report(
         f"Stress test of {Path(summary['run']).name or summary['run']}",
-        [Text(opening), Warnings(summary["warnings"], "Warning"), Warnings(told)],
         [
-            Section("What was found", [
-                Findings(summary["findings"]),
-                Figure("stress.png", "Balanced accuracy of every condition, and its drop"),
+            report.Text(opening),
+            report.Warnings(summary["warnings"], "Warning"),
+            report.Warnings(told),
+        ],
+        [
+            report.Section("What was found", [
+                report.Findings(summary["findings"]),
+                report.Figure("stress.png", "Balanced accuracy of every condition, and its drop"),
             ]),
-            Section("What was shown", [
-                Figure("conditions.png", "One photo a row, one condition a column"), Text(shown),
+            report.Section("What was shown", [
+                report.Figure("conditions.png", "One photo a row, one condition a column"),
+                report.Text(shown),
             ]),
-            Section("Numbers", [_table(scores), Text(explained)]),
-            Section("What this does not show", [Bullets([*LIMITS, ERASING.format(BOX * boxed)])]),
+            report.Section("Numbers", [_table(scores), report.Text(explained)]),
+            report.Section("What this does not show", [report.Bullets(limits)]),
         ],
         [
             f"Photos and labels: the {summary['split']} records of "
-            f"{code(summary['run'] + '/predictions.csv')} ({hashes(status)}), read from "
-            f"{code(summary['data'])}. The clean photos' probabilities differ from those of that "
-            f"file by at most {summary['agreement']:.2g}.",
+            f"{report.code(summary['run'] + '/predictions.csv')} ({report.hashes(status)}), read "
+            f"from {report.code(summary['data'])}. The clean photos' probabilities differ from "
+            f"those of that file by at most {summary['agreement']:.2g}.",
             "Numbers in full: `stress.json` and `stress.csv` in this folder.",
             f"Intervals: percentile bootstrap, {summary['n_resamples']:,} draws of whole {unit}s "
             "with replacement. One run is scored, so they cover the choice of photos, not the "
             "variation of training.",
-            f"Versions: {escaped(versions(status))}.",
-            f"This page: {code(summary['command'])}",
+            f"Versions: {report.versions(status)}.",
+            f"This page: {report.code(summary['command'])}",
         ],
     )  # fmt: skip
