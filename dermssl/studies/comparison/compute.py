@@ -31,9 +31,8 @@ class Pair:
     """The differences a - b of two models with equal labels, over the seeds both have.
 
     Attributes:
-        a, b: the models.
         n_seeds: seeds that both have.
-        found: dict of metric -> `Interval`; empty where no seed is shared.
+        found: of each metric; empty where no seed is shared.
         tested: None where no seed is shared.
     """
 
@@ -62,7 +61,7 @@ class Scored:
         intervals: of every metric, from `metric_tables.intervals`.
         spread: standard deviations over seeds, from `metric_tables.std_over_seeds`.
         classes: from `metric_tables.per_class`.
-        pairs: tuple of `Pair`, the baseline always as b.
+        pairs: the baseline always as b.
     """
 
     compared: Comparison

@@ -119,10 +119,6 @@ def _comparison(numbers: compute.Scored) -> report.Section:
     return report.Section("Comparison", [report.Table(columns, rows), report.Text(text)])
 
 
-def _headline(intervals: dict[str, Interval]) -> list[tuple[str, Interval]]:
-    return [(name, intervals[name]) for name in metric_tables.HEADLINE]
-
-
 def _differences(numbers: compute.Scored) -> report.Section:
     pairs = [pair for pair in numbers.pairs if pair.found]
     if not pairs:
@@ -133,7 +129,7 @@ def _differences(numbers: compute.Scored) -> report.Section:
             pair.a.labels_text,
             f"{pair.a.title} − {pair.b.title}",
             pair.n_seeds,
-            *(_difference(name, interval) for name, interval in _headline(pair.found)),
+            *(_difference(name, pair.found[name]) for name in metric_tables.HEADLINE),
         ]
         for pair in pairs
     ]

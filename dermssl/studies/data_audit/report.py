@@ -254,13 +254,10 @@ def faults(numbers: dict[str, Any]) -> list[str]:
         if numbers["crossing"][name]:
             lines.append(f"{count(numbers['crossing'][name], word)} in more than one split")
     if numbers["leaking_pairs"]:
-        lines.append(
-            count(numbers["leaking_pairs"], "duplicate pair") + " across two splits"
-        )  # fmt: skip
+        lines.append(f"{count(numbers['leaking_pairs'], 'duplicate pair')} across two splits")
     if numbers["contradicting_pairs"]:
-        lines.append(
-            count(numbers["contradicting_pairs"], "duplicate pair") + " with different labels"
-        )
+        pairs = count(numbers["contradicting_pairs"], "duplicate pair")
+        lines.append(f"{pairs} with different labels")
     if numbers["contradicting_lesions"]:
         lesions = numbers["contradicting_lesions"]
         lines.append(f"{count(len(lesions), 'lesion')} with different labels, such as {lesions[0]}")

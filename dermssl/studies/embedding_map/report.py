@@ -20,8 +20,7 @@ class EmbeddingMap:
     """All that the report is made of.
 
     Attributes:
-        path: of the run.
-        status: of the run.
+        path, status: of the run.
         index: record table of the n photos.
         h: float (n, d), embeddings of length 1.
         planes: name of a layout -> float (n, 2).

@@ -39,8 +39,7 @@ class HeatMaps:
     """All that the report is made of.
 
     Attributes:
-        path: of the run.
-        status: of the run.
+        path, status: of the run.
         groups: key of `GROUPS` -> rows of `photos`.
         photos: with their heat maps.
         likeness: float (n,), rank correlation with the maps of shuffled weights; NaN where unknown.

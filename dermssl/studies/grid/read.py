@@ -23,15 +23,14 @@ class GridResults:
     """A grid that ran, or as much of it as did.
 
     Attributes:
-        rows: DataFrame, the last row of each cell (and seed and fold).
-        taxonomy: `Taxonomy`.
-        records: DataFrame of the test photos, over all folds, in the order of `p`.
-        root: Path that `records["path"]` starts at.
+        rows: the last row of each cell (and seed and fold).
+        records: of the test photos, over all folds, in the order of `p`.
+        root: that `records["path"]` starts at.
         y: int (n,), true classes.
         groups: object (n,), what isn't independent.
-        p: dict of (model, augmentation, depth) -> dict of seed -> float (n, classes).
-        losses: dict of the same keys -> list of float (epochs,), one a seed and fold.
-        status: dict, of the run.
+        p: of each cell and seed, float (n, classes).
+        losses: of each cell a list of float (epochs,), one a seed and fold.
+        status: of the run.
     """
 
     rows: pd.DataFrame

@@ -28,10 +28,9 @@ class LabelCountDifference:
     """The difference of two arms at one number of labels.
 
     Attributes:
-        a, b: the models.
         n_seeds: seeds that both have; those with equal predictions count once, as where a
             probe has all labels and the same weights.
-        own: `Interval` of a - b at 95%; None where no seed is shared.
+        own: of a - b at 95%; None where no seed is shared.
         joint: the same at the level of the whole sentence.
     """
 
@@ -60,9 +59,9 @@ class Curve:
         compared: what is compared.
         baseline: the arm the others are held against.
         counts: from `metric_tables.counts`.
-        intervals: dict of (arm, labels) -> `Interval` at 95%.
-        by_seed: dict of (arm, labels) -> the score of each seed.
-        pairs: dict of (arm a, arm b) -> list of `LabelCountDifference`, fewest labels first.
+        intervals: of (arm, labels), at 95%.
+        by_seed: of (arm, labels), the score of each seed.
+        pairs: of (arm a, arm b), fewest labels first.
         chance: the score of a guess.
         n_resamples: draws of the bootstrap.
     """

@@ -61,12 +61,9 @@ class Evaluation:
         found: its `Predictions`.
         history: its history.csv.
         arrays: `Arrays` of the split.
-        split: name of the split.
         n_resamples: draws of the bootstrap.
-        settings: `settings.Evaluate`.
-        intervals: dict of metric -> `Interval`.
-        classes: DataFrame from `metric_tables.per_class`.
-        questions: tuple of `BinaryTaskResult`.
+        intervals: of each metric.
+        classes: from `metric_tables.per_class`.
         scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
             alone can tell what it is worth.
         after, change, reliability, means: what the scaling does; from `calibration_effect`.
@@ -234,7 +231,9 @@ def summary(evaluation: Evaluation) -> dict:
         "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
         "findings": findings(evaluation),
         "parameters": {name: getattr(evaluation.settings, name) for name in SETTINGS},
-        "metrics": {name: _value(evaluation, counts, name) for name in _names()},
+        "metrics": {
+            name: _value(evaluation, counts, name) for name in SUMMARY if name not in COUNTS
+        },
         "against_rest": {
             _key(question.target, evaluation.found.taxonomy): {
                 "title": question.target.title,
@@ -267,10 +266,6 @@ def findings(evaluation: Evaluation) -> list[str]:
     return wording.findings(
         evaluation.arrays, evaluation.found.taxonomy, evaluation.intervals, evaluation.n_resamples
     )
-
-
-def _names():
-    return [name for name in SUMMARY if name not in COUNTS]
 
 
 def _value(evaluation, counts, name):
