@@ -4,12 +4,16 @@ What happens to a view is drawn here, apart from the work on its pixels. A draw 
 of (seed, epoch, record, view): no state, no order, no process enters it.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dermssl.data.augmentation.policies import Policy
+if TYPE_CHECKING:
+    from dermssl.data.augmentation.policies import Policy
+
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's and Pillow's grey
 SKIN_GREY = 150.0  # contrast turns about it; the mean of ISIC 2016 is 167, most of it light skin

@@ -5,14 +5,19 @@ another. (`keras_cv_layers` uses Keras-CV's layers as they are; its RandAugment 
 equalizes, which leaves no colour that a diagnosis could rest on.)
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from dermssl.data.augmentation import artefacts
 from dermssl.data.augmentation.draw import SKIN_GREY, uniforms
-from dermssl.data.augmentation.policies import Policy
+
+if TYPE_CHECKING:
+    from dermssl.data.augmentation.policies import Policy
 
 # Streams of `uniforms`; 0 is the view's own, artefacts take theirs from their names.
 ARTEFACT, CUTOUT, RANDAUGMENT, MIX, KERAS_CV = 1, 2, 3, 4, 5
