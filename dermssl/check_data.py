@@ -7,127 +7,19 @@ re-encoded), lesions and patients in two splits, lesions and duplicates with dif
 --run, photos that a pretrained backbone takes for alike, too. Writes a report, and pairs as CSV.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, results, runs
-from dermssl.core.errors import RunFailed, UserError
-
-OUTPUT = "outputs/check_data"
+from dermssl.core.errors import RunFailed
 
 
 def run(config: dict[str, Any]) -> Path:
-    """Audit a data set and write what was found.
+    """Audit a data set; returns the folder of the report."""
+    from dermssl.studies.data_audit.run import audit_data
 
-    Args:
-        config: settings from `core.config.configure`. `data.on_bad` is not asked: bad photos are
-            listed.
-
-    Returns:
-        Path of the folder: check_data.json, duplicates.csv, crossing.csv, photos.csv, report.md,
-        report.html and the pictures; or of the picture that was asked for.
-
-    Raises:
-        UserError: no data set there, or no readable photo in it.
-    """
-    import dataclasses
-
-    import numpy as np
-
-    from dermssl.data import masks, preprocess
-    from dermssl.reporting import report
-    from dermssl.studies.data_audit import audit, perceptual_hash
-    from dermssl.studies.data_audit import report as data_report
-
-    data, settings = config["data"], config["check_data"]
-    if settings.show_augmentations:
-        return show_augmentations(config, settings.show_augmentations)
-    if settings.run:
-        cli.quiet_tensorflow()
-    dataset, notes = _read(data)
-    backbone, steps = _backbone(settings.run) if settings.run else (None, ())
-    folder = report.make_output_folder(config["output"] or OUTPUT)
-    seen = perceptual_hash.survey(dataset.files)
-    readable = (seen.table["error"] == "").to_numpy()
-    if not readable.any():
-        raise UserError(
-            f"data.path {data.path}: none of {len(readable)} images is readable; "
-            f"the first: {seen.table['error'].iloc[0]}"
-        )
-    # As for training: without the photos that can't be read.
-    good, splits_from = audit.with_splits(
-        dataset.with_index(dataset.index[readable]),
-        data.validation, data.test, data.split_seed, data.group_by,
-    )  # fmt: skip
-    split = np.full(len(readable), "", dtype=object)
-    split[readable] = good.index["split"]
-    dataset = dataset.with_index(dataset.index.assign(split=split))
-    features = None
-    if backbone:
-        from dermssl.inference import outputs
-
-        good = dataset.with_index(dataset.index[readable])
-        if preprocess.CROP in steps:  # nothing else here looks at masks
-            good = masks.verified(good, "skip", "")
-        vectors = outputs.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
-        features = np.zeros((len(readable), vectors.shape[1]), np.float32)
-        features[readable] = vectors
-    found = audit.audit(dataset.index, seen, settings.near, features, settings.similarity)
-    details = {
-        "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
-        "run": settings.run or None,
-        "similarity": settings.similarity if settings.run else None,
-        "splits": cli.with_flags(splits_from), "command": config["command"], "notes": notes,
-    }  # fmt: skip
-    data_report.write(folder, found, dataset, details)
-    return folder
-
-
-def _read(data):
-    """The data set and what its reader warned of, each a line."""
-    import dataclasses
-
-    from dermssl.data import readers
-
-    notes, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(cli.with_flags(record.getMessage()))
-    log = logging.getLogger("dermssl")
-    log.addHandler(handler)
-    try:
-        # A missing photo is a finding here, not the end.
-        dataset = readers.read(dataclasses.replace(data, on_bad="skip"))
-    finally:
-        log.removeHandler(handler)
-    return dataset, notes
-
-
-def _backbone(pretrained):
-    """The backbone settings of a pretraining run, pointing at its weights, and its steps."""
-    from dermssl.inference import finished_run
-
-    run = finished_run.load(pretrained, "pretrain")
-    return run.start(), run.data.preprocess
-
-
-def show_augmentations(config: dict[str, Any], path: str) -> Path:
-    """Write a picture of what each augmentation does to some photos of the data set."""
-    from dermssl.data import decode
-    from dermssl.studies.data_audit import augmentation_sheet
-
-    if Path(path).suffix.lower() != ".png":
-        raise UserError(f"check_data.show_augmentations {path}: give the name of a .png file")
-    dataset, _ = _read(config["data"])
-    good: list[str] = []
-    files = iter(dataset.files)
-    while len(good) < augmentation_sheet.COLUMNS and (file := next(files, None)):
-        if not decode.verify_all([file]):
-            good.append(file)
-    if not good:
-        raise UserError(f"data.path {config['data'].path}: no readable photo to show")
-    augmentation_sheet.write(path, good, seed=config["seed"])
-    return Path(path)
+    return audit_data(config)
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

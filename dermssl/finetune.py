@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import atomic_files, cli, results, runs
-from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 
 OUTPUT = "outputs/ssl_finetuned"
@@ -26,7 +25,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         dataset: `Dataset` with splits, where the caller has one already.
 
     Returns:
-        Path of the run's folder: `model.keras`, `calibrator.json`, `predictions.csv` (raw),
+        Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
         `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
         `status.json`.
 
@@ -56,7 +55,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             "there is nothing to tell apart; give photos of two classes or more"
         )
     shown = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
-    train, validation = _rows(shown, records.TRAIN), _rows(shown, records.VALIDATION)
+    train = finetuning.labelled_rows(shown, records.TRAIN)
+    validation = finetuning.labelled_rows(shown, records.VALIDATION)
     if settings.batch_size > len(train):
         raise UserError(
             f"finetune.batch_size {settings.batch_size} is larger than the {len(train)} labelled "
@@ -77,25 +77,20 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         train_labels, validation_labels = (
-            _labels(shown, rows, config) for rows in (train, validation)
+            finetuning.labelled_photos(shown, rows, model.taxonomy, config)
+            for rows in (train, validation)
         )
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
         history, manifests = finetuning.run_phases(
-            made,
-            model,
-            train_labels,
-            validation_labels,
-            settings,
-            seed,
-            title,
+            made, model, train_labels, validation_labels, settings, seed, title,
             config.get("checkpoint"),
-        )
+        )  # fmt: skip
         with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
-        table = _predict(model, dataset, config)
+        table = finetuning.predict(model, dataset, config)
         atomic_files.write_csv(made / "predictions.csv", table)
         calibrator.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
-        _write_stats(made, table, dataset.taxonomy, history, manifests, config, opened.data_hash)
+        finetuning.write_stats(made, table, history, manifests, model.taxonomy, opened)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)
     return made.path
@@ -109,79 +104,6 @@ def _check_arm(folder, arm):
             f"finetune.arm {arm}: the run in {folder} is finished, as '{there}'; "
             "give another run.output"
         )
-
-
-def _rows(dataset, split):
-    """Positions of a split's labelled records."""
-    from dermssl.data.records import is_labelled
-
-    rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
-    if not len(rows):
-        raise UserError(
-            f"no labelled photo in the {split} split; fine-tuning needs some (data.{split})"
-        )
-    return rows
-
-
-def _labels(dataset, rows, config):
-    """The photos and class numbers of some rows."""
-    from dermssl.data import records
-    from dermssl.data.photos import photos_of
-    from dermssl.training.finetuning import LabelledPhotos
-
-    part = dataset.with_index(dataset.index.iloc[rows])
-    fine, coarse = records.label_arrays(part.index, part.taxonomy)
-    photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
-    return LabelledPhotos(photos, rows, {"fine": fine, "coarse": coarse})
-
-
-def _predict(model, dataset, config):
-    """The predictions table, with the true labels, also those that training did not see."""
-    from dermssl.data import pipeline
-    from dermssl.data.photos import photos_of
-    from dermssl.data.records import TRAIN
-    from dermssl.evaluation import predictions
-    from dermssl.inference import outputs
-
-    settings, size = config["finetune"], config["backbone"].image_size
-    rows = dataset.index
-    if settings.predict == "held_out":
-        rows = rows[rows["split"] != TRAIN]
-    part = dataset.with_index(rows)
-    photos = photos_of(part, config["data"], size, share=0)  # each is seen once
-    p = outputs.predict_proba(model, pipeline.evaluation_data(photos, settings.batch_size, size))
-    return predictions.table(part.index, p["fine"], p["coarse"], dataset.taxonomy)
-
-
-def _write_stats(made, table, taxonomy, history, manifests, config, identity):
-    """finetuned_stats.json: where the run ended, and its scores by split."""
-    from dermssl.evaluation import metrics, predictions
-
-    scores = {}
-    for split in table["split"].unique():
-        y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
-        scores[split] = metrics.summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
-    atomic_files.write_json(
-        made / "finetuned_stats.json",
-        {
-            "arm": made.status["arm"],
-            "n_labels": made.status["n_labels"],
-            "scores": scores,
-            "phases": {
-                name: {
-                    "epochs": sum(row["phase"] == name for row in history),
-                    "trainable_backbone_parameters": manifest.parameters,
-                    "unfrozen_kernels": len(manifest.kernels),
-                }
-                for name, manifest in manifests.items()
-            },
-            "seconds": sum(row["seconds"] for row in history),
-            "seed": config["seed"],
-            "data_hash": identity,
-            "config_hash": configs.config_hash(config),
-            "versions": runs.versions(),
-        },
-    )
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, results
 from dermssl.core.errors import UserError
 
 
@@ -35,13 +35,13 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     """
     from dermssl.data import decode
     from dermssl.data.masks import image_files, of_model
-    from dermssl.inference import finished_run
+    from dermssl.inference import finished_run, new_photos
 
     settings, output = config["predict"], config["output"]
     folder, source, on_bad = settings.run, settings.source, settings.on_bad
     _check_output(output)
     finished = finished_run.load(folder, "finetune")
-    scaling = _scaling(folder, not settings.uncalibrated)
+    scaling = new_photos.calibrator_of(folder, not settings.uncalibrated)
     files = image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
@@ -57,94 +57,16 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
     masks = of_model([(source, files)], finished.data.preprocess, on_bad)
-    tables = _tables(finished, files, masks, settings.batch_size, scaling)
+    tables = new_photos.tables(finished, files, masks, settings.batch_size, scaling)
     if output is None:
-        _write(tables, file or sys.stdout)
+        new_photos.write(tables, file or sys.stdout)
     else:
         with (
             atomic_files.atomic_write(output) as temporary,
             open(temporary, "w", encoding="utf-8") as file,
         ):
-            _write(tables, file)
+            new_photos.write(tables, file)
     return len(files)
-
-
-def _scaling(folder, calibrated):
-    """The run's `calibrator.Calibrator`, or None for raw probabilities."""
-    from dermssl.evaluation import calibrator
-
-    return calibrator.of_folder(folder) if calibrated else None
-
-
-def calibration(folder: Path | str, calibrated: bool = True) -> str:
-    """What is done to the probabilities, and how to read them, in one line."""
-    from dermssl.evaluation import calibrator
-
-    balanced = calibrator.balanced_run(runs.read_json(Path(folder) / "status.json"))
-    scaling = _scaling(folder, calibrated)
-    if scaling:
-        said, advice = scaling.sentence(balanced), scaling.advice(balanced)
-    else:
-        said = "raw, as asked for by predict.uncalibrated"
-        advice = calibrator.BALANCED if balanced else ""
-    return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
-
-
-def _tables(finished, files, masks, batch_size, scaling):
-    """A table for each batch: path, the likeliest classes, every probability."""
-    import numpy as np
-    import pandas as pd
-
-    from dermssl.data import pipeline
-    from dermssl.data.photos import Photos
-    from dermssl.evaluation import binary_tasks, validate
-    from dermssl.inference import outputs
-
-    model, size = finished.model(), finished.image_size
-    taxonomy = model.taxonomy
-    photos = Photos(files, size, 0, finished.data.preprocess, masks)
-    images = pipeline.evaluation_data(photos, batch_size, size)
-    for number, batch in enumerate(images):
-        p_fine, p_coarse = outputs.predict_proba(model, [batch]).values()
-        named = {
-            "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
-            "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
-        }
-        if scaling:
-            p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
-        columns = {
-            "path": files[number * batch_size : number * batch_size + len(p_fine)],
-            **named,
-            "most_probable_fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
-            "most_probable_coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
-            **_applied(scaling, model.head),
-        }
-        columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
-        columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
-        if binary_tasks.has_malignancy(taxonomy):
-            columns["p_malignant"] = binary_tasks.p_malignant(
-                validate.probabilities(p_fine, "p_fine"), taxonomy
-            )
-        yield pd.DataFrame(columns)
-
-
-def _applied(scaling, head):
-    """The columns that say what was done to the probabilities."""
-    done = {"": scaling and scaling.fine}
-    if head == "independent":
-        done["_coarse"] = scaling and scaling.coarse
-    found = {}
-    for end, level in done.items():
-        found[f"temperature{end}"] = level.temperature if level else 1.0
-        found[f"prior_power{end}"] = level.prior_power if level else 0.0
-    return found
-
-
-def _write(tables, file):
-    for number, table in enumerate(tables):
-        atomic_files.escape_formulas(table).to_csv(
-            file, index=False, header=number == 0, float_format="%.9g"
-        )
 
 
 def _check_output(output):
@@ -156,11 +78,13 @@ def _check_output(output):
 
 def tell(config: dict[str, Any], count: int) -> None:
     """Print how many photos there were, and what was done to their probabilities."""
+    from dermssl.inference import new_photos
+
     settings, output = config["predict"], config["output"]
     if output:
         print(f"{count} photos: {output}")
     # Without an output the table itself is on standard output.
-    said = cli.with_flags(calibration(settings.run, not settings.uncalibrated))
+    said = cli.with_flags(new_photos.calibration(settings.run, not settings.uncalibrated))
     print(said, file=sys.stdout if output else sys.stderr)
 
 

@@ -16,10 +16,8 @@ from typing import Any
 from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import Checkpoint
 
 OUTPUT = "outputs/ssl_simclr"
-SHOWN_PAIRS = 8
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
@@ -40,7 +38,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, pretraining_pool, run_setup
+    from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
@@ -63,7 +61,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config, _say)
-        history = _fit(made, model, photos, config, panel)
+        history = pretraining.fit(made, model, photos, config, panel)
         with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
@@ -97,41 +95,6 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
 def _say(line):
     print(cli.with_flags(line), file=sys.stderr, flush=True)
-
-
-def _fit(made, model, photos, config, panel):
-    """Compile and train; returns the rows of history.csv."""
-    import keras
-
-    from dermssl.data import contact_sheet, pipeline
-    from dermssl.data.augmentation import policies
-    from dermssl.data.augmentation.policies import AUGMENTATIONS
-    from dermssl.training import checkpoint, finetuning, loop
-
-    settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
-    steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
-    total = steps * settings.epochs
-    policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
-
-    def data(first, last):
-        return pipeline.two_view_data(photos, policy, seed, settings.batch_size, size, last, first)
-
-    shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
-    pairs = min(SHOWN_PAIRS, settings.batch_size)
-    contact_sheet.write(made / "views.png", [list(view[:pairs]) for view in shown])
-
-    warmup = min(round(settings.warmup * total), total - 1)
-    rate = loop.warmup_cosine(settings.learning_rate, total, warmup)
-    optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
-    optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
-    model.compile(optimizer=optimizer, jit_compile=False)
-    state = loop.TrainingState(saved=checkpoint.load(made))
-    fit_settings = loop.FitSettings(
-        "pretrain", "SimCLR pretraining", steps, settings.epochs, ("loss", "accuracy"),
-        config.get("checkpoint") or Checkpoint(),
-    )  # fmt: skip
-    loop.fit(made, model, data, state, fit_settings, also=[panel])
-    return state.rows
 
 
 def tell(config: dict[str, Any], path: Path) -> None:

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 import types
+from types import SimpleNamespace
 
 import numpy as np
 import pages
@@ -19,6 +20,7 @@ from dermssl.data import readers
 from dermssl.data.splits import prepare
 from dermssl.inference import outputs
 from dermssl.studies.leakage import compute as inflation
+from dermssl.studies.leakage import run as leakage_run
 
 FILES = {
     "check_data.json", "duplicates.csv", "crossing.csv", "photos.csv", "report.md", "report.html",
@@ -254,10 +256,11 @@ def test_leakage_needs_as_many_patients_as_folds(photos, tmp_path, capfd):
 
 
 def test_leakage_tells_how_many_regressions_are_done():
-    told, groups = [], np.repeat(np.arange(10), 2)
+    shown, groups = SimpleNamespace(done=0), np.repeat(np.arange(10), 2)
+    shown.reach = lambda done: setattr(shown, "done", done)
     noise = np.random.default_rng(0).normal(size=(20, 3))
-    inflation.predict(noise, groups % 2, groups, 2, [0], leakage._told(told.append))
-    assert told == [1, 2, 3, 4]
+    inflation.predict(noise, groups % 2, groups, 2, [0], leakage_run._counted(shown))
+    assert shown.done == 4
 
 
 def test_the_splits_are_those_of_training_without_the_unreadable_photos(photos, tmp_path, capfd):

@@ -17,6 +17,7 @@ from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Backbone
 from dermssl.models import backbones, classifier, weights
 from dermssl.studies.explain import figures
+from dermssl.studies.explain import run as explain_run
 
 HAM = taxonomies.load("ham10000")
 
@@ -132,11 +133,11 @@ def test_given_photos_are_where_their_names_say_with_masks_of_their_own(tmp_path
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), "white").save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    _, found, _ = explain._given(["p/a.jpg", "q", "q/b.jpg"], ["lesion_crop"])
+    _, found, _ = explain_run._given(["p/a.jpg", "q", "q/b.jpg"], ["lesion_crop"])
     files = [tmp_path / "p/a.jpg", *(tmp_path / f"q/{name}.jpg" for name in "abc")]
     assert [*map(os.path.realpath, found.files[:4])] == [*map(os.path.realpath, files)]
     assert all(map(os.path.isfile, found.files))
     assert found.index["path"].iloc[0] == "p/a.jpg"
     masks = [os.path.relpath(mask, tmp_path) if mask else "" for mask in found.mask_files]
     assert masks == ["p/masks/a.png", "", "q/masks/b.png", "", "q/masks/b.png"]
-    assert set(explain._given(["q"], ["sharpen"])[1].mask_files) == {""}
+    assert set(explain_run._given(["q"], ["sharpen"])[1].mask_files) == {""}

@@ -211,12 +211,12 @@ def test_folds_test_every_photo_once(photos, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"models": ["vgg"]}, "unknown --models 'vgg'; choose one of: mobilenet"),
-        ({"augmentations": ["blur"]}, "unknown --augmentations 'blur'; choose one of: none"),
-        ({"depths": [2, 2]}, "--depths 2 2: a value is there twice"),
+        ({"models": ["vgg"]}, "unknown grid.models 'vgg'; choose one of: mobilenet"),
+        ({"augmentations": ["blur"]}, "unknown grid.augmentations 'blur'; choose one of: none"),
+        ({"depths": [2, 2]}, "grid.depths 2 2: a value is there twice"),
         ({"models": ["cnn", "inceptionv3"]}, "under the 75 px that inceptionv3 needs.*cnn"),
-        ({"weights": ["none", "imagenet"]}, "--weights none imagenet: give one for all"),
-        ({"weights": ["mlp=imagenet"]}, "not among --models cnn"),
+        ({"weights": ["none", "imagenet"]}, "grid.weights none imagenet: give one for all"),
+        ({"weights": ["mlp=imagenet"]}, "not among grid.models cnn"),
         ({"weights": ["no/such.h5"]}, "^grid.weights no/such.h5: no such file"),
         ({"folds": 1}, "grid.folds 1"),
     ],

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, label_efficiency, pretrain
+from dermssl import label_efficiency
 from dermssl.core import cli, runs
 from dermssl.evaluation import run_groups
 from dermssl.reporting.report import Report
 from dermssl.studies.experiment import linear_probe
+from dermssl.studies.label_efficiency import arms
+from dermssl.training import finetuning, pretraining
 
 CONFIG = """
 [pretrain]
@@ -40,7 +42,7 @@ def argv(photos, tmp_path):
 
 def tables(*words):
     args = cli.parser("label_efficiency", "").parse_args([*map(str, words)])
-    return label_efficiency.with_settings(cli.from_flags("label_efficiency", args))
+    return arms.with_settings(cli.from_flags("label_efficiency", args))
 
 
 def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
@@ -63,7 +65,7 @@ def test_flags_go_over_the_config_and_defaults_under_it(tmp_path):
     found = tables("--arms", "ssl=outputs/ssl_simclr", "imagenet", "--imagenet-weights", "w.h5")
     assert found["arms"]["ssl"] == {"weights": "outputs/ssl_simclr"}
     assert found["arms"]["imagenet"] == {"weights": "w.h5"}
-    assert label_efficiency.ARMS["imagenet"] == {"weights": "imagenet"}
+    assert arms.ARMS["imagenet"] == {"weights": "imagenet"}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
 
     # The same command again: nothing is made, and the report is the same.
     monkeypatch.setattr(linear_probe, "_fitted", lambda *args: pytest.fail("fitted"))
-    monkeypatch.setattr(pretrain, "_fit", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(pretraining, "fit", lambda *args: pytest.fail("trained"))
     assert tiny.call(label_efficiency, *words) == 0
     assert "(finished before)" in capsys.readouterr().out
     assert (folder / "label_efficiency.md").read_text() == text
@@ -190,5 +192,5 @@ def test_fine_tuning_from_end_to_end(argv, tmp_path, capsys, monkeypatch):
     one = runs.read_json(tmp_path / "out" / "finetune_ssl_1_per_class_seed0" / "status.json")
     assert one["n_labels"] == 7
     assert one["config"]["finetune"]["batch_size"] == 7
-    monkeypatch.setattr(finetune, "_predict", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr(finetuning, "predict", lambda *args: pytest.fail("trained"))
     assert tiny.call(label_efficiency, *argv) == 0

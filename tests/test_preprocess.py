@@ -121,5 +121,5 @@ def test_all_commands_show_the_network_the_same_pixels(listed, tmp_path, seen):
 
 
 def test_a_grid_does_not_mix_labels():
-    with pytest.raises(UserError, match=r"--augmentations skin_cutmix: a cell learns from"):
+    with pytest.raises(UserError, match=r"grid.augmentations skin_cutmix: a cell learns from"):
         plan.check(Grid(augmentations=["none", "skin_cutmix"]))

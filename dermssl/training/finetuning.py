@@ -6,18 +6,25 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
-from dermssl.core import runs
+from dermssl.core import atomic_files, runs
+from dermssl.core import config as configs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Checkpoint, Finetune
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data import pipeline
+from dermssl.data import pipeline, records
 from dermssl.data.augmentation.policies import find_policy
-from dermssl.data.photos import Photos
+from dermssl.data.photos import Photos, photos_of
+from dermssl.data.records import TRAIN, Dataset, is_labelled
+from dermssl.evaluation import predictions
+from dermssl.evaluation.metrics import summarise
+from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
 from dermssl.training import callbacks, checkpoint, loop, metrics
+from dermssl.training.run_setup import RunSetup
 
 log = logging.getLogger("dermssl")
 # BatchNorm and biases are not decayed: it would only fight their purpose (He et al., 2019).
@@ -218,4 +225,72 @@ def compile_phase(
             "coarse": [metrics.KnownAccuracy()],
         },
         jit_compile=False,  # XLA on a CPU is several times slower here
+    )
+
+
+def labelled_rows(dataset: Dataset, split: str) -> np.ndarray:
+    """Positions of a split's labelled records."""
+    rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
+    if not len(rows):
+        raise UserError(
+            f"no labelled photo in the {split} split; fine-tuning needs some (data.{split})"
+        )
+    return rows
+
+
+def labelled_photos(
+    dataset: Dataset, rows: np.ndarray, taxonomy: Taxonomy, config: dict[str, Any]
+) -> LabelledPhotos:
+    """The photos and class numbers of some rows."""
+    part = dataset.with_index(dataset.index.iloc[rows])
+    fine, coarse = records.label_arrays(part.index, taxonomy)
+    photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
+    return LabelledPhotos(photos, rows, {"fine": fine, "coarse": coarse})
+
+
+def predict(model: LesionClassifier, dataset: Dataset, config: dict[str, Any]) -> pd.DataFrame:
+    """The predictions table, with the true labels, also those that training did not see."""
+    settings, size = config["finetune"], config["backbone"].image_size
+    rows = dataset.index
+    if settings.predict == "held_out":
+        rows = rows[rows["split"] != TRAIN]
+    part = dataset.with_index(rows)
+    photos = photos_of(part, config["data"], size, share=0)  # each is seen once
+    p = outputs.predict_proba(model, pipeline.evaluation_data(photos, settings.batch_size, size))
+    return predictions.table(part.index, p["fine"], p["coarse"], model.taxonomy)
+
+
+def write_stats(
+    run: runs.Run,
+    table: pd.DataFrame,
+    history: list[dict[str, Any]],
+    manifests: dict[str, freezing.Manifest],
+    taxonomy: Taxonomy,
+    setup: RunSetup,
+) -> None:
+    """finetuned_stats.json: where the run ended, and its scores by split."""
+    scores = {}
+    for split in table["split"].unique():
+        y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
+        scores[split] = summarise(y, y_coarse, p_fine, taxonomy, p_coarse=p_coarse)
+    atomic_files.write_json(
+        run / "finetuned_stats.json",
+        {
+            "arm": run.status["arm"],
+            "n_labels": run.status["n_labels"],
+            "scores": scores,
+            "phases": {
+                name: {
+                    "epochs": sum(row["phase"] == name for row in history),
+                    "trainable_backbone_parameters": manifest.parameters,
+                    "unfrozen_kernels": len(manifest.kernels),
+                }
+                for name, manifest in manifests.items()
+            },
+            "seconds": sum(row["seconds"] for row in history),
+            "seed": setup.config["seed"],
+            "data_hash": setup.data_hash,
+            "config_hash": configs.config_hash(setup.config),
+            "versions": runs.versions(),
+        },
     )

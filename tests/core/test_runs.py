@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl import embeddings, explain, stress_test
 from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Data, Pretrain
 from dermssl.data import records
+from dermssl.studies.embedding_map import run as embedding_map
+from dermssl.studies.explain import run as explain
+from dermssl.studies.stress import run as stress
 
 CONFIG = {
     "data": Data(path="photos"),
@@ -283,7 +285,7 @@ def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
 
 def test_the_list_of_later_files_names_those_of_every_command():
     names = {f"evaluation_{split}" for split in records.SPLITS}
-    names |= {stress_test.FOLDER, embeddings.FOLDER, *explain.FOLDERS.values(), "health.json"}
+    names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), "health.json"}
     names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
     assert set(runs.DERIVED_OUTPUTS) == names
 

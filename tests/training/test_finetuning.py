@@ -139,7 +139,12 @@ class Recorder:
         settings = {"frozen_epochs": 2, "unfrozen_epochs": 2, "batch_size": 16} | settings
         config = tiny.finetuning(self.photos, self.folder, name="mlp", **settings)
         parts = [
-            finetune._labels(self.dataset, finetune._rows(self.dataset, split), config)
+            finetuning.labelled_photos(
+                self.dataset,
+                finetuning.labelled_rows(self.dataset, split),
+                self.dataset.taxonomy,
+                config,
+            )
             for split in ("train", "validation")
         ]
         if wrong_labels:

@@ -17,7 +17,7 @@ from dermssl.training import pretraining_pool
     [
         ([], [], None),
         (["sharpen"], ["sharpen"], None),
-        (["sharpen"], [], "--preprocess: sharpen in RUN, nothing here"),
+        (["sharpen"], [], "data.preprocess: sharpen in RUN, nothing here"),
         ([], ["hair_removal", "sharpen"], "nothing in RUN, hair_removal sharpen here"),
         (
             ["sharpen", "hair_removal"],
@@ -27,7 +27,7 @@ from dermssl.training import pretraining_pool
     ],
 )
 def test_photos_prepared_in_another_way_are_told(tmp_path, caplog, before, preprocess, said):
-    config = {"data": asdict(Data(preprocess=before))}
+    config = {"data": asdict(Data(preprocess=before)), "backbone": asdict(Backbone())}
     status = {"status": runs.FINISHED, "command": "pretrain", "config": config}
     atomic_files.write_json(tmp_path / "status.json", status)
     pretraining_pool.warn(tmp_path, preprocess)

@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from dermssl.data.augmentation.policies import Policy
 
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of OpenCV's and Pillow's grey
 SKIN_GREY = 150.0  # contrast turns about it; the mean of ISIC 2016 is 167, most of it light skin
 FOCUS_RADIUS = 0.35  # of half the shorter side; most ISIC lesions are centred and larger than this

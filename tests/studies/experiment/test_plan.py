@@ -89,7 +89,7 @@ def test_counts_are_those_of_every_seed_and_nested(photos):
 
 def test_two_amounts_that_are_the_same_labels_are_refused(photos):
     dataset = prepare(tiny.pretraining(photos, "unused")["data"])
-    with pytest.raises(UserError, match=r"--labels 1 and 0.5% both keep 7 labels"):
+    with pytest.raises(UserError, match=r"label_efficiency.labels 1 and 0.5% both keep 7 labels"):
         label_budget.count(dataset, [plan.amount("1"), plan.amount("0.5%")])
 
 

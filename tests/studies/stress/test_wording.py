@@ -44,7 +44,7 @@ def noted(**made):
 def test_what_is_noted():
     assert "draws the same" not in noted()
     assert "go through" not in noted()
-    assert "--augmentation skin_artefacts, which draws" in noted(augmentation="skin_artefacts")
+    assert "the augmentation skin_artefacts, which draws" in noted(augmentation="skin_artefacts")
     steps = ["lesion_crop", "hair_removal"]
     assert "The photos go through hair_removal after" in noted(preprocess=steps)
     assert "go through" not in noted(preprocess=["lesion_crop"])

@@ -1,0 +1,88 @@
+"""Predict photos of which nothing is known, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+
+from dermssl.core import atomic_files, runs
+from dermssl.data import pipeline
+from dermssl.data.photos import Photos
+from dermssl.evaluation import binary_tasks, calibrator, validate
+from dermssl.inference import outputs
+from dermssl.inference.finished_run import FinishedRun
+
+
+def calibrator_of(folder: Path | str, calibrated: bool) -> calibrator.Calibrator | None:
+    """The run's `calibrator.Calibrator`, or None for raw probabilities."""
+    return calibrator.of_folder(folder) if calibrated else None
+
+
+def calibration(folder: Path | str, calibrated: bool = True) -> str:
+    """What is done to the probabilities, and how to read them, in one line."""
+    balanced = calibrator.balanced_run(runs.read_json(Path(folder) / "status.json"))
+    scaling = calibrator_of(folder, calibrated)
+    if scaling:
+        said, advice = scaling.sentence(balanced), scaling.advice(balanced)
+    else:
+        said = "raw, as asked for by predict.uncalibrated"
+        advice = calibrator.BALANCED if balanced else ""
+    return f"probabilities: {said}{f'. Note: {advice}' if advice else ''}"
+
+
+def tables(
+    finished: FinishedRun,
+    files: Sequence[str],
+    masks: list[str] | None,
+    batch_size: int,
+    scaling: calibrator.Calibrator | None,
+) -> Iterator[pd.DataFrame]:
+    """A table for each batch: path, the likeliest classes, every probability."""
+    model, size = finished.model(), finished.image_size
+    taxonomy = model.taxonomy
+    photos = Photos(files, size, 0, finished.data.preprocess, masks)
+    images = pipeline.evaluation_data(photos, batch_size, size)
+    for number, batch in enumerate(images):
+        p_fine, p_coarse = outputs.predict_proba(model, [batch]).values()
+        named = {
+            "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
+            "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
+        }
+        if scaling:
+            p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
+        columns = {
+            "path": files[number * batch_size : number * batch_size + len(p_fine)],
+            **named,
+            "most_probable_fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
+            "most_probable_coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
+            **_applied(scaling, model.head),
+        }
+        columns |= {f"p_fine_{name}": p_fine[:, k] for k, name in enumerate(taxonomy.fine)}
+        columns |= {f"p_coarse_{name}": p_coarse[:, k] for k, name in enumerate(taxonomy.coarse)}
+        if binary_tasks.has_malignancy(taxonomy):
+            columns["p_malignant"] = binary_tasks.p_malignant(
+                validate.probabilities(p_fine, "p_fine"), taxonomy
+            )
+        yield pd.DataFrame(columns)
+
+
+def _applied(scaling, head):
+    """The columns that say what was done to the probabilities."""
+    done = {"": scaling and scaling.fine}
+    if head == "independent":
+        done["_coarse"] = scaling and scaling.coarse
+    found = {}
+    for end, level in done.items():
+        found[f"temperature{end}"] = level.temperature if level else 1.0
+        found[f"prior_power{end}"] = level.prior_power if level else 0.0
+    return found
+
+
+def write(tables: Iterator[pd.DataFrame], file: TextIO) -> None:
+    """Write the tables one after the other as one CSV."""
+    for number, table in enumerate(tables):
+        atomic_files.escape_formulas(table).to_csv(
+            file, index=False, header=number == 0, float_format="%.9g"
+        )

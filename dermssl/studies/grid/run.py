@@ -1,0 +1,251 @@
+"""Train what is missing of a grid cell by cell, and write its report."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from dermssl.core import atomic_files, progress, runs
+from dermssl.core.errors import RunFailed
+from dermssl.data import photos, readers, records
+from dermssl.models import weights
+from dermssl.reporting import results_csv
+from dermssl.studies.grid import data as selection
+from dermssl.studies.grid import plan as grid_plan
+from dermssl.studies.grid import report, train
+from dermssl.studies.grid import rows as grid_rows
+from dermssl.studies.grid.data import joined
+from dermssl.studies.grid.train import FoldData
+from dermssl.training import pretraining_pool, tensorboard
+
+OUTPUT = "outputs/grid"
+FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
+
+
+def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
+    """Train what is missing of a grid, and write its report.
+
+    Args:
+        config: settings from `core.config.configure`.
+        dataset: `Dataset` without splits, where the caller has one already.
+
+    Returns:
+        Path of the folder: `results.csv`, a `pivot_MODEL.csv` a model, `report.md`,
+        `cells/`, `records.csv`, `tensorboard/`, `config.toml`, `status.json`.
+
+    Raises:
+        UserError: bad input, before any training.
+        RunFailed: some cells failed; their rows say why.
+    """
+    if config["grid"].dry_run:
+        dry_run(config, dataset)
+        return Path(config["output"] or OUTPUT)
+    overwrite = config.get("overwrite", False)
+    plans, folds = _planned(config, dataset)
+    for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
+        pretraining_pool.warn(pretrained, config["data"].preprocess)
+    identity = records.data_hash(folds[0].with_index(joined(folds)))
+    start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
+    output = config["output"] or OUTPUT
+    classes = folds[0].taxonomy.fingerprint
+    with runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made:
+        if overwrite:
+            _clear(made)
+        (made / grid_rows.CELLS).mkdir(exist_ok=True)
+        atomic_files.write_json(made / "taxonomy.json", folds[0].taxonomy.as_dict())
+        atomic_files.write_csv(made / grid_rows.RECORDS, joined(folds))
+        atomic_files.write_json(made / "root.json", {"root": str(folds[0].root)})
+        if made.status["status"] != runs.FINISHED:
+            _train_missing(made, config, plans, folds)
+        rows = grid_rows.read(made / grid_rows.RESULTS, made.status)
+        failed = int((rows["status"] == runs.FAILED).sum())
+        report.write(made.path)
+        if failed:
+            raise RunFailed(
+                f"{made.path}: {failed} of {len(rows)} cells failed; results.csv says why, "
+                "the same command tries them again"
+            )
+        if made.status["status"] != runs.FINISHED:
+            made.set_status(runs.FINISHED, cells=len(rows))
+    return made.path
+
+
+def _planned(config, dataset, timed=False):
+    """The plan of each model and the data of each fold; refuses what can't be trained."""
+    plans = grid_plan.plan_models(config["grid"], timed)
+    folds = _data(config, dataset)
+    for plan in plans:
+        for fold in folds:
+            pretraining_pool.check(plan.pretrained, fold)
+    return plans, folds
+
+
+def _data(config, dataset):
+    """One `Dataset` a fold, every photo of it checked."""
+    return selection.select(dataset or readers.read(config["data"]), config["grid"], config["data"])
+
+
+def _clear(made):
+    """Remove what another grid left in the folder; files of others stay."""
+    if not (made / grid_rows.RESULTS).exists():
+        return
+    (made / grid_rows.RESULTS).unlink()  # first: no row without its cell's file
+    for name in (grid_rows.CELLS, "tensorboard"):
+        shutil.rmtree(made / name, ignore_errors=True)
+    for pattern in report.MADE:
+        for file in made.path.glob(pattern):
+            file.unlink()
+
+
+def _done(made):
+    """Names of the cells that need no more training. Rows of failed ones give way to new ones."""
+
+    def counts(row):
+        return row["status"] != runs.FAILED and grid_rows.belongs(row, made.status)
+
+    path = made / grid_rows.RESULTS
+    if not path.exists():
+        return set()
+    results_csv.keep_rows(path, counts)
+    return set(results_csv.read_rows(path)["cell"])
+
+
+def _train_missing(made, config, plans, folds):
+    """Train cell by cell, or all depths of an augmentation and seed at once."""
+    grid, done = config["grid"], _done(made)
+    every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
+    todo = [cell for cell in every if cell.name not in done]
+    sizes = [_n(fold) for fold in folds]
+    work = {cell: _work(cell, plans, grid, sizes[cell.fold or 0]) for cell in todo}
+    shown, n_done = progress.Progress("grid", sum(work.values())), len(every) - len(todo)
+    for plan in plans:
+        print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
+        trainer, materials = None, {}  # the last model's go before memory is given back
+        train.free_memory()
+        for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
+            first = group[0]
+            fold = folds[first.fold or 0]
+            if first.fold not in materials:
+                materials = {first.fold: _material(fold, plan, config)}
+            last = n_done + len(group)
+            shown.announce(f"[{n_done + 1}-{last}/{len(every)}] {grid_plan.group_title(group)}")
+            began = time.time()
+            trained, reason, share = [None] * len(group), None, len(group)
+            try:
+                if grid.shared_trunk and first.depth != grid_plan.ALL:
+                    trunk_depths = [d for d in plan.depths if d != grid_plan.ALL]
+                    trainer = trainer or train.SharedCells(
+                        plan.start, trunk_depths, grid, fold.taxonomy
+                    )
+                    found = trainer.train(first.augmentation, first.seed, materials[first.fold])
+                    by_depth = dict(zip(trunk_depths, found))
+                    trained, share = [by_depth[cell.depth] for cell in group], len(found)
+                else:
+                    trainer = None
+                    train.free_memory()
+                    trained = [
+                        train.train_plain(
+                            plan.start, first.depth, first.augmentation, first.seed,
+                            materials[first.fold], grid,
+                        )
+                    ]  # fmt: skip
+            except train.FAILURES as error:
+                reason, trainer = train.failure_message(error), None
+            if reason:  # here the error is gone, and with it what it held on to
+                train.free_memory()
+            seconds = round((time.time() - began) / share, 2)
+            for cell, result in zip(group, trained):
+                _append(made, cell, plan, config, fold, result, reason, seconds)
+            shown.done += sum(work[cell] for cell in group)
+            n_done = last
+
+
+def _n(fold):
+    """(training photos, test photos)."""
+    counts = fold.index["split"].value_counts()
+    return int(counts["train"]), int(counts["test"])
+
+
+def _work(cell, plans, grid, sizes):
+    """Seconds of a cell by the network's parameters: rough, but comparable between models."""
+    plan = next(plan for plan in plans if plan.name == cell.model)
+    passes = grid_plan.work_of(cell, grid, grid.shared_trunk, *sizes)
+    return passes * (plan.forward or plan.parameters)
+
+
+def _groups(todo, grid):
+    """Cells that are trained together: on a trunk, those that differ in depth alone.
+
+    Those that are trained alone come last, when the trunk isn't needed any more.
+    """
+    groups = {}
+    for cell in todo:
+        alone = not grid.shared_trunk or cell.depth == -1
+        key = (cell.fold, cell.seed, cell.augmentation, cell.depth if alone else None)
+        groups.setdefault(key, []).append(cell)
+    return [groups[key] for key in sorted(groups, key=lambda key: key[-1] is not None)]
+
+
+def _material(fold, plan, config):
+    """Photos and labels of one fold at the model's size."""
+    size, data = plan.start.image_size, config["data"]
+    rows = (fold.index["split"] == records.TRAIN).to_numpy().nonzero()[0]
+    labels, _ = records.label_arrays(fold.index.iloc[rows], fold.taxonomy)
+    return FoldData(
+        train=photos.photos_of(fold.subset(records.TRAIN), data, size, share=0.5),
+        test=photos.photos_of(fold.subset(records.TEST), data, size, share=0.5),
+        records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
+    )  # fmt: skip
+
+
+def _append(made, cell, plan, config, fold, trained, reason, seconds):
+    """The cell's files, then its row: a row without its files can't be."""
+    grid = config["grid"]
+    state, intervals, n_test = runs.FAILED, None, None
+    if trained is not None:
+        grid_rows.write_cell(made.path, cell, trained)
+        state, n_test = runs.FINISHED, len(trained.probabilities)
+        if trained.diverged:
+            state, reason = (
+                runs.DIVERGED,
+                "a loss or a probability is no number; try a lower grid.learning_rate",
+            )
+        else:
+            test = fold.subset(records.TEST)
+            labels, _ = records.label_arrays(test.index, fold.taxonomy)
+            groups = records.group_ids(test.index, config["data"].group_by)
+            intervals = grid_rows.intervals(
+                labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
+            )
+    losses = trained.losses if trained else []
+    tensorboard.write(made / "tensorboard" / cell.name, cell, losses, intervals or {})
+    status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
+    status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
+    status |= {"status": state, "reason": reason, "seconds": seconds}
+    row = grid_rows.row(made.path, status, cell, plan, grid, trained, intervals, n_test)
+    results_csv.append_row(made / grid_rows.RESULTS, row)
+
+
+def dry_run(config: dict[str, Any], dataset: Any = None) -> None:
+    """Print the plan: cells, unfrozen kernels, parameters, estimated time. Trains nothing."""
+    grid = config["grid"]
+    plans, folds = _planned(config, dataset, timed=True)
+    sizes = _n(folds[0])
+    print(f"{sizes[0]} training and {sizes[1]} test photos"
+          f"{f', {len(folds)} folds' if len(folds) > 1 else ''}; "
+          f"classes: {', '.join(folds[0].taxonomy.fine)}")  # fmt: skip
+    total, n_cells = 0.0, 0
+    for plan in plans:
+        cells = grid_plan.cells_of(plan, grid)
+        seconds = sum(_work(cell, plans, grid, sizes) for cell in cells) + grid_plan.TRACING
+        what = f"{len(cells)} cells, {plan.start.image_size} px, weights {plan.source}"
+        cost = progress.duration(seconds)
+        print(f"{plan.name}: {what}, {plan.parameters:,} parameters, about {cost}")
+        print(f"  {FROM_NOTHING}\n" if plan.from_nothing else "", end="")
+        for depth, manifest in plan.manifests.items():
+            name = "all" if depth == grid_plan.ALL else depth
+            names = ", ".join(manifest.kernels[:4]) + (" ..." if len(manifest.kernels) > 4 else "")
+            kernels = names or "NO KERNEL: trains the head and at most BatchNorm"
+            print(f"  depth {name}: {manifest.parameters:,} backbone parameters train; {kernels}")
+        total, n_cells = total + seconds, n_cells + len(cells)
+    print(f"{n_cells} cells, about {progress.duration(total)} on this machine")
