@@ -25,6 +25,7 @@ soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .

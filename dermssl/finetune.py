@@ -4,7 +4,7 @@
 
 The backbone starts from a pretraining run, ImageNet, a weights file, or nothing.
 Training stops by the validation split; the test split is only predicted, at the end.
-The same command goes on where it was stopped, and ends as if it never had been.
+The same command resumes where it was stopped, and ends as if it never had been.
 """
 
 from collections.abc import Sequence

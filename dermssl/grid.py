@@ -4,7 +4,7 @@
     python -m dermssl.grid --config experiments/seed_grid.toml --data PHOTOS --dry-run
 
 All depths of one model are trained on one frozen trunk, with the numbers that each would
-give alone. A row is written as each cell ends; the same command goes on where it was
+give alone. A row is written as each cell ends; the same command resumes where it was
 stopped, and tries failed cells again.
 """
 

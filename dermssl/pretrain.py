@@ -3,7 +3,7 @@
     python -m dermssl.pretrain --data PHOTOS --backbone efficientnetb1 --epochs 50
 
 Only the training split is used, labels are ignored; validation and test photos, and
-other photos of their lesions and patients, are kept out. The same command goes on where it
+other photos of their lesions and patients, are kept out. The same command resumes where it
 was stopped, and ends as if it never had been.
 """
 

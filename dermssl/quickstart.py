@@ -5,7 +5,7 @@
 
 An experiment file names the arms (how the backbone starts), the label counts and the
 seeds; every combination is one fine-tuning run, all on the same splits. What is finished
-is not made again, so the same command goes on where it was stopped.
+is not made again, so the same command resumes where it was stopped.
 """
 
 import time

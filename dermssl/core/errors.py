@@ -9,6 +9,14 @@ class UserError(Exception):
     The message names the file or option, what was found, what was expected and
     what to do, on one line. Command modules print it without a traceback and
     exit with code 2.
+
+    Example:
+
+    >>> try:
+    ...     dermssl.load_dataset("NOWHERE")
+    ... except UserError as error:
+    ...     print(error)
+    data.path 'NOWHERE': not found; ...
     """
 
     exit_code = 2
@@ -18,6 +26,11 @@ class RunFailed(Exception):
     """A run that started and could not end well (diverged, disk full, ...).
 
     Command modules print the message without a traceback and exit with code 1.
+
+    Example:
+
+    >>> RunFailed("the loss is NaN").exit_code
+    1
     """
 
     exit_code = 1

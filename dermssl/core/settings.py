@@ -182,7 +182,7 @@ class Finetune:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How often a run is saved to go on from; no part of what it computes."""
+    """How often a run is saved, to resume from it; no part of what it computes."""
 
     seconds: int = setting(
         300, "save after a step when this much time has passed; 0: after each",

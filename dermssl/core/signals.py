@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StoppedWithoutRun(Stopped):
-    """A command was told to end where no run was listening: nothing to go on from is promised."""
+    """A command was told to end where no run was listening: nothing can be resumed."""
 
 
 class Watch:

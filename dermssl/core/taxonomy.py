@@ -39,6 +39,11 @@ class Taxonomy:
         parents: for each fine class, the name of its coarse group.
         malignancy: for each fine class, one of `MALIGNANCY`, or "" if unknown.
         titles: for each fine class, the name to print.
+
+    Example:
+
+    >>> load("ham10000").coarse
+    ('melanocytic', 'keratinocytic', 'fibrous', 'vascular')
     """
 
     name: str

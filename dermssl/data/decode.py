@@ -264,7 +264,7 @@ def decode(path: Path | str, min_size: int | None = None, strict: bool = False) 
         strict: bool, refuse all that `verify` refuses.
 
     Returns:
-        uint8 array `[height, width, 3]`, RGB in [0, 255], C-contiguous and writable.
+        uint8 array (height, width, 3), RGB in [0, 255], C-contiguous and writable.
 
     Raises `BadImage` as `read_header` does, and for cut or damaged pixel data.
     """
@@ -314,7 +314,7 @@ def pixels(data: bytes, min_size: int | None = None) -> np.ndarray | None:
             side stays at `min_size` px or more.
 
     Returns:
-        uint8 array `[height, width, 3]` RGB, equal to `decode.decode`'s, or `None`.
+        uint8 array (height, width, 3) RGB, equal to `decode.decode`'s, or `None`.
     """
     size = _plain_size(data)
     if size is None or min(size) < MIN_SIDE or size[0] * size[1] > MAX_PIXELS:

@@ -157,6 +157,12 @@ def two_views(
 
     Raises:
         UserError: fewer photos than one batch needs.
+
+    Example:
+
+    >>> first, second = next(iter(two_views(dermssl.load_dataset("PHOTOS").train, 8, 32)))
+    >>> first.shape
+    TensorShape([8, 32, 32, 3])
     """
     photos = photos_of(dataset, Data(preprocess=list(preprocess)), image_size)
     steps = steps_per_epoch(len(photos), batch_size, drop_remainder=True)

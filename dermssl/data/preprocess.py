@@ -25,7 +25,7 @@ def apply(photo: np.ndarray, steps: Iterable[str]) -> np.ndarray:
     """A photo after the steps, in their order; itself where there are none.
 
     Args:
-        photo: uint8 array `[height, width, 3]` RGB; stays as it is.
+        photo: uint8 array (height, width, 3) RGB; stays as it is.
         steps: keys of `STEPS`; `CROP` is passed over.
 
     Returns:

@@ -35,6 +35,12 @@ class Dataset:
         root: folder that the paths are relative to.
         index: pandas table with `COLUMNS` and perhaps `MASK`, one row a photo, in a fixed order.
         taxonomy: the class names, or None where no record has a label.
+
+    Example:
+
+    >>> data = dermssl.load_dataset("PHOTOS")
+    >>> len(data.train.records) + len(data.validation.records) + len(data.test.records)
+    160
     """
 
     root: Path

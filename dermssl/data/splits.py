@@ -282,5 +282,11 @@ def load_dataset(path: Path | str, **settings: Any) -> Dataset:
 
     Raises:
         UserError: no data set there, bad settings, or unreadable photos.
+
+    Example:
+
+    >>> data = load_dataset("PHOTOS", test=0.3)
+    >>> sorted(data.records["split"].unique())
+    ['test', 'train', 'validation']
     """
     return prepare(configs.build(Data, {"path": str(path), **settings}, "load_dataset"))

@@ -145,10 +145,11 @@ def load(path: Path | str, command: str | None = None) -> FinishedRun:
     Raises:
         UserError: no finished run of this command is there, or its settings are damaged.
 
-    Example::
+    Example:
 
-        run = dermssl.load_run("outputs/ssl_finetuned")
-        run.model().predict_proba(images)["fine"]
+    >>> run = load("outputs/ssl_finetuned")
+    >>> run.model().predict_proba(np.zeros((1, 32, 32, 3)))["fine"].shape
+    (1, 7)
     """
     path = Path(path)
     status = runs.finished(path, command)

@@ -35,6 +35,12 @@ class CoarseFromFine(layers.Layer):
 
     Returns:
         float32 (n, coarse), log-probabilities: they are logits too.
+
+    Example:
+
+    >>> layer = CoarseFromFine([0, 0, 1])  # three fine classes under two coarse ones
+    >>> np.exp(layer(np.zeros((1, 3), "float32"))).round(2)
+    array([[0.67, 0.33]], dtype=float32)
     """
 
     def __init__(self, parents: Sequence[int], **kwargs: Any) -> None:
@@ -81,7 +87,7 @@ class LesionClassifier(keras.Model):
     Example:
 
     >>> backbone = dermssl.Backbone("cnn", image_size=32)
-    >>> model = LesionClassifier(backbone, taxonomy.load("ham10000"))
+    >>> model = LesionClassifier(backbone, taxonomies.load("ham10000"))
     >>> model.predict_proba(np.zeros((2, 32, 32, 3), "float32"))["fine"].shape
     (2, 7)
     """

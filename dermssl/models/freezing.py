@@ -56,6 +56,11 @@ def set_depth(
 
     Raises:
         UserError: depth beyond the backbone.
+
+    Example:
+
+    >>> set_depth(dermssl.Backbone("cnn", image_size=32), 4).kernels
+    ('stage4b_conv',)
     """
     graph = [layer for layer in backbone.layers if layer.name != "embedding"]
     start = 0 if depth == ALL else first_unfrozen(graph, depth, unit)

@@ -28,7 +28,7 @@ class TrainingState:
 
     Attributes:
         best: `callbacks.BestWeights` of all phases, or None.
-        saved: `checkpoint.Saved` that the next `fit` goes on from, or None.
+        saved: `checkpoint.Saved` that the next `fit` resumes from, or None.
         rows: list of dict, the history so far, one an epoch.
         phase: int, the number of the phase at hand.
         offset: int, steps of the phases before: with it the names of checkpoints grow.
@@ -45,7 +45,7 @@ class TrainingState:
     epoch_seconds: float = 0.0
 
     def first_phase(self) -> int:
-        """The number of the phase to go on with."""
+        """The number of the phase to resume."""
         return self.saved.state["phase"] if self.saved else 0
 
     def begin_phase(self, number: int, offset: int) -> None:

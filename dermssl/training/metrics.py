@@ -18,6 +18,13 @@ class KnownAccuracy(keras.metrics.Metric):
 
     Args:
         name: str.
+
+    Example:
+
+    >>> metric = KnownAccuracy()
+    >>> metric.update_state([0, 1, -1], [[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
+    >>> float(metric.result())  # the last record has no label
+    0.5
     """
 
     def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
@@ -44,6 +51,13 @@ class BalancedAccuracy(keras.metrics.Metric):
     Args:
         n_classes: int.
         name: str.
+
+    Example:
+
+    >>> metric = BalancedAccuracy(2)
+    >>> metric.update_state([0, 0, 1], [[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
+    >>> float(metric.result())  # (2 / 2 + 0 / 1) / 2
+    0.5
     """
 
     def __init__(self, n_classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:

@@ -35,12 +35,12 @@ def apply(
 
     Args:
         name: key of `ARTEFACTS`.
-        image: uint8 array `[height, width, 3]` RGB; stays as it is.
+        image: uint8 array (height, width, 3) RGB; stays as it is.
         seed, record, epoch, view: ints >= 0, the key of the draw (`augment_policy.uniforms`).
         strength: opacity in [0, 1]; 0 is the photo itself.
 
     Returns:
-        uint8 array `[height, width, 3]`.
+        uint8 array (height, width, 3).
 
     Raises:
         UserError: unknown name, or a strength beyond [0, 1].

@@ -24,7 +24,7 @@ def center_square(image: np.ndarray, size: int) -> np.ndarray:
     """The evaluation view: the central square of the photo, resized; nothing random.
 
     Args:
-        image: uint8 array `[height, width, 3]`.
+        image: uint8 array (height, width, 3).
         size: side of the result, px.
 
     Returns:
@@ -54,7 +54,7 @@ def view(
     """One view of a photo by a policy, with its extras: a pure function of the arguments.
 
     Args:
-        image: uint8 array `[height, width, 3]`.
+        image: uint8 array (height, width, 3).
         policy: `Policy`.
         seed, epoch, record, number: ints >= 0; `number` says which view of the record.
         size: side of the result, px.
@@ -79,7 +79,7 @@ def apply(image: np.ndarray, params: Params, size: int) -> np.ndarray:
     flips only, is cut from `center_square`. Over the photo's edge the picture is mirrored.
 
     Args:
-        image: uint8 array `[height, width, 3]`.
+        image: uint8 array (height, width, 3).
         params: `Params`, drawn with `aspect=width / height`.
         size: side of the result, px.
 

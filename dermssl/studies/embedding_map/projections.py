@@ -46,7 +46,7 @@ def unit(h: np.ndarray) -> np.ndarray:
     """Embeddings as float64 of length 1.
 
     Args:
-        h: float [n, d].
+        h: float (n, d).
 
     Raises:
         UserError: they aren't numbers, or all the same: the backbone has collapsed.
@@ -64,12 +64,12 @@ def tsne(h: np.ndarray, perplexity: float, seed: int = 0) -> np.ndarray:
     """t-SNE (van der Maaten & Hinton, 2008; Barnes-Hut, 2014), started from PCA.
 
     Args:
-        h: float64 [n, d], from `unit`.
+        h: float64 (n, d), from `unit`.
         perplexity: about how many neighbours a photo has.
         seed: int.
 
     Returns:
-        float32 [n, 2]. Distances between far groups, and their sizes, mean nothing.
+        float32 (n, 2). Distances between far groups, and their sizes, mean nothing.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -115,8 +115,8 @@ def trustworthiness(h: np.ndarray, plane: np.ndarray) -> float:
     """How far neighbours in the plane are neighbours in the embedding (Venna & Kaski, 2001).
 
     Args:
-        h: float64 [n, d].
-        plane: float [n, 2].
+        h: float64 (n, d).
+        plane: float (n, 2).
 
     Returns:
         float in 0..1, over 10 neighbours; about 0.5 for a random plane. Of more than 5,000 photos
@@ -137,13 +137,13 @@ def same_class(
     """Of each photo's nearest photos of other lesions, the share that has its class.
 
     Args:
-        h: float64 [n, d], from `unit`.
-        labels: [n] class names, "" unknown: those neither ask nor answer.
-        groups: [n] lesion or patient ids; a photo of the same one is no evidence.
+        h: float64 (n, d), from `unit`.
+        labels: (n,) class names, "" unknown: those neither ask nor answer.
+        groups: (n,) lesion or patient ids; a photo of the same one is no evidence.
         k: number of neighbours.
 
     Returns:
-        share float [n] and chance float [n]: the share among all photos of other lesions.
+        share float (n,) and chance float (n,): the share among all photos of other lesions.
         NaN where the label is unknown or no other lesion is there.
     """
     labels, groups = np.asarray(labels, dtype=object), np.asarray(groups, dtype=object)

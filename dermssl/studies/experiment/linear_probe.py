@@ -119,7 +119,7 @@ class LinearProbeRunner:
         return made.path
 
     def _of(self, opened):
-        """float32 [n, d]: the features of every photo under one backbone."""
+        """float32 (n, d): the features of every photo under one backbone."""
         start, seed = opened.start, opened.config["seed"]
         # Random weights are the seed's; others are the same for all seeds.
         key = (start, opened.origin, seed if start.weights == "none" else None)
@@ -131,7 +131,7 @@ class LinearProbeRunner:
 
 
 def _fitted(vectors, fine, train, validation, taxonomy):
-    """The penalty that is best on validation, and float [n, F] probabilities under it."""
+    """The penalty that is best on validation, and float (n, F) probabilities under it."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score

@@ -1,7 +1,7 @@
 """Plan and run an experiment: arms x label counts x seeds.
 
 An arm says how the backbone starts. All runs share the data and its splits, and at one seed
-all arms see the same labels. A run that is finished is not made again, so the same call goes on
+all arms see the same labels. A run that is finished is not made again, so the same call resumes
 where it was stopped.
 """
 

@@ -13,10 +13,10 @@ def choose(
     """Rows worth a look, the same for the same predictions.
 
     Args:
-        y: int [n], fine classes; -1 is never chosen.
-        p: float [n, F].
+        y: int (n,), fine classes; -1 is never chosen.
+        p: float (n, F).
         count: most hits, and most misses.
-        groups: [n] lesion or patient ids; hits and misses show none twice. None: each its own.
+        groups: (n,) lesion or patient ids; hits and misses show none twice. None: each its own.
 
     Returns:
         dict of group -> int64 array of rows. "hits": right, the surest first. "misses": wrong,

@@ -123,7 +123,7 @@ class Panel(keras.callbacks.Callback):
             return HealthMeasures.of(h, first, second, probes)
 
     def _embed(self, images):
-        """Embeddings h and projections z of uint8 images, float32 [n, d] and [n, k]."""
+        """Embeddings h and projections z of uint8 images, float32 (n, d) and (n, k)."""
         starts = range(0, len(images), BATCH)
         return outputs.run(self._forward, (images[k : k + BATCH] for k in starts))
 
