@@ -2,8 +2,6 @@
 
 import shlex
 import shutil
-import sys
-import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +17,7 @@ from dermssl.core.settings import Backbone, Data
 from dermssl.data import readers
 from dermssl.data.splits import prepare
 from dermssl.inference import outputs
+from dermssl.studies.data_audit import augmentation_sheet
 from dermssl.studies.leakage import compute as inflation
 from dermssl.studies.leakage import run as leakage_run
 
@@ -163,11 +162,10 @@ def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
 
 def test_augmentations_are_shown_on_request(planted, tmp_path, monkeypatch, capfd):
     asked = []
-    gallery = types.ModuleType("dermssl.studies.data_audit.augmentation_sheet")
-    gallery.COLUMNS = 5
-    gallery.write = lambda path, files, seed=0: asked.append((path, files, seed))
-    monkeypatch.setitem(sys.modules, "dermssl.studies.data_audit.augmentation_sheet", gallery)
-    monkeypatch.setattr("dermssl.studies.data_audit.augmentation_sheet", gallery, raising=False)
+    monkeypatch.setattr(augmentation_sheet, "COLUMNS", 5)
+    monkeypatch.setattr(
+        augmentation_sheet, "write", lambda path, files, seed=0: asked.append((path, files, seed))
+    )
     argv = ["--data", planted, "--show-augmentations", tmp_path / "a.png", "--seed", 3]
     assert call(check_data, tmp_path / "o", *argv) == 0
     ((path, files, seed),) = asked
