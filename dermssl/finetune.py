@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
-
-OUTPUT = "outputs/ssl_finetuned"
+from dermssl.core.settings import FINETUNED, PRETRAINED
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
@@ -41,9 +41,10 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.models.classifier import LesionClassifier
     from dermssl.training import checkpoint, finetuning, run_setup
 
+    config = _from_embedded_pretraining(config)
     settings, seed = config["finetune"], config["seed"]
     finetuning.check(settings)
-    opened = run_setup.set_up_run("finetune", config, OUTPUT, dataset)
+    opened = run_setup.set_up_run("finetune", config, FINETUNED, dataset)
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
@@ -94,6 +95,30 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)
     return made.path
+
+
+def _from_embedded_pretraining(config):
+    """On the embedded data set, start from its pretraining if that is finished."""
+    if config["data"].path != EMBEDDED or "weights" in config["tables"].get("backbone", {}):
+        return config
+    import dataclasses
+
+    from dermssl.inference import finished_run
+
+    if not Path(PRETRAINED, "status.json").is_file():
+        print(f"starts from random weights: no pretraining in {PRETRAINED}", flush=True)
+        return config
+    try:
+        pretrained = finished_run.load(PRETRAINED, "pretrain")
+        name = pretrained.settings["backbone"].name
+        if pretrained.data.path != EMBEDDED or name != config["backbone"].name:
+            raise UserError(f"{PRETRAINED}: of {name} on {pretrained.data.path}")
+    except UserError as error:
+        print(f"starts from random weights, not from the pretraining: {error}", flush=True)
+        return config
+    print(f"starts from {PRETRAINED}; --weights none starts from random weights", flush=True)
+    backbone = dataclasses.replace(config["backbone"], weights=PRETRAINED)
+    return config | {"backbone": backbone}
 
 
 def _check_arm(folder, arm):

@@ -16,8 +16,7 @@ from typing import Any
 from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
-
-OUTPUT = "outputs/ssl_simclr"
+from dermssl.core.settings import PRETRAINED
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
@@ -42,7 +41,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
-    opened = run_setup.set_up_run("pretrain", config, OUTPUT, dataset)
+    opened = run_setup.set_up_run("pretrain", config, PRETRAINED, dataset)
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])

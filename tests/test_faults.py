@@ -134,14 +134,14 @@ def test_another_setting_or_data_set_is_refused_with_the_difference(call, again,
     before = {path: path.read_bytes() for path in again.rglob("*") if path.is_file()}
     code, said, _ = call("--gamma", 1)
     assert code == 2
-    assert "holds a different run (finetune.gamma: 2.0 there, 1.0 now)" in said
+    assert "holds a different run (--gamma: 2.0 there, 1.0 now)" in said
     other = shutil.copytree(photos, tmp_path / "photos")
     table = pd.read_csv(other / "labels.csv", dtype=str, keep_default_na=False)
     table.iloc[1:].to_csv(other / "labels.csv", index=False)
     code, said, status = call(data=other)
     assert code == 2
     assert "data: '" in said
-    assert "data.path: " in said
+    assert "--data: " in said
     assert status["status"] == runs.KILLED
     assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
 
@@ -212,11 +212,11 @@ def _nan_at(step):
 CUT = """
 import os, signal, sys
 import pandas as pd
-from dermssl.core import runs
+from dermssl.core import atomic_files
 path = sys.argv[1]
-runs.write_csv(path, pd.DataFrame({"a": range(1000)}))
+atomic_files.write_csv(path, pd.DataFrame({"a": range(1000)}))
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-runs.write_csv(path, pd.DataFrame({"a": range(5000)}))
+atomic_files.write_csv(path, pd.DataFrame({"a": range(5000)}))
 """
 
 

@@ -33,7 +33,7 @@ def test_nothing_is_written_outside_the_run_s_folder(photos, tmp_path, monkeypat
         "pretrain": [*data, *small, "--epochs", "1"],
         "finetune": [*data, *small, "--frozen-epochs", "1", "--unfrozen-epochs", "0"],
         "grid": [*data, "--models", "mlp", "--image-size", "32", "--depths", "1", "--epochs", "1",
-                 "--augmentations", "none", "--n-resamples", "10"],
+                 "--augmentations", "none", "--n-resamples", "100"],
     }  # fmt: skip
     before = files(photos)
     code = "import importlib, sys\n"

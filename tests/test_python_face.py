@@ -4,10 +4,12 @@ import inspect
 
 import pandas as pd
 import pytest
+import tiny
 
 import dermssl
 from dermssl.core import results
 from dermssl.core.errors import UserError
+from dermssl.data.synthetic import embedded
 
 SMALL = {"backbone": "mlp", "image_size": 32, "batch_size": 16}
 
@@ -84,3 +86,24 @@ def test_a_data_set_may_stand_for_its_folder(photos, tmp_path):
         data=few, **SMALL, epochs=1, projection=[8, 4], probe_every=0, output=tmp_path / "ssl"
     )
     assert run.stats["photos"] == (few.index["split"] == "train").sum()
+
+
+@pytest.mark.slow
+def test_bare_commands_work_on_the_embedded_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedded, "PHOTOS", 300)
+    small = ["--backbone", "mlp", "--image-size", "32"]
+    short = [*small, "--frozen-epochs", "1", "--unfrozen-epochs", "1"]
+    assert tiny.call(dermssl.finetune, *short, "--output", "first") == 0
+    assert (
+        "starts from random weights: no pretraining in outputs/ssl_simclr" in capsys.readouterr()[0]
+    )
+    assert tiny.call(dermssl.pretrain, *small, "--epochs", 1) == 0
+    assert capsys.readouterr()[0].startswith("No --data: the embedded data set")
+    assert tiny.call(dermssl.finetune, *short) == 0
+    assert "starts from outputs/ssl_simclr" in capsys.readouterr()[0]
+    assert tiny.call(dermssl.evaluate, "--n-resamples", 100) == 0
+    assert "outputs/ssl_finetuned: " in capsys.readouterr()[0]
+    run = dermssl.load_run("outputs/ssl_finetuned")
+    assert run.status["arm"] == "ssl"
+    assert tiny.call(dermssl.check_data) == 0

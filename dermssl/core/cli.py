@@ -64,7 +64,11 @@ def parser(command: str, doc: str) -> Parser:
 def _add_positional(parser, section, field):
     several = configs.element_type(field.type)[1]
     help_text = field.metadata["help"].replace("%", "%%")
-    options = {"nargs": "*"} if several else {}
+    default = configs.default_of(field)
+    options: dict[str, Any] = {"nargs": "*"} if several else {}
+    if default and not several:
+        options = {"nargs": "?", "default": argparse.SUPPRESS}
+        help_text += f" (default: {default})"
     word = field.metadata["positional"]
     parser.add_argument(f"{section}.{field.name}", metavar=word, help=help_text, **options)
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from dermssl.core.settings import FINETUNED, PRETRAINED
+
 # Where the embedded data set is drawn, for commands that get no data.
 EMBEDDED = "outputs/embedded"
 
@@ -44,7 +46,7 @@ COMMANDS = {
     ),
     "pretrain": Command(
         "pretrain a backbone with SimCLR on photos without labels",
-        ("data", "backbone", "pretrain", "checkpoint"), "outputs/ssl_simclr", resumable=True,
+        ("data", "backbone", "pretrain", "checkpoint"), PRETRAINED, resumable=True,
         embedded={
             "backbone.image_size": 64, "pretrain.epochs": 10, "pretrain.batch_size": 32,
             "pretrain.probe_photos": 100,
@@ -52,7 +54,7 @@ COMMANDS = {
     ),
     "finetune": Command(
         "fine-tune a classifier from a backbone",
-        ("data", "backbone", "finetune", "checkpoint"), "outputs/ssl_finetuned", resumable=True,
+        ("data", "backbone", "finetune", "checkpoint"), FINETUNED, resumable=True,
         embedded={
             "backbone.image_size": 64, "finetune.frozen_epochs": 5, "finetune.unfrozen_epochs": 5,
         },

@@ -7,6 +7,8 @@ from types import TracebackType
 from rich import progress
 from rich.console import Console
 
+from dermssl.core.cli import with_flags
+
 NOT_AVAILABLE = "n/a"
 
 
@@ -24,7 +26,7 @@ def duration(seconds: float | None) -> str:
 
 def log_progress(line: str) -> None:
     """Print a line of progress at once, also where the output is a file."""
-    print(line, flush=True)
+    print(with_flags(line), flush=True)
 
 
 class Progress:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SPLITS = ("train", "validation", "test")
+PRETRAINED, FINETUNED = "outputs/ssl_simclr", "outputs/ssl_finetuned"  # where runs are left
 # The names in the registries of the same name, for `--help`, which must not wait for Keras.
 BACKBONES = (
     "mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "densenet121", "efficientnetb0",
@@ -18,7 +19,6 @@ AUGMENTATIONS = (
     "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
 )  # fmt: skip
 ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
-ALL = 0  # photos, where 0 means no limit
 
 
 def setting(
@@ -244,7 +244,7 @@ class Grid:
 class Evaluate:
     """Which records are scored, at which point of a curve, and how they are grouped."""
 
-    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
     split: str = setting("test", "records to score", choices=SPLITS)
     n_resamples: int = setting(1000, "bootstrap resamples", low=1)
     one_class: str = setting(
@@ -296,7 +296,7 @@ class Predict:
 class Explain:
     """Which photos get a heat map."""
 
-    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
     photos: list[str] = setting(
         [], "photos and folders; none: a choice of the run's own", positional="PHOTO_OR_FOLDER"
     )
@@ -310,12 +310,12 @@ class Explain:
 class Embeddings:
     """Which photos are laid out, and how."""
 
-    run: str = setting("", "folder of a pretraining or fine-tuning run", positional="RUN")
+    run: str = setting(PRETRAINED, "folder of a pretraining or fine-tuning run", positional="RUN")
     data: str = setting("", "the folder of the run's photos, if it has moved")
     split: str = setting("all", "records to show", choices=("all", *SPLITS))
     max_photos: int = setting(
         # Beyond, t-SNE takes many minutes and its picture is a cloud.
-        5000, "at most N, spread evenly over the classes; 0: all", low=ALL
+        5000, "at most N, spread evenly over the classes; 0: all", low=0
     )  # fmt: skip
     perplexity: float = setting(0.0, "of t-SNE; 0: 30, or less for few photos", low=0.0)
     umap: bool = setting(False, "UMAP too; needs umap-learn")
@@ -328,10 +328,10 @@ class Embeddings:
 class StressTest:
     """What is done to which photos."""
 
-    run: str = setting("", "folder of a finished fine-tuning run", positional="RUN")
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
     data: str = setting("", "the folder of the run's photos, if it has moved")
     split: str = setting("test", "records to score", choices=SPLITS)
-    max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=ALL)
+    max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=0)
     masks: str = setting("", "folder of lesion masks; none: the run's")
     strength: float = setting(1.0, "of the artefacts", low=0.01, high=1.0)
     n_resamples: int = setting(1000, "bootstrap resamples", low=1)
