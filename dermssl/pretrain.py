@@ -8,6 +8,7 @@ was stopped, and ends as if it never had been.
 """
 
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
+from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.settings import PRETRAINED
 
@@ -104,7 +106,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
           f"contrastive accuracy {stats['contrastive_accuracy']:.3f}")  # fmt: skip
     if stats.get("health"):
         print(f"  health: {stats['health']['light']}, {stats['health']['reason']}")
-    print(f"  next: python -m dermssl.finetune --weights {path} --data ...")
+    words = ["python", "-m", "dermssl.finetune"]
+    if config["data"].path != EMBEDDED or str(path) != PRETRAINED:
+        words += ["--data", config["data"].path, "--weights", str(path)]
+        words += ["--backbone", stats["backbone"], "--image-size", str(stats["image_size"])]
+    print(f"  next: {shlex.join(words)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

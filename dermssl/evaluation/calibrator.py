@@ -40,7 +40,7 @@ HIERARCHICAL = "hierarchical"
 BALANCED = (
     "training counted all classes equally, so that rare classes may come out far more probable "
     "than they are in the data: read these probabilities against each other, not as frequencies "
-    "(finetune.class_balance = none trains without)"
+    "(finetune.class_balance none trains without)"
 )
 CORRECTED = (
     "these probabilities are meant for photos among which classes are as common as among the "

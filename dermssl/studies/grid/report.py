@@ -104,7 +104,7 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.
         sentence += " By the mean over all cells of the augmentations that both have; weights and "
         yield report.Findings([sentence + "sizes may differ, see Models."], bullets=False)
     for model in grid.models:
-        yield report.Findings(grid_findings.sentences(grid, model, bests.get(model)), bullets=False)
+        yield report.Findings(grid_findings.sentences(grid, model, bests.get(model)))
     n_seeds = len(grid.status["config"]["grid"]["seeds"])
     last = "No cell has finished, so nothing is found."
     if grid.models:
