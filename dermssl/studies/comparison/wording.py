@@ -56,9 +56,10 @@ def pretraining_line(row: dict[str, Any]) -> str:
     elif status.get("status") != folders.FINISHED:
         cost = f"now {status.get('status')}"
     else:
-        settings = status.get("config", {}).get("pretrain", {})
+        epochs = status.get("config", {}).get("pretrain", {}).get("epochs")
+        trained = wording.count(epochs, "epoch") if epochs else "n/a epochs"
         cost = (
-            f"{progress.duration(status.get('seconds'))}, {settings.get('epochs', 'n/a')} epochs, "
+            f"{progress.duration(status.get('seconds'))}, {trained}, "
             f"seed {status.get('seed', 'n/a')}, config {status.get('config_hash', 'n/a')}"
         )
     return f"{escaped(', '.join(row['arms']))}: {code(row['path'])}, {escaped(cost)}"

@@ -18,12 +18,12 @@ FEW_CELLS = 4  # a side
 GROUPS = {
     "hits": (
         "Surest hits",
-        "Right, with the highest probabilities of the split; one photo a lesion.",
+        "Right at the fine level, with the highest probabilities of the split; one photo a lesion.",
     ),
     "misses": (
         "Surest misses",
-        "Wrong, with the highest probabilities of the split; one photo a lesion. The predicted "
-        "class stands beside the true one.",
+        "Wrong at the fine level, with the highest probabilities of the split; one photo a lesion. "
+        "The predicted class stands beside the true one.",
     ),
     "classes": (
         "One of every class",
