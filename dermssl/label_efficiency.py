@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
+from dermssl.core.commands import COMMANDS
 from dermssl.core.settings import Data
 from dermssl.studies.experiment import plan
 from dermssl.studies.label_efficiency import arms
@@ -25,7 +26,7 @@ from dermssl.studies.label_efficiency import arms
 if TYPE_CHECKING:
     from dermssl.reporting.report import Report
 
-OUTPUT = "outputs/label_efficiency"
+OUTPUT = COMMANDS["label_efficiency"].output
 
 
 def run(config: dict[str, Any]) -> Path:

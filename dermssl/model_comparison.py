@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, results
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 
 if TYPE_CHECKING:
     from dermssl.reporting.report import Report
 
-OUTPUT = "outputs/model_comparison"
+OUTPUT = COMMANDS["model_comparison"].output
 NAME = "ssl_analysis_report"
 
 

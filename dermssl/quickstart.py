@@ -15,12 +15,13 @@ from typing import Any
 
 from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.studies.experiment import plan
 
 DEMO = Path(__file__).with_suffix(".toml")
-OUTPUT = "outputs/quickstart"
+OUTPUT = COMMANDS["quickstart"].output
 
 
 def run(config: dict[str, Any]) -> Path:

@@ -198,8 +198,11 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
         raise TypeError(f"{command}() takes {len(places)} positional arguments")
     known = keyword_names(command)
     typed: dict[str, dict[str, Any]] = {}
-    given = {place[1].name: value for place, value in zip(places, positional)} | keywords
-    special = {name: given.pop(name) for name in OF_EVERY_CALL if name in given}
+    given = {place[1].name: value for place, value in zip(places, positional)}
+    if twice := given.keys() & keywords.keys():
+        raise TypeError(f"{command}() got {', '.join(twice)} twice")
+    given |= keywords
+    special = {name: given.pop(name) for name in special_names(command) if name in given}
     for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
@@ -213,6 +216,13 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
         if special.get(name) is not None:
             special[name] = os.fspath(special[name])
     return configure(command, typed, **special)
+
+
+def special_names(command: str) -> list[str]:
+    """What a command takes besides its settings: config, output, and where it has them more."""
+    entry = COMMANDS[command]
+    takes = {"seed": entry.seeded, "overwrite": entry.resumable}
+    return [name for name in OF_EVERY_CALL if takes.get(name, True)]
 
 
 def keyword_names(command: str) -> dict[str, tuple[str, dataclasses.Field]]:

@@ -214,7 +214,9 @@ def _signature(command):
         kind = kinds.POSITIONAL_OR_KEYWORD if positional else kinds.KEYWORD_ONLY
         default = configs.default_of(field)
         parameters.append(kinds(keyword, kind, default=default, annotation=field.type))
-    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=None) for name in configs.OF_EVERY_CALL]
+    parameters += [
+        kinds(name, kinds.KEYWORD_ONLY, default=None) for name in configs.special_names(command)
+    ]
     return inspect.Signature(parameters)
 
 

@@ -202,6 +202,11 @@ def test_keywords_are_flags():
     )
     with pytest.raises(TypeError, match="no setting 'epoch'; did you mean epochs"):
         configs.from_keywords("pretrain", (), {"epoch": 3})
+    for command, option in (("grid", "seed"), ("evaluate", "overwrite")):  # nor has it the flag
+        with pytest.raises(TypeError, match=f"no setting '{option}'"):
+            configs.from_keywords(command, (), {option: 1})
+    with pytest.raises(TypeError, match="got run twice"):
+        configs.from_keywords("evaluate", ("RUN",), {"run": "OTHER"})
     with pytest.raises(UserError, match=r"pretrain\.epochs is 'x'; it must be of type int"):
         configs.from_keywords("pretrain", (), {"epochs": "x"})
 

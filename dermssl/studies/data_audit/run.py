@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core import cli
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.data import decode, masks, preprocess, readers
 from dermssl.inference import finished_run
@@ -15,7 +16,7 @@ from dermssl.reporting import report
 from dermssl.studies.data_audit import audit, augmentation_sheet, perceptual_hash
 from dermssl.studies.data_audit import report as data_report
 
-OUTPUT = "outputs/check_data"
+OUTPUT = COMMANDS["check_data"].output
 
 
 def audit_data(config: dict[str, Any]) -> Path:

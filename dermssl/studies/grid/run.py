@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import atomic_files, progress, runs
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import RunFailed
 from dermssl.data import photos, readers, records
 from dermssl.models import weights
@@ -18,7 +19,7 @@ from dermssl.studies.grid.data import joined
 from dermssl.studies.grid.train import FoldData
 from dermssl.training import pretraining_pool, tensorboard
 
-OUTPUT = "outputs/grid"
+OUTPUT = COMMANDS["grid"].output
 FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
 
 

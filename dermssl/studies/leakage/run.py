@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core import progress
+from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.data import readers, splits
 from dermssl.data.records import group_ids
@@ -15,7 +16,7 @@ from dermssl.reporting import report
 from dermssl.studies.leakage import compute
 from dermssl.studies.leakage import report as leakage_report
 
-OUTPUT = "outputs/leakage"
+OUTPUT = COMMANDS["leakage"].output
 BATCH = 64  # photos through the backbone at once
 
 
