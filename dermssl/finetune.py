@@ -14,7 +14,7 @@ from typing import Any
 from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
-from dermssl.core.settings import FINETUNED, PRETRAINED
+from dermssl.core.setting import FINETUNED, PRETRAINED
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:

@@ -18,7 +18,7 @@ from dermssl.core import atomic_files, cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
-from dermssl.core.settings import PRETRAINED
+from dermssl.core.setting import PRETRAINED
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:

@@ -14,9 +14,8 @@ from typing import Any, NoReturn
 
 from dermssl.core import config as configs
 from dermssl.core import signals
-from dermssl.core.commands import COMMANDS, EMBEDDED
+from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import SECTIONS
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it

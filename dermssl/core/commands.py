@@ -3,7 +3,28 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from dermssl.core.settings import FINETUNED, PRETRAINED
+from dermssl.core import settings, study_settings
+from dermssl.core.setting import FINETUNED, PRETRAINED
+
+# The sections of a config file.
+SECTIONS = {
+    "data": settings.Data,
+    "backbone": settings.Backbone,
+    "pretrain": settings.Pretrain,
+    "finetune": settings.Finetune,
+    "grid": settings.Grid,
+    "checkpoint": settings.Checkpoint,
+    "evaluate": study_settings.Evaluate,
+    "model_comparison": study_settings.ModelComparison,
+    "predict": study_settings.Predict,
+    "explain": study_settings.Explain,
+    "embeddings": study_settings.Embeddings,
+    "stress_test": study_settings.StressTest,
+    "leakage": study_settings.Leakage,
+    "check_data": study_settings.CheckData,
+    "label_efficiency": study_settings.LabelEfficiency,
+    "quickstart": study_settings.Quickstart,
+}
 
 # Where the embedded data set is drawn, for commands that get no data.
 EMBEDDED = "outputs/embedded"
@@ -18,7 +39,7 @@ class Command:
 
     Attributes:
         purpose: str, one line.
-        sections: names of its sections in `settings.SECTIONS`.
+        sections: names of its sections in `SECTIONS`.
         output: str, where it writes if nobody says another place.
         seeded: whether it takes a seed.
         resumable: whether its folder holds a run, which `overwrite` replaces; a report is
@@ -42,47 +63,70 @@ class Command:
 COMMANDS = {
     "quickstart": Command(
         "the whole road: data, pretraining, fine-tuning, comparison, report",
-        ("quickstart",), "outputs/quickstart", seeded=False, resumable=True,
+        ("quickstart",),
+        "outputs/quickstart",
+        seeded=False,
+        resumable=True,
     ),
     "pretrain": Command(
         "pretrain a backbone with SimCLR on photos without labels",
-        ("data", "backbone", "pretrain", "checkpoint"), PRETRAINED, resumable=True,
+        ("data", "backbone", "pretrain", "checkpoint"),
+        PRETRAINED,
+        resumable=True,
         embedded={
-            "backbone.image_size": 64, "pretrain.epochs": 10, "pretrain.batch_size": 32,
+            "backbone.image_size": 64,
+            "pretrain.epochs": 10,
+            "pretrain.batch_size": 32,
             "pretrain.probe_photos": 100,
         },
     ),
     "finetune": Command(
         "fine-tune a classifier from a backbone",
-        ("data", "backbone", "finetune", "checkpoint"), FINETUNED, resumable=True,
+        ("data", "backbone", "finetune", "checkpoint"),
+        FINETUNED,
+        resumable=True,
         embedded={
-            "backbone.image_size": 64, "finetune.frozen_epochs": 5, "finetune.unfrozen_epochs": 5,
+            "backbone.image_size": 64,
+            "finetune.frozen_epochs": 5,
+            "finetune.unfrozen_epochs": 5,
         },
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid"), "outputs/grid", seeded=False, resumable=True,
+        ("data", "grid"),
+        "outputs/grid",
+        seeded=False,
+        resumable=True,
         embedded={"grid.image_size": 64, "grid.epochs": 3, "grid.n_resamples": 200},
     ),
     "evaluate": Command(
         "metrics with intervals and figures of one run",
-        ("evaluate",), "RUN/evaluation_SPLIT", seeded=False, heavy=False,
+        ("evaluate",),
+        "RUN/evaluation_SPLIT",
+        seeded=False,
+        heavy=False,
     ),
     "model_comparison": Command(
         "compare runs and report",
-        ("model_comparison",), "outputs/model_comparison", seeded=False, heavy=False,
+        ("model_comparison",),
+        "outputs/model_comparison",
+        seeded=False,
+        heavy=False,
     ),
     "explain": Command("heat maps: where a run looks", ("explain",), "RUN/explanations"),
     "embeddings": Command(
         "a run's embeddings in a plane and in TensorBoard's projector",
-        ("embeddings",), "RUN/embeddings",
+        ("embeddings",),
+        "RUN/embeddings",
     ),
     "stress_test": Command(
         "score a run under artefacts and without the lesion", ("stress_test",), "RUN/stress_test"
     ),
     "label_efficiency": Command(
         "how many labels until pretraining stops paying: arms x labels x seeds",
-        ("data", "backbone", "label_efficiency"), "outputs/label_efficiency", seeded=False,
+        ("data", "backbone", "label_efficiency"),
+        "outputs/label_efficiency",
+        seeded=False,
         resumable=True,
     ),
     "predict": Command(
@@ -90,10 +134,14 @@ COMMANDS = {
     ),
     "check_data": Command(
         "duplicates, leaks and contradictions of a data set",
-        ("data", "check_data"), "outputs/check_data", heavy=False, without=_NOT_OF_AN_AUDIT,
+        ("data", "check_data"),
+        "outputs/check_data",
+        heavy=False,
+        without=_NOT_OF_AN_AUDIT,
     ),
     "leakage": Command(
         "how much a leaky split inflates the score",
-        ("data", "backbone", "leakage"), "outputs/leakage",
+        ("data", "backbone", "leakage"),
+        "outputs/leakage",
     ),
-}  # fmt: skip
+}

@@ -21,8 +21,8 @@ import tomli_w
 from dermssl.core import config as configs
 from dermssl.core import signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
+from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import SECTIONS
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SPLITS
+from dermssl.core.setting import SPLITS
 from dermssl.core.taxonomy import Taxonomy
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermssl.core.settings import Evaluate
+from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import bootstrap, calibration, hypothesis_tests, metrics
 from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, SeedDraws
@@ -63,7 +63,7 @@ def titles(settings: Evaluate) -> dict[str, str]:
     """dict of metric -> its printed name, with the parameters it depends on.
 
     Args:
-        settings: `settings.Evaluate`.
+        settings: `study_settings.Evaluate`.
     """
     values = {**vars(settings), "room": round(1 - settings.min_sensitivity, 6)}
     return {name: title.format(**values) for name, title in TITLES.items()}

@@ -12,8 +12,9 @@ import pandas as pd
 
 from dermssl.core import config as configs
 from dermssl.core import runs
+from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SECTIONS, Data
+from dermssl.core.settings import Data
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import masks, paths, preprocess, records
 from dermssl.data.photos import Photos

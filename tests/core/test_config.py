@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from dermssl.core import cli, settings
+from dermssl.core import cli, setting
 from dermssl.core import config as configs
-from dermssl.core.commands import COMMANDS, EMBEDDED
+from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import UserError
-from dermssl.core.settings import SECTIONS, Checkpoint, Pretrain
+from dermssl.core.settings import Checkpoint, Pretrain
 
 
 def read(*argv, toml=None, command="pretrain", folder=None):
@@ -229,8 +229,8 @@ def test_help_shows_the_names_of_the_registries():
     from dermssl.data.augmentation import policies
     from dermssl.models import backbones
 
-    assert set(settings.BACKBONES) == set(backbones.BACKBONES)
-    assert set(settings.AUGMENTATIONS) == set(policies.AUGMENTATIONS)
+    assert set(setting.BACKBONES) == set(backbones.BACKBONES)
+    assert set(setting.AUGMENTATIONS) == set(policies.AUGMENTATIONS)
 
 
 def test_every_setting_is_covered():

@@ -180,19 +180,25 @@ def plan(
     saved = configs.build(Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
     experiment, every = tables.get("experiment", {}), amounts(tables)
     budgets = [f"with_{each.key}" for each in every]
-    refuse_unknown("[experiment]", experiment, ("seeds", "labels", *budgets))
+    refuse_unknown("[experiment]", experiment, ("seeds", "labels", "pretrainings", *budgets))
+    seeds = experiment.get("seeds", [0, 1, 2])
+    repeats = _pretrainings(experiment, seeds)
     held_out = sum(count for split, count in splits.items() if split != "train")
     jobs, starts = [], {}
     for arm, entry in arms(tables).items():
-        starts[arm] = backbone(tables, entry["weights"])
+        starts[arm] = [backbone(tables, entry["weights"])]
         if entry["pretrain"]:
-            folder = output / f"pretrain_{arm}"
-            config = {"data": data, "backbone": starts[arm], "pretrain": pretraining}
-            config |= {"checkpoint": saved, "seed": 0, "output": str(folder)}
-            starts[arm] = dataclasses.replace(starts[arm], weights=str(folder))
             # Two views, each forward and backward (about three forward passes).
             work = 6 * pretraining.epochs * splits.get("train", 0)
-            jobs.append(Job(folder.name, f"SimCLR pretraining ({arm})", arm, config, work))
+            folders = [output / pretraining_folder(arm, seed) for seed in range(repeats)]
+            for seed, folder in enumerate(folders):
+                config = {"data": data, "backbone": starts[arm][0], "pretrain": pretraining}
+                config |= {"checkpoint": saved, "seed": seed, "output": str(folder)}
+                title = f"SimCLR pretraining ({arm}" + f", seed {seed}" * (repeats > 1) + ")"
+                jobs.append(Job(folder.name, title, arm, config, work))
+            starts[arm] = [
+                dataclasses.replace(starts[arm][0], weights=str(folder)) for folder in folders
+            ]
     for each, budget in zip(every, budgets):
         changed = {**dataclasses.asdict(base), "labels_per_class": each.per_class}
         # A share in [finetune] holds where the experiment doesn't say one itself.
@@ -204,15 +210,31 @@ def plan(
         photos = settings.steps_per_epoch * settings.batch_size or splits.get("train", 0)
         work = photos * (settings.frozen_epochs + 3 * settings.unfrozen_epochs)
         work += held_out * (settings.frozen_epochs + settings.unfrozen_epochs)
-        for seed in experiment.get("seeds", [0, 1, 2]):
+        for number, seed in enumerate(seeds):
             for arm, start in starts.items():
                 name = f"finetune_{arm}_{each.folder}_seed{seed}"
-                config = {"data": data, "backbone": start}
+                config = {"data": data, "backbone": start[number % len(start)]}
                 config["finetune"] = dataclasses.replace(settings, arm=arm)
                 config |= {"checkpoint": saved, "seed": seed, "output": str(output / name)}
                 title = f"fine-tuning {arm}, {each.folder.replace('_', ' ')}, seed {seed}"
                 jobs.append(Job(name, title, arm, config, work))
     return jobs
+
+
+def pretraining_folder(arm: str, seed: int) -> str:
+    """The folder of an arm's pretraining run; that of seed 0 is named by the arm alone."""
+    return f"pretrain_{arm}" + (f"_seed{seed}" if seed else "")
+
+
+def _pretrainings(experiment, seeds):
+    """How often each arm is pretrained: `[experiment] pretrainings`, 1 where it isn't said."""
+    n = experiment.get("pretrainings", 1)
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(seeds):
+        raise UserError(
+            f"[experiment]: pretrainings is {n!r}; give a whole number from 1 to the number of "
+            f"seeds, {len(seeds)}: fine-tuning seed number i starts from pretraining i modulo it"
+        )
+    return n
 
 
 def fit_batch_to_labels(settings: Finetune, n_labels: int) -> Finetune:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import Evaluate
+from dermssl.core.study_settings import Evaluate
 from dermssl.data.records import TEST, VALIDATION
 from dermssl.evaluation import (
     binary_tasks,

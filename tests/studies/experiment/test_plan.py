@@ -60,6 +60,24 @@ def test_the_plan_pairs_every_arm_with_every_amount_and_seed():
     assert by_name["finetune_random_all_labels_seed3"]["finetune"] == Finetune(arm="random")
 
 
+def test_pretraining_is_repeated_and_each_fine_tuning_seed_has_its_own():
+    experiment = {"labels": [10], "seeds": [3, 4, 5], "pretrainings": 3}
+    jobs = plan.plan(TABLES | {"experiment": experiment}, Path("out"), {"train": 100})
+    names = ["pretrain_ssl", "pretrain_ssl_seed1", "pretrain_ssl_seed2"]
+    assert [job.name for job in jobs[:3]] == names
+    assert [job.config["seed"] for job in jobs[:3]] == [0, 1, 2]
+    starts = [job.config["backbone"].weights for job in jobs[3:] if job.arm == "ssl"]
+    assert starts == [str(Path("out") / name) for name in names]
+    assert {job.config["backbone"].weights for job in jobs if job.arm == "random"} == {"none"}
+
+
+@pytest.mark.parametrize("given", [0, 3, 1.5, True, "two"])
+def test_a_bad_number_of_pretrainings_is_refused(given):
+    tables = TABLES | {"experiment": {"seeds": [3, 4], "pretrainings": given}}
+    with pytest.raises(UserError, match=r"pretrainings is .*; give a whole number from 1 to"):
+        plan.plan(tables, Path("out"), {})
+
+
 def test_settings_are_fitted_to_few_labels_and_left_alone_with_many():
     base = Finetune(batch_size=32)
     assert plan.fit_batch_to_labels(base, 5000) == base

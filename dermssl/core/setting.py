@@ -1,0 +1,44 @@
+"""What a setting is: a dataclass field that knows its help text, its bounds and its flag."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any
+
+SPLITS = ("train", "validation", "test")
+PRETRAINED, FINETUNED = "outputs/ssl_simclr", "outputs/ssl_finetuned"  # where runs are left
+# The names in the registries of the same name, for `--help`, which must not wait for Keras.
+BACKBONES = (
+    "mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "densenet121", "efficientnetb0",
+    "efficientnetb1", "efficientnetv2b0", "cnn", "mlp",
+)  # fmt: skip
+AUGMENTATIONS = (
+    "none", "flip_hv", "brightness", "flip_brightness", "skin", "skin_artefacts", "skin_cutout",
+    "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
+)  # fmt: skip
+ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
+
+
+def setting(
+    default: Any, help: str, flag: str | None = None, choices: Sequence[Any] | None = None,
+    low: float | None = None, high: float | None = None, identity: bool = True,
+    positional: str | bool = False, names: Sequence[str] | None = None,
+) -> Any:  # fmt: skip
+    """A dataclass field with what the command line and the checks need to know.
+
+    Args:
+        default: the value where nobody says another.
+        help: str, for `--help`.
+        flag: str, the flag without dashes; None: by the field's name.
+        positional: str, how an argument without a flag is shown in `--help`; False for a flag.
+        names: tuple of str, valid names to show in `--help`; a registry refuses others.
+        choices, low, high: what is valid.
+        identity: bool, whether runs with different values are different runs. False for what
+            changes neither weights nor predictions.
+    """
+    metadata = {
+        "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
+        "identity": identity, "positional": positional, "names": names,
+    }  # fmt: skip
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)

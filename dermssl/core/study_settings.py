@@ -1,0 +1,156 @@
+"""The settings of commands that score, compare, explain and audit; as `settings` has the others."""
+
+from dataclasses import dataclass
+
+from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, setting
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Which records are scored, at which point of a curve, and how they are grouped."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    one_class: str = setting(
+        "auto",
+        "fine class that is scored against the rest; auto: mel, or the second of two",
+        flag="class",
+    )
+    specificity: float = setting(
+        0.9, "specificity at which sensitivities are read", low=0.0, high=1.0
+    )
+    min_sensitivity: float = setting(
+        0.8, "partial AUC is taken above this sensitivity", low=0.0, high=0.99
+    )
+    top_k: int = setting(2, "guesses a record in top-k accuracy", low=1)
+    age_bands: list[int] = setting(
+        [30, 50, 70], "years at which a new age band begins", low=1, high=130
+    )
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Which runs are compared, and how."""
+
+    runs: list[str] = setting(
+        [], "a run, or a folder that holds some; none: the output of --config", positional="RUN"
+    )
+    baseline: str = setting("", "arm that the others are compared with; none: random, if there")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    skip_unfinished: bool = setting(False, "list runs that did not finish and leave them out")
+    allow_different_budget: bool = setting(
+        False, "compare arms that were tuned differently, with a warning in the report"
+    )
+    one_is_enough: bool = setting(False, "report a run that is alone, too")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Which photos are predicted, and how."""
+
+    run: str = setting("", "folder of a fine-tuned run", positional="RUN")
+    source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Which photos get a heat map."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    photos: list[str] = setting(
+        [], "photos and folders; none: a choice of the run's own", positional="PHOTO_OR_FOLDER"
+    )
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("test", "where the choice is made", choices=SPLITS)
+    count: int = setting(6, "most confident correct predictions, and as many wrong ones", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Which photos are laid out, and how."""
+
+    run: str = setting(PRETRAINED, "folder of a pretraining or fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("all", "records to show", choices=("all", *SPLITS))
+    max_photos: int = setting(
+        # Beyond, t-SNE takes many minutes and its picture is a cloud.
+        5000, "at most N, spread evenly over the classes; 0: all", low=0
+    )  # fmt: skip
+    perplexity: float = setting(0.0, "of t-SNE; 0: 30, or less for few photos", low=0.0)
+    umap: bool = setting(False, "UMAP too; needs umap-learn")
+    colour_by: list[str] = setting([], "a picture for each of these columns too")
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class StressTest:
+    """What is done to which photos."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    split: str = setting("test", "records to score", choices=SPLITS)
+    max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=0)
+    masks: str = setting("", "folder of lesion masks; none: the run's")
+    strength: float = setting(1.0, "of the artefacts", low=0.01, high=1.0)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    batch_size: int = setting(32, "photos through the network at once", low=1)
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """How often the inflation is measured."""
+
+    folds: int = setting(5, "parts of the data; each lesion is tested in one of them", low=2)
+    n_seeds: int = setting(3, "repetitions with other folds and other tested photos", low=1)
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """What counts as a duplicate."""
+
+    run: str = setting("", "pretraining run whose embeddings are compared, too")
+    near: int = setting(
+        # Of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash.
+        28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
+    )  # fmt: skip
+    similarity: float = setting(
+        0.95, "cosine of centred embeddings from which photos are similar", low=0.01, high=1.0
+    )
+    strict: bool = setting(False, "exit with 1 on unreadable photos, leaks or contradicting labels")
+    show_augmentations: str = setting("", "only draw what each augmentation does, to this .png")
+
+
+@dataclass(frozen=True)
+class LabelEfficiency:
+    """Arms x labels x seeds. Without them here, an experiment file's are used."""
+
+    arms: list[str] = setting(
+        [], "random, ssl, imagenet, ssl_imagenet, or of the file; NAME=WEIGHTS starts from a file "
+        "or a pretraining run; none: the file's, else random ssl",
+    )  # fmt: skip
+    labels: list[str] = setting([], "10 (a class), 5% or all; none: the file's, else 1% 10% 100%")
+    seeds: list[int] = setting([], "training seeds; none: the file's, else 0 1 2", low=0)
+    imagenet_weights: str = setting("", "file to take where an arm asks for imagenet")
+    probe: bool = setting(
+        False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
+        "pretrain still do",
+    )  # fmt: skip
+    n_resamples: int = setting(2000, "bootstrap resamples", low=1)
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Changes to the experiment file."""
+
+    data: str = setting("", "folder with photos; none: drawn ones, or the file's")
+    imagenet_weights: str = setting("", "file to take where an arm asks for imagenet")
+    arms: list[str] = setting([], "only these arms of the file")
+    seeds: list[int] = setting([], "training seeds; none: the file's", low=0)
