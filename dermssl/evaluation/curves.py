@@ -144,25 +144,30 @@ def decision(
     )
 
 
-def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
-    """The lowest and highest threshold at which the model surely beats both plain policies.
+def useful_stretches(table: pd.DataFrame) -> list[tuple[float, float]]:
+    """The thresholds at which the model surely beats both plain policies.
 
     Args:
         table: from `decision`.
 
     Returns:
-        (low, high) of the longest unbroken stretch where `gain_low` > 0; None without one.
+        list of (low, high), the unbroken stretches where `gain_low` > 0, in order.
     """
-    best, start = None, None
+    good = (table["gain_low"] > 0).to_numpy()
+    steps = np.diff(np.concatenate([[False], good, [False]]).astype(int))
     values = table["threshold"].to_numpy()
-    for k, good in enumerate([*(table["gain_low"] > 0), False]):
-        if good and start is None:
-            start = k
-        if not good and start is not None:
-            if best is None or k - start > best[1] - best[0]:
-                best = (start, k)
-            start = None
-    return None if best is None else (float(values[best[0]]), float(values[best[1] - 1]))
+    return [
+        (float(values[start]), float(values[end - 1]))
+        for start, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0))
+    ]
+
+
+def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
+    """The longest of `useful_stretches` in numbers of thresholds, the first of several; or None."""
+    inside = table["threshold"].to_numpy()
+    stretches = useful_stretches(table)
+    counts = [((low <= inside) & (inside <= high)).sum() for low, high in stretches]
+    return stretches[int(np.argmax(counts))] if stretches else None
 
 
 def _known(y, score):

@@ -11,7 +11,7 @@ import pandas as pd
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.core.study_settings import Evaluate
-from dermssl.data.records import TEST, VALIDATION
+from dermssl.data.records import TEST, VALIDATION, group_ids
 from dermssl.evaluation import (
     binary_tasks,
     bootstrap,
@@ -23,6 +23,7 @@ from dermssl.evaluation import (
 )
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import calibration_effect, wording
 
@@ -62,11 +63,12 @@ class Evaluation:
         history: its history.csv.
         arrays: `Arrays` of the split.
         n_resamples: draws of the bootstrap.
+        lesions: (n,), which of the split's photos are of one lesion, whoever's it is.
         intervals: of each metric.
         classes: from `metric_tables.per_class`.
         scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
             alone can tell what it is worth.
-        after, change, reliability, means: what the scaling does; from `calibration_effect`.
+        after, change, ece, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
         command: what to type for the same again.
     """
@@ -76,6 +78,7 @@ class Evaluation:
     history: pd.DataFrame = field(repr=False)
     arrays: predictions.Arrays = field(repr=False)
     split: str
+    lesions: np.ndarray = field(repr=False)
     n_resamples: int
     settings: Evaluate
     intervals: dict[str, Interval]
@@ -84,6 +87,7 @@ class Evaluation:
     scaling: calibrator.Calibrator | None
     after: dict[str, Interval]
     change: dict[str, Interval]
+    ece: dict[str, Range]
     reliability: dict[str, pd.DataFrame] = field(repr=False)
     means: pd.DataFrame = field(repr=False)
     groups: list[subgroups.Group] = field(repr=False)
@@ -123,6 +127,8 @@ def make(
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(run) if split == TEST else None
     given = calibration_effect.arrays(scaling, arrays, taxonomy)
+    rows = run.table[run.table["split"] == split]
+    lesions = group_ids(rows, "lesion_id")
     draws = metric_tables.score([arrays], taxonomy, n_resamples, settings=settings)
     after, change = calibration_effect.score(draws, given, taxonomy, n_resamples)
     evaluation = Evaluation(
@@ -131,9 +137,10 @@ def make(
         history=history,
         arrays=arrays,
         split=split,
+        lesions=lesions,
         n_resamples=n_resamples,
         settings=settings,
-        intervals=metric_tables.intervals(draws),
+        intervals=calibration_effect.without_ece_bounds(metric_tables.intervals(draws)),
         classes=metric_tables.per_class(
             [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
         ),
@@ -143,13 +150,13 @@ def make(
         scaling=scaling,
         after=after,
         change=change,
+        ece=calibration_effect.ece(arrays, given, lesions),
         reliability=calibration_effect.reliability(arrays, given, n_resamples),
-        means=calibration_effect.in_the_large(arrays, given, taxonomy, n_resamples),
+        means=calibration_effect.in_the_large(arrays, given, taxonomy, lesions),
         groups=[],
         gaps=[],
         command=command,
     )
-    rows = run.table[run.table["split"] == split]
     asked = evaluation.question
     target, threshold = (asked.given, asked.threshold) if asked else (None, None)
     groups = subgroups.score(
@@ -250,6 +257,7 @@ def summary(evaluation: Evaluation) -> dict:
         "temperature": scaling.as_dict() if scaling else None,
         "after_temperature": {name: vars(interval) for name, interval in evaluation.after.items()},
         "ece_after_temperature": after.estimate if after else None,
+        "ece_if_calibrated": {name: one._asdict() for name, one in evaluation.ece.items()},
         "mean_probabilities": evaluation.means.to_dict("records"),
         "versions": runs.versions(),
     }

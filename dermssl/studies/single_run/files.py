@@ -140,11 +140,8 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
         f"Precision and recall, {basis}",
     )
     shown = [
-        (table, f"{calibration_effect.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
-        for (name, table), ece in zip(
-            evaluation.reliability.items(),
-            [evaluation.intervals["ece"], evaluation.after.get("ece")],
-        )
+        (table, _reliability_title(name, evaluation.ece[name]))
+        for name, table in evaluation.reliability.items()
     ]
     figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
     if evaluation.questions:
@@ -153,6 +150,14 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
         figures_curves.groups(folder / "subgroups.png", evaluation, basis)
     history = evaluation.history
     figures_curves.training_curves(folder / "training_curves.png", history, "Training")
+
+
+def _reliability_title(name, ece):
+    title = calibration_effect.TITLES[name]
+    if np.isnan(ece.seen):
+        return f"{title}: ECE n/a"
+    bounds = f"{wording.number(ece.low, 2)} to {wording.number(ece.high, 2)}"
+    return f"{title}: ECE {wording.number(ece.seen, 2)} (calibrated: {bounds})"
 
 
 def _labels(evaluation, figure, of_question, shares=False):

@@ -72,10 +72,11 @@ def build(evaluation: compute.Evaluation) -> report.Report:
 
 def _metrics(evaluation: compute.Evaluation, unit: str) -> report.Section:
     rows = [
-        [title, evaluation.intervals[name]]
+        [title, _ece(evaluation, calibration_effect.RAW) if name == "ece"
+         else evaluation.intervals[name]]
         for name, title in metric_tables.titles(evaluation.settings).items()
         if name in evaluation.intervals and not name.startswith(ELSEWHERE)
-    ]
+    ]  # fmt: skip
     text = (
         "n/a: these records can't define the number, or its interval. Where a share (an accuracy, "
         "a sensitivity, here and below) is 0 or 1 the draws agree; its interval is then Wilson's, "
@@ -157,16 +158,18 @@ def _calibration(evaluation: compute.Evaluation) -> report.Section:
             _calibration_table(evaluation),
             _mean_table(evaluation),
             report.Text(
-                "Where probabilities are frequencies, the mean equals the share but for chance; "
-                "the intervals of the last column hold together with 95%."
+                "Were these probabilities right, the shares would lie within the last column, all "
+                "of them together with 95%. It is exact, from the probabilities alone; photos of a "
+                "lesion are taken to come out together."
             ),
             report.Figure("reliability.png", "Reliability diagram"),
             report.Text(
                 "On the line, a probability means what it says; below it, the model is "
                 "over-confident. Larger points: more records; bars: 95% intervals. Bins with fewer "
                 "than 10 records are not drawn. All 15 bins that the ECE is made of are in "
-                "`reliability.csv`. The interval of an ECE leans upwards, as the ECE does in any "
-                "small sample."
+                "`reliability.csv`. An ECE has no interval here: luck only makes it larger, so the "
+                "range that a perfectly calibrated model shows on these very photos (the truth "
+                "drawn from the probabilities, 1,000 times) is what to hold it against."
             ),
         ],
     )
@@ -181,21 +184,36 @@ def _calibration_table(evaluation: compute.Evaluation) -> report.Table:
         results += [evaluation.after, evaluation.change]
     return report.Table(
         columns,
-        [
-            [titles[name], *(intervals.get(name) for intervals in results)]
-            for name in calibration_effect.METRICS
-        ],
-    )
+        [_calibration_row(evaluation, name, titles[name], results)
+         for name in calibration_effect.METRICS],
+    )  # fmt: skip
+
+
+def _calibration_row(evaluation, name, title, results):
+    if name != "ece":
+        return [title, *(intervals.get(name) for intervals in results)]
+    cells = [title, *(_ece(evaluation, key) for key in evaluation.ece)]
+    # Two errors that luck made larger have no honest interval of their difference.
+    return cells if len(cells) == len(results) + 1 else [*cells, evaluation.change["ece"].estimate]
+
+
+def _ece(evaluation, key):
+    """A cell: the ECE, and that of a calibrated model."""
+    one = evaluation.ece[key]
+    if one.seen != one.seen:
+        return None
+    return report.Cell(one.seen, f" (calibrated: {sentences.calibrated_range(one)})")
 
 
 def _mean_table(evaluation: compute.Evaluation) -> report.Table:
     """Mean probability of each class beside its share of the records."""
     names = ["records", "share of them", "mean probability, as predicted"]
     names += ["as `predict` gives it"] if evaluation.after else []
-    columns = ["class", *(report.Column(name, right=True) for name in names), "less the share"]
+    names += ["less the share", "share if calibrated"]
+    columns = ["class", *(report.Column(name, right=True) for name in names)]
     rows = []
     for row in evaluation.means.to_dict("records"):
-        low, high = wording.number(row["excess_low"]), wording.number(row["excess_high"])
+        low, high = wording.number(row["share_low"]), wording.number(row["share_high"])
         rows.append(
             [
                 row["name"] + (" (all)" if row["kind"] == "axis" else ""),
@@ -203,7 +221,8 @@ def _mean_table(evaluation: compute.Evaluation) -> report.Table:
                 row["share"],
                 row["raw"],
                 *([row["calibrated"]] if evaluation.after else []),
-                report.Cell(row["excess"], f" ({low} to {high})"),
+                row["excess"],
+                f"{low} to {high}",
             ]
         )
     return report.Table(columns, rows)

@@ -13,6 +13,7 @@ from dermssl.evaluation import (
     curves,
     hypothesis_tests,
     metric_tables,
+    shares,
     subgroups,
 )
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
@@ -23,6 +24,7 @@ from dermssl.studies.single_run import calibration_effect
 if TYPE_CHECKING:
     from dermssl.core.taxonomy import Taxonomy
     from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.calibration_null import Range
     from dermssl.evaluation.predictions import Arrays
     from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
 
@@ -57,19 +59,30 @@ def _chance(seed, intervals):
     guess = f"chance ({wording.number(chance)})"
     if hypothesis_tests.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
         return f"{shown} is above {guess}."
+    if _upper_bound(interval, seed) < chance:
+        return f"{shown} is below {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."
-    if interval.high < chance:
-        return f"{shown} is below {guess}: a guess does better."
     if interval.low > chance:
         return (
             f"{shown} isn't shown to be above {guess}: it hangs on classes of fewer than "
             f"{FEW_OF_A_CLASS} independent records."
         )
     return (
-        f"{shown} isn't above {guess}, which its interval holds: these photos don't show that "
-        "the model has learnt anything."
+        f"{shown} isn't shown to be above {guess}: these photos don't show that the model has "
+        "learnt anything."
     )
+
+
+def _upper_bound(interval, seed):
+    """What a balanced accuracy is at most: of the interval's end and Wilson's, the higher one.
+
+    A class of which none of few lesions is found has no spread in the draws; Wilson's bounds of
+    all recalls, joined as those of independent shares, know what it may still be.
+    """
+    called = seed.p_fine.argmax(axis=1)
+    high = shares.mean_of_shares(shares.recalls(seed.y, called, seed.groups)).high
+    return float(np.nanmax([high, interval.high]))
 
 
 def _commonest(seed, k, name, intervals, n_resamples):
@@ -102,7 +115,8 @@ def subgroup_findings(evaluation: Evaluation) -> list[str]:
     for metric in METRICS if called else METRICS[:1]:
         defined = [g for g in evaluation.gaps if g.metric == metric and g.interval.is_defined]
         gap = largest(evaluation.gaps, metric)
-        sentences.append(_sentence(_metric(metric, task), gap, len(defined)))
+        bound = max((max(g.interval.high, -g.interval.low) for g in defined), default=math.nan)
+        sentences.append(_sentence(_metric(metric, task), gap, len(defined), bound))
     if task and not called:
         sentences.append(
             f"Sensitivity and specificity ({task.target.title}) are n/a in every group: the "
@@ -117,7 +131,7 @@ def _metric(metric, asked):
     return f"{metric} ({asked.target.title}) at threshold {wording.number(asked.threshold, 2)}"
 
 
-def _sentence(name, gap, n_gaps):
+def _sentence(name, gap, n_gaps, bound):
     if gap is None:
         return (
             f"In {name}, no two groups can be compared: a gap needs {FEW} photos in each, and "
@@ -145,7 +159,7 @@ def _sentence(name, gap, n_gaps):
         )
     return (
         f"No difference in {name} is shown between groups. The largest gap, by {axis}, is {sides}: "
-        f"{size}, which holds 0{over}."
+        f"{size}, which holds 0{over}. Gaps of up to {wording.number(bound, 2)} are not ruled out."
     )
 
 
@@ -179,7 +193,8 @@ def subgroup_warnings(evaluation: Evaluation) -> list[str]:
 
 def calibration(evaluation: Evaluation) -> str:
     """What is said of the probabilities, as predicted and as `predict` gives them."""
-    text = f"{_scaling(evaluation)} {_in_the_large(evaluation)}".rstrip()
+    parts = _scaling(evaluation), calibration_error(evaluation), _in_the_large(evaluation)
+    text = " ".join(filter(None, parts))
     if not calibrator.balanced_run(evaluation.found.status):
         return text
     if evaluation.scaling and evaluation.scaling.fine.shares:
@@ -217,13 +232,13 @@ def _scaling(evaluation: Evaluation) -> str:
         )
     else:
         text += f", {gain}. dermssl.predict applies it to new photos."
-    changes = [_change(evaluation, name) for name in ("log_loss", "ece")]
-    return " ".join([text, *filter(None, changes)])
+    return f"{text} {_change(evaluation)}".rstrip()
 
 
-def _change(evaluation: Evaluation, name: str) -> str:
-    """What calibration did to one metric of the split."""
-    change, title = evaluation.change.get(name), metric_tables.titles(evaluation.settings)[name]
+def _change(evaluation: Evaluation) -> str:
+    """What calibration did to the log loss of the split."""
+    change = evaluation.change.get("log_loss")
+    title = metric_tables.titles(evaluation.settings)["log_loss"]
     if change is None or not change.is_defined:
         return ""
     shown = f"{wording.estimate(change)} on these {evaluation.split} records"
@@ -232,9 +247,35 @@ def _change(evaluation: Evaluation, name: str) -> str:
     return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
 
 
+def calibration_error(evaluation: Evaluation) -> str:
+    """The ECE of the probabilities as they are given, beside that of a calibrated model."""
+    name, one = list(evaluation.ece.items())[-1]
+    if math.isnan(one.seen):
+        return ""
+    before = ""
+    if name == calibration_effect.GIVEN:
+        raw = wording.number(evaluation.ece[calibration_effect.RAW].seen)
+        before = f" ({raw} as predicted)"
+    text = (
+        f"The calibration error (ECE) is {wording.number(one.seen)}{before}; a perfectly "
+        f"calibrated model shows {calibrated_range(one)} here"
+    )
+    if one.seen > one.high:
+        return f"{text}: these probabilities are not calibrated."
+    return f"{text}: these records show no miscalibration of the likeliest class."
+
+
+def calibrated_range(one: Range) -> str:
+    """The values of an ECE that a calibrated model shows: "0.018 to 0.033"."""
+    return f"{wording.number(one.low)} to {wording.number(one.high)}"
+
+
 def _in_the_large(evaluation: Evaluation) -> str:
-    """The classes whose mean probability clearly isn't their share."""
-    wrong = {"low": evaluation.means["excess_high"] < 0, "high": evaluation.means["excess_low"] > 0}
+    """The classes whose share isn't one that calibrated probabilities would show."""
+    means = evaluation.means
+    wrong = {
+        "low": means["share"] > means["share_high"], "high": means["share"] < means["share_low"],
+    }  # fmt: skip
     parts = []
     for word, rows in wrong.items():
         names = [
@@ -247,8 +288,8 @@ def _in_the_large(evaluation: Evaluation) -> str:
     if not parts:
         return ""
     return (
-        f"On average they are {'; '.join(parts)}: by intervals that hold together for all rows of "
-        "the table of means."
+        f"On average they are {'; '.join(parts)}: calibrated probabilities would hardly show such "
+        "shares, by ranges that hold together for all rows of the table of means."
     )
 
 
@@ -277,17 +318,22 @@ def _named(evaluation: Evaluation) -> str:
 def decision(task: BinaryTaskResult, split: str) -> str:
     """Where acting on the model is surely better than acting on all or on none."""
     name = list(task.benefit)[-1]
-    stretch = curves.useful_threshold_range(task.benefit[name])
+    stretches = curves.useful_stretches(task.benefit[name])
     how = "" if name == "raw" else " (as predict gives it)"
     if task.target.n_positive == 0:
         return f"{task.target.title}: no such {split} photo, so there is no curve."
-    if stretch is None:
+    share = f"at the prevalence of these photos ({task.target.n_positive / task.target.n:.2g})"
+    if not stretches:
         return (
-            f"{task.target.title}: at no threshold is the model{how} shown to be better than "
-            "acting on all photos or on none."
+            f"{task.target.title}, {share}: at no threshold is the model{how} shown to be better "
+            "than acting on all photos or on none."
         )
+    named = " and ".join(
+        f"from {low:g} to {high:g}" if low < high else f"at {low:g}" for low, high in stretches
+    )
+    gaps = ", not in the gaps between" if len(stretches) > 1 else ""
     return (
-        f"{task.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
-        f"model{how} has a higher net benefit than acting on all photos and on none "
-        "(95% interval of the gain above 0 at each, not for all of them together)."
+        f"{task.target.title}, {share}: at thresholds {named}{gaps}, acting on the model{how} has "
+        "a higher net benefit than acting on all photos and on none (pointwise: the 95% interval "
+        "of the gain is above 0 at each of them, not for all together)."
     )

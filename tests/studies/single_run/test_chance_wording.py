@@ -37,8 +37,8 @@ def said(seed):
     ("skill", "balanced", "accuracy"),
     [
         (3.0, " is above chance (0.143).", " is above that of always naming"),
-        (0.0, " isn't above chance (0.143), which its interval holds: ", " is below that of"),
-        (-1.0, " is below chance (0.143): ", " is below that of always naming"),
+        (0.0, " isn't shown to be above chance (0.143): these photos don't", " is below that of"),
+        (-1.0, " is below chance (0.143).", " is below that of always naming"),
     ],
 )
 def test_a_sentence_follows_from_its_interval(skill, balanced, accuracy):
@@ -94,3 +94,22 @@ def test_a_tree_distance_of_0_is_no_share():
     found = scored(arrays(perfect), ("tree_distance", "fine_accuracy"))
     assert not found["tree_distance"].is_defined
     assert found["fine_accuracy"].low == wilson(150, 150).low
+
+
+@pytest.mark.parametrize("lesions", [50, 200])
+def test_an_exact_guesser_is_hardly_ever_called_below_or_above_chance(lesions):
+    """F4 of the audit: a rare class of which none is found has no spread in the draws."""
+    rng = np.random.default_rng(lesions)
+    shares = np.array([0.11, 0.67, 0.05, 0.03, 0.11, 0.011, 0.019])
+    below, above, n = 0, 0, 150
+    for _ in range(n):
+        y = rng.choice(7, size=lesions, p=shares)
+        p = np.eye(7)[rng.choice(7, size=lesions)]
+        seed = Arrays(y, HAM.parent_index[y], p, p @ HAM.matrix, np.arange(lesions).astype(str))
+        interval = scored(seed, ("balanced_accuracy",))
+        sentence = wording._chance(seed, interval)
+        below += " is below " in sentence
+        above += " is above " in sentence
+    limit = n * (0.025 + 2.5 * np.sqrt(0.025 * 0.975 / n))
+    assert below <= limit
+    assert above <= limit
