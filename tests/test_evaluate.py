@@ -382,6 +382,7 @@ def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
     assert "gap that is shown" not in text
     assert text.count("is shown between groups. The largest gap, by ") == 3
     assert text.count(", which holds 0") == 3
+    assert len(re.findall(r"Gaps of up to 0\.\d\d are not ruled out\.", text)) == 3
 
 
 def test_tables_of_an_earlier_evaluation_do_not_stay(tmp_path, quick):
@@ -561,3 +562,48 @@ def test_help_is_quick_and_imports_nothing_heavy(module):
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
     assert time.perf_counter() - started < 2  # 0.15 s alone; the machine may be busy
+
+
+def test_what_an_answer_means_is_told_at_each_prevalence(tmp_path, quick, capsys):
+    table = fake_runs.records(n=800)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.8))
+    assert evaluate.main([str(folder), "--prevalence", "0.03", "--n-resamples", "100"]) == 0
+    out = folder / "evaluation_test"
+    rows = pd.read_csv(out / "operating_points.csv")
+    assert rows["prevalence"].tolist()[1::2] == [0.03, 0.03]
+    own = rows[rows["own_prevalence"]].iloc[0]
+    assert own["prevalence"] == pytest.approx(own["n_positive"] / own["n"])
+    entry = values(out)["against_rest"]["malignant"]
+    fixed = {name: entry["metrics"][f"fixed_{name}"]["estimate"] for name in
+             ("sensitivity", "specificity")}  # fmt: skip
+    assert own["sensitivity"] == pytest.approx(fixed["sensitivity"])
+    stated = entry["at_prevalence"][1]
+    hits, alarms = 0.03 * fixed["sensitivity"], 0.97 * (1 - fixed["specificity"])
+    assert stated["ppv"]["estimate"] == pytest.approx(hits / (hits + alarms))
+    assert stated["number_needed"]["estimate"] == pytest.approx((hits + alarms) / hits)
+    parts = entry["brier"]["raw"]
+    assert parts["brier"] == pytest.approx(
+        parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"]
+    )
+    text = (out / "report.md").read_text()
+    assert re.search(r"\| malignant \| 0\.03 \| 0\.\d\d \(", text)
+    assert "malignant, at a prevalence of 0.03: at " in text
+    assert re.search(r"malignant, at the prevalence of these photos \(0\.\d+\): at threshold", text)
+    said = re.search(
+        r"- Malignant: sensitivity (0\.\d{3}) \(.+?\) at specificity (0\.\d{3}) \(", text
+    )
+    assert [float(number) for number in said.groups()] == pytest.approx(
+        list(fixed.values()), abs=6e-4
+    )
+    assert said[0] in capsys.readouterr().out
+    benefit = pd.read_csv(out / "decision_curve.csv")
+    assert set(benefit["prevalence"].round(4)) >= {0.03}
+
+
+def test_a_prevalence_that_is_no_share_is_one_line(tmp_path, capsys):
+    table = fake_runs.records(n=80)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
+    assert evaluate.main([str(folder), "--prevalence", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "--prevalence" in error
+    assert error.count("\n") == 1

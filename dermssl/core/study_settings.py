@@ -27,6 +27,13 @@ class Evaluate:
     age_bands: list[int] = setting(
         [30, 50, 70], "years at which a new age band begins", low=1, high=130
     )
+    prevalence: list[float] = setting(
+        [],
+        "shares of yes at which predictive values and net benefit are given, beside the photos' "
+        "own",
+        low=0.0001,
+        high=0.9999,
+    )
 
 
 @dataclass(frozen=True)

@@ -14,43 +14,16 @@ from dermssl.core.study_settings import Evaluate
 from dermssl.data.records import TEST, VALIDATION, group_ids
 from dermssl.evaluation import (
     binary_tasks,
-    bootstrap,
     calibrator,
-    curves,
     metric_tables,
     predictions,
     subgroups,
 )
 from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
-from dermssl.studies.single_run import calibration_effect, wording
-
-
-@dataclass(frozen=True, eq=False)
-class BinaryTaskResult:
-    """A `binary_tasks.Target` with its numbers.
-
-    Attributes:
-        target: as the model predicted it.
-        given: as `dermssl.predict` gives it; the same where calibration changes nothing, or the
-            split can't tell what it is worth.
-        found: dict of metric -> `Interval`, from `binary_tasks.plan`; also `fixed_sensitivity` and
-            `fixed_specificity`, those at `threshold`.
-        threshold: the lowest of `given` with the specificity asked for, on the records of
-            `chosen_on`.
-        chosen_on: "validation", or the split itself where validation can't tell.
-        benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`;
-            the names are those of `calibration_effect.TITLES`.
-    """
-
-    target: binary_tasks.Target
-    given: binary_tasks.Target
-    found: dict[str, Interval]
-    threshold: float
-    chosen_on: str
-    benefit: dict[str, pd.DataFrame]
+from dermssl.studies.single_run import calibration_effect, wording, yes_no
+from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +117,7 @@ def make(
         classes=metric_tables.per_class(
             [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
         ),
-        questions=_questions(
+        questions=yes_no.answer(
             arrays, given, _held_out(run, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
@@ -184,44 +157,6 @@ def _held_out(run, split, scaling):
     return calibration_effect.arrays(scaling, raw, run.taxonomy) or raw
 
 
-def _questions(arrays, given, held_out, split, taxonomy, n_resamples, settings):
-    options = settings.specificity, settings.min_sensitivity
-
-    def tasks(arrays):
-        return binary_tasks.binary_tasks_of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
-
-    results, raw = [], tasks(arrays)
-    others = tasks(held_out) if held_out else [None] * len(raw)
-    for target, shown, other in zip(raw, tasks(given or arrays), others):
-        threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
-        plan = binary_tasks.plan(target, *options)
-        if not np.isnan(threshold):
-            hits = binary_tasks.called_positive(shown, threshold)
-            passes = binary_tasks.called_negative(shown, threshold)
-            plan["fixed_sensitivity"] = PlannedMetric("mean", None, hits)
-            plan["fixed_specificity"] = PlannedMetric("mean", None, passes)
-        draws = bootstrap.score(plan, arrays.groups, n_resamples=n_resamples)
-        benefit = {
-            name: curves.decision(one, arrays.groups, n_resamples=n_resamples)
-            for name, one in (
-                (calibration_effect.RAW, target), (calibration_effect.GIVEN, given and shown)
-            )
-            if one
-        }  # fmt: skip
-        intervals = metric_tables.intervals(draws)
-        results.append(BinaryTaskResult(target, shown, intervals, threshold, chosen_on, benefit))
-    return tuple(results)
-
-
-def _threshold(target, held_out, split, specificity):
-    """A threshold with the specificity asked for, chosen away from the test records if it can."""
-    if held_out:
-        threshold = curves.threshold_at_specificity(held_out.y, held_out.score, specificity)
-        if np.isfinite(threshold):
-            return threshold, VALIDATION
-    return curves.threshold_at_specificity(target.y, target.score, specificity), split
-
-
 def summary(evaluation: Evaluation) -> dict:
     """The content of metrics.json."""
     counts, status = metric_tables.counts(evaluation.arrays), evaluation.found.status
@@ -242,16 +177,7 @@ def summary(evaluation: Evaluation) -> dict:
             name: _value(evaluation, counts, name) for name in SUMMARY if name not in COUNTS
         },
         "against_rest": {
-            _key(question.target, evaluation.found.taxonomy): {
-                "title": question.target.title,
-                "kind": question.target.kind,
-                "n": question.target.n,
-                "n_positive": question.target.n_positive,
-                "threshold": question.threshold,
-                "threshold_chosen_on": question.chosen_on,
-                "threshold_of": list(question.benefit)[-1],
-                "metrics": {name: vars(interval) for name, interval in question.found.items()},
-            }
+            _key(question.target, evaluation.found.taxonomy): yes_no.summary(question)
             for question in evaluation.questions
         },
         "temperature": scaling.as_dict() if scaling else None,
@@ -271,9 +197,10 @@ def _key(target, taxonomy):
 
 def findings(evaluation: Evaluation) -> list[str]:
     """What the report opens with."""
-    return wording.findings(
+    first = wording.findings(
         evaluation.arrays, evaluation.found.taxonomy, evaluation.intervals, evaluation.n_resamples
     )
+    return first + list(filter(None, map(wording.operating, evaluation.questions)))
 
 
 def _value(evaluation, counts, name):
@@ -287,7 +214,7 @@ def _value(evaluation, counts, name):
 
 
 # What an evaluation depends on besides its records and resamples.
-SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands")
+SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands", "prevalence")
 # Metric -> the settings it depends on.
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),

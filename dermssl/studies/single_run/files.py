@@ -12,10 +12,10 @@ from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
-from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run import calibration_effect, compute, yes_no
 from dermssl.studies.single_run import figures as figures_curves
 
-SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
+SOME = ("decision_curve.csv", "operating_points.csv", "subgroups.csv", "subgroup_gaps.csv")
 
 
 def write(folder: Path, evaluation: compute.Evaluation) -> None:
@@ -34,19 +34,26 @@ def write(folder: Path, evaluation: compute.Evaluation) -> None:
     _write(folder / "precision_recall.csv", _named(precision))
     _write(folder / "reliability.csv", _keyed("probabilities", evaluation.reliability))
     _write(folder / "mean_probabilities.csv", evaluation.means)
-    benefits = [
-        table.assign(
-            against_rest=question.target.name, kind=question.target.kind, probabilities=name,
-            n=question.target.n, n_positive=question.target.n_positive,
-        )
-        for question in evaluation.questions
-        for name, table in question.benefit.items()
-    ]  # fmt: skip
-    if benefits:
-        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 5))
+    if evaluation.questions:
+        benefits = [table for question in evaluation.questions for table in _benefits(question)]
+        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 6))
+        results_csv.write_rows(folder / "operating_points.csv", yes_no.rows(evaluation.questions))
     if evaluation.groups:
         results_csv.write_rows(folder / "subgroups.csv", group_rows(evaluation))
         results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(evaluation), GAP_COLUMNS)
+
+
+def _benefits(question):
+    """Tables of net benefit with what each is of in its last columns."""
+    target, last = question.target, list(question.benefit)[-1]
+    share = target.n_positive / target.n if target.n else np.nan
+    tables = [(name, share, table) for name, table in question.benefit.items()]
+    tables += [(last, stated, table) for stated, table in question.benefit_at.items()]
+    for name, prevalence, table in tables:
+        yield table.assign(
+            against_rest=target.name, kind=target.kind, probabilities=name,
+            prevalence=prevalence, n=target.n, n_positive=target.n_positive,
+        )  # fmt: skip
 
 
 def curve_tables(evaluation: compute.Evaluation) -> tuple[dict, dict]:

@@ -10,7 +10,7 @@ from dermssl.evaluation import metric_tables
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
-from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run import calibration_effect, clinical, compute
 from dermssl.studies.single_run import wording as sentences
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
@@ -60,7 +60,8 @@ def build(evaluation: compute.Evaluation) -> report.Report:
                 ],
             ),
             _calibration(evaluation),
-            _decisions(evaluation) if evaluation.questions else None,
+            clinical.meaning(evaluation) if evaluation.questions else None,
+            clinical.decisions(evaluation) if evaluation.questions else None,
             _subgroups(evaluation, unit),
             report.Section(
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
@@ -99,6 +100,7 @@ def _binary_tasks(evaluation: compute.Evaluation) -> report.Section:
         "specificity": "specificity at P ≥ 0.5",
         "sensitivity_at_specificity": f"sensitivity at {settings.specificity:g} specificity, "
         "read off the ROC curve",
+        "reached_specificity": "specificity reached there",
         "fixed_sensitivity": "sensitivity at the chosen threshold",
         "fixed_specificity": "specificity at the chosen threshold",
     }
@@ -156,6 +158,7 @@ def _calibration(evaluation: compute.Evaluation) -> report.Section:
         [
             report.Text(report.escaped(sentences.calibration(evaluation))),
             _calibration_table(evaluation),
+            *clinical.brier_parts(evaluation),
             _mean_table(evaluation),
             report.Text(
                 "Were these probabilities right, the shares would lie within the last column, all "
@@ -226,26 +229,6 @@ def _mean_table(evaluation: compute.Evaluation) -> report.Table:
             ]
         )
     return report.Table(columns, rows)
-
-
-def _decisions(evaluation: compute.Evaluation) -> report.Section:
-    return report.Section(
-        "Is acting on it worth it?",
-        [
-            report.Bullets(
-                [
-                    report.escaped(sentences.decision(task, evaluation.split))
-                    for task in evaluation.questions
-                ]
-            ),
-            report.Figure("decision_curve.png", "Decision curves"),
-            report.Text(
-                "Net benefit (Vickers and Elkin 2006): found cases less false alarms, a false "
-                "alarm weighing t / (1 − t) cases at threshold t. Acting at t = 0.1 means that "
-                "nine false alarms are accepted for one case found. Points: `decision_curve.csv`."
-            ),
-        ],
-    )
 
 
 def _subgroups(evaluation: compute.Evaluation, unit: str) -> report.Section:
@@ -324,7 +307,7 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
     status, path = evaluation.found.status, evaluation.path
     files = "`metrics.json`, `per_class.csv`, `roc.csv`, `precision_recall.csv`, "
     files += "`reliability.csv`, `mean_probabilities.csv`"
-    files += ", `decision_curve.csv`" if evaluation.questions else ""
+    files += ", `decision_curve.csv`, `operating_points.csv`" if evaluation.questions else ""
     files += ", `subgroups.csv`, `subgroup_gaps.csv`" if evaluation.groups else ""
     calibrated = "; its validation records gave the calibration" if evaluation.scaling else ""
     return [

@@ -22,11 +22,14 @@ from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dermssl.core.taxonomy import Taxonomy
     from dermssl.evaluation.bootstrap import Interval
     from dermssl.evaluation.calibration_null import Range
     from dermssl.evaluation.predictions import Arrays
-    from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
+    from dermssl.studies.single_run.compute import Evaluation
+    from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
 def findings(
@@ -100,6 +103,20 @@ def _commonest(seed, k, name, intervals, n_resamples):
     }.get(verdict, "isn't shown to be above that of always naming the commonest class")
     text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
     return f"{text}: the difference is {wording.estimate(difference)}."
+
+
+def operating(task: BinaryTaskResult) -> str:
+    """Sensitivity with the specificity that was reached, at the threshold; "" without one."""
+    sensitivity, specificity = (
+        task.found.get(f"fixed_{name}") for name in ("sensitivity", "specificity")
+    )
+    if not sensitivity or not specificity or math.isnan(sensitivity.estimate):
+        return ""
+    return (
+        f"{capitalized(task.target.title)}: sensitivity {wording.estimate(sensitivity)} at "
+        f"specificity {wording.estimate(specificity)}, where the threshold "
+        f"{wording.number(task.threshold)}, chosen on {task.chosen_on}, is taken."
+    )
 
 
 AXES = {
@@ -315,25 +332,34 @@ def _named(evaluation: Evaluation) -> str:
     )
 
 
-def decision(task: BinaryTaskResult, split: str) -> str:
-    """Where acting on the model is surely better than acting on all or on none."""
-    name = list(task.benefit)[-1]
-    stretches = curves.useful_stretches(task.benefit[name])
-    how = "" if name == "raw" else " (as predict gives it)"
+def decisions(task: BinaryTaskResult, split: str) -> list[str]:
+    """Where acting on the model is surely better than acting on all or on none; a line a table."""
     if task.target.n_positive == 0:
-        return f"{task.target.title}: no such {split} photo, so there is no curve."
-    share = f"at the prevalence of these photos ({task.target.n_positive / task.target.n:.2g})"
+        return [f"{task.target.title}: no such {split} photo, so there is no curve."]
+    name = list(task.benefit)[-1]
+    share = task.target.n_positive / task.target.n
+    how = "" if name == "raw" else " (as predict gives it)"
+    own = f"{task.target.title}, at the prevalence of these photos ({share:.2g})"
+    lines = [_useful(own, how, task.benefit[name])]
+    for stated, table in task.benefit_at.items():
+        where = f"{task.target.title}, at a prevalence of {stated:g}"
+        lines.append(_useful(where, how, table))
+    return lines
+
+
+def _useful(where: str, how: str, table: pd.DataFrame) -> str:
+    stretches = curves.useful_stretches(table)
     if not stretches:
         return (
-            f"{task.target.title}, {share}: at no threshold is the model{how} shown to be better "
-            "than acting on all photos or on none."
+            f"{where}: at no threshold is the model{how} shown to be better than acting on all "
+            "photos or on none."
         )
     named = " and ".join(
         f"from {low:g} to {high:g}" if low < high else f"at {low:g}" for low, high in stretches
     )
-    gaps = ", not in the gaps between" if len(stretches) > 1 else ""
+    gaps = " (not in the gaps between)" if len(stretches) > 1 else ""
     return (
-        f"{task.target.title}, {share}: at thresholds {named}{gaps}, acting on the model{how} has "
-        "a higher net benefit than acting on all photos and on none (pointwise: the 95% interval "
-        "of the gain is above 0 at each of them, not for all together)."
+        f"{where}: at thresholds {named}{gaps}, acting on the model{how} has a higher net benefit "
+        "than acting on all photos and on none (pointwise: the 95% interval of the gain is above 0 "
+        "at each of them, not for all together)."
     )
