@@ -95,7 +95,7 @@ def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
 
 
 def test_page_is_self_contained(evaluated):
-    assert len(pages.check(evaluated[0])) == 9
+    assert len(pages.check(evaluated[0])) == 10
 
 
 @pytest.mark.slow

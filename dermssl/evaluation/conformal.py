@@ -35,6 +35,10 @@ from dermssl.core.errors import UserError
 from dermssl.evaluation import shares, validate
 from dermssl.evaluation.bootstrap import Interval, cluster_codes, replicates
 
+COLUMNS = (
+    "name", "n", "n_groups", "coverage", "coverage_low", "coverage_high", "size", "size_low",
+    "size_high", "single", "empty",
+)  # fmt: skip
 TOLERANCE = 1e-9  # of a probability, which a file keeps with 9 digits
 
 
@@ -138,6 +142,8 @@ def coverage(
     hit = sets[np.arange(len(y)), y].astype(float)
     size = sets.sum(axis=1).astype(float)
     parts = [inside & (y >= 0) for _, inside in places]
+    if not parts:
+        return pd.DataFrame(columns=list(COLUMNS))
 
     def kernel(tally):
         where = [np.where(part, 0, -1) for part in parts]
@@ -152,7 +158,7 @@ def coverage(
         for what, count in (("single", 1), ("empty", 0)):
             row[what] = float((size[part] == count).mean()) if part.any() else np.nan
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _bounds(name: str, interval: Interval) -> dict[str, float]:

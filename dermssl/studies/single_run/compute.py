@@ -22,7 +22,8 @@ from dermssl.evaluation import (
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
-from dermssl.studies.single_run import calibration_effect, wording, yes_no
+from dermssl.studies.single_run import abstention, calibration_effect, wording, yes_no
+from dermssl.studies.single_run.abstention import Abstention
 from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
@@ -43,6 +44,7 @@ class Evaluation:
             alone can tell what it is worth.
         after, change, ece, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
+        abstention: from `abstention.measure`; None while it is being made.
         command: what to type for the same again.
     """
 
@@ -66,6 +68,7 @@ class Evaluation:
     groups: list[subgroups.Group] = field(repr=False)
     gaps: list[subgroups.Gap] = field(repr=False)
     command: str
+    abstention: Abstention | None = field(default=None, repr=False)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -136,7 +139,8 @@ def make(
         rows, arrays, taxonomy, target, threshold, settings.age_bands, n_resamples
     )
     gaps = subgroups.subgroup_gaps(groups, taxonomy)
-    return replace(evaluation, groups=groups, gaps=gaps)
+    left = abstention.measure(run, arrays, given, split, groups, n_resamples, settings)
+    return replace(evaluation, groups=groups, gaps=gaps, abstention=left)
 
 
 def _check(settings, taxonomy):
@@ -185,6 +189,9 @@ def summary(evaluation: Evaluation) -> dict:
         "ece_after_temperature": after.estimate if after else None,
         "ece_if_calibrated": {name: one._asdict() for name, one in evaluation.ece.items()},
         "mean_probabilities": evaluation.means.to_dict("records"),
+        "abstention": abstention.summary(evaluation.abstention, evaluation.found.taxonomy)
+        if evaluation.abstention
+        else None,
         "versions": runs.versions(),
     }
 
@@ -214,7 +221,15 @@ def _value(evaluation, counts, name):
 
 
 # What an evaluation depends on besides its records and resamples.
-SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands", "prevalence")
+SETTINGS = (
+    "one_class",
+    "specificity",
+    "min_sensitivity",
+    "top_k",
+    "age_bands",
+    "coverage",
+    "prevalence",
+)
 # Metric -> the settings it depends on.
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),

@@ -160,6 +160,29 @@ def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame], calibrated: bool) -> 
     figures.lines(axes, curves, "below", columns=2)
 
 
+def risk_coverage(path: Path, table: pd.DataFrame, basis: str) -> Path:
+    """Errors among the photos answered, by the share answered; `basis`: what they are of."""
+    figure, (axes,) = figures.new(6.4, 4.4)
+    titled(
+        axes, f"Errors by confidence, {basis}", "share of photos answered, the surest first",
+        "share of errors among them",
+    )  # fmt: skip
+    known = table[table["risk"].notna()]
+    curves = []
+    if len(known):
+        everything = known["risk"].iloc[-1]
+        curves = [
+            Curve([0, 1], [everything] * 2, "any order", MUTED, DOTTED, 1.4),
+            Curve(
+                known["coverage"], known["risk"], "the surest first (95% interval)",
+                bounds=(known["risk_low"], known["risk_high"]),
+            ),
+        ]  # fmt: skip
+        axes.set(xlim=(0, 1.02), ylim=(0, max(0.05, 1.1 * known["risk_high"].max(), everything)))
+    figures.lines(axes, curves, "below", empty="no labelled record", columns=2)
+    return figures.save(figure, path)
+
+
 def groups(path: Path, evaluation: Evaluation, basis: str) -> Path:
     """The groups of an evaluation; `basis` says what the numbers rest on."""
     question = evaluation.question

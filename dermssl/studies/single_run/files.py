@@ -12,10 +12,13 @@ from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
-from dermssl.studies.single_run import calibration_effect, compute, yes_no
+from dermssl.studies.single_run import abstention, calibration_effect, compute, yes_no
 from dermssl.studies.single_run import figures as figures_curves
 
-SOME = ("decision_curve.csv", "operating_points.csv", "subgroups.csv", "subgroup_gaps.csv")
+SOME = (
+    "conformal_sets.csv", "decision_curve.csv", "operating_points.csv", "subgroups.csv",
+    "subgroup_gaps.csv",
+)  # fmt: skip
 
 
 def write(folder: Path, evaluation: compute.Evaluation) -> None:
@@ -38,6 +41,9 @@ def write(folder: Path, evaluation: compute.Evaluation) -> None:
         benefits = [table for question in evaluation.questions for table in _benefits(question)]
         _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 6))
         results_csv.write_rows(folder / "operating_points.csv", yes_no.rows(evaluation.questions))
+    if evaluation.abstention:
+        for name, table in abstention.tables(evaluation.abstention).items():
+            _write(folder / name, table)
     if evaluation.groups:
         results_csv.write_rows(folder / "subgroups.csv", group_rows(evaluation))
         results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(evaluation), GAP_COLUMNS)
@@ -153,6 +159,9 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
     figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
     if evaluation.questions:
         figures_curves.decision(folder / "decision_curve.png", evaluation.questions, split)
+    if evaluation.abstention:
+        curve = evaluation.abstention.curve
+        figures_curves.risk_coverage(folder / "risk_coverage.png", curve.table, basis)
     if evaluation.groups:
         figures_curves.groups(folder / "subgroups.png", evaluation, basis)
     history = evaluation.history

@@ -10,7 +10,7 @@ from dermssl.evaluation import metric_tables
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
-from dermssl.studies.single_run import calibration_effect, clinical, compute
+from dermssl.studies.single_run import abstention, calibration_effect, clinical, compute
 from dermssl.studies.single_run import wording as sentences
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
@@ -62,6 +62,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
             _calibration(evaluation),
             clinical.meaning(evaluation) if evaluation.questions else None,
             clinical.decisions(evaluation) if evaluation.questions else None,
+            _abstention(evaluation, unit),
             _subgroups(evaluation, unit),
             report.Section(
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
@@ -231,6 +232,11 @@ def _mean_table(evaluation: compute.Evaluation) -> report.Table:
     return report.Table(columns, rows)
 
 
+def _abstention(evaluation: compute.Evaluation, unit: str) -> report.Section | None:
+    found = evaluation.abstention
+    return abstention.section(found, evaluation.found.taxonomy, unit) if found else None
+
+
 def _subgroups(evaluation: compute.Evaluation, unit: str) -> report.Section:
     warnings = sentences.subgroup_warnings(evaluation)
     if not evaluation.groups:
@@ -308,6 +314,8 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
     files = "`metrics.json`, `per_class.csv`, `roc.csv`, `precision_recall.csv`, "
     files += "`reliability.csv`, `mean_probabilities.csv`"
     files += ", `decision_curve.csv`, `operating_points.csv`" if evaluation.questions else ""
+    if found := evaluation.abstention:
+        files += "".join(f", `{name}`" for name in abstention.tables(found))
     files += ", `subgroups.csv`, `subgroup_gaps.csv`" if evaluation.groups else ""
     calibrated = "; its validation records gave the calibration" if evaluation.scaling else ""
     return [
