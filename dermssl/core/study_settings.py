@@ -27,6 +27,7 @@ class Evaluate:
     age_bands: list[int] = setting(
         [30, 50, 70], "years at which a new age band begins", low=1, high=130
     )
+    readers: str = setting("", "CSV of human readers' answers: reader, path, answer")
     coverage: float = setting(
         0.9, "share of photos of each class whose set of classes holds it", low=0.5, high=0.99
     )

@@ -116,6 +116,8 @@ def mean_of_readers(
 
     Scores may be differences from one fixed model on the records that each reader saw: the model's
     own variance over cases is then a part of V_T. It is one model, so nothing is said of others.
+    Readers who agree by luck would make an interval narrower than the cases alone leave it for
+    these very readers; it is never narrower than that (a floor that Hillis's form doesn't have).
 
     Args:
         scores: float (S,), of each reader.
@@ -141,7 +143,10 @@ def mean_of_readers(
         of_readers = (between / n) ** 2 / (n - 1)
         df = float(error**4 / of_readers) if of_readers > 0 else np.inf
     mean = float(scores.mean())
-    reach = float(stats.t.ppf((1 + level) / 2, df) * error) if error > 0 else np.nan
+    of_these = np.sqrt(max(0.0, float(covariance.mean())))  # the error with these readers fixed
+    tail = (1 + level) / 2
+    reach = float(max(stats.t.ppf(tail, df) * error, stats.norm.ppf(tail) * of_these))
+    reach = reach if reach > 0 else np.nan
     return MeanOfReaders(
         Interval(mean, mean - reach, mean + reach, level), float(error), df, between, shared, n
     )

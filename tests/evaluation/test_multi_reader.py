@@ -126,6 +126,12 @@ def test_readers_who_do_not_vary_leave_the_cases():
     assert not multi_reader.mean_of_readers([0.7, 0.7], np.zeros((2, 2))).interval.is_defined
 
 
+def test_readers_who_agree_by_luck_are_no_surer_than_the_cases():
+    covariance = np.diag([0.004] * 4)
+    found = multi_reader.mean_of_readers([0.72, 0.74, 0.73, 0.74], covariance).interval
+    assert found.high - found.estimate == pytest.approx(1.959964 * np.sqrt(0.004 / 4), rel=1e-5)
+
+
 def test_the_mean_of_few_readers_is_covered():
     """Readers vary as much as cases do: 4 readers, 200 cases, sensitivities near 0.7."""
     rng, inside = np.random.default_rng(0), []

@@ -22,8 +22,16 @@ from dermssl.evaluation import (
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
-from dermssl.studies.single_run import abstention, calibration_effect, wording, yes_no
+from dermssl.studies.single_run import (
+    abstention,
+    calibration_effect,
+    reader_answers,
+    readers,
+    wording,
+    yes_no,
+)
 from dermssl.studies.single_run.abstention import Abstention
+from dermssl.studies.single_run.reader_answers import Answers
 from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
@@ -45,6 +53,7 @@ class Evaluation:
         after, change, ece, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
         abstention: from `abstention.measure`; None while it is being made.
+        answers, reader_scores: of human readers, and what they scored; None and () without any.
         command: what to type for the same again.
     """
 
@@ -69,6 +78,8 @@ class Evaluation:
     gaps: list[subgroups.Gap] = field(repr=False)
     command: str
     abstention: Abstention | None = field(default=None, repr=False)
+    answers: Answers | None = field(default=None, repr=False)
+    reader_scores: tuple[readers.Question, ...] = field(default=(), repr=False)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -100,6 +111,9 @@ def make(
     arrays = run.arrays(split)
     if (arrays.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
+    answers = None
+    if settings.readers:
+        answers = reader_answers.read(settings.readers, run.table, split, taxonomy)
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(run) if split == TEST else None
     given = calibration_effect.arrays(scaling, arrays, taxonomy)
@@ -140,6 +154,8 @@ def make(
     )
     gaps = subgroups.subgroup_gaps(groups, taxonomy)
     left = abstention.measure(run, arrays, given, split, groups, n_resamples, settings)
+    scores = readers.compare(answers, arrays, evaluation.questions, taxonomy) if answers else ()
+    evaluation = replace(evaluation, answers=answers, reader_scores=scores)
     return replace(evaluation, groups=groups, gaps=gaps, abstention=left)
 
 
@@ -192,6 +208,7 @@ def summary(evaluation: Evaluation) -> dict:
         "abstention": abstention.summary(evaluation.abstention, evaluation.found.taxonomy)
         if evaluation.abstention
         else None,
+        "readers": readers.summary(evaluation.reader_scores),
         "versions": runs.versions(),
     }
 
@@ -207,7 +224,8 @@ def findings(evaluation: Evaluation) -> list[str]:
     first = wording.findings(
         evaluation.arrays, evaluation.found.taxonomy, evaluation.intervals, evaluation.n_resamples
     )
-    return first + list(filter(None, map(wording.operating, evaluation.questions)))
+    first += filter(None, map(wording.operating, evaluation.questions))
+    return first + readers.spoken(evaluation.reader_scores)
 
 
 def _value(evaluation, counts, name):

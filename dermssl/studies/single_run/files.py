@@ -12,12 +12,12 @@ from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
-from dermssl.studies.single_run import abstention, calibration_effect, compute, yes_no
+from dermssl.studies.single_run import abstention, calibration_effect, compute, readers, yes_no
 from dermssl.studies.single_run import figures as figures_curves
 
 SOME = (
-    "conformal_sets.csv", "decision_curve.csv", "operating_points.csv", "subgroups.csv",
-    "subgroup_gaps.csv",
+    "conformal_sets.csv", "decision_curve.csv", "operating_points.csv", "readers.csv",
+    "subgroups.csv", "subgroup_gaps.csv",
 )  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def write(folder: Path, evaluation: compute.Evaluation) -> None:
     if evaluation.abstention:
         for name, table in abstention.tables(evaluation.abstention).items():
             _write(folder / name, table)
+    if evaluation.reader_scores:
+        results_csv.write_rows(folder / "readers.csv", readers.rows(evaluation.reader_scores))
     if evaluation.groups:
         results_csv.write_rows(folder / "subgroups.csv", group_rows(evaluation))
         results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(evaluation), GAP_COLUMNS)

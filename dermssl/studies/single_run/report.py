@@ -10,7 +10,7 @@ from dermssl.evaluation import metric_tables
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
-from dermssl.studies.single_run import abstention, calibration_effect, clinical, compute
+from dermssl.studies.single_run import abstention, calibration_effect, clinical, compute, readers
 from dermssl.studies.single_run import wording as sentences
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
@@ -62,6 +62,9 @@ def build(evaluation: compute.Evaluation) -> report.Report:
             _calibration(evaluation),
             clinical.meaning(evaluation) if evaluation.questions else None,
             clinical.decisions(evaluation) if evaluation.questions else None,
+            readers.section(evaluation.reader_scores, evaluation.answers, unit)
+            if evaluation.answers
+            else None,
             _abstention(evaluation, unit),
             _subgroups(evaluation, unit),
             report.Section(
@@ -316,6 +319,7 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
     files += ", `decision_curve.csv`, `operating_points.csv`" if evaluation.questions else ""
     if found := evaluation.abstention:
         files += "".join(f", `{name}`" for name in abstention.tables(found))
+    files += ", `readers.csv`" if evaluation.reader_scores else ""
     files += ", `subgroups.csv`, `subgroup_gaps.csv`" if evaluation.groups else ""
     calibrated = "; its validation records gave the calibration" if evaluation.scaling else ""
     return [
