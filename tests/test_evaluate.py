@@ -607,3 +607,17 @@ def test_a_prevalence_that_is_no_share_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "--prevalence" in error
     assert error.count("\n") == 1
+
+
+def test_a_class_of_many_photos_and_few_lesions_is_named_with_both(tmp_path, quick):
+    table = fake_runs.records(n=600, photos_a_lesion=10)
+    out = evaluate(
+        fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5)), n_resamples=20
+    )
+    text = (out / "report.md").read_text()
+    test = table[table["split"] == "test"]
+    melanomas = test[test["fine"] == "mel"]
+    photos, lesions = len(melanomas), melanomas["lesion_id"].nunique()
+    assert lesions < 10
+    assert f"melanoma ({photos} photos of {lesions} lesions)" in text
+    assert "Classes with fewer than 10 lesions, however many photos: " in text

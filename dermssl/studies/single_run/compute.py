@@ -25,12 +25,14 @@ from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import (
     abstention,
     calibration_effect,
+    lesion_level,
     reader_answers,
     readers,
     wording,
     yes_no,
 )
 from dermssl.studies.single_run.abstention import Abstention
+from dermssl.studies.single_run.lesion_level import LesionLevel
 from dermssl.studies.single_run.reader_answers import Answers
 from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
@@ -53,6 +55,7 @@ class Evaluation:
         after, change, ece, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
         abstention: from `abstention.measure`; None while it is being made.
+        by_lesion: from `lesion_level.score`; None where lesions have one photo each.
         answers, reader_scores: of human readers, and what they scored; None and () without any.
         command: what to type for the same again.
     """
@@ -78,6 +81,7 @@ class Evaluation:
     gaps: list[subgroups.Gap] = field(repr=False)
     command: str
     abstention: Abstention | None = field(default=None, repr=False)
+    by_lesion: LesionLevel | None = field(default=None, repr=False)
     answers: Answers | None = field(default=None, repr=False)
     reader_scores: tuple[readers.Question, ...] = field(default=(), repr=False)
 
@@ -156,7 +160,8 @@ def make(
     left = abstention.measure(run, arrays, given, split, groups, n_resamples, settings)
     scores = readers.compare(answers, arrays, evaluation.questions, taxonomy) if answers else ()
     evaluation = replace(evaluation, answers=answers, reader_scores=scores)
-    return replace(evaluation, groups=groups, gaps=gaps, abstention=left)
+    whole = lesion_level.score(arrays, lesions, taxonomy, n_resamples, settings)
+    return replace(evaluation, groups=groups, gaps=gaps, abstention=left, by_lesion=whole)
 
 
 def _check(settings, taxonomy):
@@ -208,6 +213,7 @@ def summary(evaluation: Evaluation) -> dict:
         "abstention": abstention.summary(evaluation.abstention, evaluation.found.taxonomy)
         if evaluation.abstention
         else None,
+        "by_lesion": lesion_level.summary(evaluation.by_lesion),
         "readers": readers.summary(evaluation.reader_scores),
         "versions": runs.versions(),
     }

@@ -322,9 +322,9 @@ def section(questions: Sequence[Question], answers: Answers, unit: str) -> repor
         f"threshold may differ in sensitivity and specificity and still tell the {unit}s apart "
         "equally well; compare by the last measure. The interval of a mean is for readers like "
         "these and photos like these (Obuchowski and Rockette 1995, Hillis 2007; jackknife over "
-        f"{unit}s), the difference's at the level of the sentences above; a single reader's is over "
-        f"{unit}s alone. The model is one training run: its "
-        "own luck is in no interval. All: `readers.csv`."
+        f"{unit}s), the difference's at the level of the sentences above; a single reader's is "
+        f"over {unit}s alone. The model is one training run: its own luck is in no interval. All: "
+        "`readers.csv`."
     )
     return report.Section(
         "Readers beside the model", [*blocks, report.Warnings(notes), report.Text(text)]

@@ -10,7 +10,14 @@ from dermssl.evaluation import metric_tables
 from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
-from dermssl.studies.single_run import abstention, calibration_effect, clinical, compute, readers
+from dermssl.studies.single_run import (
+    abstention,
+    calibration_effect,
+    clinical,
+    compute,
+    lesion_level,
+    readers,
+)
 from dermssl.studies.single_run import wording as sentences
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
@@ -34,6 +41,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
     model = f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
     findings = compute.findings(evaluation)
     warnings = wording.data_warnings(counts, evaluation.classes, split)
+    warnings += sentences.few_lesions(evaluation, unit)
     return report.Report(
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [
@@ -45,6 +53,9 @@ def build(evaluation: compute.Evaluation) -> report.Report:
         [
             report.Section("What was found", [report.Findings(findings)]) if findings else None,
             _metrics(evaluation, unit),
+            lesion_level.section(evaluation.by_lesion, evaluation.intervals, evaluation.settings)
+            if evaluation.by_lesion
+            else None,
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
             _confusion_matrices(evaluation),

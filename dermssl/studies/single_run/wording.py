@@ -21,6 +21,8 @@ from dermssl.evaluation.subgroups import BALANCED, FEW, METRICS, largest
 from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
 
+ENOUGH_OF_A_CLASS = 10  # lesions: below, draws show too little of what they can't tell
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -103,6 +105,29 @@ def _commonest(seed, k, name, intervals, n_resamples):
     }.get(verdict, "isn't shown to be above that of always naming the commonest class")
     text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
     return f"{text}: the difference is {wording.estimate(difference)}."
+
+
+def few_lesions(evaluation: Evaluation, unit: str) -> list[str]:
+    """A warning that names the classes of few lesions, however many photos; else none.
+
+    Args:
+        evaluation: `compute.Evaluation`.
+        unit: what a group of its records is: lesion, patient.
+    """
+    arrays, taxonomy = evaluation.arrays, evaluation.found.taxonomy
+    named = []
+    for k in np.unique(arrays.y[arrays.y >= 0]):
+        own = arrays.groups[arrays.y == k]
+        count = len(set(own))
+        if count < ENOUGH_OF_A_CLASS and len(own) > count:
+            photos = wording.count(len(own), "photo")
+            named.append(f"{taxonomy.titles[k]} ({photos} of {wording.count(count, unit)})")
+    if not named:
+        return []
+    return [
+        f"Classes with fewer than {ENOUGH_OF_A_CLASS} {unit}s, however many photos: "
+        f"{', '.join(named)}. What is said of them, and each mean over classes, rests on these."
+    ]
 
 
 def operating(task: BinaryTaskResult) -> str:
