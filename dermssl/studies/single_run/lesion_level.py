@@ -113,8 +113,8 @@ def section(found: LesionLevel, photos: dict[str, Interval], settings: Evaluate)
     text = (
         f"{wording.count(found.n_several, 'lesion')} of {found.n:,} have several photos. A "
         "lesion's probabilities are the means of its photos', as predicted; a lesion of many "
-        "photos counts once. So the columns differ in what is averaged and in how often each lesion counts: they "
-        "aren't a test of several photos against one."
+        "photos counts once. So the columns differ in what is averaged and in how often each "
+        "lesion counts: they aren't a test of several photos against one."
     )
     if found.contradicting:
         text += (
