@@ -9,8 +9,8 @@ from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, bootstrap_metrics, metric_tables, metrics
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation import bootstrap, bootstrap_metrics, interval, metric_tables, metrics
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import SUMMARY
 from dermssl.evaluation.predictions import Arrays
 
@@ -291,7 +291,7 @@ def test_draws_that_miss_a_class_are_dropped_and_too_many_leave_no_interval():
 def test_no_spread_or_no_data_is_no_interval(y, predicted, groups):
     found = bootstrap.bootstrap_metric("accuracy", np.array(y), np.array(predicted), groups)
     assert not found.is_defined
-    assert bootstrap.verdict(found) == "undefined"
+    assert interval.verdict(found) == "undefined"
     assert not found.excludes_zero
 
 
@@ -316,7 +316,7 @@ def test_identical_models_tie_at_exactly_zero():
     for metric in ("accuracy", "macro_roc_auc", "log_loss"):
         found = bootstrap.paired_difference(metric, y, p, p.copy(), groups, n_resamples=100)
         assert (found.estimate, found.low, found.high) == (0, 0, 0)
-        assert bootstrap.verdict(found) == "tie"
+        assert interval.verdict(found) == "tie"
 
 
 def test_paired_difference_is_the_difference_of_the_same_draws():
@@ -328,12 +328,12 @@ def test_paired_difference_is_the_difference_of_the_same_draws():
     draws = (weights * gain).sum(axis=1) / weights.sum(axis=1)
     assert found.estimate == pytest.approx(gain[y >= 0].mean())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
-    assert bootstrap.verdict(found) == "better"
+    assert interval.verdict(found) == "better"
     swapped = bootstrap.paired_difference("accuracy", y, b, a, groups, n_resamples=200, seed=4)
     assert swapped.estimate == -found.estimate
-    assert bootstrap.verdict(swapped) == "worse"
+    assert interval.verdict(swapped) == "worse"
     loss = bootstrap.paired_difference("log_loss", y, a, b, groups, n_resamples=200)
-    assert bootstrap.verdict(loss, higher_is_better=False) == "better"
+    assert interval.verdict(loss, higher_is_better=False) == "better"
 
 
 def test_seeds_are_averaged_by_pair_and_resampled():
@@ -385,7 +385,7 @@ def test_tables_hold_the_numbers_of_the_summary():
     )
     assert all(one.low < one.high for one in intervals.values())
     zero = metric_tables.differences(draws, draws)
-    assert {bootstrap.verdict(one) for one in zero.values()} == {"tie"}
+    assert {interval.verdict(one) for one in zero.values()} == {"tie"}
 
 
 def test_interval_prints_and_judges():
@@ -393,4 +393,4 @@ def test_interval_prints_and_judges():
     assert str(Interval(np.nan, np.nan, np.nan)) == "n/a"
     assert Interval(0.1, 0.01, 0.2).excludes_zero
     assert not Interval(0.1, 0.0, 0.2).excludes_zero
-    assert bootstrap.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"
+    assert interval.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"
