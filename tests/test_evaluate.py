@@ -87,7 +87,7 @@ def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
     folder = evaluated[0]
     text = (folder / "report.md").read_text()
     assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions." in text
-    assert "Classes with fewer than 30 test records" in text
+    assert "Classes with fewer than 30 test lesions" in text
     assert f"{folder.path.parent}/predictions.csv" in text
     assert f"python -m dermssl.evaluate {folder.path.parent} --n-resamples 100" in text
     for picture in re.findall(r"\]\((.+?\.png)\)", text):
@@ -607,17 +607,3 @@ def test_a_prevalence_that_is_no_share_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "--prevalence" in error
     assert error.count("\n") == 1
-
-
-def test_a_class_of_many_photos_and_few_lesions_is_named_with_both(tmp_path, quick):
-    table = fake_runs.records(n=600, photos_a_lesion=10)
-    out = evaluate(
-        fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.5)), n_resamples=20
-    )
-    text = (out / "report.md").read_text()
-    test = table[table["split"] == "test"]
-    melanomas = test[test["fine"] == "mel"]
-    photos, lesions = len(melanomas), melanomas["lesion_id"].nunique()
-    assert lesions < 10
-    assert f"melanoma ({photos} photos of {lesions} lesions)" in text
-    assert "Classes with fewer than 10 lesions, however many photos: " in text

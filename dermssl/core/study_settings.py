@@ -49,6 +49,13 @@ class ModelComparison:
     )
     baseline: str = setting("", "arm that the others are compared with; none: random, if there")
     split: str = setting("test", "records to score", choices=SPLITS)
+    margin: float = setting(
+        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
+        "equivalence or worth", low=0.001, high=1.0,
+    )  # fmt: skip
+    primary: str = setting(
+        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
+    )
     n_resamples: int = setting(1000, "bootstrap resamples", low=1)
     skip_unfinished: bool = setting(False, "list runs that did not finish and leave them out")
     allow_different_budget: bool = setting(
@@ -154,6 +161,13 @@ class LabelEfficiency:
         False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
         "pretrain still do",
     )  # fmt: skip
+    margin: float = setting(
+        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
+        "equivalence or worth", low=0.001, high=1.0,
+    )  # fmt: skip
+    primary: str = setting(
+        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
+    )
     n_resamples: int = setting(2000, "bootstrap resamples", low=1)
 
 

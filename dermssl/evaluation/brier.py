@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap import Interval, replicates
+from dermssl.evaluation.bootstrap import replicates
+from dermssl.evaluation.interval import Interval
 
 BINS = 10
 

@@ -33,7 +33,8 @@ import pandas as pd
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import shares, validate
-from dermssl.evaluation.bootstrap import Interval, cluster_codes, replicates
+from dermssl.evaluation.bootstrap import cluster_codes, replicates
+from dermssl.evaluation.interval import Interval
 
 COLUMNS = (
     "name", "n", "n_groups", "coverage", "coverage_low", "coverage_high", "size", "size_low",

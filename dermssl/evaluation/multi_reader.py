@@ -18,8 +18,9 @@ from scipy import stats
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap import CHUNK, Interval, cluster_codes
+from dermssl.evaluation.bootstrap import CHUNK, cluster_codes
 from dermssl.evaluation.bootstrap_metrics import METRICS, PlannedMetric, count
+from dermssl.evaluation.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dermssl.evaluation import binary_tasks, shares, validate
 from dermssl.evaluation.binary_tasks import Target
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap import Interval, replicates
+from dermssl.evaluation.bootstrap import replicates
+from dermssl.evaluation.interval import Interval
 
 COVERAGES = tuple(np.round(np.arange(0.05, 1.001, 0.05), 2))
 

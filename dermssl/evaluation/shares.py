@@ -15,7 +15,8 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap import Interval, cluster_codes
+from dermssl.evaluation.bootstrap import cluster_codes
+from dermssl.evaluation.interval import Interval
 
 
 def clustered_share(

@@ -5,7 +5,7 @@ import pytest
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import binary_tasks, operating_points
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.shares import wilson_bounds
 
 

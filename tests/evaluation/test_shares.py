@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dermssl.evaluation import shares
-from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.hypothesis_tests import wilson
+from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.small_samples import wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 4), (4, 4), (1, 9), (30, 70)])

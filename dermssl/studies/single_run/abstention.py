@@ -14,8 +14,8 @@ from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import TEST, VALIDATION, group_ids
 from dermssl.evaluation import conformal, selective, subgroups
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.conformal import ClassThresholds
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays, Predictions
 from dermssl.evaluation.subgroups import Group
 from dermssl.reporting import report, wording

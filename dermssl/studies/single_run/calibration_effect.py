@@ -11,10 +11,11 @@ import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, calibration_null, curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval, SeedDraws
 from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.calibrator import Calibrator
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.seed_draws import SeedDraws
 
 METRICS = ("ece", "brier", "log_loss")
 # Were the most probable class the one named.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run import calibration_effect, compute
 from dermssl.studies.single_run import wording as sentences

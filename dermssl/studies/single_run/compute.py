@@ -19,8 +19,8 @@ from dermssl.evaluation import (
     predictions,
     subgroups,
 )
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.calibration_null import Range
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import (
     abstention,

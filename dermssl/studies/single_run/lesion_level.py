@@ -9,7 +9,8 @@ import numpy as np
 from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.bootstrap import Interval, cluster_codes
+from dermssl.evaluation.bootstrap import cluster_codes
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
 from dermssl.reporting import report, wording
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import multi_reader, shares
-from dermssl.evaluation.bootstrap import Interval, cluster_codes
+from dermssl.evaluation.bootstrap import cluster_codes
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.multi_reader import MeanOfReaders
 from dermssl.evaluation.predictions import Arrays
 from dermssl.reporting import report, wording

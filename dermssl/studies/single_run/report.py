@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run import (
@@ -41,7 +41,6 @@ def build(evaluation: compute.Evaluation) -> report.Report:
     model = f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
     findings = compute.findings(evaluation)
     warnings = wording.data_warnings(counts, evaluation.classes, split)
-    warnings += sentences.few_lesions(evaluation, unit)
     return report.Report(
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [

@@ -12,23 +12,21 @@ from dermssl.evaluation import (
     calibrator,
     curves,
     hypothesis_tests,
+    interval,
     metric_tables,
-    shares,
     subgroups,
 )
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, METRICS, largest
 from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
-
-ENOUGH_OF_A_CLASS = 10  # lesions: below, draws show too little of what they can't tell
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dermssl.core.taxonomy import Taxonomy
-    from dermssl.evaluation.bootstrap import Interval
     from dermssl.evaluation.calibration_null import Range
+    from dermssl.evaluation.interval import Interval
     from dermssl.evaluation.predictions import Arrays
     from dermssl.studies.single_run.compute import Evaluation
     from dermssl.studies.single_run.yes_no import BinaryTaskResult
@@ -62,32 +60,16 @@ def _chance(seed, intervals):
     interval, chance = intervals["balanced_accuracy"], hypothesis_tests.chance(seed.y)
     shown = f"Balanced accuracy {wording.estimate(interval)}"
     guess = f"chance ({wording.number(chance)})"
-    if hypothesis_tests.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
+    if interval.low > chance:
         return f"{shown} is above {guess}."
-    if _upper_bound(interval, seed) < chance:
+    if interval.high < chance:
         return f"{shown} is below {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."
-    if interval.low > chance:
-        return (
-            f"{shown} isn't shown to be above {guess}: it hangs on classes of fewer than "
-            f"{FEW_OF_A_CLASS} independent records."
-        )
     return (
         f"{shown} isn't shown to be above {guess}: these photos don't show that the model has "
         "learnt anything."
     )
-
-
-def _upper_bound(interval, seed):
-    """What a balanced accuracy is at most: of the interval's end and Wilson's, the higher one.
-
-    A class of which none of few lesions is found has no spread in the draws; Wilson's bounds of
-    all recalls, joined as those of independent shares, know what it may still be.
-    """
-    called = seed.p_fine.argmax(axis=1)
-    high = shares.mean_of_shares(shares.recalls(seed.y, called, seed.groups)).high
-    return float(np.nanmax([high, interval.high]))
 
 
 def _commonest(seed, k, name, intervals, n_resamples):
@@ -98,36 +80,13 @@ def _commonest(seed, k, name, intervals, n_resamples):
         "mean", None, right, always, seed.groups, n_resamples=n_resamples
     )
     share = wording.number(float(np.nanmean(always)))
-    verdict = bootstrap.verdict(difference)
+    verdict = interval.verdict(difference)
     says = {
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",
     }.get(verdict, "isn't shown to be above that of always naming the commonest class")
     text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
     return f"{text}: the difference is {wording.estimate(difference)}."
-
-
-def few_lesions(evaluation: Evaluation, unit: str) -> list[str]:
-    """A warning that names the classes of few lesions, however many photos; else none.
-
-    Args:
-        evaluation: `compute.Evaluation`.
-        unit: what a group of its records is: lesion, patient.
-    """
-    arrays, taxonomy = evaluation.arrays, evaluation.found.taxonomy
-    named = []
-    for k in np.unique(arrays.y[arrays.y >= 0]):
-        own = arrays.groups[arrays.y == k]
-        count = len(set(own))
-        if count < ENOUGH_OF_A_CLASS and len(own) > count:
-            photos = wording.count(len(own), "photo")
-            named.append(f"{taxonomy.titles[k]} ({photos} of {wording.count(count, unit)})")
-    if not named:
-        return []
-    return [
-        f"Classes with fewer than {ENOUGH_OF_A_CLASS} {unit}s, however many photos: "
-        f"{', '.join(named)}. What is said of them, and each mean over classes, rests on these."
-    ]
 
 
 def operating(task: BinaryTaskResult) -> str:

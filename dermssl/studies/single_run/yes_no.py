@@ -11,8 +11,8 @@ from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import binary_tasks, bootstrap, brier, curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.operating_points import OperatingPoint, at_threshold
 from dermssl.evaluation.predictions import Arrays
 from dermssl.studies.single_run import calibration_effect
