@@ -195,7 +195,7 @@ def summary(evaluation: Evaluation) -> dict:
         **{key: status.get(key) for key in kept},
         "split": evaluation.split,
         **counts,
-        "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
+        "resampled": f"whole {counts['grouped_by']}s, with replacement",
         "findings": findings(evaluation),
         "parameters": {name: getattr(evaluation.settings, name) for name in SETTINGS},
         "metrics": {

@@ -55,7 +55,7 @@ def test_always_naming_the_commonest_class_is_a_tie_with_itself():
     assert found[0].startswith("Balanced accuracy 0.143 (0.0")
     assert "isn't shown to be above chance (0.143)" in found[0]
     assert "isn't shown to be above that of always naming" in found[1]
-    assert found[1].endswith("the difference is 0.000 (0.000 to 0.000).")
+    assert found[1].endswith("the difference is 0.000 (n/a).")
 
 
 def test_a_class_of_one_lesion_shows_nothing():
