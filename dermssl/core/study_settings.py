@@ -88,6 +88,13 @@ class Predict:
     batch_size: int = setting(32, "photos through the network at once", low=1)
     on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
+    coverage: float = setting(
+        0.0,
+        "a column with the set of classes that holds the true one in this share of the photos of "
+        "each class; 0: none",
+        low=0.0,
+        high=0.99,
+    )
 
 
 @dataclass(frozen=True)

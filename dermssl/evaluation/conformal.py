@@ -32,9 +32,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from dermssl.core.errors import UserError
+from dermssl.data.records import VALIDATION, group_ids
 from dermssl.evaluation import shares, validate
 from dermssl.evaluation.bootstrap import cluster_codes, replicates
 from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.predictions import Predictions
 
 COLUMNS = (
     "name", "n", "n_groups", "coverage", "coverage_low", "coverage_high", "size", "size_low",
@@ -113,6 +115,15 @@ def calibrate(
         lowest.append(float(p[own, k][order][enough.argmax()]) if enough.any() else 0.0)
         counts.append(len(sizes))
     return ClassThresholds(level, tuple(lowest), tuple(counts))
+
+
+def of_run(run: Predictions, level: float = 0.9) -> ClassThresholds | None:
+    """`calibrate` of a run's validation records, by lesion; None where none has a fine label."""
+    rows = run.table[run.table["split"] == VALIDATION]
+    if not (rows["fine"] != "").any():
+        return None
+    arrays = run.arrays(VALIDATION)
+    return calibrate(arrays.p_fine, arrays.y, group_ids(rows, "lesion_id"), level)
 
 
 def coverage(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data.records import TEST, VALIDATION, group_ids
+from dermssl.data.records import TEST
 from dermssl.evaluation import conformal, selective, subgroups
 from dermssl.evaluation.conformal import ClassThresholds
 from dermssl.evaluation.interval import Interval
@@ -81,13 +81,9 @@ def measure(
     wrong = np.where(known, (arrays.p_fine.argmax(axis=1) != arrays.y).astype(float), np.nan)
     confidence = (given or arrays).p_fine.max(axis=1)
     curve = selective.risk_coverage(wrong, confidence, arrays.groups, n_resamples=n_resamples)
-    held_out = run.table[run.table["split"] == VALIDATION]
-    if split != TEST or not known.any() or not (held_out["fine"] != "").any():
+    thresholds = conformal.of_run(run, settings.coverage)
+    if split != TEST or not known.any() or not thresholds:
         return Abstention(None, curve)
-    validation = run.arrays(VALIDATION)
-    thresholds = conformal.calibrate(
-        validation.p_fine, validation.y, group_ids(held_out, "lesion_id"), settings.coverage
-    )
     sets = thresholds.sets(arrays.p_fine)
     rows = run.table[run.table["split"] == split]
     places = [(ALL, known)]
