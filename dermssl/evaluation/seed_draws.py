@@ -133,13 +133,13 @@ class SeedDraws:
 
         Returns:
             an `Interval`. Of one run: of balanced accuracy the normal one of cluster-robust
-            variances, floored for classes of few lesions (`Strata.floor`); of an AUC Newcombe's with
-            fewer than `NEWCOMBE_BELOW` lesions on a side, else the normal one of its logit; of a
-            share that all or no draws show Wilson's; else the percentiles of the draws. Of several runs: mean -+ sqrt(z^2 V + t^2 s^2/S)
-            with S - 1 degrees of freedom, V the mean covariance between two runs, where the
-            single run's exceptions stand in for z^2 V. NaN bounds with fewer than two
-            clusters, with more than half of the draws undefined, with fewer than
-            `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing varies.
+            variances, floored for classes of few lesions (`Strata.floor`); of an AUC Newcombe's
+            with fewer than `NEWCOMBE_BELOW` lesions on a side, else the normal one of its logit;
+            of a share that all or no draws show Wilson's; else the percentiles of the draws. Of
+            several runs: mean -+ sqrt(z^2 V + t^2 s^2/S) with S - 1 degrees of freedom, V the
+            mean covariance of two runs; Newcombe's and Wilson's stand in for z^2 V. NaN bounds
+            with fewer than two clusters, with more than half of the draws undefined, with fewer
+            than `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing varies.
         """
         validate.open_fraction(level, "level")
         own = self.merged()
