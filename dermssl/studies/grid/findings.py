@@ -14,7 +14,7 @@ take part: one that lost a seed is shown, and compared with none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -164,7 +164,11 @@ def _scores(grid: GridResults, sides: Mapping[Any, Sequence[CellKey]]) -> dict[A
         plan[name] = planned("mean", None, [np.mean(each, axis=0) for each in by_seed])
     # Over several runs the intervals of shares are by formula: draws serve a lone run alone.
     n_resamples = N_RESAMPLES if len(grid.seeds) == 1 else 2
-    return bootstrap.score(plan, grid.groups, n_resamples=n_resamples)
+    draws = bootstrap.score(plan, grid.groups, n_resamples=n_resamples)
+    return {
+        name: replace(one, basis=replace(one.basis, low=0.0, high=1.0))
+        for name, one in draws.items()
+    }
 
 
 def _difference(a, b, luck_a, luck_b, level, q=None):
@@ -256,7 +260,8 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
         return [f"{model}: no cell has all its seeds, so that none is compared."]
     n = len(top.against) + 1
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
-    joint = f"; holds for all {n} cells together" if n > 1 else ""
+    every = "both" if n == 2 else f"all {n}"
+    joint = f"; holds for {every} cells together" if n > 1 else ""
     seeds = "" if top.interval.n_runs > 1 else ", over test photos alone"
     said = [
         f"{model}: the highest cell is {name} ({100 * top.interval.level:.3g}% interval "
@@ -265,7 +270,7 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     if n > 1:
         whole = np.mean([cells(grid, model)[key].mean for key in grid.whole(model)])
         said.append(
-            f"As the highest of {n} it is likely too high: the mean of all {n} is {whole:.3f}."
+            f"As the highest of {n} it is likely too high: the mean of {every} is {whole:.3f}."
         )
     if lost := [describe(key) for key in grid.p if key[0] == model and not grid.is_whole(key)]:
         said.append(f"Not compared, as a seed has no result: {'; '.join(lost)}.")
@@ -282,8 +287,8 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
             ]))  # fmt: skip
         elif len(grid.planned(model, axis)) > 1:
             said.append(
-                f"Of {axis} nothing is said: {label(axis, reference)}, which the others would be "
-                "held against, or all the others, lack whole cells."
+                f"Of the {axis} nothing is said: {label(axis, reference)}, which the others would "
+                "be held against, or all the others, lack whole cells."
             )
     return said
 
@@ -300,10 +305,12 @@ def _against_others(top: BestCell) -> str:
     others = "the other cell" if n == 1 else f"{len(top.ties)} of the {n} other cells"
     open_ = [one.difference for one in top.against if one.other in top.ties]
     known = [one.reach for one in open_ if one.is_defined]
-    bound = f", differences up to {wording.number(max(known))} aren't ruled out" if known else ""
+    bound = (
+        f"differences up to {wording.number(max(known))} aren't ruled out, and " if known else ""
+    )
     return (
-        f"It is not told apart from {others} ({shown}{more}){bound}: these numbers name no winner "
-        "among them."
+        f"It is not told apart from {others} ({shown}{more}): {bound}these numbers name no "
+        "winner among them."
     )
 
 
@@ -326,16 +333,16 @@ def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]
     )
     if "one run" in verdicts:
         return (
-            f"One seed: of {axis} nothing is concluded; on these photos, against {base}: {listed} "
-            "(intervals over test photos alone)."
+            f"One seed: of the {axis} nothing is concluded; on these photos, against {base}: "
+            f"{listed} (intervals over test photos alone)."
         )
     if {"better", "worse"} & set(verdicts):
         return f"{axis.capitalize()} makes a difference, against {base}: {listed}."
     known = [difference.reach for _, difference in effects if difference.is_defined]
     if not known:
         return (
-            f"Of {axis} nothing can be said, against {base}: too few independent photos, or the "
-            f"same answers ({listed})."
+            f"Of the {axis} nothing can be said, against {base}: too few independent photos, or "
+            f"the same answers ({listed})."
         )
     bound = wording.number(max(known))
     return (

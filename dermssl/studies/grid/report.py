@@ -121,13 +121,15 @@ def _basis(grid: GridResults) -> str:
         return "No cell has finished, so nothing is found."
     if not n:
         return "There is one cell, so nothing is compared."
+    several = len(grid.seeds) > 1
+    tukey = "; Tukey for a highest cell against the others" if several else ""
     text = f"1 comparison, at {level}."
     if n > 1:
         text = (
-            f"{n} comparisons, each at {level}, so that all hold together with 95% (Bonferroni; "
-            "Tukey for a highest cell against the others)."
+            f"{n} comparisons, each at {level}, so that all hold together with 95% "
+            f"(Bonferroni{tukey})."
         )
-    if len(grid.seeds) == 1:
+    if not several:
         return (
             f"{text} The intervals cover the choice of test photos, not the luck of training: with "
             "one seed nothing is called better."
@@ -269,9 +271,11 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[report.Block]:
     """The highest cell of a model against the others, and what it gets right and wrong."""
     model, describe = best.cell.key[0], grid_findings.describe
     if best.against:
+        several = best.interval.n_runs > 1
+        picked = "; by Tukey's quantile, since the highest was picked" if several else ""
         yield report.Text(
             f"{report.escaped(describe(best.cell.key))} against each other cell: difference of "
-            "accuracies on the same photos; by Tukey's quantile, since the highest was picked."
+            f"accuracies on the same photos{picked}."
         )
         columns = ["other cell", "difference"]
         yield report.Table(

@@ -52,13 +52,13 @@ def _finding(steps):
     beyond = [step for step in at.get("better", []) if not step.is_worth_it]
     parts = []
     if worth:
-        parts.append(f"is worth it (better by more than {margin:g}) with {_with(worth)}")
+        parts.append(f"worth it (better by more than {margin:g}) with {_with(worth)}")
     if beyond:
         less = f" (by more than {margin:g} isn't shown)" if margin else ""
-        parts.append(f"is better{less} with {_with(beyond)}")
+        parts.append(f"better{less} with {_with(beyond)}")
     if "worse" in at:
-        parts.append(f"is worse with {_with(at['worse'])}")
-    text = f"Against {b}, {a} {_and(parts)}" if parts else ""
+        parts.append(f"worse with {_with(at['worse'])}")
+    text = f"Against {b}, {a} is {_and(parts)}" if parts else ""
     if "equivalent" in at:
         same = f"equivalent within {margin:g} with {_with(at['equivalent'])}"
         text = f"{text}; {same}" if text else f"{_capital(a)} and {b} are {same}"
