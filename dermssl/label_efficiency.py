@@ -50,8 +50,10 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
     from dermssl import finetune, pretrain
     from dermssl.data.splits import prepare
+    from dermssl.evaluation import contrasts
     from dermssl.studies.experiment import label_budget
 
+    contrasts.check_margin(config["tables"], "label_efficiency")
     settings, tables = config["label_efficiency"], arms.with_settings(config)
     output, started, probe = Path(config["output"] or OUTPUT), time.time(), settings.probe
     # How many labels there are is for the experiment to say, not for [finetune].

@@ -41,12 +41,13 @@ def run(config: dict[str, Any]) -> Path:
 
 def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
-    from dermssl.evaluation import run_groups
+    from dermssl.evaluation import contrasts, run_groups
     from dermssl.reporting import report, results_csv
     from dermssl.studies.comparison import compute
     from dermssl.studies.comparison import report as page
 
     settings, place = config["model_comparison"], config["tables"].get("output")
+    contrasts.check_margin(config["tables"], "model_comparison")
     paths = [Path(path) for path in settings.runs]
     if not paths and not place:
         raise UserError("no run given; name a run's folder, or run.config F.toml with an 'output'")

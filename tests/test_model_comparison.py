@@ -16,7 +16,7 @@ from dermssl.core import runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records
-from dermssl.evaluation import hypothesis_tests, run_groups
+from dermssl.evaluation import contrasts, hypothesis_tests, run_groups
 from dermssl.reporting import results_csv, wording
 from dermssl.reporting.report import to_console
 from dermssl.studies.comparison import compute, report
@@ -119,7 +119,7 @@ def test_a_planned_comparison_stands_alone_and_a_margin_is_judged(planted, tmp_p
     ("options", "message"),
     [
         ({"primary": "ssl:nothing"}, "primary ssl:nothing: names no comparison .* ssl:random:70"),
-        ({"margin": 0.0}, r"margin is 0\.0; it must be at least 0\.001"),
+        ({"margin": 0.0}, "margin is 0; it is the smallest difference that matters: give one"),
     ],
 )
 def test_bad_margins_and_plans_are_refused(planted, tmp_path, options, message):

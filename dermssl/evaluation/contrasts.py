@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -151,6 +152,20 @@ def pairs_of(compared: Comparison, baseline: str) -> list[tuple[RunGroup, RunGro
                 chosen.setdefault(frozenset((a, b)), (models[a], models[b]))
         pairs += chosen.values()
     return pairs
+
+
+def check_margin(tables: Mapping[str, Mapping[str, Any]], command: str) -> None:
+    """Refuse a margin of 0 that somebody gave: equality can't be shown within nothing.
+
+    Args:
+        tables: what was typed and what the config file holds, by section.
+        command: whose section it is.
+    """
+    if tables.get(command, {}).get("margin") == 0:
+        raise UserError(
+            f"{command}.margin is 0; it is the smallest difference that matters: give one above 0, "
+            "such as 0.02, or leave it out"
+        )
 
 
 def _planned(primary: str, pairs: Sequence[tuple[RunGroup, RunGroup]]):
