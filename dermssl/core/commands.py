@@ -131,7 +131,7 @@ COMMANDS = {
         "score a run under artefacts and without the lesion", ("stress_test",), "RUN/stress_test"
     ),
     "label_efficiency": Command(
-        "how many labels until pretraining stops paying: arms x labels x seeds",
+        "with how many labels pretraining helps: arms x labels x seeds",
         ("data", "backbone", "label_efficiency"),
         "outputs/label_efficiency",
         seeded=False,

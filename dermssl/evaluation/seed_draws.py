@@ -245,7 +245,8 @@ class SeedDifference:
 
         Args:
             level: confidence level.
-            luck: of a and of b, where more is known of it than these runs tell.
+            luck: of a and of b, where more is known of it than these runs tell. The same object
+                twice is one estimate, pooled over both.
             q: a quantile for both parts, as Tukey's for the largest of many differences; None:
                 the normal one for the records, Student's for the runs.
 
@@ -328,6 +329,8 @@ def _alike(a, b):
 def _welch(a, b):
     """Variance of the difference of two means over runs, and Welch's degrees of freedom."""
     both = a.variance + b.variance
+    if a is b:  # one estimate for both, so its degrees of freedom count once
+        return both, a.df
     if both == 0:
         return 0.0, a.df + b.df
     return both, both**2 / (a.variance**2 / a.df + b.variance**2 / b.df)

@@ -39,7 +39,7 @@ def curve(path: Path, scores: compute.Curve) -> Path:
     n_seeds = max(len(model.seeds) for model in scores.compared.models)
     basis = wording.scope(n_seeds, scores.counts, scores.compared.split)
     figures.headline(
-        figure, "How much pretraining is worth, by number of labels",
+        figure, "Scores and differences, by number of labels",
         f"symbol: mean over runs · small: single runs · {basis}",
     )  # fmt: skip
     return figures.save(figure, path)
