@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dermssl.core import runs
@@ -47,7 +46,6 @@ class Evaluation:
         history: its history.csv.
         arrays: `Arrays` of the split.
         n_resamples: draws of the bootstrap.
-        lesions: (n,), which of the split's photos are of one lesion, whoever's it is.
         intervals: of each metric.
         classes: from `metric_tables.per_class`.
         scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
@@ -65,7 +63,6 @@ class Evaluation:
     history: pd.DataFrame = field(repr=False)
     arrays: predictions.Arrays = field(repr=False)
     split: str
-    lesions: np.ndarray = field(repr=False)
     n_resamples: int
     settings: Evaluate
     intervals: dict[str, Interval]
@@ -131,7 +128,6 @@ def make(
         history=history,
         arrays=arrays,
         split=split,
-        lesions=lesions,
         n_resamples=n_resamples,
         settings=settings,
         intervals=calibration_effect.without_ece_bounds(metric_tables.intervals(draws)),
@@ -246,14 +242,8 @@ def _value(evaluation, counts, name):
 
 # What an evaluation depends on besides its records and resamples.
 SETTINGS = (
-    "one_class",
-    "specificity",
-    "min_sensitivity",
-    "top_k",
-    "age_bands",
-    "coverage",
-    "prevalence",
-)
+    "one_class", "specificity", "min_sensitivity", "top_k", "age_bands", "coverage", "prevalence",
+)  # fmt: skip
 # Metric -> the settings it depends on.
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),

@@ -16,7 +16,7 @@ from dermssl.reporting import report, wording
 
 SHOWN = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
-    "malignant_auc", "malignant_sensitivity_at_specificity",
+    "malignant_auc", "malignant_sensitivity_at_own_threshold",
 )  # fmt: skip
 
 

@@ -342,7 +342,8 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
         "percentiles; of balanced accuracy, and of areas and shares of few "
         f"{unit}s, by formulas that know how little these tell (cluster-robust variance with a "
         "floor, Newcombe's method 5, Wilson's). One run is scored, so they cover the choice of "
-        "records, not the variation of training.",
+        "records, not the variation of training. Each sentence's interval stands for itself, "
+        "unless it says that several hold together.",
         f"Versions: {report.versions(status)}.",
         f"This page: {report.code(evaluation.command)}",
     ]
