@@ -496,7 +496,7 @@ def test_one_answer_for_all_photos_has_no_threshold(tmp_path, quick, capsys):
 
 
 def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quick):
-    table = fake_runs.records(n=200)
+    table = fake_runs.records(n=400)
     p = fake_runs.simulate(table, 2.0)
     table.loc[table["split"] == "test", "fine"] = ""
     out = evaluate(fake_runs.make(tmp_path / "run", table, p), n_resamples=20)
