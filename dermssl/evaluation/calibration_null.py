@@ -4,8 +4,7 @@ A share or a calibration error of few records isn't 0 by luck alone. If every pr
 the truth of a record is a draw from its own probabilities, so the probabilities alone tell how far
 from them a calibrated model would come out: no model and no second sample is needed.
 
-The photos of a lesion share its diagnosis. They are taken to come out together as far as their
-probabilities allow (one uniform number a lesion), which is the widest that can be.
+The photos of a lesion share its diagnosis: all of them are a yes, or none is.
 """
 
 from __future__ import annotations
@@ -37,10 +36,11 @@ class Range(NamedTuple):
 def count_distribution(p: npt.ArrayLike, groups: Collection[Any] | None = None) -> np.ndarray:
     """P(number of yes-records = 0, 1, ... n), if each is a yes with its own probability.
 
-    Groups are independent. Within one, a record is a yes where the group's uniform number lies
-    below its probability, so the count of a group is m with the chance that lies between its m-th
-    and its (m + 1)-th largest probability. With groups of one this is the Poisson-binomial
-    distribution. Exact: the groups' distributions are convolved.
+    Groups are independent; the records of one are all a yes or all a no, with the mean of their
+    probabilities. The count then varies by s sum(p) - sum(p)^2 in a group of s records, which is
+    never less, on average, than where each record alone is calibrated and they share one truth:
+    that is s^2 y - 2 s y sum(p) + sum(p)^2, less by 2 (s sum(p^2) - sum(p)^2). With groups of one
+    this is the Poisson-binomial distribution. Exact: the groups' distributions are convolved.
 
     Args:
         p: float (n,) in 0..1.
@@ -62,20 +62,14 @@ def count_distribution(p: npt.ArrayLike, groups: Collection[Any] | None = None) 
     p = p.clip(0, 1)
     codes = cluster_codes(groups, len(p))
     sizes = np.bincount(codes)
-    # A group a row: its probabilities from the largest on, between a 1 and a 0.
-    order = np.lexsort((-p, codes))
-    place = np.arange(len(p)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    parts = []
-    for size in np.unique(sizes):  # groups of a size at once, then all together
-        rows = np.zeros(((sizes == size).sum(), size + 2))
-        rows[:, 0] = 1
-        inside = sizes[codes[order]] == size
-        row = np.unique(codes[order][inside], return_inverse=True)[1]
-        rows[row, 1 + place[inside]] = p[order][inside]
-        parts.append(_convolved(rows[:, :-1] - rows[:, 1:]))
+    mean = np.bincount(codes, p) / sizes
     total = np.ones(1)
-    for part in parts:
-        total = _product(total[None], part[None])[0]
+    for size in np.unique(sizes):
+        chance = mean[sizes == size]
+        groups_of_yes = _convolved(np.stack([1 - chance, chance], axis=1))
+        records = np.zeros((len(groups_of_yes) - 1) * size + 1)
+        records[::size] = groups_of_yes
+        total = _product(total[None], records[None])[0]
     total = total[: len(p) + 1].clip(0)
     return total / total.sum()
 
