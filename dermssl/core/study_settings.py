@@ -99,10 +99,7 @@ class StressTest:
     max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=0)
     masks: str = setting("", "folder of lesion masks; none: the run's")
     strength: float = setting(1.0, "of the artefacts", low=0.01, high=1.0)
-    n_resamples: int = setting(
-        # Some 20 drops hold together at 95%: a bound has 0.1% of the draws beyond it.
-        5000, "bootstrap resamples", low=1,
-    )  # fmt: skip
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
     batch_size: int = setting(32, "photos through the network at once", low=1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
 GAINED = 0.02  # share of the records from which on it is told where predictions went
-TAIL = 5  # draws that should lie beyond a bound, for it to be more than an outermost draw
 MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are told of
 
 
@@ -210,15 +208,6 @@ def chosen(summary: dict[str, Any]) -> str:
     )
 
 
-def _too_few_draws(scores: Sequence[Score]) -> int | None:
-    """How many draws the family's level needs, where there are fewer; else None."""
-    drop = next((score.drop for score in scores if score.drop), None)
-    if drop is None or not drop.n_resamples:
-        return None
-    needed = math.ceil(2 * TAIL / (1 - drop.level) / 100) * 100
-    return needed if drop.n_resamples < needed else None
-
-
 def notes(
     summary: dict[str, Any],
     scores: Sequence[Score],
@@ -241,11 +230,6 @@ def notes(
         "Each artefact was drawn once on each photo, at chance. Other drawings would give other "
         "scores; how much they would differ is in no interval here."
     ]
-    if (draws := _too_few_draws(scores)) is not None:
-        sentences.append(
-            f"{scores[0].balanced_accuracy.n_resamples:,} draws of the bootstrap are few for these "
-            f"intervals, whose bounds are the outermost draws: {draws:,} or more serve them."
-        )
     policy = AUGMENTATIONS.get(summary["augmentation"])
     if policy and policy.artefacts > 0:
         sentences.append(
