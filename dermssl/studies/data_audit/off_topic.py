@@ -72,7 +72,7 @@ def robust_z(values: np.ndarray, least: float = 1e-9) -> np.ndarray:
 
 
 def find(seen: pd.DataFrame, features: np.ndarray | None) -> pd.DataFrame:
-    """Readable photos, those that stand most apart first.
+    """Readable photos: those of one colour and tiny ones, then those that stand most apart.
 
     Args:
         seen: `perceptual_hash.Survey.table`.
@@ -92,7 +92,7 @@ def find(seen: pd.DataFrame, features: np.ndarray | None) -> pd.DataFrame:
     by_pixels = z.abs().max(axis=1).to_numpy() if len(z) else np.zeros(0)
     if features is None:
         table["score"] = by_pixels
-        table["apart"] = plain | (by_pixels >= APART)
+        table["apart"] = by_pixels >= APART
     else:
         table["distance"] = distances(features[rows])
         median = max(float(table["distance"].median()), 1e-12) if len(table) else 1.0
@@ -100,8 +100,9 @@ def find(seen: pd.DataFrame, features: np.ndarray | None) -> pd.DataFrame:
         table["score"] = robust_z(table["distance"].to_numpy())
         table["apart"] = table["score"] >= APART
     table["reasons"] = reasons
-    first = plain & (features is None)
-    order = np.lexsort((table["row"], -table["score"], ~first))
+    # A network may find one colour quite usual: what is plainly of no use comes first all the same.
+    table["apart"] |= plain
+    order = np.lexsort((table["row"], -table["score"], ~plain))
     return table.iloc[order].reset_index(drop=True)
 
 
