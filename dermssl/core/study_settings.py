@@ -113,6 +113,14 @@ class Leakage:
 
 
 @dataclass(frozen=True)
+class Forms:
+    """Whose forms are filled."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+
+
+@dataclass(frozen=True)
 class CheckData:
     """What counts as a duplicate, and how many suspects are shown."""
 

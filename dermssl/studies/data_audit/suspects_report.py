@@ -52,8 +52,8 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
         lines.append(
             f"Labels: {count(labels['judged'], 'photo')} looked at; the {labels['shown']:,} that "
             "photos of other lesions speak against most are on a sheet, all ranks in "
-            f"{LABELS}.csv. Confident learning marks {labels['likely']:,}; many of these are hard photos with a "
-            "right label."
+            f"{LABELS}.csv. Confident learning marks {labels['likely']:,}; many of these are hard "
+            "photos with a right label."
         )
     elif labels["looked_for"]:
         lines.append("Labels: no two classes have enough lesions for any label to be judged.")
