@@ -18,7 +18,7 @@ MAX_LINES = 400
 DOORS = (
     "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
-    "stress_test",
+    "sample_size", "stress_test",
 )  # fmt: skip
 # These two make whole experiments out of the others' runs.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency")

@@ -223,7 +223,7 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     out = folder / "evaluation_test"
     found = values(out)
     assert found["metrics"]["malignant_partial_auc"]["min_sensitivity"] == 0.88
-    assert found["metrics"]["melanoma_sensitivity"]["specificity"] == 0.8
+    assert found["metrics"]["melanoma_sensitivity_at_own_threshold"]["specificity"] == 0.8
     assert list(found["against_rest"]) == ["malignant", "bcc"]
     text = (out / "report.md").read_text()
     for words in (

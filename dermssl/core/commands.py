@@ -16,6 +16,7 @@ SECTIONS = {
     "checkpoint": settings.Checkpoint,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
+    "sample_size": study_settings.SampleSize,
     "predict": study_settings.Predict,
     "explain": study_settings.Explain,
     "embeddings": study_settings.Embeddings,
@@ -114,6 +115,13 @@ COMMANDS = {
         seeded=False,
         heavy=False,
     ),
+    "sample_size": Command(
+        "how many lesions and runs would tell a difference apart",
+        ("sample_size",),
+        "COMPARISON/sample_size",
+        seeded=False,
+        heavy=False,
+    ),
     "explain": Command("heat maps: where a run looks", ("explain",), "RUN/explanations"),
     "embeddings": Command(
         "a run's embeddings in a plane and in TensorBoard's projector",
@@ -131,7 +139,7 @@ COMMANDS = {
         heavy=False,
     ),
     "label_efficiency": Command(
-        "how many labels until pretraining stops paying: arms x labels x seeds",
+        "with how many labels pretraining helps: arms x labels x seeds",
         ("data", "backbone", "label_efficiency"),
         "outputs/label_efficiency",
         seeded=False,

@@ -21,8 +21,8 @@ from dermssl.evaluation import (
     predictions,
     subgroups,
 )
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import calibration_effect, wording
 
@@ -284,6 +284,6 @@ SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands")
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),
     "malignant_partial_auc": ("min_sensitivity",),
-    "malignant_sensitivity_at_specificity": ("specificity",),
-    "melanoma_sensitivity": ("specificity",),
+    "malignant_sensitivity_at_own_threshold": ("specificity",),
+    "melanoma_sensitivity_at_own_threshold": ("specificity",),
 }
