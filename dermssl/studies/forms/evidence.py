@@ -52,7 +52,7 @@ class Evidence:
             else:
                 value = None
         if value is None or value == "":
-            raise MissingFact(f"{file}: {'.'.join(map(str, keys))}")
+            raise MissingFact(_where(file, keys))
         return value
 
 
@@ -99,6 +99,14 @@ def _external(run):
     return {path.relative_to(run).as_posix(): runs.read_json(path) for path in found}
 
 
+def _where(file, keys):
+    """Of something that isn't there: the file, or the entry, and the command that makes it."""
+    makes = {STRESS: "stress_test", EXPLAINED: "explain"}.get(file)
+    if makes:
+        return f"{file}, which dermssl.{makes} writes"
+    return f"{file}: {' / '.join(map(str, keys))}" if keys else file
+
+
 class Citing:
     """Looks numbers up for one answer, and keeps where each came from.
 
@@ -117,7 +125,7 @@ class Citing:
         return value
 
     def _cite(self, file, *keys):
-        source = f"{file}: {' > '.join(map(str, keys))}" if keys else file
+        source = f"{file}: {' / '.join(map(str, keys))}" if keys else file
         if source not in self.sources:
             self.sources.append(source)
 
@@ -136,7 +144,7 @@ class Citing:
         """A setting that the run began with; may be 0, False or ""."""
         values = self.evidence.get(STATUS, "config", section)
         if name not in values:
-            raise MissingFact(f"{STATUS}: config.{section}.{name}")
+            raise MissingFact(_where(STATUS, ("config", section, name)))
         self._cite(STATUS, "config", section, name)
         return values[name]
 

@@ -11,7 +11,7 @@ import math
 from dermssl.data.records import SPLITS, SYNTHETIC
 from dermssl.reporting.wording import count
 from dermssl.studies.forms.evidence import FLOW, METRICS, PEOPLE, TAXONOMY, Citing, MissingFact
-from dermssl.studies.forms.participants import MISSING
+from dermssl.studies.forms.participants import MALIGNANT, MISSING
 
 
 def objectives(c: Citing) -> str:
@@ -79,7 +79,7 @@ def subsets(c: Citing) -> str:
 def preprocessing(c: Citing) -> str:
     """From the photo to the network's input."""
     size, steps = c.setting("backbone", "image_size"), c.setting("data", "preprocess")
-    done = f"Steps: {', '.join(steps)}. " if steps else "No step besides: "
+    done = f"Steps: {', '.join(steps)}. " if steps else ""
     return (
         f"{done}The photo's central square is resized to {size} x {size} px; the backbone's own "
         "scaling of the pixels is part of the model. All records go the same way. Unreadable "
@@ -219,15 +219,14 @@ def _standard(c, split):
 
 
 def histopathology(c: Citing) -> str:
-    """How many diagnoses histopathology proved."""
-    levels = c(PEOPLE, "reference standard")
-    proved = [name for name in levels if name.lower().startswith("hist")]
-    if not proved:
-        raise MissingFact("no record names histopathology")
-    n = c.people("reference standard", proved[0], "all")
+    """How many photos of malignant classes histopathology proved."""
+    levels = c(PEOPLE, MALIGNANT)
+    proved = next((name for name in levels if name.lower().startswith("hist")), None)
+    if proved is None:
+        raise MissingFact("no record of a malignant class names histopathology")
     return (
-        f"{n:,} of {count(c.people('photos', 'all', 'all'), 'photo')} were proved by "
-        f"histopathology ({proved[0]}); by class it isn't counted here."
+        f"{levels[proved]['all']:,} of {count(c.people(MALIGNANT, 'all', 'all'), 'photo')} of malignant classes were proved by "
+        f"histopathology ({proved})."
     )
 
 

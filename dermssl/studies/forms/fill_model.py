@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from dermssl.data.records import SYNTHETIC
+from dermssl.reporting import wording
 from dermssl.reporting.wording import count
 from dermssl.studies.forms.evidence import (
     EXPLAINED,
@@ -248,8 +249,14 @@ def failures(c: Citing) -> str:
     worst = min(known, key=lambda row: row["sensitivity"])
     return (
         f"Confusion matrices are in evaluation_test/. The class found least is {worst['title']}: "
-        f"sensitivity {worst['sensitivity']:.3f} of {count(worst['support'], 'photo')}."
+        f"sensitivity {_bounded(worst, 'sensitivity')} of {count(worst['support'], 'photo')}."
     )
+
+
+def _bounded(row, name):
+    """A number of a table's row with its interval."""
+    bounds = {"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    return wording.of_json(bounds)
 
 
 def internal(c: Citing) -> str:

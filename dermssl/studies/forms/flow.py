@@ -110,7 +110,7 @@ def lines(numbers: dict[str, Any]) -> list[str]:
             f"{numbers['without_row']:,} without a row in the table, left out",
             f"{numbers['unreadable']:,} unreadable, left out",
             f"{numbers['same_bytes']:,} the same file as another one, kept "
-            "(`check_data` looks for near duplicates, too)",
+            "(check_data looks for near duplicates, too)",
         ]
     else:
         steps.append(numbers["note"])

@@ -22,6 +22,7 @@ MISSING = "missing"
 ALL = "all"  # the level of what has no levels, and the column of all splits
 REFERENCE = ("reference_standard", "dx_type", "diagnosis_confirm_type")  # columns that are known
 COLUMNS = ("characteristic", "level", *SPLITS, ALL)
+MALIGNANT = "reference standard of malignant classes"
 AGES = ("median", "lower quartile", "upper quartile")
 
 
@@ -80,6 +81,10 @@ def table(records: pd.DataFrame, taxonomy: Taxonomy, standard: dict[str, str]) -
     if taxonomy.has_hierarchy:
         rows += _levels("coarse class", records, "coarse", [*taxonomy.coarse])
     rows += _levels("reference standard", records, "reference")
+    malignant = {k for k, kind in zip(taxonomy.fine, taxonomy.malignancy) if kind == "malignant"}
+    if malignant:
+        own = records[records["fine"].isin(malignant)]
+        rows += [_row(MALIGNANT, ALL, own, len), *_levels(MALIGNANT, own, "reference")]
     rows += _levels("source", records, "source")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

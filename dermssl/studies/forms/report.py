@@ -18,6 +18,13 @@ OWN_WORDS = (
     "Numbers and topics are those of the paper; the descriptions are our own short words and take "
     "the place of nothing: read the paper, and hand in its own form where a journal wants that."
 )
+# Of what the model card asks the author where the files say nothing.
+ASKED = {
+    "robustness": "how robust it is",
+    "external": "how good it is on photos from elsewhere",
+    "skin_tone": "skin tones, and how good it is on each",
+    "reference_standard": "how the diagnoses were made",
+}
 NO_PROOF = (
     "A filled item says what this run's files say. That something is reported doesn't make it good."
 )
@@ -146,7 +153,7 @@ def model_card(run: str, evidence: Evidence, command: str) -> report.Report:
         """The answers of some filling functions, and what the author must state."""
         parts = []
         for name in names:
-            item = checklists.Item(name, name, name.replace("_", " "), name)
+            item = checklists.Item(name, name, ASKED.get(name, name.replace("_", " ")), name)
             one = checklists.answer(item, evidence)
             parts.append(report.escaped(one.text) if one.text else _asked(one.author))
             used.extend(source for source in one.sources if source not in used)

@@ -91,7 +91,7 @@ def values(run, output, people, source):
     else:
         path = output / "flow.json" if file == evidence.FLOW else run / file
         content = json.loads(path.read_text())
-    for key in keys.split(" > ") if keys else []:
+    for key in keys.split(" / ") if keys else []:
         content = content[key]
     return list(leaves(content))
 
@@ -170,6 +170,9 @@ def test_participants_by_hand(filled):
         people["class"]["mel"]["train"]
         == ((table["split"] == "train") & (table["fine"] == "mel")).sum()
     )
+    malignant = people["reference standard of malignant classes"]
+    assert malignant["histo"]["test"] == (test["fine"] == "mel").sum()
+    assert malignant["all"]["all"] == table["fine"].isin(["mel", "bcc"]).sum()
     assert people["reference standard"]["histo"]["all"] == (table["fine"] == "mel").sum()
     for name in ("sex", "site", "skin tone", "class", "reference standard", "source"):
         assert sum(level["test"] for level in people[name].values()) == len(test)

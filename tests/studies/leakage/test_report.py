@@ -2,7 +2,7 @@
 
 import pytest
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.studies.leakage import report
 
 SETTINGS = {"unit": "lesion", "seeds": [0, 1, 2]}

@@ -4,7 +4,7 @@ import fake_runs
 import numpy as np
 import pytest
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.studies.stress import scores as shortcuts
 from dermssl.studies.stress import wording
 from dermssl.studies.stress.scores import Score
