@@ -12,7 +12,9 @@ import pandas as pd
 
 NEIGHBOUR = 10  # k: fewer copies of an off-topic photo than this don't hide one another
 ROWS = 512  # of a chunk of the distances
-APART = 5.0  # robust standard deviations from the median, from which a photo stands apart
+# Robust standard deviations from the median, from which a photo stands apart by its embedding,
+# or by a measure of its pixels. Of 8,014 photos of HAM10000 15 are beyond the first.
+APART, ODD = 4.0, 5.0
 TINY = 64  # pixels of the shorter side; below, and below half the usual, a photo is tiny
 UNIFORM = 6.0  # grey levels; a photo that varies less is nearly one colour
 # Of each measure: the least spread, so that equal photos make no stranger of a small step, and
@@ -92,7 +94,7 @@ def find(seen: pd.DataFrame, features: np.ndarray | None) -> pd.DataFrame:
     by_pixels = z.abs().max(axis=1).to_numpy() if len(z) else np.zeros(0)
     if features is None:
         table["score"] = by_pixels
-        table["apart"] = by_pixels >= APART
+        table["apart"] = by_pixels >= ODD
     else:
         table["distance"] = distances(features[rows])
         median = max(float(table["distance"].median()), 1e-12) if len(table) else 1.0
@@ -123,7 +125,7 @@ def _reasons(seen, z):
         own = ["nearly one colour"] * bool(uniform[k]) + ["tiny"] * bool(tiny[k])
         for name, (_, below, above) in MEASURES.items():
             value = z[name].iloc[k]
-            if abs(value) >= APART:
+            if abs(value) >= ODD:
                 own.append(below if value < 0 else above)
         words.append("; ".join(own))
     return words, tiny | uniform

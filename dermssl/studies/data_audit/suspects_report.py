@@ -96,7 +96,8 @@ def _labels(numbers, suspects):
         f"`{LABELS}.csv`. The higher the rank, the more of them are wrong: with 5% of the labels "
         "of 2,408 photos of HAM10000 swapped on purpose, 20 of the first 24 were planted ones, 42 "
         f"of the first 100, and 15% of all that were marked (a MobileNet). **{ONLY}** "
-        "A hard photo, a rare look or a weak backbone "
+        "A photo that looks like the commonest class ranks first, whatever its label. A hard "
+        "photo, a rare look or a weak backbone "
         "gets a photo here as well as a wrong label does; only a person who sees the photo and its "
         "record can tell."
     )
@@ -143,10 +144,11 @@ def _topics(numbers, suspects):
         else "brightness, contrast, colour, detail and shape of the pixels alone; a run "
         "(`check_data.run`) tells topics far better"
     )
+    limit = off_topic.APART if entry["by"] == "embeddings" else off_topic.ODD
     text = (
         f"{count(entry['judged'], 'photo')} were looked at, ranked by {how}; those of one colour "
         f"and tiny ones come first. {entry['apart']:,} "
-        f"stand apart: {off_topic.APART:g} robust standard deviations from the median or more. "
+        f"stand apart: {limit:g} robust standard deviations from the median or more. "
         f"The first {entry['shown']:,} are below, all ranks in `{TOPICS}.csv`. **{ONLY}** A rare "
         "diagnosis, another camera or a dark skin in a light-skinned set stands apart, too: "
         "leaving such photos out would make the data set poorer."

@@ -48,12 +48,12 @@ def flow(path: Path, numbers: dict[str, Any]) -> Path:
         "bbox": BOX,
     }
     axes.text(0.5, 0.92, middle[0], **words)
-    axes.text(0.83, 0.72, "left out:\n" + "\n".join(wrap(text, 30) for text in left_out), **words)
+    axes.text(0.85, 0.72, "left out:\n" + "\n".join(wrap(text, 30) for text in left_out), **words)
     axes.text(0.5, 0.5, middle[1], **words)
     arrow: dict[str, Any] = {"arrowstyle": "->", "color": MUTED}
-    axes.annotate("", (0.5, 0.57), (0.5, 0.86), arrowprops=arrow)
-    axes.annotate("", (0.66, 0.72), (0.5, 0.72), arrowprops=arrow)
+    axes.annotate("", (0.5, 0.545), (0.5, 0.88), arrowprops=arrow)
+    axes.annotate("", (0.72, 0.72), (0.5, 0.72), arrowprops=arrow)
     for x, text in zip((0.16, 0.5, 0.84), splits):
         axes.text(x, 0.14, text, **words)
-        axes.annotate("", (x, 0.26), (0.5, 0.44), arrowprops=arrow)
+        axes.annotate("", (x, 0.23), (0.5, 0.455), arrowprops=arrow)
     return save(figure, path)

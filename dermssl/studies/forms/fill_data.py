@@ -225,8 +225,8 @@ def histopathology(c: Citing) -> str:
     if proved is None:
         raise MissingFact("no record of a malignant class names histopathology")
     return (
-        f"{levels[proved]['all']:,} of {count(c.people(MALIGNANT, 'all', 'all'), 'photo')} of malignant classes were proved by "
-        f"histopathology ({proved})."
+        f"{levels[proved]['all']:,} of {count(c.people(MALIGNANT, 'all', 'all'), 'photo')} of "
+        f"malignant classes were proved by histopathology ({proved})."
     )
 
 

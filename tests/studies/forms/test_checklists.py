@@ -3,11 +3,13 @@
 import itertools
 import json
 import re
+import shutil
 
 import fake_runs
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 
 from dermssl.core import runs
 from dermssl.reporting import wording
@@ -206,3 +208,38 @@ def test_a_moved_or_missing_folder_is_told(filled, monkeypatch):
     assert "No record says anything of: reference standard." in again.report
     form = again.table("claim").set_index("number")
     assert form.loc[14, "state"] == AUTHOR
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: runs_status(run, status="RUNNING"), "this run is RUNNING"),
+        (lambda run: runs_status(run, command="pretrain"), "a run of dermssl.pretrain, not of"),
+        (lambda run: (run / "evaluation_test/metrics.json").write_text("{"), "metrics.json"),
+        (lambda run: (run / "evaluation_test/subgroups.csv").write_text(""), "evaluate the run"),
+    ],
+)
+def test_bad_input_is_one_line(filled, tmp_path, capfd, change, said):
+    run = shutil.copytree(filled[0], tmp_path / "run")
+    change(run)
+    assert tiny.call(forms_door(), run) == 2
+    shown = capfd.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_folder_of_photos_that_is_not_there_is_named(filled, capfd):
+    assert tiny.call(forms_door(), filled[0], "--data", "nowhere") == 2
+    shown = capfd.readouterr().err
+    assert "nowhere" in shown
+    assert shown.count("\n") == 1
+
+
+def runs_status(run, **entries):
+    fake_runs.change_status(run, **entries)
+
+
+def forms_door():
+    from dermssl import forms
+
+    return forms
