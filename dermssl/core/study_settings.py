@@ -136,10 +136,13 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Forms:
-    """Whose forms are filled."""
+    """Whose forms are filled, and with what the author states."""
 
     run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
     data: str = setting("", "the folder of the run's photos, if it has moved")
+    stated: str = setting(
+        "", 'TOML file with what the author states, by form and item: [claim] 44 = "No funding."'
+    )
 
 
 @dataclass(frozen=True)

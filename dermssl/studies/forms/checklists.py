@@ -8,7 +8,7 @@ must state, or both; no item stays empty.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from dermssl.studies.forms import fill_data, fill_model
 from dermssl.studies.forms.evidence import Citing, Evidence, MissingFact
 
 AUTHOR = "author must state"
+BY_AUTHOR = "the author's file"
 NAMES = ("tripod_ai", "claim", "clear_derm")  # of the TOML files and the forms
 FILLED, PARTLY, OPEN = STATES = ("filled", "filled in part", AUTHOR)
 
@@ -114,9 +115,55 @@ def answer(item: Item, evidence: Evidence) -> Answer:
     return Answer(item, text, item.author, tuple(citing.sources))
 
 
-def answers(checklist: Checklist, evidence: Evidence) -> list[Answer]:
-    """Every item of a checklist, in order."""
-    return [answer(item, evidence) for item in checklist.items]
+def answers(
+    checklist: Checklist, evidence: Evidence, stated: Mapping[str, str] | None = None
+) -> list[Answer]:
+    """Every item of a checklist, in order.
+
+    Args:
+        checklist: with its items.
+        evidence: the run's files.
+        stated: number of an item -> what the author says of it, from `read_stated`.
+    """
+    stated = stated or {}
+    filled = [answer(item, evidence) for item in checklist.items]
+    return [_with_author(one, stated.get(one.item.number, "")) for one in filled]
+
+
+def _with_author(one, words):
+    """The answer with the author's words after those of the files."""
+    if not words:
+        return one
+    text = f"{one.text} Author: {words}" if one.text else f"Author: {words}"
+    return Answer(one.item, text, "", (*one.sources, BY_AUTHOR))
+
+
+def read_stated(file: str) -> dict[str, dict[str, str]]:
+    """What the author states, from a TOML file: a table a checklist, an entry an item.
+
+    `[claim]` and `44 = "No funding."` states item 44 of CLAIM.
+
+    Raises:
+        UserError: the file can't be read, or names a checklist or an item that there isn't.
+    """
+    try:
+        content = tomllib.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(
+            f"forms.stated {file}: can't be read ({error}); write TOML such as "
+            "[claim] and 44 = 'No funding.' on a line of its own"
+        ) from error
+    for name, entries in content.items():
+        if name not in NAMES:
+            raise UserError(f"forms.stated {file}: no form [{name}]; known: {', '.join(NAMES)}")
+        known = [item.number for item in load(name).items]
+        for number, words in entries.items() if isinstance(entries, dict) else [("", "")]:
+            if number not in known or not isinstance(words, str):
+                raise UserError(
+                    f"forms.stated {file}: [{name}] '{number}' is no item with a text; items: "
+                    f"{known[0]} to {known[-1]}"
+                )
+    return content
 
 
 def table(filled: list[Answer]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ def fill_forms(config: dict[str, Any]) -> Path:
     """
     settings, command = config["forms"], config["command"]
     run = finished_run.load(settings.run, "finetune")
+    stated = checklists.read_stated(settings.stated) if settings.stated else {}
     taxonomy = run.predictions.taxonomy
     people = participants.table(run.records(), taxonomy, _standard(run, settings.data))
     steps = flow.trace(run, settings.data)
@@ -41,7 +42,7 @@ def fill_forms(config: dict[str, Any]) -> Path:
     forms = {}
     for name in checklists.NAMES:
         checklist = checklists.load(name)
-        filled = checklists.answers(checklist, found)
+        filled = checklists.answers(checklist, found, stated.get(name))
         atomic_files.write_csv(folder / f"{name}.csv", checklists.table(filled))
         report.write(pages.form(checklist, filled, command), folder, name)
         forms[name] = (checklist, filled)

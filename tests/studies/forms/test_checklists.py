@@ -243,3 +243,29 @@ def forms_door():
     from dermssl import forms
 
     return forms
+
+
+def test_what_the_author_states_is_put_in(filled, tmp_path, monkeypatch, capfd):
+    fake_runs.no_pictures(monkeypatch)
+    file = tmp_path / "stated.toml"
+    file.write_text('[claim]\n44 = "No funding."\n7 = "Vienna, 2010."\n')
+    assert tiny.call(forms_door(), filled[0], "--stated", file, "--output", tmp_path / "o") == 0
+    form = pd.read_csv(tmp_path / "o/claim.csv", keep_default_na=False).set_index("number")
+    assert form.loc[44, ["state", "answer", "sources"]].tolist() == [
+        "filled", "Author: No funding.", "the author's file",
+    ]  # fmt: skip
+    assert form.loc[7, "answer"].endswith("Author: Vienna, 2010.")
+    assert form.loc[7, "author_must_state"] == ""
+    capfd.readouterr()
+    for text, said in (
+        ("[clami]\n44 = 'x'\n", "no form [clami]; known: tripod_ai, claim, clear_derm"),
+        ("[claim]\n45 = 'x'\n", "[claim] '45' is no item with a text; items: 1 to 44"),
+        ("[claim]\n4 = 4\n", "[claim] '4' is no item"),
+        ("[claim\n", "can't be read"),
+    ):
+        file.write_text(text)
+        assert tiny.call(forms_door(), filled[0], "--stated", file) == 2
+        shown = capfd.readouterr().err
+        assert said in shown
+        assert f"--stated {file}" in shown
+        assert shown.count("\n") == 1
