@@ -47,8 +47,8 @@ TITLES = {
     "malignant_average_precision": "malignant average precision",
     "malignant_partial_auc": "malignant partial AUC above {min_sensitivity:g} sensitivity "
     "(at most {room:g})",
-    "malignant_sensitivity_at_own_threshold": "malignant sensitivity at {specificity:g} specificity "
-    "(threshold picked on these records)",
+    "malignant_sensitivity_at_own_threshold": "malignant sensitivity at {specificity:g} "
+    "specificity (threshold picked on these records)",
     "malignant_sensitivity": "malignant sensitivity at 0.5",
     "malignant_specificity": "malignant specificity at 0.5",
     "melanoma_sensitivity_at_own_threshold": "melanoma sensitivity at {specificity:g} specificity "

@@ -141,7 +141,8 @@ def plan(
         p_fine: float (n, F).
         taxonomy: a `Taxonomy` with F fine classes.
         p_coarse: float (n, C); None for the sums of `p_fine`.
-        melanoma: the fine class of `melanoma_sensitivity_at_own_threshold`; left out if not in the taxonomy.
+        melanoma: the fine class of `melanoma_sensitivity_at_own_threshold`; left out if not in
+            the taxonomy.
         specificity: where sensitivities are read.
         min_sensitivity: above which a partial AUC is taken.
         top_k: guesses of `top_k_accuracy`; left out where they would name every class.

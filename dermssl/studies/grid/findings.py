@@ -148,7 +148,7 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
         if own and len(whole) > 1:
             q = stats.studentized_range.ppf(level(grid), len(whole), own.df) / np.sqrt(2)
         against = tuple(
-            CellComparison(key, _difference(draws[top], draws[key], own, own, level(grid), q))
+            CellComparison(key, (draws[top] - draws[key]).interval(level(grid), own, q))
             for key in whole
             if key != top
         )
@@ -169,11 +169,6 @@ def _scores(grid: GridResults, sides: Mapping[Any, Sequence[CellKey]]) -> dict[A
         name: replace(one, basis=replace(one.basis, low=0.0, high=1.0))
         for name, one in draws.items()
     }
-
-
-def _difference(a, b, luck_a, luck_b, level, q=None):
-    both = (luck_a, luck_b) if luck_a and luck_b else None
-    return (a - b).interval(level, both, q)
 
 
 def _hits(grid, key):
@@ -214,8 +209,8 @@ def axis_effects(
             alike = {keys: side for side, keys in sides.items()
                      if len(keys) == len(sides[value, True])}  # fmt: skip
             own = _luck_of(draws[side] for side in alike.values())
-            both = (draws[value, True], draws[value, False])
-            found.append((value, _difference(*both, own, own, level(grid))))
+            difference = draws[value, True] - draws[value, False]
+            found.append((value, difference.interval(level(grid), own)))
     return values[0], found
 
 
@@ -243,8 +238,8 @@ def model_effects(grid: GridResults) -> tuple[str, list[tuple[str, Interval]]]:
         sides = {name: [k for k in keys if k[1] in shared] for name, keys in sides.items()}
         if shared:
             draws = _scores(grid, sides)
-            difference = _difference(draws[model], draws[reference], None, None, level(grid))
-            found.append((model, difference))
+            difference = draws[model] - draws[reference]
+            found.append((model, difference.interval(level(grid))))
     return reference, found
 
 
