@@ -222,14 +222,18 @@ def test_no_arm_is_called_better_without_a_difference(tmp_path):
     assert wrong <= 1
 
 
-def test_draws_that_miss_a_class_are_told(tmp_path):
+def test_a_class_of_few_lesions_is_told(tmp_path):
     table = fake_runs.records(n=120)
     rare = table["lesion_id"] == table.loc[table["split"] == "test", "lesion_id"].iloc[0]
     table["fine"], table["coarse"] = "nv", "melanocytic"
     table.loc[rare, ["fine", "coarse"]] = ["mel", "melanocytic"]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
     numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
-    assert any("of the draws miss a class" in said for said in sentences.warnings(numbers))
+    said = " ".join(sentences.warnings(numbers))
+    assert "Classes with fewer than 30 test lesions" in said
+    assert "With fewer than 5 lesions of a class (melanoma), F1, average precision" in said
+    assert np.isnan(numbers.intervals["ssl", 70]["macro_f1"].low)
+    assert numbers.intervals["ssl", 70]["balanced_accuracy"].is_defined
 
 
 def test_one_seed_is_said_everywhere(pair):

@@ -38,7 +38,7 @@ def arguments(metric, y, p):
         return np.where(y < 0, -1, y == 1), p[:, 1], options
     if metric == "f1":
         return np.where(y < 0, -1, y == 1), (p.argmax(axis=1) == 1).astype(float), {}
-    if metric == "mean":
+    if metric in ("mean", "tree_distance"):
         return None, np.where(y < 0, np.nan, p[:, 0]), {}
     return y, p, {}
 
