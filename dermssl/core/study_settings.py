@@ -153,16 +153,30 @@ class Leakage:
 
 
 @dataclass(frozen=True)
-class CheckData:
-    """What counts as a duplicate."""
+class Forms:
+    """Whose forms are filled, and with what the author states."""
 
-    run: str = setting("", "pretraining run whose embeddings are compared, too")
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    stated: str = setting(
+        "", 'TOML file with what the author states, by form and item: [claim] 44 = "No funding."'
+    )
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """What counts as a duplicate, and how many suspects are shown."""
+
+    run: str = setting("", "run whose embeddings are compared, too: pretraining, or fine-tuning")
     near: int = setting(
         # Of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash.
         28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
     )  # fmt: skip
     similarity: float = setting(
         0.95, "cosine of centred embeddings from which photos are similar", low=0.01, high=1.0
+    )
+    suspects: int = setting(
+        24, "likely label errors and off-topic photos to show; 0: none are looked for", low=0
     )
     strict: bool = setting(False, "exit with 1 on unreadable photos, leaks or contradicting labels")
     show_augmentations: str = setting("", "only draw what each augmentation does, to this .png")
