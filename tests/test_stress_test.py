@@ -94,13 +94,14 @@ def test_a_planted_shortcut_is_found(planted, tmp_path, monkeypatch):
     assert "clearly above chance (0.500)" in found["warnings"][0]
     assert found["conditions"]["lesion_only"]["balanced_accuracy"]["estimate"] == 0.5
     # A drawn patch may cover the planted one, or look like it; hairs don't.
-    assert found["conditions"]["patch"]["drop"]["low"] > 0
+    assert found["conditions"]["patch"]["drop"]["estimate"] > 0.05
     assert found["conditions"]["hair"]["drop"]["estimate"] == 0
     text = (out / "report.md").read_text()
     assert set(pages.check(out)) == {"stress.png", "conditions.png"}
     assert "> **Warning.** Shortcut: with the lesion erased" in text
-    assert "Drops that have no interval: lesion only (0.500)." in text
-    assert "- With patch drawn, balanced accuracy is lower by 0.087 (0." in text
+    # Of so few photos, among so many conditions, a drop of 0.087 isn't shown.
+    assert "No drop in balanced accuracy is shown under: " in text
+    assert "patch (−0.0" in text
 
 
 def test_a_model_that_looks_at_the_lesion_is_not_blamed(planted, tmp_path, monkeypatch):

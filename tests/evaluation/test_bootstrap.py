@@ -88,6 +88,7 @@ ORACLES = {
     "brier": lambda y, p: ((p - np.eye(4)[y]) ** 2).sum(axis=1).mean(),
     "ece": calibration_error,
     "mean": lambda y, values: values.mean(),
+    "tree_distance": lambda y, values: values.mean(),
 }
 
 
