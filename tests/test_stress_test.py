@@ -100,7 +100,7 @@ def test_a_planted_shortcut_is_found(planted, tmp_path, monkeypatch):
     text = (out / "report.md").read_text()
     assert set(pages.check(out)) == {"stress.png", "conditions.png"}
     assert "> **Warning.** Shortcut: with the lesion erased" in text
-    assert "- With the lesion alone, on a plain ground, balanced accuracy is lower by 0.500 (" in text
+    assert "- With the lesion alone, on a plain ground, balanced accuracy is lower by 0.5" in text
     # Told, but 80 photos don't show it among ten comparisons.
     assert "- No drop in balanced accuracy is shown under: " in text
     assert "patch (−0.009 to 0.184)" in text
