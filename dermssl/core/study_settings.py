@@ -27,6 +27,17 @@ class Evaluate:
     age_bands: list[int] = setting(
         [30, 50, 70], "years at which a new age band begins", low=1, high=130
     )
+    readers: str = setting("", "CSV of human readers' answers: reader, path, answer")
+    coverage: float = setting(
+        0.9, "share of photos of each class whose set of classes holds it", low=0.5, high=0.99
+    )
+    prevalence: list[float] = setting(
+        [],
+        "shares of yes at which predictive values and net benefit are given, beside the photos' "
+        "own",
+        low=0.0001,
+        high=0.9999,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,13 @@ class Predict:
     batch_size: int = setting(32, "photos through the network at once", low=1)
     on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
+    coverage: float = setting(
+        0.0,
+        "a column with the set of classes that holds the true one in this share of the photos of "
+        "each class; 0: none",
+        low=0.0,
+        high=0.99,
+    )
 
 
 @dataclass(frozen=True)

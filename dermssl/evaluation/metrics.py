@@ -168,6 +168,7 @@ def plan(
     malignant = binary_tasks.malignancy(y, p_fine, taxonomy)
     if malignant:
         clinical = binary_tasks.plan(malignant, specificity, min_sensitivity)
+        clinical["sensitivity_at_own_threshold"] = clinical.pop("sensitivity_at_specificity")
         entries |= {f"malignant_{name}": entry for name, entry in clinical.items()}
     if melanoma in taxonomy.fine:
         target = binary_tasks.one_class(y, p_fine, taxonomy, melanoma)

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import pipeline
 from dermssl.data.photos import Photos
-from dermssl.evaluation import binary_tasks, calibrator, validate
+from dermssl.evaluation import binary_tasks, calibrator, conformal, predictions, validate
 from dermssl.inference import outputs
 from dermssl.inference.finished_run import FinishedRun
 
@@ -18,6 +19,23 @@ from dermssl.inference.finished_run import FinishedRun
 def calibrator_of(folder: Path | str, calibrated: bool) -> calibrator.Calibrator | None:
     """The run's `calibrator.Calibrator`, or None for raw probabilities."""
     return calibrator.of_folder(folder) if calibrated else None
+
+
+def sets_of(folder: Path | str, level: float) -> conformal.ClassThresholds | None:
+    """The thresholds of conformal sets from a run's validation records; None for a level of 0.
+
+    Raises:
+        UserError: the run has no labelled validation record.
+    """
+    if not level:
+        return None
+    found = conformal.of_run(predictions.read(folder), level)
+    if not found:
+        raise UserError(
+            f"predict.coverage {level}: {folder} has no labelled validation record to calibrate "
+            "sets on; predict without it"
+        )
+    return found
 
 
 def calibration(folder: Path | str, calibrated: bool = True) -> str:
@@ -38,8 +56,9 @@ def tables(
     masks: list[str] | None,
     batch_size: int,
     scaling: calibrator.Calibrator | None,
+    sets: conformal.ClassThresholds | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """A table for each batch: path, the likeliest classes, every probability."""
+    """A table for each batch: path, the likeliest classes, their sets, every probability."""
     model, size = finished.model(), finished.image_size
     taxonomy = model.taxonomy
     photos = Photos(files, size, 0, finished.data.preprocess, masks)
@@ -50,6 +69,10 @@ def tables(
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
         }
+        if sets:  # of the raw probabilities, on which they were calibrated
+            named["conformal_set"] = [
+                " ".join(np.array(taxonomy.fine)[row]) for row in sets.sets(p_fine)
+            ]
         if scaling:
             p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
         columns = {
