@@ -19,7 +19,7 @@ from dermssl.data import records
 from dermssl.evaluation import contrasts, hypothesis_tests, run_groups
 from dermssl.reporting import results_csv, wording
 from dermssl.reporting.report import to_console
-from dermssl.studies.comparison import compute, report
+from dermssl.studies.comparison import compute, decision, report
 from dermssl.studies.comparison import wording as sentences
 
 HAM = fake_runs.HAM
@@ -156,7 +156,7 @@ def test_every_run_is_a_row(planted):
 
 
 def test_page_is_self_contained(planted):
-    assert len(pages.check(planted[1], "ssl_analysis_report")) == 4 + 3
+    assert len(pages.check(planted[1], "ssl_analysis_report")) == 5 + 3
 
 
 def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
@@ -195,6 +195,28 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     )
     assert f"| {areas[0]:.3f} / {areas[1]:.3f} |" in text
     assert "Holm corrects for the number of pairs, 3." in text
+
+
+def test_net_benefits_are_compared_on_the_scale_of_predict(planted):
+    _, output, _ = planted
+    found = results_csv.read_rows(output / "decision_differences.csv")
+    assert len(found) == 3 * 99
+    pair = found[(found["a"] == "ssl") & (found["b"] == "random")].set_index("threshold")
+    np.testing.assert_allclose(pair["difference"], pair["benefit_a"] - pair["benefit_b"])
+    known = pair["band_low"].notna() & (pair["difference"] != 0)
+    assert known.sum() > 80
+    assert (pair["band_low"] < pair["low"])[known].mean() > 0.9  # a band is wider
+    runs = [run_groups.gather([planted[0] / f"finetune_ssl_70_seed{k}" for k in range(3)])]
+    member = runs[0].members[0]
+    target = decision.ensemble(runs[0].models[0], HAM)
+    raw = member.arrays.p_fine[:, [0, 2]].sum(axis=1)
+    assert target.name == "malignant"
+    assert not np.allclose(target.score, raw)  # calibrated, and of the ensemble
+    acted = (target.score >= 0.3) & (target.y == 1), (target.score >= 0.3) & (target.y == 0)
+    benefit = (acted[0].sum() - acted[1].sum() * 0.3 / 0.7) / target.n
+    assert pair.loc[0.3, "benefit_a"] == pytest.approx(benefit)
+    said = (output / "ssl_analysis_report.md").read_text()
+    assert "the net benefit of SimCLR against random init (malignant) is higher at" in said
 
 
 def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
