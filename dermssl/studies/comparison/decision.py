@@ -19,8 +19,7 @@ from dermssl.evaluation.binary_tasks import Target
 from dermssl.evaluation.contrasts import Contrast
 from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import figures, report
-from dermssl.reporting.arms import looks
-from dermssl.reporting.figures import MUTED, Curve
+from dermssl.reporting.figures import MUTED, PALETTE, Curve
 
 COLUMNS = (
     "labels", "a", "b", "question", "threshold", "benefit_a", "benefit_b", "difference", "low",
@@ -76,15 +75,16 @@ def sentences(contrasts: Sequence[Contrast], table: pd.DataFrame) -> list[str]:
         if rows.empty:
             continue
         parts = []
-        for word, wins in (("higher", rows["band_low"] > 0), ("lower", rows["band_high"] < 0)):
+        sides = (("a higher", rows["band_low"] > 0), ("a lower", rows["band_high"] < 0))
+        for word, wins in sides:
             at = rows.loc[wins, "threshold"]
             if len(at):
                 gaps = "" if len(at) == round((at.max() - at.min()) / 0.01) + 1 else ", with gaps"
-                parts.append(f"{word} at thresholds from {at.min():g} to {at.max():g}{gaps}")
-        shown = " and ".join(parts) or "not shown to differ at any threshold"
+                parts.append(f"{word} one at thresholds from {at.min():g} to {at.max():g}{gaps}")
+        shown = " and ".join(parts) or "none that is shown to differ at any threshold"
         said.append(
-            f"With {one.a.labels_text}, the net benefit of {one.a.title} against {one.b.title} "
-            f"({rows['question'].iloc[0]}) is {shown}."
+            f"With {one.a.labels_text}, against the net benefit of {one.b.title}'s ensemble "
+            f"({rows['question'].iloc[0]}), that of {one.a.title} has {shown}."
         )
     return said
 
@@ -92,8 +92,7 @@ def sentences(contrasts: Sequence[Contrast], table: pd.DataFrame) -> list[str]:
 def draw(path: Path, contrasts: Sequence[Contrast], table: pd.DataFrame) -> Path:
     """A panel a number of labels: each difference with its band."""
     labels = list(dict.fromkeys(table["labels"]))
-    figure, panels = figures.new(1 + 5.4 * len(labels), 4.6, 1, len(labels))
-    colours = looks({one.a.arm for one in contrasts})
+    figure, panels = figures.new(0.6 + 7.0 * len(labels), 4.6, 1, len(labels))
     for axes, label in zip(panels, labels):
         lines = []
         shown = [one for one in contrasts if str(one.a.labels) == label]
@@ -105,14 +104,14 @@ def draw(path: Path, contrasts: Sequence[Contrast], table: pd.DataFrame) -> Path
             name = figures.wrap(f"{one.a.title} − {one.b.title}", 30)
             style = ("-", "--", ":")[number % 3]
             bounds = (rows["band_low"], rows["band_high"])
-            colour = colours[one.a.arm][0]
+            colour = PALETTE[number % len(PALETTE)]
             lines.append(Curve(rows["threshold"], rows["difference"], name, colour, style,
                                bounds=bounds))  # fmt: skip
         axes.axhline(0, color=MUTED, linewidth=1.0)
         title = shown[0].a.labels_text
         figures.titled(axes, title, "threshold: act where P is at least this",
                        "difference in net benefit per photo")  # fmt: skip
-        figures.lines(axes, lines)
+        figures.lines(axes, lines, "right")
         axes.set_xlim(0, 1)
     figures.headline(
         figure, "Does acting on one model do more good than on the other?",
