@@ -27,6 +27,17 @@ class Evaluate:
     age_bands: list[int] = setting(
         [30, 50, 70], "years at which a new age band begins", low=1, high=130
     )
+    data: list[str] = setting(
+        [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
+    )
+    classes: str = setting(
+        "", "with data: a .toml file with [classes] theirs = ours, for names that don't match"
+    )
+    run_data: str = setting(
+        "", "with data: the folder of the run's photos, if it has moved; copies are looked for"
+    )
+    on_bad: str = setting("error", f"with data: {ON_BAD}", choices=("error", "skip"))
+    batch_size: int = setting(32, "with data: photos through the network at once", low=1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class CheckData:
 
     run: str = setting("", "pretraining run whose embeddings are compared, too")
     near: int = setting(
-        # Of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash.
+        # Of 255; where it comes from stands in dermssl.data.perceptual_hash.
         28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
     )  # fmt: skip
     similarity: float = setting(

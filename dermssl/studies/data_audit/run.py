@@ -10,10 +10,10 @@ import numpy as np
 from dermssl.core import cli
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
-from dermssl.data import decode, masks, preprocess, readers
+from dermssl.data import decode, masks, perceptual_hash, preprocess, readers
 from dermssl.inference import finished_run
 from dermssl.reporting import report
-from dermssl.studies.data_audit import audit, augmentation_sheet, perceptual_hash
+from dermssl.studies.data_audit import audit, augmentation_sheet
 from dermssl.studies.data_audit import report as data_report
 
 OUTPUT = COMMANDS["check_data"].output
