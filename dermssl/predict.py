@@ -9,8 +9,10 @@ either way: the likeliest by the raw probabilities, as they are scored. A coarse
 as its fine ones together, so it needn't be that of the fine class named. `most_probable_fine` and
 `most_probable_coarse` have the highest probability given, which are others where training counted
 rare classes as common ones. `p_malignant` is what the thresholds of dermssl.evaluate are for. The
-columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. Not for diagnosis:
-the probabilities are those of a research model.
+columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. Photos that don't
+look like the run's, by embedding, colour or size, are named in the column `unlike_run` and counted
+in one line: the run's scores may not hold for them. Not for diagnosis: the probabilities are those
+of a research model.
 """
 
 import io

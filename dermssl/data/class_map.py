@@ -126,7 +126,7 @@ def map_classes(
     theirs: Taxonomy,
     ours: Taxonomy,
     given: Mapping[str, str] | None = None,
-    where: str = "evaluate.classes",
+    where: str = "",
 ) -> list[Mapped]:
     """Where each of their classes goes.
 
@@ -153,10 +153,11 @@ def map_classes(
     found = []
     for label, n in counts.items():
         if given is not None and label in given:
-            level, name, how = *_given(given[label], ours, label, where), BY_FILE
+            level, name = _given(given[label], ours, label, where)
+            found.append(Mapped(label, level, name, BY_FILE, int(n)))
         else:
             level, name, how = _by_name(label, theirs, ours)
-        found.append(Mapped(label, level, name, how, int(n)))
+            found.append(Mapped(label, level, name, how, int(n)))
     return found
 
 

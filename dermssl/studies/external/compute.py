@@ -10,7 +10,7 @@ import pandas as pd
 
 from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data.class_map import COARSE, FINE, MALIGNANCY, Truth
+from dermssl.data.class_map import COARSE, MALIGNANCY, Truth
 from dermssl.data.records import TEST, VALIDATION
 from dermssl.evaluation import (
     binary_tasks,
@@ -26,7 +26,7 @@ from dermssl.evaluation import (
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.predictions import Arrays, Predictions
-from dermssl.studies.external import levels
+from dermssl.studies.external import class_shares, levels
 
 RAW, GIVEN, SHARES = STAGES = ("raw", "calibrated", "shares re-estimated")
 STAGE_TITLES = {
@@ -170,8 +170,10 @@ def make(
             for stage, one in arrays.items()
         },
         slopes=slopes(arrays, at, n_resamples),
-        shares=_shares(level, taxonomy, at, source, drawn, arrays[GIVEN], n_resamples),
-        assumed=_assumed(level, taxonomy, at, source, fine_shares, arrays[GIVEN], n_resamples),
+        shares=class_shares.table(level, taxonomy, source, drawn, arrays[GIVEN], n_resamples),
+        assumed=class_shares.log_losses(
+            level, taxonomy, source, arrays[GIVEN], arrays[SHARES], n_resamples
+        ),
         groups=found,
         gaps=subgroups.subgroup_gaps(found, at),
         fine_shares=fine_shares,
@@ -316,85 +318,6 @@ def slopes(arrays: dict[str, Arrays], taxonomy: Taxonomy, n_resamples: int) -> p
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _shares(level, taxonomy, at, source, drawn, given, n_resamples):
-    """A row a class of the level, and one for malignant ones where the fine level has them."""
-    y, known = given.y, given.y >= 0
-    estimates = drawn._replace(
-        sample=levels.shares_at(level, drawn.sample[:, None], taxonomy)[:, 0],
-        draws=levels.shares_at(level, drawn.draws, taxonomy),
-    ).intervals()
-    assumed = levels.shares_at(level, source, taxonomy)
-    plan = {
-        str(k): PlannedMetric("mean", None, np.where(known, (y == k).astype(float), np.nan))
-        for k in range(len(at.fine))
-    }
-    true = list(
-        metric_tables.intervals(
-            bootstrap.score(plan, given.groups, n_resamples=n_resamples)
-        ).values()
-    )
-    rows = [
-        {
-            "class": title, "records": int((y == k).sum()), "assumed": float(assumed[k]),
-            "re-estimated": estimates[k], "true": true[k],
-            "mean_p": float(given.p_fine[known, k].mean()) if known.any() else np.nan,
-        }
-        for k, title in enumerate(at.titles)
-    ]  # fmt: skip
-    if level == FINE and binary_tasks.has_malignancy(taxonomy):
-        truth = binary_tasks.malignant_labels(y, taxonomy)
-        share = drawn._replace(
-            sample=levels.shares_at(MALIGNANCY, drawn.sample[:, None], taxonomy)[1],
-            draws=levels.shares_at(MALIGNANCY, drawn.draws, taxonomy)[1:],
-        ).intervals()[0]
-        answer = {"m": PlannedMetric("mean", None, np.where(known, truth.astype(float), np.nan))}
-        there = bootstrap.score(answer, given.groups, n_resamples=n_resamples)
-        p = binary_tasks.p_malignant(given.p_fine, taxonomy)
-        rows.append(
-            {
-                "class": "malignant, all", "records": int((truth == 1).sum()),
-                "assumed": float(levels.shares_at(MALIGNANCY, source, taxonomy)[1]),
-                "re-estimated": share, "true": metric_tables.intervals(there)["m"],
-                "mean_p": float(p[known].mean()) if known.any() else np.nan,
-            }
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _assumed(level, taxonomy, at, source, fine_shares, given, n_resamples):
-    """Log loss by what is assumed of the class shares: right ones, wrong ones, none."""
-    p, y = given.p_fine, given.y
-    base = levels.shares_at(level, source, taxonomy)
-    found = levels.shares_at(level, fine_shares, taxonomy)
-    counts = np.bincount(y[y >= 0], minlength=len(at.fine)).astype(float)
-    true = np.maximum(counts / max(1, counts.sum()), prevalence.FLOOR)
-    cases = {
-        "the run's (as predict gives them)": base,
-        "re-estimated without labels (EM)": found,
-        "the true ones of these photos": true,
-        "all classes equally common": np.full(len(base), 1 / len(base)),
-    }
-    positive = np.array([kind == binary_tasks.MALIGNANT for kind in at.malignancy])
-    if positive.any() and not positive.all():
-        for factor, words in ((0.5, "half"), (2.0, "twice")):
-            cases[f"the true ones, malignant {words} as likely"] = true * np.where(
-                positive, factor, 1
-            )
-    rows = []
-    for title, shares in cases.items():
-        changed = given._replace(p_fine=prevalence.corrected(p, base, shares))
-        changed = changed._replace(
-            p_coarse=changed.p_fine @ at.matrix.astype(np.float64), y_coarse=_parents(y, at)
-        )
-        loss = _intervals(changed, at, n_resamples, None, ("log_loss",))["log_loss"]
-        rows.append({"shares": title, "log_loss": loss})
-    return pd.DataFrame(rows)
-
-
-def _parents(y, at):
-    return np.where(y >= 0, at.parent_index[y], -1)
 
 
 def level_title(external: External) -> str:

@@ -56,13 +56,19 @@ def _calibration(path, scored):
         label = f"{rows[0]['question']} (n = {rows[0]['n_positive']:,})"
         for name, shown in kept.items():
             shown.append(Row(label, [Mark(row[name], c) for row, c in zip(rows, colours)]))
-    figure, (left, right) = figures.new(10.6, 2.2 + 1.6 * rows_height(kept["excess"]), 1, 2)
+    figure, (left, right) = figures.new(10.6, 2.6 + 1.6 * rows_height(kept["excess"]), 1, 2)
     titles = [compute.STAGE_TITLES[stage] for stage in compute.STAGES]
     interval_plot(
-        left, kept["excess"], "mean P less the share", "0: calibrated in the large", series=titles
+        left,
+        kept["excess"],
+        "mean P less the share (0: calibrated in the large)",
+        "",
+        series=titles,
     )
     figures.vertical(left, 0, style="-")
-    interval_plot(right, kept["slope"], "calibration slope", "under 1: too extreme", labels=False)
+    interval_plot(
+        right, kept["slope"], "calibration slope (under 1: too extreme)", "", labels=False
+    )
     figures.vertical(right, 1, style="-")
     figures.headline(figure, f"Calibration on {scored.place.name}")
     figures.save(figure, path)
