@@ -8,33 +8,44 @@ give alone. A row is written as each cell ends; the same command resumes where i
 stopped, and tries failed cells again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, results
+
+if TYPE_CHECKING:
+    from dermssl.reporting.report import Report
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Train what is missing of a grid; returns its folder."""
+    return _train(config, dataset)[0]
+
+
+def _train(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Report | None]:
+    """The folder, and the report that was written there."""
     from dermssl.studies.grid.run import train_grid
 
     return train_grid(config, dataset)
 
 
-def tell(config: dict[str, Any], path: Path) -> None:
+def tell(config: dict[str, Any], written: tuple[Path, Report | None]) -> None:
     """Print what the grid shows."""
-    if config["grid"].dry_run:
+    path, findings = written
+    if findings is None:
         return
-    from dermssl.studies.grid import report
+    from dermssl.reporting import report
 
-    print(report.findings(path))
+    print(report.to_console(findings))
     print(f"report: {path / 'report.md'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("grid", __doc__, run, tell, argv)
+    return cli.main("grid", __doc__, _train, tell, argv)
 
 
 results.make_callable(__name__, run, results.GridRun)

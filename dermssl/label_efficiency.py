@@ -50,8 +50,10 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
     from dermssl import finetune, pretrain
     from dermssl.data.splits import prepare
+    from dermssl.evaluation import contrasts
     from dermssl.studies.experiment import label_budget
 
+    contrasts.check_margin(config["tables"], "label_efficiency")
     settings, tables = config["label_efficiency"], arms.with_settings(config)
     output, started, probe = Path(config["output"] or OUTPUT), time.time(), settings.probe
     # How many labels there are is for the experiment to say, not for [finetune].
@@ -81,12 +83,12 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
         train = finetune.run
     plan.run_jobs(jobs, (pretrain.run, train), dataset, config["overwrite"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
-    findings = _report(folders, output, left_out, settings.n_resamples, config["command"])
+    findings = _report(folders, output, left_out, settings, config["command"])
     progress.log_progress(f"done in {progress.duration(time.time() - started)}")
     return output, findings
 
 
-def _report(folders, output, left_out, n_resamples, command):
+def _report(folders, output, left_out, settings, command):
     """Score the runs, and write and return the report on them."""
     from dermssl.evaluation import run_groups
     from dermssl.reporting import report, results_csv
@@ -94,7 +96,7 @@ def _report(folders, output, left_out, n_resamples, command):
     from dermssl.studies.label_efficiency import report as page
 
     found = run_groups.gather(folders)
-    curve = compute.score(found, n_resamples)
+    curve = compute.score(found, settings.n_resamples, settings.margin, settings.primary)
     results_csv.write_rows(output / "label_efficiency.csv", compute.rows(curve))
     results_csv.write_rows(
         output / "label_differences.csv", compute.difference_rows(curve),

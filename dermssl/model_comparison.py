@@ -4,7 +4,7 @@
 
 RUN is a run's folder, or a folder that holds some. Runs that differ in the seed only are one
 model. Reads their predictions.csv, never a model. Writes performance_comparison.csv,
-differences.csv, runs.csv, pictures, and ssl_analysis_report.md and .html.
+differences.csv, ensemble_tests.csv, runs.csv, pictures, and ssl_analysis_report.md and .html.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ def run(config: dict[str, Any]) -> Path:
 
 def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
-    from dermssl.evaluation import run_groups
+    from dermssl.evaluation import contrasts, run_groups
     from dermssl.reporting import report, results_csv
     from dermssl.studies.comparison import compute
     from dermssl.studies.comparison import report as page
 
     settings, place = config["model_comparison"], config["tables"].get("output")
+    contrasts.check_margin(config["tables"], "model_comparison")
     paths = [Path(path) for path in settings.runs]
     if not paths and not place:
         raise UserError("no run given; name a run's folder, or run.config F.toml with an 'output'")
@@ -62,12 +63,16 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
             f"{found.members[0].path}: one run alone, nothing to compare it with; name another "
             "arm's run too, or score this one with python -m dermssl.evaluate"
         )
-    numbers = compute.score(found, settings.baseline or None, settings.n_resamples)
+    numbers = compute.score(
+        found, settings.baseline or None, settings.n_resamples, settings.margin, settings.primary
+    )
     folder = report.make_output_folder(output)
     results_csv.write_rows(folder / "performance_comparison.csv", compute.performance_rows(numbers))
     results_csv.write_rows(folder / "runs.csv", compute.run_rows(numbers))
     differences = compute.difference_rows(numbers)
     results_csv.write_rows(folder / "differences.csv", differences, compute.DIFFERENCE_COLUMNS)
+    tests = compute.test_rows(numbers)
+    results_csv.write_rows(folder / "ensemble_tests.csv", tests, compute.TEST_COLUMNS)
     page.draw(folder, numbers)
     findings = page.build(numbers, config["command"], config["config"])
     report.write(findings, folder, NAME)

@@ -299,7 +299,7 @@ def test_the_report_has_no_nan_and_the_status_counts_the_cells(made):
 
 
 def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.studies.grid import plan as grid_plan
     from dermssl.training import tensorboard
 

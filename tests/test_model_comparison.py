@@ -16,7 +16,7 @@ from dermssl.core import runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.data import records
-from dermssl.evaluation import hypothesis_tests, metric_tables, run_groups
+from dermssl.evaluation import contrasts, hypothesis_tests, run_groups
 from dermssl.reporting import results_csv, wording
 from dermssl.reporting.report import to_console
 from dermssl.studies.comparison import compute, report
@@ -62,43 +62,69 @@ def sentences_of(paths, **options):
 def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
     table = results_csv.read_rows(planted[1] / "differences.csv").set_index(["a", "b", "metric"])
     assert table.loc[("ssl", "random", "balanced_accuracy"), "verdict_for_a"] == "better"
-    assert table.loc[("ssl", "imagenet", "log_loss"), "verdict_for_a"] == "better"
+    row = table.loc[("ssl", "imagenet", "balanced_accuracy")]
+    assert (row["family"], row["runs_a"], row["runs_b"]) == (3, 3, 3)
+    assert row["level"] == pytest.approx(1 - 0.05 / 3)
+    # Metrics beside the primary one have no verdict, and intervals at 95% alone.
+    assert table["verdict_for_a"].notna().sum() == 3
+    assert table.loc[("ssl", "imagenet", "log_loss"), "level"] == 0.95
     assert table.loc[("ssl", "random", "log_loss"), "difference"] < 0
     equal = table.sort_index().loc[("imagenet", "random")]
-    assert set(equal["verdict_for_a"]) == {"tie"}
-    assert (equal[["difference", "low", "high"]] == 0).all(axis=None)
+    assert equal.loc["balanced_accuracy", "verdict_for_a"] == "not told apart"
+    # Runs aren't paired: each arm has its own luck, though the arms have the same three scores.
+    assert (equal["difference"] == 0).all()
+    assert (equal.loc["balanced_accuracy", "low"] < 0) & (equal["seed_variance"] > 0).all()
 
 
 def test_the_report_opens_with_the_verdict(planted):
     text = (planted[1] / "ssl_analysis_report.md").read_text()
     opening = text.split("![")[0]
     assert re.search(
-        r"- With 70 labels, SimCLR beats random init by 0\.\d\d balanced accuracy "
-        r"\(95% interval 0\.\d\d to 0\.\d\d; 3 seeds, 200 test photos of 100 lesions\)\.",
+        r"- With 70 labels, this pretraining run of SimCLR beats random init by 0\.\d\d balanced "
+        r"accuracy \(98\.3% interval 0\.\d\d to 0\.\d\d of the difference, one of 3 comparisons "
+        r"that hold together with 95%; 3 runs each, 200 test photos of 100 lesions\)\.",
         opening,
     )
-    assert "no difference found between ImageNet and random init" in opening
-    assert "every seed starts from one pretraining run (outputs/pretrain_ssl)" in text
+    assert "ImageNet and random init are not told apart in balanced accuracy" in opening
+    assert "every run starts from one pretraining run (outputs/pretrain_ssl)" in text
     again = f"python -m dermssl.model_comparison {planted[0]} --n-resamples {QUICK} --output "
     assert again in text
 
 
-def test_bold_only_where_the_lead_excludes_zero(planted):
+def test_the_differences_show_what_their_intervals_are_made_of(planted):
+    table = results_csv.read_rows(planted[1] / "differences.csv").set_index(["a", "b", "metric"])
+    row = table.loc[("ssl", "random", "balanced_accuracy")]
+    z, t = stats.norm.ppf(1 - 0.025 / 3), stats.t.ppf(1 - 0.025 / 3, row["df"])
+    half = np.sqrt(z**2 * row["record_variance"] + t**2 * row["seed_variance"])
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(half)
+    assert row["seed_variance"] == pytest.approx((row["sd_a"] ** 2 + row["sd_b"] ** 2) / 3)
     text = (planted[1] / "ssl_analysis_report.md").read_text()
-    rows = {
-        line.split("|")[2].strip(): line
-        for line in text.split("## Comparison")[1].split("##")[0].splitlines()
-        if line.startswith("| 70 labels")
-    }
-    assert rows["SimCLR"].count("**") == 12
-    assert "**" not in rows["random init"] + rows["ImageNet"]
+    assert "would narrow" in text
+    assert "| records' variance | runs' variance | degrees of freedom |" in text
 
 
-def test_a_tie_at_the_top_is_not_bold(pair):
-    p = fake_runs.simulate(pair[1], 0.52)
-    fake_runs.make(pair[0] / "ssl", pair[1], p, arm="ssl")
-    numbers = compute.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
-    assert not any(numbers.leads(m, "balanced_accuracy") for m in numbers.compared.models)
+def test_a_planned_comparison_stands_alone_and_a_margin_is_judged(planted, tmp_path, quick):
+    options = {"n_resamples": QUICK, "primary": "random:ssl", "margin": 0.02}
+    output = model_comparison([planted[0]], output=tmp_path, **options)
+    text = (output / "ssl_analysis_report.md").read_text()
+    assert re.search(r"SimCLR beats random init .*95% interval .* that was planned;.* and is worth "
+                     r"it: by more than the margin of 0\.02", text)  # fmt: skip
+    assert "one of 2 comparisons that hold together with 95%" in text
+    rows = results_csv.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
+    assert rows.loc[("ssl", "random", "balanced_accuracy"), "level"] == 0.95
+    assert rows.loc[("ssl", "imagenet", "balanced_accuracy"), "level"] == 0.975
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"primary": "ssl:nothing"}, "primary ssl:nothing: names no comparison .* ssl:random:70"),
+        ({"margin": 0.0}, "margin is 0; it is the smallest difference that matters: give one"),
+    ],
+)
+def test_bad_margins_and_plans_are_refused(planted, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        model_comparison([planted[0]], output=tmp_path, n_resamples=QUICK, **options)
 
 
 def test_performance_equals_sklearn_on_the_same_predictions(planted):
@@ -135,7 +161,7 @@ def test_page_is_self_contained(planted):
 
 def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     _, output, table = planted
-    found = results_csv.read_rows(output / "differences.csv").set_index(["a", "b", "metric"])
+    found = results_csv.read_rows(output / "ensemble_tests.csv").set_index(["a", "b", "test"])
     here = table[table["split"] == "test"]
     first = here.drop_duplicates("lesion_id").index
     y = records.label_arrays(table.loc[first], HAM)[0]
@@ -147,19 +173,22 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     right = {arm: each.argmax(axis=1) == y for arm, each in p.items()}
     only = [(right["ssl"] & ~right["random"]).sum(), (right["random"] & ~right["ssl"]).sum()]
     expected = stats.chi2.sf((abs(only[0] - only[1]) - 1) ** 2 / sum(only), 1)
-    row = found.loc[("ssl", "random", "fine_accuracy")]
-    assert (row["test"], row["n_tested"]) == ("McNemar", 100)
-    assert row["p"] == pytest.approx(expected)
-    assert row["p_holm"] == pytest.approx(3 * expected)  # the smaller of two equal ones, of three
-    assert found.loc[("imagenet", "random", "fine_accuracy"), "p_holm"] == 1
-    row = found.loc[("ssl", "random", "malignant_auc")]
+    row = found.loc[("ssl", "random", "McNemar (fine accuracy)")]
+    assert row["n_tested"] == 100
+    assert row["p_ensemble"] == pytest.approx(expected)
+    # The smaller of two equal ones, of three.
+    assert row["p_ensemble_holm"] == pytest.approx(3 * expected)
+    assert row["ensemble_difference"] == pytest.approx((only[0] - only[1]) / 100)
+    equal = found.loc[("imagenet", "random", "McNemar (fine accuracy)")]
+    assert equal["p_ensemble_holm"] == 1
+    row = found.loc[("ssl", "random", "DeLong (malignant_auc)")]
     truth = np.isin(y, [0, 2])
     slow = hypothesis_tests.delong(truth, p["ssl"][:, [0, 2]].sum(1), p["random"][:, [0, 2]].sum(1))
-    assert row["test"] == "DeLong"
-    assert row["p"] == pytest.approx(slow.p, rel=1e-4)
+    assert row["p_ensemble"] == pytest.approx(slow.p, rel=1e-4)
     areas = [sk.roc_auc_score(truth, p[arm][:, [0, 2]].sum(1)) for arm in ("ssl", "random")]
     assert slow.difference.estimate == pytest.approx(areas[0] - areas[1], abs=1e-6)
-    assert found.loc[("ssl", "random", "balanced_accuracy"), ["p", "p_holm"]].isna().all()
+    differences = results_csv.read_rows(output / "differences.csv")
+    assert not [name for name in differences if name.startswith("p")]
     text = (output / "ssl_analysis_report.md").read_text()
     assert re.search(
         rf"\| SimCLR / random init \| 100 \| {only[0]} / {only[1]} \| .* \(Holm ", text
@@ -174,27 +203,23 @@ def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
     for arm, skill in (("random", 0.2), ("ssl", 2.0)):
         p = fake_runs.simulate(table, skill, len(arm), flat)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, taxonomy=flat)
-    rows = compute.difference_rows(compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
-    tests = {row["metric"]: row["test"] for row in rows}
-    assert (tests["fine_accuracy"], tests["roc_auc"]) == ("McNemar", "DeLong")
-    p = {row["metric"]: (row["p"], row["p_holm"]) for row in rows}
-    assert p["roc_auc"][0] == p["roc_auc"][1] < 0.05  # one pair: nothing to correct for
+    rows = compute.test_rows(compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK))
+    p = {row["test"]: (row["p_ensemble"], row["p_ensemble_holm"]) for row in rows}
+    assert set(p) == {"McNemar (fine accuracy)", "DeLong (roc_auc)"}
+    assert p["DeLong (roc_auc)"][0] == p["DeLong (roc_auc)"][1] < 0.05  # one pair: uncorrected
 
 
 def test_no_arm_is_called_better_without_a_difference(tmp_path):
     wrong = 0
-    for trial in range(8):
+    for trial in range(4):
         table = fake_runs.records(n=160, seed=trial, shares=(1 / 7,) * 7)
         folder = fake_runs.experiment(
-            tmp_path / str(trial), {"random": 1.0, "ssl": 1.0}, table=table, seeds=(trial * 3,)
-        )
-        found = run_groups.gather([folder])
-        a, b = found.models
-        name = metric_tables.PRIMARY
-        both = [metric_tables.score(model.arrays, HAM, 100, [name]) for model in (a, b)]
-        interval = metric_tables.differences(*both, [name])[name]
-        wrong += metric_tables.verdict(name, interval) != "tie"
-    assert wrong <= 2  # one in twenty is expected: 3 or more of 8 has a probability of 0.6%
+            tmp_path / str(trial), {"random": 1.0, "ssl": 1.0}, table=table,
+            seeds=(trial * 3, trial * 3 + 1),
+        )  # fmt: skip
+        numbers = compute.score(run_groups.gather([folder]), n_resamples=10)
+        wrong += numbers.contrasts[0].verdict != "not told apart"
+    assert wrong <= 1
 
 
 def test_draws_that_miss_a_class_are_told(tmp_path):
@@ -209,10 +234,12 @@ def test_draws_that_miss_a_class_are_told(tmp_path):
 
 def test_one_seed_is_said_everywhere(pair):
     numbers = compute.score(run_groups.gather([pair[0]]), n_resamples=QUICK)
-    assert (
-        "with one seed, the variation of training isn't covered" in sentences.verdicts(numbers)[0]
-    )
-    assert any(said.startswith("One seed only") for said in sentences.warnings(numbers))
+    said = sentences.verdicts(numbers)
+    assert len(said) == 1
+    assert "one run each: on these" in said[0]
+    assert "Another training run may turn it round" in said[0]
+    assert any(said.startswith("1 run only") for said in sentences.warnings(numbers))
+    assert {row["verdict_for_a"] for row in compute.difference_rows(numbers)} == {"one run", ""}
     row = compute.performance_rows(numbers)[0]
     assert np.isnan(row["balanced_accuracy_sd"])
 
@@ -224,26 +251,30 @@ def test_missing_arms_and_few_seeds_are_said(tmp_path):
     numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
     text = to_console(report.build(numbers, "again"))
     assert "\n- No run from ImageNet weights is here" in text
-    assert "\nnote: Fewer than 3 seeds" in text
+    assert "\nnote: 2 runs only" in text
 
 
-def test_only_shared_seeds_are_compared(pair):
+def test_arms_may_have_other_seeds_and_other_numbers_of_them(pair):
     folder, table = pair
-    for seed in (1, 2):
-        fake_runs.make(
-            folder / f"ssl_{seed}",
-            table,
-            fake_runs.simulate(table, 0.7, seed),
-            arm="ssl",
-            seed=seed,
-        )
-    numbers = compute.score(run_groups.gather([folder]), n_resamples=QUICK)
-    assert numbers.pairs[0].n_seeds == 1
-    assert any("only the 1 shared one are compared" in said for said in sentences.warnings(numbers))
-    shutil.rmtree(folder / "ssl")
-    assert sentences_of([folder]) == [
-        "With 70 labels, SimCLR and random init share no seed, so they aren't compared."
-    ]
+    for arm, seed in (("ssl", 5), ("ssl", 6), ("random", 9)):
+        p = fake_runs.simulate(table, 0.7, seed)
+        fake_runs.make(folder / f"{arm}_{seed}", table, p, arm=arm, seed=seed)
+    assert "; 3 runs against 2, " in sentences_of([folder])[0]
+
+
+def test_repeated_pretraining_is_the_method_and_one_is_one(tmp_path):
+    table = fake_runs.records(n=120, shares=(1 / 7,) * 7)
+    for seed in range(3):
+        for arm, weights in (("random", "none"), ("ssl", f"outputs/p{seed}")):
+            p = fake_runs.simulate(table, 0.7, seed + 5 * (arm == "ssl"))
+            name = tmp_path / f"{arm}{seed}"
+            fake_runs.make(name, table, p, arm=arm, seed=seed, weights=weights)
+    found = run_groups.gather([tmp_path])
+    assert "this pretraining run" not in sentences_of([tmp_path])[0]
+    numbers = compute.score(found, n_resamples=QUICK)
+    assert not any("one pretraining run" in said for said in sentences.warnings(numbers))
+    ssl = next(model for model in found.models if model.is_ssl)
+    assert (ssl.n_pretrainings, len(set(ssl.units))) == (3, 3)
 
 
 def test_undefined_metrics_are_not_available(tmp_path, quick):
@@ -253,7 +284,7 @@ def test_undefined_metrics_are_not_available(tmp_path, quick):
     cells = pd.read_csv(output / "performance_comparison.csv", dtype=str, keep_default_na=False)
     assert set(cells["balanced_accuracy"]) == {"n/a"}
     text = (output / "ssl_analysis_report.md").read_text()
-    assert "nothing can be said of SimCLR against random init" in text
+    assert "one run each: on these" in text
     assert "beats" not in text
     assert "nan" not in text.replace("finance", "").lower().split()
 
@@ -310,7 +341,7 @@ def test_an_arm_is_what_its_weights_are_whatever_its_name(tmp_path):
         p = fake_runs.simulate(table, 0.6, 0)
         fake_runs.make(tmp_path / arm, table, p, arm=arm, weights=weights)
     found = run_groups.gather([tmp_path])
-    pairs = [(a.arm, b.arm) for a, b in wording.verdict_pairs(found, "random")]
+    pairs = [(a.arm, b.arm) for a, b in contrasts.pairs_of(found, "random")]
     assert pairs == [("t05", "random"), ("t05", "in1k"), ("in1k", "random")]
     assert wording.gaps(found, "random") == []
     (ssl,) = [model for model in found.models if model.is_ssl]

@@ -49,12 +49,34 @@ class ModelComparison:
     )
     baseline: str = setting("", "arm that the others are compared with; none: random, if there")
     split: str = setting("test", "records to score", choices=SPLITS)
+    margin: float = setting(
+        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
+        "equivalence or worth", low=0.0, high=1.0,
+    )  # fmt: skip
+    primary: str = setting(
+        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
+    )
     n_resamples: int = setting(1000, "bootstrap resamples", low=1)
     skip_unfinished: bool = setting(False, "list runs that did not finish and leave them out")
     allow_different_budget: bool = setting(
         False, "compare arms that were tuned differently, with a warning in the report"
     )
     one_is_enough: bool = setting(False, "report a run that is alone, too")
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """Which difference is to be told apart."""
+
+    comparison: str = setting(
+        "outputs/model_comparison", "folder of dermssl.model_comparison", positional="COMPARISON"
+    )
+    difference: float = setting(
+        0.05, "in balanced accuracy, to be told apart or the margin of equivalence", low=0.001,
+        high=1.0,
+    )  # fmt: skip
+    power: float = setting(0.8, "chance that it is told apart", low=0.05, high=0.999)
+    pair: str = setting("", "ARM:ARM for one pair; none: every pair")
 
 
 @dataclass(frozen=True)
@@ -154,6 +176,13 @@ class LabelEfficiency:
         False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
         "pretrain still do",
     )  # fmt: skip
+    margin: float = setting(
+        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
+        "equivalence or worth", low=0.0, high=1.0,
+    )  # fmt: skip
+    primary: str = setting(
+        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
+    )
     n_resamples: int = setting(2000, "bootstrap resamples", low=1)
 
 

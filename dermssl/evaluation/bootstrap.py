@@ -10,7 +10,6 @@ resamples sees the same draws; that is what makes differences paired.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,55 +21,18 @@ from dermssl.core.errors import UserError
 from dermssl.evaluation import validate
 from dermssl.evaluation.bootstrap_metrics import (
     METRICS,
-    SHARES,
     PlannedMetric,
     Tally,
     count,
     planned,
 )
+from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.seed_draws import Basis, SeedDraws
+from dermssl.evaluation.small_samples import strata
 
 CHUNK = 2**22  # multiplicities held at once (32 MB as int64)
 # Metrics where less is better; the rest are better when higher.
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "tree_distance"})
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its interval. NaN bounds: the data can't support one.
-
-    Attributes:
-        estimate: the metric (or difference) on the sample itself.
-        low, high: bounds at `level`.
-        level: confidence level, 0.95 for 95%.
-        n_resamples: bootstrap draws asked for; 0 for an interval by formula.
-        n_dropped: draws in which the metric was undefined, left out of the bounds.
-        n_clusters: independent groups behind it; below some 30 a bootstrap is too narrow.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    level: float = 0.95
-    n_resamples: int = 0
-    n_dropped: int = 0
-    n_clusters: int | None = None
-
-    def __str__(self) -> str:
-        if np.isnan(self.estimate):
-            return "n/a"
-        if not self.is_defined:
-            return f"{self.estimate:.3f} [n/a]"
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-    @property
-    def is_defined(self) -> bool:
-        """Whether both bounds are numbers."""
-        return not (np.isnan(self.low) or np.isnan(self.high))
-
-    @property
-    def excludes_zero(self) -> bool:
-        """True only where the whole interval lies on one side of 0."""
-        return bool(self.low > 0 or self.high < 0)
 
 
 class Replicates(NamedTuple):
@@ -85,75 +47,11 @@ class Replicates(NamedTuple):
         return self._replace(sample=self.sample[rows], draws=self.draws[rows])
 
     def intervals(self, level: float = 0.95, may_be_zero: bool = False) -> list[Interval]:
-        """A list of P `Interval`s, by the rules of `bootstrap_metric`."""
+        """A list of P `Interval`s, of the percentiles of the draws."""
         return [
-            _interval(np.array([value]), draws[None], self.n_clusters, level, 0, may_be_zero)
+            _percentiles(value, draws, self.n_clusters, level, may_be_zero)
             for value, draws in zip(self.sample, self.draws)
         ]
-
-
-@dataclass(frozen=True, eq=False)
-class SeedDraws:
-    """A metric (or a difference) of each training seed, on the sample and on every draw.
-
-    Attributes:
-        sample: float (S,), the point estimates.
-        draws: float (S, B), NaN where undefined.
-        n_clusters: independent groups.
-        share_of: int (S,), clusters with a record that counts; 0 where it is no share.
-        seed: of the draws.
-        is_difference: draws that are all 0 are then an answer, not a lack of spread.
-    """
-
-    sample: np.ndarray = field(repr=False)
-    draws: np.ndarray = field(repr=False)
-    n_clusters: int
-    share_of: np.ndarray
-    seed: int = 0
-    is_difference: bool = False
-
-    def at(self, seeds: Sequence[int]) -> SeedDraws:
-        """Those of some training seeds, by position."""
-        seeds = list(seeds)
-        kept = {name: getattr(self, name)[seeds] for name in ("sample", "draws", "share_of")}
-        return replace(self, **kept)
-
-    def __sub__(self, other: SeedDraws) -> SeedDraws:
-        """The paired difference of two models of the same records, seed by seed."""
-        if len(self.sample) != len(other.sample):
-            raise UserError(
-                f"a has {len(self.sample)} seeds and b has {len(other.sample)}; "
-                "pairs need the same number, in order"
-            )
-        return replace(
-            self,
-            sample=self.sample - other.sample,
-            draws=self.draws - other.draws,
-            share_of=np.zeros_like(self.share_of),
-            is_difference=True,
-        )
-
-    def interval(self, level: float = 0.95) -> Interval:
-        """The mean over seeds with its interval, by the rules of `bootstrap_metric`."""
-        return _interval(
-            self.sample, self.draws, self.n_clusters, level, self.seed, self.is_difference
-        )
-
-
-def verdict(interval: Interval, higher_is_better: bool = True) -> str:
-    """What an interval of (a - b) says of a: "better", "worse", "tie" or "undefined".
-
-    A tie is an interval that holds 0: no difference was shown, not that there is none.
-    "undefined" is an interval that could not be computed.
-
-    >>> verdict(Interval(0.02, -0.01, 0.05))
-    'tie'
-    """
-    if not interval.is_defined:
-        return "undefined"
-    if not interval.excludes_zero:
-        return "tie"
-    return "better" if (interval.low > 0) == higher_is_better else "worse"
 
 
 def cluster_codes(groups: Collection[Any] | None, n: int) -> np.ndarray:
@@ -200,6 +98,7 @@ def score(
     *,
     n_resamples: int = 1000,
     seed: int = 0,
+    units: np.ndarray | None = None,
 ) -> dict[str, SeedDraws]:
     """Every metric of a plan on the same draws of whole groups.
 
@@ -207,6 +106,7 @@ def score(
         plan: name -> `PlannedMetric`, all of the same records.
         groups: (n,) cluster ids; None treats every record as independent.
         n_resamples, seed: B, seed of the draws.
+        units: int (S,), runs of one number count once; see `SeedDraws`.
 
     Returns:
         dict: name -> `SeedDraws`.
@@ -232,7 +132,7 @@ def score(
     scores, end = {}, 0
     for name, one in plan.items():
         rows = drawn.at(slice(end, end := end + len(one.seeds)))
-        scores[name] = SeedDraws(*rows, _share_of(one, codes), seed)
+        scores[name] = SeedDraws(*rows, _basis(one, codes), units)
     return scores
 
 
@@ -247,20 +147,18 @@ def bootstrap_metric(
     seed: int = 0,
     **options: float,
 ) -> Interval:
-    """A metric with its clustered percentile interval (Efron 1979; Davison & Hinkley 1997).
+    """A metric with its interval over clusters of records, and over training runs.
 
     Args:
         metric, y, predicted, **options: as in `PlannedMetric`. A list of predictions, one a
-            training seed, is scored by its mean over seeds, and the seeds are resampled too.
+            training run, is scored by its mean over runs; see `SeedDraws.interval`.
         groups: (n,) cluster ids; None treats every record as independent.
         n_resamples, level, seed: B, confidence level, seed of the draws.
 
     Returns:
-        an `Interval`. Draws in which the metric is undefined (a class of the sample isn't
-        drawn) are dropped. The bounds are NaN when more than half are, with fewer than two
-        clusters, and when all draws agree (a perfect score, say): the percentiles then show
-        no spread, which isn't certainty. `hypothesis_tests.wilson` still bounds a proportion.
-        The interval of `ece` leans upwards, as ECE does in any small sample, and for a
+        an `Interval`, made by the rules of `SeedDraws.interval`: percentiles of the draws (Efron
+        1979; Davison & Hinkley 1997) for one run and many lesions, else what holds there. The
+        interval of `ece` leans upwards, as ECE does in any small sample, and for a
         well-calibrated model may lie above its estimate.
     """
     plan = {metric: planned(metric, y, predicted, **options)}
@@ -281,15 +179,12 @@ def paired_difference(
 ) -> Interval:
     """The difference metric(a) - metric(b) on the same records, with its interval.
 
-    Arguments are those of `bootstrap_metric`. With lists, a[i] and b[i] are the two models of
-    seed i, and the estimate is the mean of their differences. The bootstrap is then
-    hierarchical: each draw takes clusters of records with replacement, and on its own takes as
-    many seeds as there are, with replacement. So the interval covers the choice of test
-    patients and the luck of training. Few seeds understate that luck (by (S - 1) / S in
-    variance: a third for S = 3); one array covers no training luck at all.
+    Arguments are those of `bootstrap_metric`. With lists, one array a training run, of any
+    numbers of runs: the records are paired, the runs are not. One array covers no training luck.
 
     Returns:
-        an `Interval`; exactly 0 [0, 0] for identical predictions. Undefined as there.
+        an `Interval`, made by the rules of `SeedDifference.interval`; without bounds where both
+        gave the same answers.
     """
     plan = {"a": planned(metric, y, a, **options), "b": planned(metric, y, b, **options)}
     validate.same_length(a=plan["a"].seeds[0], b=plan["b"].seeds[0])
@@ -325,11 +220,37 @@ def replicates(
     return Replicates(sample, np.concatenate(draws, axis=1), n_clusters)
 
 
-def _share_of(one, codes):
-    if one.metric not in SHARES:
-        return np.zeros(len(one.seeds), dtype=np.int64)
-    known = (np.asarray(one.y) >= 0 if one.y is not None else ~np.isnan(a) for a in one.seeds)
-    return np.array([len(np.unique(codes[kept])) for kept in known])
+def _basis(one, codes):
+    """What a planned metric rests on: shares of records, lesions on two sides, or of classes."""
+    kind, low, high = METRICS[one.metric][2:]
+    if kind == "shares":
+        right, stratum = _right(one)
+        return Basis("mean", low=low, high=high) if right is None else Basis(
+            kind, strata=strata(right, stratum, codes), low=low, high=high
+        )  # fmt: skip
+    if kind == "mean" or one.y is None:
+        return Basis(kind, low=low, high=high)
+    # Of a yes/no question both sides count, also one without a record.
+    sides = range(2) if one.seeds[0].ndim == 1 else np.unique(one.y[one.y >= 0])
+    counted = [len(np.unique(codes[one.y == side])) for side in reversed(sides)]
+    return Basis(kind, tuple(counted), low=low, high=high)
+
+
+def _right(one):
+    """(float (n,) of each run, the class of each record), or (None, None) where it is no share."""
+    if one.metric == "mean":
+        known = ~np.isnan(one.seeds[0])
+        same = all(np.array_equal(known, ~np.isnan(values)) for values in one.seeds)
+        if not same or any(
+            values[known].size and (values[known].min() < 0 or values[known].max() > 1)
+            for values in one.seeds
+        ):
+            return None, None
+        return [np.nan_to_num(values) for values in one.seeds], np.where(known, 0, -1)
+    called = [p.argmax(axis=1) if p.ndim == 2 else p for p in one.seeds]
+    right = [(answer == one.y).astype(float) for answer in called]
+    balanced = one.metric == "balanced_accuracy"
+    return right, one.y if balanced else np.where(one.y >= 0, 0, -1)
 
 
 def _draws(codes: np.ndarray, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -351,23 +272,17 @@ def _draws(codes: np.ndarray, n_resamples: int, seed: int) -> Iterator[np.ndarra
         yield np.ascontiguousarray(counts.reshape(size, n_clusters).T)
 
 
-def _interval(sample, values, n_clusters, level, seed, may_be_zero=False):
-    """The percentile interval of the mean over seeds, seeds redrawn in every draw.
+def _percentiles(value, draws, n_clusters, level, may_be_zero=False):
+    """The percentile interval of one number.
 
     `may_be_zero`: draws that are all 0 are an answer (equal models), not a lack of spread.
     """
     validate.open_fraction(level, "level")
-    n_seeds, n_resamples = values.shape
-    if n_seeds > 1:
-        stream = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1])))
-        picked = stream.integers(n_seeds, size=(n_seeds, n_resamples))
-        values = np.take_along_axis(values, picked, axis=0)
-    mean, draws = float(np.mean(sample)), values.mean(axis=0)
-    draws = draws[~np.isnan(draws)]
+    n_resamples, draws = len(draws), draws[~np.isnan(draws)]
     dropped = n_resamples - len(draws)
     low = high = np.nan
-    if n_clusters > 1 and dropped <= n_resamples / 2 and not np.isnan(mean):
+    if n_clusters > 1 and dropped <= n_resamples / 2 and not np.isnan(value):
         spread = draws.max() - draws.min()
         if spread > 1e-12 or (may_be_zero and not draws.any()):
             low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(mean, low, high, level, n_resamples, dropped, n_clusters)
+    return Interval(float(value), low, high, level, n_resamples, dropped, n_clusters)

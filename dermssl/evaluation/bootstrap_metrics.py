@@ -243,29 +243,39 @@ def expected_calibration_error(
 
 
 class Metric(NamedTuple):
-    """A kernel, and the `validate` function (y, p) -> (y, p) that makes its arrays valid."""
+    """A metric's kernel, and what its interval must know.
+
+    Attributes:
+        kernel: see the module.
+        check: the `validate` function (y, p) -> (y, p) that makes its arrays valid.
+        kind: of `seed_draws.Basis`: what its interval rests on.
+        low, high: its range.
+    """
 
     kernel: Callable[..., np.ndarray]
     check: Callable[..., tuple[Any, Any]]
+    kind: str = "ranking"
+    low: float = 0.0
+    high: float = 1.0
 
 
 METRICS = {
-    "accuracy": Metric(accuracy, validate.decisions),
-    "balanced_accuracy": Metric(balanced_accuracy, validate.decisions),
+    "accuracy": Metric(accuracy, validate.decisions, "shares"),
+    "balanced_accuracy": Metric(balanced_accuracy, validate.decisions, "shares"),
     "macro_f1": Metric(macro_f1, validate.decisions),
     "f1": Metric(f1, validate.binary),
     "macro_roc_auc": Metric(macro_roc_auc, validate.multiclass),
     "macro_average_precision": Metric(macro_average_precision, validate.multiclass),
-    "roc_auc": Metric(roc_auc, validate.binary),
+    "roc_auc": Metric(roc_auc, validate.binary, "area"),
     "average_precision": Metric(average_precision, validate.binary),
     "partial_auc": Metric(partial_auc, validate.binary),
     "sensitivity_at_specificity": Metric(sensitivity_at_specificity, validate.binary),
-    "log_loss": Metric(log_loss, validate.multiclass),
-    "brier": Metric(brier, validate.multiclass),
-    "ece": Metric(expected_calibration_error, validate.multiclass),
-    "mean": Metric(mean, validate.values),
+    "log_loss": Metric(log_loss, validate.multiclass, "mean", high=np.inf),
+    "brier": Metric(brier, validate.multiclass, "mean", high=2.0),
+    "ece": Metric(expected_calibration_error, validate.multiclass, "mean"),
+    # A mean is a share where its values lie in 0..1.
+    "mean": Metric(mean, validate.values, "shares", -np.inf, np.inf),
 }
-SHARES = ("accuracy", "mean")  # a mean is a share where its values are 0, 1 or NaN
 
 
 @dataclass(frozen=True, eq=False)

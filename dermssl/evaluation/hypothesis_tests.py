@@ -1,24 +1,22 @@
-"""Paired tests and intervals, corrected for multiple comparisons.
+"""Paired tests, corrected for multiple comparisons.
 
-The tests here (McNemar, DeLong, Wilson) take records as independent. Where a lesion or
+The tests here (McNemar, DeLong) take records as independent. Where a lesion or
 patient has several, trust the clustered bootstrap of `bootstrap`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, bootstrap_metrics, validate
-from dermssl.evaluation.bootstrap import Interval, SeedDraws, cluster_codes
+from dermssl.evaluation import validate
+from dermssl.evaluation.interval import Interval
 
-FEW_OF_A_CLASS = 5  # lesions (or patients) of a class in a group, for a recall that says anything
 EXACT_BELOW = 25  # discordant pairs; the usual limit for the normal approximation
 
 
@@ -147,87 +145,10 @@ def holm(p_values: npt.ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Score interval of the proportion k / n (Wilson 1927); sound at 0, at n and for small n.
-
-    Returns:
-        an `Interval` within 0..1; NaN throughout for n = 0.
-    """
-    validate.open_fraction(level, "level")
-    if not 0 <= k <= n or int(k) != k or int(n) != n:
-        raise UserError(f"wilson: {k} of {n}; expected whole numbers with 0 <= k <= n")
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan, level)
-    bounds = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
-    return Interval(k / n, float(bounds.low), float(bounds.high), level)
-
-
-def wilson_if_degenerate(interval: Interval, n: int) -> Interval:
-    """Wilson's interval of n clusters where all or none of them count: the draws then all agree.
-
-    Args:
-        interval: `Interval` of a share, from the bootstrap.
-        n: int, clusters that the share is of.
-    """
-    if interval.is_defined or interval.estimate not in (0, 1) or not n:
-        return interval
-    return replace(wilson(int(interval.estimate) * n, n, interval.level), n_clusters=n)
-
-
-def share_interval(draws: SeedDraws, level: float = 0.95) -> Interval:
-    """The interval of a metric's draws, or Wilson's for a share where all draws agree."""
-    return wilson_if_degenerate(draws.interval(level), int(draws.share_of[0]))
-
-
-def share_with_interval(
-    metric: str,
-    y: np.ndarray | None,
-    predicted: np.ndarray | list[np.ndarray],
-    groups: Collection[Any] | None = None,
-    *,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    **options: float,
-) -> Interval:
-    """`bootstrap.bootstrap_metric`; `wilson_if_degenerate` for shares ("accuracy", "mean").
-
-    Arguments are those of `bootstrap_metric`; the values of a "mean" must be 0, 1 or NaN.
-    """
-    plan = {metric: bootstrap_metrics.planned(metric, y, predicted, **options)}
-    draws = bootstrap.score(plan, groups, n_resamples=n_resamples)
-    return share_interval(draws[metric], level)
-
-
 def chance(y: np.ndarray) -> float:
     """Balanced accuracy of an answer that doesn't depend on the photo: 1 / classes with records."""
     known = np.unique(y[y >= 0])
     return 1 / len(known) if len(known) else np.nan
-
-
-def lower_bound(
-    interval: Interval, y: np.ndarray, p: np.ndarray, groups: Collection[Any] | None = None
-) -> float:
-    """What a balanced accuracy is at least: the interval's low end, or Wilson's where it has none.
-
-    A bootstrap has no interval when all draws agree, as they do when every record is right.
-    Then it is the mean over classes of the lower Wilson bound of the recall, of as many
-    independent groups as the class has; one of them counts as right where all of it is.
-    Nor do draws show how little a class with few groups tells (with one, its recall is the same
-    in all of them): what such recalls may lack by Wilson comes off the interval's end.
-    """
-    codes, right = cluster_codes(groups, len(y)), p.argmax(axis=1) == y
-    bounds, lacking = [], []
-    for k in np.unique(y[y >= 0]):
-        own = np.unique(codes[y == k])
-        wrong = np.unique(codes[(y == k) & ~right])
-        bounds.append(wilson(len(own) - len(wrong), len(own)).low)
-        few = len(own) < FEW_OF_A_CLASS
-        lacking.append(max(0.0, right[y == k].mean() - bounds[-1]) if few else 0.0)
-    if not bounds:
-        return np.nan
-    if interval.is_defined:
-        return float(interval.low - np.mean(lacking))
-    return float(np.mean(bounds))
 
 
 def _components(positive, negative):

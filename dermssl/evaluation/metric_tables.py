@@ -15,10 +15,11 @@ import pandas as pd
 
 from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.evaluation import bootstrap, calibration, hypothesis_tests, metrics
-from dermssl.evaluation.bootstrap import LOWER_IS_BETTER, Interval, SeedDraws
+from dermssl.evaluation import bootstrap, calibration, metrics
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.seed_draws import SeedDraws
 
 HEADLINE = (
     "balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1", "roc_auc", "log_loss",
@@ -97,6 +98,7 @@ def score(
     n_resamples: int = 1000,
     names: Sequence[str] | None = None,
     settings: Evaluate | None = None,
+    units: Sequence[Any] | None = None,
 ) -> dict[str, SeedDraws]:
     """Score a model: every metric that the taxonomy defines, on the same bootstrap draws.
 
@@ -106,24 +108,32 @@ def score(
         n_resamples: draws of the bootstrap.
         names: of `metrics.SUMMARY`, those to score; None for all.
         settings: specificity, minimum sensitivity and guesses of some metrics.
+        units: one value a run; runs of one value count as one, by their mean (see
+            `RunGroup.units`). None: each run counts. Runs with equal predictions always count once.
 
     Returns:
         dict: name -> `SeedDraws`, to be read with `intervals`, `differences` and the like.
     """
     planned = plan(seeds, taxonomy, settings)
     kept = {name: one for name, one in planned.items() if names is None or name in names}
-    return bootstrap.score(kept, seeds[0].groups, n_resamples=n_resamples)
+    return bootstrap.score(
+        kept, seeds[0].groups, n_resamples=n_resamples, units=_units(seeds, units)
+    )
+
+
+def _units(seeds, units):
+    """int (S,): which runs count as one."""
+    first: dict[Any, int] = {}
+    given = list(range(len(seeds))) if units is None else list(units)
+    for run, seed in enumerate(seeds):
+        same = first.setdefault(seed.p_fine.tobytes(), run)
+        given = [given[same] if value == given[run] else value for value in given]
+    return np.unique([given.index(value) for value in given], return_inverse=True)[1]
 
 
 def intervals(draws: Mapping[str, SeedDraws], level: float = 0.95) -> dict[str, Interval]:
-    """An `Interval` of each metric, over records and seeds; Wilson's for degenerate shares."""
-    # Shares are the better the higher; a tree distance is a mean, too, but no share.
-    return {
-        name: one.interval(level)
-        if name in LOWER_IS_BETTER
-        else hypothesis_tests.share_interval(one, level)
-        for name, one in draws.items()
-    }
+    """An `Interval` of each metric, over records and training runs."""
+    return {name: one.interval(level) for name, one in draws.items()}
 
 
 def differences(
@@ -132,18 +142,13 @@ def differences(
     names: Sequence[str] = DIFFERENCES,
     level: float = 0.95,
 ) -> dict[str, Interval]:
-    """An `Interval` of a - b of each metric that both have; their seeds are paired in order."""
+    """An `Interval` of a - b of each metric that both have, over records and training runs."""
     return {name: (a[name] - b[name]).interval(level) for name in names if name in a}
 
 
 def of_seeds(draws: Mapping[str, SeedDraws], seeds: Sequence[int]) -> dict[str, SeedDraws]:
     """The draws of some training seeds only, by position."""
     return {name: one.at(seeds) for name, one in draws.items()}
-
-
-def verdict(name: str, interval: Interval) -> str:
-    """What the difference of a metric says of the first model: better, worse, tie, undefined."""
-    return bootstrap.verdict(interval, name not in LOWER_IS_BETTER)
 
 
 def std_over_seeds(draws: Mapping[str, SeedDraws]) -> dict[str, float]:
@@ -184,7 +189,7 @@ def per_class(
     n_resamples: int = 1000,
     bounded: Sequence[str] = CLASS_FIGURES[:2],
 ) -> pd.DataFrame:
-    """`metrics.per_class_table`, the mean over seeds, with intervals.
+    """`metrics.per_class_table`, the mean over seeds, with `lesions` and intervals.
 
     A figure that one seed can't define (precision of a class it never names) is NaN.
 
@@ -195,7 +200,7 @@ def per_class(
         bounded: the figures that get FIGURE_low and FIGURE_high; `CLASS_FIGURES` for all.
     """
     tables = [metrics.per_class_table(seed.y, seed.p_fine, taxonomy) for seed in seeds]
-    table = tables[0].copy()
+    table = with_lesions(tables[0], seeds[0])
     for figure in CLASS_FIGURES:
         table[figure] = np.mean([one[figure] for one in tables], axis=0)
     bounds = []
@@ -207,6 +212,14 @@ def per_class(
         where = list(table.columns).index(figure) + 1
         table.insert(where, f"{figure}_low", [row[figure].low for row in bounds])
         table.insert(where + 1, f"{figure}_high", [row[figure].high for row in bounds])
+    return table
+
+
+def with_lesions(table: pd.DataFrame, seed: Arrays) -> pd.DataFrame:
+    """A `metrics.per_class_table` with `lesions`: the independent groups of each class."""
+    own = [len(set(seed.groups[seed.y == k])) for k in range(len(table))]
+    table = table.copy()
+    table.insert(list(table.columns).index("support") + 1, "lesions", own)
     return table
 
 

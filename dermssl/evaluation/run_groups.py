@@ -95,6 +95,22 @@ class RunGroup:
         return tuple(dict.fromkeys(every))
 
     @property
+    def units(self) -> list[str]:
+        """What counts as one run: a pretraining run where there are several, else each run.
+
+        Runs that start from one of several pretraining runs share its luck. Where all start from
+        the same one, its luck can't be seen: they count each, for fine-tuning alone.
+        """
+        if self.n_pretrainings < 2:
+            return [str(seed) for seed in self.seeds]
+        return [m.status["config"]["backbone"]["weights"] for m in self.members]
+
+    @property
+    def n_pretrainings(self) -> int:
+        """Pretraining runs that its backbones start from; 0 where none was pretrained here."""
+        return len(self.starts) if self.is_ssl else 0
+
+    @property
     def is_ssl(self) -> bool:
         """Whether its backbones were pretrained here: by the arm's name, or from a run's folder."""
         files = (".h5", ".keras")
@@ -190,15 +206,6 @@ def gather(
     models.sort(key=lambda m: (m.labels == "all", m.members[0].status["n_labels"], *_order(m.arm)))
     notes = comparability.budget_notes(models, allow_different_budget)
     return Comparison(tuple(models), split, tuple(failures), tuple(notes))
-
-
-def shared_seeds(a: RunGroup, b: RunGroup) -> tuple[list[int], list[int]]:
-    """Where each of two groups has the runs whose seeds both have, in the order of seeds."""
-    shared = set(a.seeds) & set(b.seeds)
-    first, second = (
-        [row for row, seed in enumerate(one.seeds) if seed in shared] for one in (a, b)
-    )
-    return first, second
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:

@@ -20,9 +20,10 @@ from scipy.stats import norm
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, validate
-from dermssl.evaluation.bootstrap import Interval, Replicates, cluster_codes, replicates
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS, wilson_if_degenerate
+from dermssl.evaluation.bootstrap import Replicates, cluster_codes, replicates
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, wilson_if_degenerate
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap

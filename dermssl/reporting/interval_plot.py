@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting.figures import GRID, INK, MUTED, PALETTE, legend, titled, wrap
 
 ROW = 0.36  # inches a row, enough for a label of two lines

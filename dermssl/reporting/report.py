@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import wording
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import SUMMARY
 
 NOT_AVAILABLE = "n/a"

@@ -1,19 +1,19 @@
 """Turn numbers into sentences by fixed rules: each follows from its interval.
 
-"Beats" needs an interval that excludes 0. Everything else is a tie or isn't defined, and what
-the interval doesn't cover (one seed, few records) is said beside it.
+What an interval doesn't cover (one training run, few records) is said beside it. The sentences on
+comparisons stand in `contrast_wording`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dermssl.data.records import SYNTHETIC, TEST
-from dermssl.evaluation.bootstrap import Interval
-from dermssl.evaluation.metric_tables import NAMES, verdict
-from dermssl.evaluation.run_groups import TITLES, Comparison, RunGroup
+from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.run_groups import TITLES, Comparison
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +22,6 @@ Counts = dict[str, Any]  # from `metric_tables.counts`
 
 NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
-# Redrawing S seeds shows (S - 1) / S of their variance, and three lie on one side by luck alone
-# in a quarter of all cases: below this it is told.
-SEEDS_THAT_COVER = 6
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
 SAME = 0.02  # in a probability; rounding, or half precision, differs by less
@@ -101,55 +98,6 @@ def scope(n_seeds: int, counts: Counts, split: str) -> str:
     return f"{count(n_seeds, 'seed')}, {photos(counts, split)}"
 
 
-def comparison(
-    a: RunGroup,
-    b: RunGroup,
-    metric: str,
-    interval: Interval | None,
-    n_seeds: int,
-    counts: Counts,
-    split: str,
-) -> str:
-    """The verdict on model a against model b (of the same labels), as one sentence.
-
-    Args:
-        a, b: the two models.
-        metric: a name in `metric_tables.NAMES`.
-        interval: of a - b; None where the two share no seed.
-        n_seeds: seeds that both have.
-        counts: from `metric_tables.counts`.
-        split: that was scored.
-    """
-    name, where = NAMES[metric], f"With {a.labels_text}"
-    if interval is None:
-        return f"{where}, {a.title} and {b.title} share no seed, so they aren't compared."
-    basis = scope(n_seeds, counts, split)
-    if not interval.is_defined:
-        return (
-            f"{where}, nothing can be said of {a.title} against {b.title}: the difference in "
-            f"{name} has no defined interval; too few records for it ({basis})."
-        )
-    places = digits(interval)
-    low, high = number(interval.low, places), number(interval.high, places)
-    size = number(abs(interval.estimate), places)
-    level = f"{interval.level:.0%} interval"
-    outcome = verdict(metric, interval)
-    if outcome == "better":
-        text = f"{a.title} beats {b.title} by {size} {name} ({level} {low} to {high}; {basis})"
-    elif outcome == "worse":
-        text = (
-            f"{a.title} is worse than {b.title} by {size} {name} "
-            f"({level} of the difference {low} to {high}; {basis})"
-        )
-    else:
-        text = (
-            f"no difference found between {a.title} and {b.title} in {name}: "
-            f"the {level} {low} to {high} holds 0 (a tie; {basis})"
-        )
-    single = "; with one seed, the variation of training isn't covered" if n_seeds == 1 else ""
-    return f"{where}, {text}{single}."
-
-
 def digits(interval: Interval) -> int:
     """Decimals at which no bound rounds to a 0 that it isn't."""
     for digits in range(2, 6):
@@ -157,30 +105,6 @@ def digits(interval: Interval) -> int:
         if all(bound == 0 or round(bound, digits) != 0 for bound in bounds):
             return digits
     return 6
-
-
-def verdict_pairs(compared: Comparison, baseline: str) -> list[tuple[RunGroup, RunGroup]]:
-    """Which models the opening compares: (a, b) of equal labels.
-
-    The SSL arms against the baseline first, then against ImageNet, then the other arms against
-    the baseline.
-    """
-    pairs: list[tuple[RunGroup, RunGroup]] = []
-    for labels in compared.labels:
-        models = {model.arm: model for model in compared.at(labels)}
-        ssl = [arm for arm, model in models.items() if model.is_ssl]
-        rest = [arm for arm in models if arm not in ssl]
-        imagenet = [arm for arm, model in models.items() if model.is_imagenet and arm != baseline]
-        wanted = [(arm, baseline) for arm in ssl]
-        wanted += [(arm, other) for other in imagenet for arm in ssl]
-        wanted += [(arm, baseline) for arm in rest]
-        # A pair is told once, the way round that comes first.
-        chosen: dict[frozenset[str], tuple[RunGroup, RunGroup]] = {}
-        for a, b in wanted:
-            if a != b and {a, b} <= models.keys():
-                chosen.setdefault(frozenset((a, b)), (models[a], models[b]))
-        pairs += chosen.values()
-    return pairs
 
 
 def gaps(compared: Comparison, baseline: str) -> list[str]:
@@ -205,52 +129,33 @@ def gaps(compared: Comparison, baseline: str) -> list[str]:
     return sentences
 
 
-def warnings(
-    compared: Comparison,
-    counts: Counts,
-    classes: pd.DataFrame,
-    uneven: Sequence[tuple[RunGroup, RunGroup, int]] = (),
-) -> list[str]:
+def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> list[str]:
     """What the reader must know before trusting an interval.
 
     Args:
         compared: what is compared.
         counts: from `metric_tables.counts`.
-        classes: from `metric_tables.per_class`; only its support is read.
-        uneven: (model a, model b, number of shared seeds) of pairs that don't share all seeds.
+        classes: from `metric_tables.per_class`; only its support and lesions are read.
     """
     sentences = list(compared.notes)
-    few = {len(m.members) for m in compared.models if len(m.members) < ENOUGH_SEEDS}
-    if 1 in few:
-        names = "; ".join(m.name for m in compared.models if len(m.members) == 1)
-        sentences.append(
-            f"One seed only ({names}): the intervals cover the choice of records, "
-            "not the variation of training. Run at least 3 seeds."
-        )
-    if few - {1}:
-        names = "; ".join(m.name for m in compared.models if 1 < len(m.members) < ENOUGH_SEEDS)
-        sentences.append(
-            f"Fewer than 3 seeds ({names}): the variation of training is hardly covered."
-        )
-    most = max(len(model.members) for model in compared.models)
-    if ENOUGH_SEEDS <= most < SEEDS_THAT_COVER:
-        sentences.append(
-            f"At most {most} seeds a model: redrawing so few understates the luck of training, so "
-            "an interval that excludes 0 by little may do so by luck."
-        )
+    for n, says in (
+        (1, "the intervals cover the choice of records, not the luck of training, and no verdict "
+            "is given. Run at least 3 seeds"),
+        (2, "the luck of training is known from two runs alone, so the intervals are so wide that "
+            "they rarely tell anything apart"),
+    ):  # fmt: skip
+        names = "; ".join(m.name for m in compared.models if len(set(m.units)) == n)
+        if names:
+            sentences.append(f"{count(n, 'run').capitalize()} only ({names}): {says}.")
     lone: dict[tuple[str, str], list[str]] = {}
     for model in compared.models:
-        if model.is_ssl and len(model.starts) == 1:
+        if model.n_pretrainings == 1:
             lone.setdefault((model.title, model.starts[0]), []).append(model.labels_text)
     for (title, start), labels in lone.items():
         sentences.append(
-            f"{title} ({'; '.join(labels)}): every seed starts from one pretraining run "
-            f"({start or 'not named'}), so the variation of pretraining isn't covered."
-        )
-    for a, b, shared in uneven:
-        sentences.append(
-            f"{a.name}, and {b.title}: seeds {_list(a.seeds)} and {_list(b.seeds)}; only the "
-            f"{count(shared, 'shared one', 'shared ones')} are compared."
+            f"{title} ({'; '.join(labels)}): every run starts from one pretraining run "
+            f"({start or 'not named'}); what is said holds for that one, since the luck of "
+            "pretraining isn't covered (pretrainings = 3 in [experiment] repeats it)."
         )
     return sentences + data_warnings(counts, classes, compared.split)
 
@@ -293,12 +198,18 @@ def data_warnings(counts: Counts, classes: pd.DataFrame, split: str) -> list[str
             )
             + ": the numbers are too good. Use the test split for a result."
         )
-    small = classes[classes["support"] < ENOUGH_RECORDS]
+    unit = counts["grouped_by"]
+    small = classes[classes["lesions"] < ENOUGH_RECORDS]
     if len(small):
-        names = ", ".join(f"{row.title} ({row.support})" for row in small.itertuples())
+        names = ", ".join(f"{row.title} ({row.lesions})" for row in small.itertuples())
         sentences.append(
-            f"Classes with fewer than {ENOUGH_RECORDS} {split} records, whose figures hang on "
-            f"single records: {names}."
+            f"Classes with fewer than {ENOUGH_RECORDS} {split} {unit}s, whose figures hang on "
+            f"single ones: {names}."
+        )
+    if (few := small[small["lesions"].between(1, FEW_OF_A_CLASS - 1)]).size:
+        sentences.append(
+            f"With fewer than {FEW_OF_A_CLASS} {unit}s of a class ({', '.join(few['title'])}), F1, "
+            "average precision and the means over classes of these and of AUC have no interval."
         )
     sentences += few_groups(counts["n_groups"], counts["grouped_by"])
     return sentences + without_ids(counts["grouped_by"])
@@ -320,7 +231,3 @@ def without_ids(grouped_by: str) -> list[str]:
         "The records carry neither patient nor lesion ids: each photo counts as independent. "
         "If several show one lesion, the intervals are too narrow."
     ]
-
-
-def _list(values: Iterable[int]) -> str:
-    return ", ".join(str(value) for value in values)

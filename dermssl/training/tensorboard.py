@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.plugins.hparams import api
 
 from dermssl.core import atomic_files
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 
 SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
 

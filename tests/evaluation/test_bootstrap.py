@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, bootstrap_metrics, metric_tables, metrics
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation import bootstrap, bootstrap_metrics, interval, metric_tables, metrics
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import SUMMARY
 from dermssl.evaluation.predictions import Arrays
 
@@ -263,26 +264,24 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert 176 <= covered <= 198  # 95% of 200 is 190; three standard errors are 9
 
 
-def test_draws_that_miss_a_class_are_dropped_and_too_many_leave_no_interval():
+def test_a_class_that_draws_miss_leaves_balanced_accuracy_an_honest_interval():
     y = np.array([0] * 30 + [1])
     p = np.tile([0.6, 0.4], (31, 1))
     p[::3] = [0.3, 0.7]
     rare = bootstrap.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
     assert 100 < rare.n_dropped < 200  # a single record is missed by a share 1/e = 147
-    assert rare.is_defined
-    y = np.array([0] * 30 + [1, 2, 3])
-    p = np.random.default_rng(0).dirichlet(np.ones(4), 33)
-    rarer = bootstrap.bootstrap_metric("balanced_accuracy", y, p, n_resamples=400)
-    assert rarer.n_dropped > 200
-    assert not np.isnan(rarer.estimate)
-    assert not rarer.is_defined
-    assert str(rarer).endswith("[n/a]")
+    # Of the one record, right, Agresti & Coull say 3 of 5: a variance of 0.24 / 1.
+    of_many = (20 / 30) * (10 / 30) / 30 * 30 / 29
+    assert rare.record_variance == pytest.approx((of_many + 0.24) / 4)
+    f1 = bootstrap.bootstrap_metric("macro_f1", y, p, n_resamples=400)
+    assert not np.isnan(f1.estimate)
+    assert not f1.is_defined
+    assert str(f1).endswith("[n/a]")
 
 
 @pytest.mark.parametrize(
     ("y", "predicted", "groups"),
     [
-        ([0, 1, 0, 1], [0, 1, 0, 1], None),  # perfect: every draw is 1
         ([0, 1, 0, 1], [0, 1, 1, 1], ["a"] * 4),  # one cluster: every draw is the sample
         ([-1, -1], [0, 1], None),  # nothing labelled
         ([], [], None),
@@ -291,7 +290,7 @@ def test_draws_that_miss_a_class_are_dropped_and_too_many_leave_no_interval():
 def test_no_spread_or_no_data_is_no_interval(y, predicted, groups):
     found = bootstrap.bootstrap_metric("accuracy", np.array(y), np.array(predicted), groups)
     assert not found.is_defined
-    assert bootstrap.verdict(found) == "undefined"
+    assert interval.verdict(found) == "undefined"
     assert not found.excludes_zero
 
 
@@ -311,47 +310,33 @@ def test_sensitivity_kernel_takes_the_specificity_itself():
     assert found.estimate == 0.5  # one of ten false: a specificity of 0.9, just allowed
 
 
-def test_identical_models_tie_at_exactly_zero():
+def test_a_perfect_share_has_wilsons_interval():
+    found = bootstrap.bootstrap_metric("accuracy", np.array([0, 1] * 2), np.array([0, 1] * 2))
+    assert (found.low, found.high) == pytest.approx((0.5101, 1.0), abs=1e-4)  # 4 of 4
+
+
+def test_identical_models_have_no_interval_of_their_difference():
     y, p, groups = random_case()
     for metric in ("accuracy", "macro_roc_auc", "log_loss"):
         found = bootstrap.paired_difference(metric, y, p, p.copy(), groups, n_resamples=100)
-        assert (found.estimate, found.low, found.high) == (0, 0, 0)
-        assert bootstrap.verdict(found) == "tie"
+        assert found.estimate == 0
+        assert interval.verdict(found) == "undefined"
 
 
-def test_paired_difference_is_the_difference_of_the_same_draws():
+def test_paired_difference_varies_as_its_draws_do():
     y, a, groups = random_case()
     b = np.roll(a, 1, axis=0)
-    found = bootstrap.paired_difference("accuracy", y, a, b, groups, n_resamples=200, seed=4)
-    gain = (a.argmax(axis=1) == y).astype(float) - (b.argmax(axis=1) == y)
-    weights = multiplicities(groups, 200, seed=4) * (y >= 0)
-    draws = (weights * gain).sum(axis=1) / weights.sum(axis=1)
-    assert found.estimate == pytest.approx(gain[y >= 0].mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
-    assert bootstrap.verdict(found) == "better"
-    swapped = bootstrap.paired_difference("accuracy", y, b, a, groups, n_resamples=200, seed=4)
+    found = bootstrap.paired_difference("log_loss", y, a, b, groups, n_resamples=300, seed=4)
+    own = [-np.log(p[np.arange(len(y)), y]) for p in (a, b)]
+    weights = multiplicities(groups, 300, seed=4) * (y >= 0)
+    draws = (weights * (own[0] - own[1])).sum(axis=1) / weights.sum(axis=1)
+    assert found.estimate == pytest.approx((own[0] - own[1])[y >= 0].mean())
+    half = stats.norm.ppf(0.975) * draws.std(ddof=1)
+    assert (found.high - found.estimate, found.estimate - found.low) == pytest.approx((half, half))
+    assert interval.verdict(found, higher_is_better=False) == "better"
+    swapped = bootstrap.paired_difference("log_loss", y, b, a, groups, n_resamples=300, seed=4)
     assert swapped.estimate == -found.estimate
-    assert bootstrap.verdict(swapped) == "worse"
-    loss = bootstrap.paired_difference("log_loss", y, a, b, groups, n_resamples=200)
-    assert bootstrap.verdict(loss, higher_is_better=False) == "better"
-
-
-def test_seeds_are_averaged_by_pair_and_resampled():
-    y = np.zeros(400, dtype=int)
-    rng = np.random.default_rng(0)
-
-    def right(share):
-        return (rng.random(400) > share).astype(int)
-
-    a = [right(0.9), right(0.5), right(0.7)]
-    b = [right(0.5), right(0.5), right(0.5)]
-    found = bootstrap.paired_difference("accuracy", y, a, b, n_resamples=400)
-    each = [bootstrap.paired_difference("accuracy", y, i, j) for i, j in zip(a, b)]
-    assert found.estimate == pytest.approx(np.mean([one.estimate for one in each]))
-    # The seeds disagree by far more than any one of them varies with the records.
-    assert found.high - found.low > 1.5 * max(one.high - one.low for one in each)
-    same = bootstrap.paired_difference("accuracy", y, [a[0]] * 3, [b[0]] * 3)
-    assert (same.low, same.high) == pytest.approx((each[0].low, each[0].high))
+    assert interval.verdict(swapped, higher_is_better=False) == "worse"
 
 
 def test_bootstrap_names_what_is_wrong():
@@ -362,8 +347,6 @@ def test_bootstrap_names_what_is_wrong():
         bootstrap.bootstrap_metric("accuracy", y, p[1:])
     with pytest.raises(UserError, match="groups has 3"):
         bootstrap.bootstrap_metric("accuracy", y, p, [1, 2, 3])
-    with pytest.raises(UserError, match="a has 2 seeds and b has 1"):
-        bootstrap.paired_difference("accuracy", y, [p, p], [p])
     with pytest.raises(UserError, match="level is 95"):
         bootstrap.bootstrap_metric("accuracy", y, p, level=95)
     with pytest.raises(UserError, match="n_resamples is 0"):
@@ -385,7 +368,7 @@ def test_tables_hold_the_numbers_of_the_summary():
     )
     assert all(one.low < one.high for one in intervals.values())
     zero = metric_tables.differences(draws, draws)
-    assert {bootstrap.verdict(one) for one in zero.values()} == {"tie"}
+    assert {(one.estimate, interval.verdict(one)) for one in zero.values()} == {(0, "undefined")}
 
 
 def test_interval_prints_and_judges():
@@ -393,4 +376,4 @@ def test_interval_prints_and_judges():
     assert str(Interval(np.nan, np.nan, np.nan)) == "n/a"
     assert Interval(0.1, 0.01, 0.2).excludes_zero
     assert not Interval(0.1, 0.0, 0.2).excludes_zero
-    assert bootstrap.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"
+    assert interval.verdict(Interval(-0.1, -0.2, -0.01)) == "worse"

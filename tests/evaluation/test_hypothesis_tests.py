@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from dermssl.core.errors import UserError
-from dermssl.evaluation import bootstrap, hypothesis_tests
+from dermssl.evaluation import bootstrap, hypothesis_tests, interval, small_samples
 
 
 def test_mcnemar_exact_and_corrected():
@@ -73,7 +73,7 @@ def test_delong_of_equal_or_extreme_scores():
     extreme = hypothesis_tests.delong(y, y, -y)
     assert (extreme.auc_a, extreme.auc_b) == (1, 0)
     assert np.isnan(extreme.p)
-    assert bootstrap.verdict(extreme.difference) == "undefined"
+    assert interval.verdict(extreme.difference) == "undefined"
     assert np.isnan(hypothesis_tests.delong([1, 1], [1, 2], [2, 1]).auc_a)
     single = hypothesis_tests.delong([0, 0, 1], [1, 3, 2], [1, 2, 3])
     assert single.auc_a == 0.5
@@ -109,11 +109,11 @@ def test_wilson_by_its_formula():
     k, n, z = 7, 20, stats.norm.ppf(0.975)
     centre = (k + z**2 / 2) / (n + z**2)
     reach = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    found = hypothesis_tests.wilson(k, n)
+    found = small_samples.wilson(k, n)
     assert (found.low, found.high) == pytest.approx((centre - reach, centre + reach))
-    perfect = hypothesis_tests.wilson(10, 10)
+    perfect = small_samples.wilson(10, 10)
     assert perfect.high == 1
     assert perfect.low == pytest.approx(10 / (10 + z**2))
-    assert str(hypothesis_tests.wilson(0, 0)) == "n/a"
+    assert str(small_samples.wilson(0, 0)) == "n/a"
     with pytest.raises(UserError, match="5 of 4"):
-        hypothesis_tests.wilson(5, 4)
+        small_samples.wilson(5, 4)

@@ -13,7 +13,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import arms, figures, report
 from dermssl.studies.single_run import figures as figures_curves
 

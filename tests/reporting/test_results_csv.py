@@ -8,7 +8,7 @@ import pytest
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import results_csv
 
 

@@ -14,38 +14,58 @@ import pandas as pd
 from dermssl.core import runs
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.data.records import group_ids
-from dermssl.evaluation import hypothesis_tests, metric_tables, pair_tests, run_groups
-from dermssl.evaluation.bootstrap import Interval, SeedDraws
+from dermssl.evaluation import contrasts, hypothesis_tests, metric_tables, pair_tests
+from dermssl.evaluation.contrasts import Contrast
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.pair_tests import PairTest
 from dermssl.evaluation.run_groups import Comparison, RunGroup
+from dermssl.evaluation.seed_draws import SeedDraws
 from dermssl.reporting import results_csv
 
 DIFFERENCE_COLUMNS = (
-    "labels", "a", "b", "n_seeds", "metric", "difference", "low", "high", "level",
-    "n_resamples", "n_dropped", "verdict_for_a", "test", "n_tested", "p", "p_holm",
+    "labels",
+    "a",
+    "b",
+    "runs_a",
+    "runs_b",
+    "metric",
+    "difference",
+    "low",
+    "high",
+    "level",
+    "family",
+    "verdict_for_a",
+    "sd_a",
+    "sd_b",
+    "record_variance",
+    "seed_variance",
+    "df",
+    "n_groups",
+    "n_resamples",
+    "n_dropped",
+)
+TEST_COLUMNS = (
+    "labels", "a", "b", "test", "n_tested", "p_ensemble", "p_ensemble_holm", "ensemble_difference",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """The differences a - b of two models with equal labels, over the seeds both have.
+    """Two models with equal labels.
 
     Attributes:
-        n_seeds: seeds that both have.
-        found: of each metric; empty where no seed is shared.
-        tested: None where no seed is shared.
+        a, b: the models.
+        contrast: what the sentences say of them, on the primary metric; None where the report
+            draws none.
+        found: a - b of each metric, each interval at 95% alone.
+        tested: McNemar's and DeLong's tests of their ensembles.
     """
 
     a: RunGroup
     b: RunGroup
-    n_seeds: int
+    contrast: Contrast | None
     found: dict[str, Interval]
     tested: PairTest | None = None
-
-    @property
-    def uneven(self) -> bool:
-        """Whether some seed has no partner."""
-        return self.a.seeds != self.b.seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +81,8 @@ class Scored:
         intervals: of every metric, from `metric_tables.intervals`.
         spread: standard deviations over seeds, from `metric_tables.std_over_seeds`.
         classes: from `metric_tables.per_class`.
-        pairs: the baseline always as b.
+        contrasts: the comparisons of the report's sentences, one family.
+        pairs: every pair of equal labels; those of `contrasts` the same way round.
     """
 
     compared: Comparison
@@ -72,40 +93,29 @@ class Scored:
     intervals: dict[tuple, dict[str, Interval]]
     spread: dict[tuple, dict[str, float]]
     classes: dict[tuple, pd.DataFrame]
+    contrasts: list[Contrast]
     pairs: tuple[Pair, ...]
 
     @property
     def tested(self) -> list[tuple[Pair, PairTest]]:
-        """The pairs that share a seed, with their tests."""
+        """The pairs with their tests."""
         return [(pair, pair.tested) for pair in self.pairs if pair.tested]
 
-    def difference(self, a: RunGroup, b: RunGroup, metric: str) -> tuple[Interval | None, int]:
-        """(`Interval` of a - b or None, number of shared seeds), whichever way it is kept."""
-        for pair in self.pairs:
-            if (pair.a, pair.b) == (a, b):
-                return pair.found.get(metric), pair.n_seeds
-            if (pair.b, pair.a) == (a, b):
-                interval = pair.found.get(metric)
-                return (interval and _negative(interval)), pair.n_seeds
-        return None, 0
 
-    def leads(self, model: RunGroup, metric: str) -> bool:
-        """Whether its difference to every other model with equal labels excludes 0, for it."""
-        others = [other for other in self.compared.at(model.labels) if other is not model]
-        intervals = [self.difference(model, other, metric)[0] for other in others]
-        return bool(intervals) and all(
-            interval is not None and metric_tables.verdict(metric, interval) == "better"
-            for interval in intervals
-        )
-
-
-def score(compared: Comparison, baseline: str | None = None, n_resamples: int = 1000) -> Scored:
+def score(
+    compared: Comparison,
+    baseline: str | None = None,
+    n_resamples: int = 1000,
+    margin: float = 0.0,
+    primary: str = "",
+) -> Scored:
     """Score every model and every pair of a comparison.
 
     Args:
         compared: what is compared.
         baseline: an arm; None for random init where it is there, else the first arm.
         n_resamples: draws of the bootstrap.
+        margin, primary: of `contrasts.contrasts`.
     """
     if n_resamples < 1:
         raise UserError(f"model_comparison.n_resamples is {n_resamples}; it must be at least 1")
@@ -116,14 +126,12 @@ def score(compared: Comparison, baseline: str | None = None, n_resamples: int = 
         raise unknown_name("model_comparison.baseline", baseline, arms)
     models = {_key(model): model for model in compared.models}
     draws = {
-        key: metric_tables.score(model.arrays, taxonomy, n_resamples)
+        key: metric_tables.score(model.arrays, taxonomy, n_resamples, units=model.units)
         for key, model in models.items()
     }
-    pairs = []
-    for labels in compared.labels:
-        at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
-        pairs += [_pair(a, b, draws) for b, a in itertools.combinations(at, 2)]
-    tests = pair_tests.run([_shared_arrays(pair.a, pair.b) for pair in pairs], taxonomy)
+    told = contrasts.contrasts(compared, draws, baseline, margin, primary)
+    pairs = _pairs(compared, told, baseline, draws)
+    tests = pair_tests.run([(pair.a.arrays, pair.b.arrays) for pair in pairs], taxonomy)
     pairs = [replace(pair, tested=tested) for pair, tested in zip(pairs, tests)]
     return Scored(
         compared=compared,
@@ -137,6 +145,7 @@ def score(compared: Comparison, baseline: str | None = None, n_resamples: int = 
             key: metric_tables.per_class(model.arrays, taxonomy, n_resamples)
             for key, model in models.items()
         },
+        contrasts=told,
         pairs=tuple(pairs),
     )
 
@@ -189,31 +198,56 @@ def run_rows(scored: Scored) -> list[dict]:
 
 
 def difference_rows(scored: Scored) -> list[dict]:
-    """Rows of differences.csv: one a pair and metric; `p` where a test goes with it."""
+    """Rows of differences.csv: one a pair and metric.
+
+    The primary metric of a pair that the report speaks of has the interval and the verdict of its
+    family; all other intervals are at 95% alone and have no verdict.
+    """
     rows = []
-    for pair, tested in scored.tested:
-        for name, interval in pair.found.items():
-            test, p, holm = tested.of_metric(name) or ("", math.nan, math.nan)
+    for pair in scored.pairs:
+        for name, found in pair.found.items():
+            contrast = pair.contrast if name == contrasts.METRIC else None
+            interval = contrast.interval if contrast else found
+            sd = [scored.spread[_key(model)].get(name, math.nan) for model in (pair.a, pair.b)]
             rows.append(
                 {
                     "labels": str(pair.a.labels),
                     "a": pair.a.arm,
                     "b": pair.b.arm,
-                    "n_seeds": pair.n_seeds,
+                    "runs_a": scored.draws[_key(pair.a)][name].n_runs,
+                    "runs_b": scored.draws[_key(pair.b)][name].n_runs,
                     "metric": name,
                     "difference": interval.estimate,
                     "low": interval.low,
                     "high": interval.high,
                     "level": interval.level,
+                    "family": contrast.family if contrast else "",
+                    "verdict_for_a": contrast.verdict if contrast else "",
+                    "sd_a": sd[0],
+                    "sd_b": sd[1],
+                    "record_variance": interval.record_variance,
+                    "seed_variance": interval.seed_variance,
+                    "df": interval.df,
+                    "n_groups": scored.counts["n_groups"],
                     "n_resamples": interval.n_resamples,
                     "n_dropped": interval.n_dropped,
-                    "verdict_for_a": metric_tables.verdict(name, interval),
-                    "test": test,
-                    "n_tested": tested.n if test else math.nan,
-                    "p": p,
-                    "p_holm": holm,
                 }
             )
+    return rows
+
+
+def test_rows(scored: Scored) -> list[dict]:
+    """Rows of ensemble_tests.csv: each test of each pair, of the runs' mean probabilities."""
+    rows = []
+    for pair, tested in scored.tested:
+        base = {"labels": str(pair.a.labels), "a": pair.a.arm, "b": pair.b.arm}
+        right = (tested.mcnemar.only_a - tested.mcnemar.only_b) / tested.n if tested.n else math.nan
+        found = [("McNemar (fine accuracy)", tested.mcnemar.p, tested.mcnemar_holm, right)]
+        if tested.delong:
+            apart = tested.delong.difference.estimate
+            found.append((f"DeLong ({tested.area})", tested.delong.p, tested.delong_holm, apart))
+        rows += [base | dict(zip(TEST_COLUMNS[3:], (name, tested.n, p, holm, difference)))
+                 for name, p, holm, difference in found]  # fmt: skip
     return rows
 
 
@@ -252,22 +286,16 @@ def _key(model):
     return model.arm, model.labels
 
 
-def _pair(a, b, draws):
-    rows_a, rows_b = run_groups.shared_seeds(a, b)
-    if not rows_a:
-        return Pair(a, b, 0, {})
-    of_a = metric_tables.of_seeds(draws[_key(a)], rows_a)
-    of_b = metric_tables.of_seeds(draws[_key(b)], rows_b)
-    return Pair(a, b, len(rows_a), metric_tables.differences(of_a, of_b))
-
-
-def _shared_arrays(a, b):
-    """`Arrays` of the seeds that two models both have: (list of a, list of b)."""
-    return tuple(
-        [model.arrays[row] for row in rows]
-        for model, rows in zip((a, b), run_groups.shared_seeds(a, b))
-    )
-
-
-def _negative(interval):
-    return replace(interval, estimate=-interval.estimate, low=-interval.high, high=-interval.low)
+def _pairs(compared, told, baseline, draws):
+    """Every `Pair` of equal labels; a contrast says which way round, else the baseline is b."""
+    known = {frozenset((_key(one.a), _key(one.b))): one for one in told}
+    pairs = []
+    for labels in compared.labels:
+        at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
+        for b, a in itertools.combinations(at, 2):
+            contrast = known.get(frozenset((_key(a), _key(b))))
+            if contrast:
+                a, b = contrast.a, contrast.b
+            found = metric_tables.differences(draws[_key(a)], draws[_key(b)])
+            pairs.append(Pair(a, b, contrast, found))
+    return pairs

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.evaluation.run_groups import Comparison
 
     Key = tuple[str, int | str]  # arm, labels

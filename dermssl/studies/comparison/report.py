@@ -9,7 +9,6 @@ from pathlib import Path
 
 from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import figures, report, wording
 from dermssl.studies.comparison import compute
@@ -99,70 +98,102 @@ def _comparison(numbers: compute.Scored) -> report.Section:
             model.labels_text,
             model.title,
             len(model.members),
-            *(
-                report.Cell(
-                    numbers.intervals[model.arm, model.labels][name],
-                    bold=numbers.leads(model, name),
-                )
-                for name in metric_tables.HEADLINE
-            ),
+            *(numbers.intervals[model.arm, model.labels][name] for name in metric_tables.HEADLINE),
         ]
         for model in comparison.models
     ]
     columns = ["labels", "start of the backbone", report.Column("seeds", right=True), *HEADLINE]
     text = (
         f"Scored on {report.escaped(wording.photos(numbers.counts, comparison.split))}. Mean over "
-        "seeds, 95% interval in brackets. Bold: its difference to every other row with the same "
-        "labels excludes 0, in its favour; without bold, no row leads. Log loss is better when "
-        "lower. `performance_comparison.csv` holds every metric."
+        "runs, 95% interval in brackets, over records and (of two runs or more) the luck of "
+        "training. Intervals of two rows that overlap say little of their difference: the next "
+        "section does. Log loss is better when lower. `performance_comparison.csv` holds every "
+        "metric."
     )
     return report.Section("Comparison", [report.Table(columns, rows), report.Text(text)])
 
 
 def _differences(numbers: compute.Scored) -> report.Section:
-    pairs = [pair for pair in numbers.pairs if pair.found]
-    if not pairs:
-        text = "There is no pair of models with equal labels and a shared seed."
+    if not numbers.pairs:
+        text = "There is no pair of models with equal labels."
         return report.Section("Differences", [report.Text(text)])
-    rows = [
+    verdicts = [
         [
-            pair.a.labels_text,
-            f"{pair.a.title} − {pair.b.title}",
-            pair.n_seeds,
-            *(_difference(name, pair.found[name]) for name in metric_tables.HEADLINE),
+            one.a.labels_text, f"{one.a.title} − {one.b.title}", one.interval,
+            report.Cell(f"{100 * one.level:.3g}%"), one.verdict, *map(_sd, zip(one.sd, one.n_runs)),
+            _variance(one.interval.record_variance), _variance(one.interval.seed_variance),
+            one.interval.df,
         ]
-        for pair in pairs
-    ]
-    columns = ["labels", "difference", report.Column("seeds", right=True), *HEADLINE]
+        for one in numbers.contrasts
+    ]  # fmt: skip
+    columns = [
+        "labels", "difference", metric_tables.NAMES[metric_tables.PRIMARY], "level", "the first is",
+        "sd of the first's runs", "of the second's", report.Column("records' variance", right=True),
+        report.Column("runs' variance", right=True),
+        report.Column("degrees of freedom", right=True, format=_one_digit),
+    ]  # fmt: skip
+    others = [
+        [
+            pair.a.labels_text, f"{pair.a.title} − {pair.b.title}",
+            *(pair.found[name] for name in metric_tables.HEADLINE),
+        ]
+        for pair in numbers.pairs
+    ]  # fmt: skip
     text = (
-        "Better and worse are said of the first of the two, where the interval excludes 0. A tie "
-        "is an interval that holds 0: no difference was shown, not that there is none. "
-        f"{len(rows) * len(HEADLINE)} intervals at 95% are shown without a correction for their "
-        "number; balanced accuracy was chosen beforehand to carry the verdict. `differences.csv` "
-        "holds more metrics."
+        f"{metric_tables.NAMES[metric_tables.PRIMARY].capitalize()} was chosen beforehand to "
+        f"carry the verdicts: {_family(numbers)} Interval: difference ∓ √(z² records' variance + "
+        "t² runs' variance), records paired, runs not. Not told apart: no difference was shown, "
+        "not that there is none. One run: an arm has no second run that would tell the luck of "
+        "training."
+    )
+    alone = (
+        "All metrics of all pairs, each interval at 95% alone: no verdict follows from them. "
+        "`differences.csv` holds more metrics."
     )
     return report.Section(
-        "Differences", [report.Table(columns, rows), report.Text(text), *_paired_tests(numbers)]
+        "Differences",
+        [
+            report.Table(columns, verdicts), report.Text(text),
+            report.Table(["labels", "difference", *HEADLINE], others), report.Text(alone),
+            *_paired_tests(numbers),
+        ],
+    )  # fmt: skip
+
+
+def _family(numbers: compute.Scored) -> str:
+    planned = sum(one.is_planned for one in numbers.contrasts)
+    rest = len(numbers.contrasts) - planned
+    text = "the planned comparison at 95%; " if planned else ""
+    text += f"{wording.count(rest, 'comparison')} that hold together with 95% (Bonferroni)."
+    margin = numbers.contrasts[0].margin if numbers.contrasts else 0
+    return text + (
+        f" The margin, the smallest difference that matters, is {margin:g}." * bool(margin)
     )
 
 
-def _difference(name: str, interval: Interval) -> report.Cell:
-    """A difference with its verdict."""
-    verdict = metric_tables.verdict(name, interval)
-    return report.Cell(interval, {"undefined": "", "tie": ", tie"}.get(verdict, f", **{verdict}**"))
+def _sd(of: tuple[float, int]) -> report.Cell:
+    return report.Cell(f"{wording.number(of[0])} ({wording.count(of[1], 'run')})")
+
+
+def _variance(value: float) -> report.Cell:
+    return report.Cell(wording.NOT_AVAILABLE if value != value else f"{value:.2g}")
+
+
+def _one_digit(value: float) -> str:
+    return wording.number(value, 1)
 
 
 def _paired_tests(numbers: compute.Scored) -> list[report.Table | report.Text]:
-    """The table of paired tests, one row a pair that shares a seed, and what they ask."""
+    """The table of paired tests, one row a pair, and what they ask."""
     area = next((tested.title for _, tested in numbers.tested if tested.area), "")
     columns = [
         "labels",
         "pair",
         report.Column("photos", right=True),
         "only one is right",
-        "McNemar p",
+        "McNemar p (ensembles)",
     ]
-    columns += ["AUC", "DeLong p"] if area else []
+    columns += ["AUC", "DeLong p (ensembles)"] if area else []
     rows = []
     for pair, tested in numbers.tested:
         mcnemar, delong = tested.mcnemar, tested.delong
@@ -181,8 +212,9 @@ def _paired_tests(numbers: compute.Scored) -> list[report.Table | report.Text]:
         rows.append(row)
     text = (
         f"Paired tests on one photo a {numbers.counts['grouped_by']}, since they take photos as "
-        "independent, and on the mean probabilities over seeds, so they don't cover the luck of "
-        "training. McNemar: do both err equally often in the fine class? "
+        "independent, and on the mean probabilities over runs: of the ensembles, not of a run, "
+        "and without the luck of training, so no verdict follows from them. McNemar: do both "
+        "ensembles err equally often in the fine class? "
     )
     if area:
         text += f"DeLong: have both the same ROC-AUC for {report.escaped(area)}? "
@@ -295,10 +327,12 @@ def _method(numbers: compute.Scored, command: str, config: Path | str | None) ->
         "**Fairness.** All runs were checked to have the same classes, the same records in the "
         f"same splits and the same true labels{fair}: "
         f"{report.escaped(sentences.budget(comparison))}.",
-        f"**Intervals.** Percentile bootstrap, {numbers.n_resamples:,} draws: whole {unit}s with "
-        "replacement and, where there are several, seeds with replacement. Differences are paired: "
-        "same draw, same records, same seed. Three seeds understate the variation of training by "
-        "about a third of its variance.",
+        f"**Intervals.** The records' variance is the covariance of two runs over redrawn "
+        f"{unit}s ({numbers.n_resamples:,} draws with replacement; by formula for shares, with a "
+        "floor for classes of few lesions), the runs' that of their scores, joined as MOVER does "
+        "(Student's t for the runs, Welch's degrees of freedom for two models; Obuchowski & "
+        "Rockette 1995, Zou & Donner 2008). Of one run: percentiles of the draws; Newcombe's "
+        f"method for an AUC of fewer than 40 {unit}s on a side, Wilson's where all or none count.",
         f"**Seeds.** {report.escaped(sentences.seeds(comparison))}.",
         "**Selection.** The validation split chooses the epoch whose weights are scored.",
         f"**Versions.** {sentences.versions(comparison)}.",
@@ -330,7 +364,7 @@ def _method(numbers: compute.Scored, command: str, config: Path | str | None) ->
             report.Text(
                 "Each run's folder holds its `config.toml` and the `predictions.csv` that all "
                 "numbers come from. Beside this page: `performance_comparison.csv` (a row a "
-                "model), `differences.csv`, `runs.csv` (a row a run)."
+                "model), `differences.csv`, `ensemble_tests.csv`, `runs.csv` (a row a run)."
             ),
             report.Text("Left out, because they did not finish:") if failures else None,
             report.Bullets(failures),

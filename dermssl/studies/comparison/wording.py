@@ -10,25 +10,22 @@ from dermssl.data.records import SPLITS
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
 from dermssl.evaluation.run_groups import Comparison
-from dermssl.reporting import report, wording
+from dermssl.reporting import contrast_wording, report, wording
 from dermssl.reporting.report import code, escaped
 from dermssl.studies.comparison import compute
 
 
 def verdicts(numbers: compute.Scored) -> list[str]:
-    """One sentence a pair, on the primary metric."""
-    primary, split = metric_tables.PRIMARY, numbers.compared.split
-    return [
-        wording.comparison(a, b, primary, *numbers.difference(a, b, primary), numbers.counts, split)
-        for a, b in wording.verdict_pairs(numbers.compared, numbers.baseline)
-    ]
+    """One sentence a pair, on the primary metric, and what would narrow their intervals."""
+    split = numbers.compared.split
+    said = [contrast_wording.sentence(one, numbers.counts, split) for one in numbers.contrasts]
+    return said + list(filter(None, [contrast_wording.what_narrows(numbers.contrasts)]))
 
 
 def warnings(numbers: compute.Scored) -> list[str]:
     """All that must be known before an interval is trusted."""
     comparison = numbers.compared
     first = comparison.models[0]
-    uneven = [(pair.a, pair.b, pair.n_seeds) for pair in numbers.pairs if pair.uneven]
     sentences = []
     if crossing := compute.crossing_groups(comparison):
         sentences.append(
@@ -37,7 +34,7 @@ def warnings(numbers: compute.Scored) -> list[str]:
         )
     sentences += wording.drawings(first.members[0].predictions.table["source"])
     classes = numbers.classes[first.arm, first.labels]
-    sentences += wording.warnings(comparison, numbers.counts, classes, uneven)
+    sentences += wording.warnings(comparison, numbers.counts, classes)
     primary = [intervals[metric_tables.PRIMARY] for intervals in numbers.intervals.values()]
     sentences += wording.dropped(primary)
     if comparison.failures:

@@ -1,26 +1,35 @@
-"""Derive a grid's findings from intervals: the best cell, its ties, the effect of each axis.
+"""Derive a grid's findings from intervals: the best cell, the effect of each axis.
 
-Every sentence follows from an interval by a rule, so that nobody can hope into it. A best
-cell is picked after the fact, so it is held against all others; an axis is held against a
-reference fixed beforehand (the shallowest depth, the first augmentation, the first model).
-Only whole cells take part: one that lost a seed is shown, and compared with none.
+Every sentence follows from an interval by a rule, so that nobody can hope into it. The cells of a
+model are trained alike, so the luck of training is one variance, pooled over them; it takes the
+luck of each cell as its own. A best cell is picked after the fact: its differences are held to
+Tukey's quantile of the largest of all, and its accuracy has an interval that holds for all cells
+together. An axis is held against a reference fixed beforehand (the shallowest depth, the first
+augmentation, the first model). All comparisons of a report are one family (Bonferroni). With one
+seed the luck isn't known, and nothing is called better. Only whole cells take part: one that lost a
+seed is shown, and compared with none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from dermssl.evaluation import bootstrap, hypothesis_tests, pair_tests
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation import bootstrap
+from dermssl.evaluation import interval as intervals
+from dermssl.evaluation.bootstrap_metrics import planned
+from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.seed_draws import Luck, SeedDraws
+from dermssl.reporting import wording
 from dermssl.reporting.wording import count
 from dermssl.studies.grid.read import CellKey, GridResults
 
 LEVEL = 0.95
-N_RESAMPLES = 5000  # enough for the quantiles that 19 comparisons together ask for
+N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -35,17 +44,21 @@ class CellScore:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """The best cell against another: difference with interval, McNemar's p, Holm's p."""
+    """The best cell against another, with the interval of their difference."""
 
     other: CellKey
     difference: Interval
-    p: float
-    holm: float
 
 
 @dataclass(frozen=True)
 class BestCell:
-    """The best cell of a model, and the cells that it doesn't clearly beat."""
+    """The highest cell of a model, and the cells that it isn't shown to be better than.
+
+    Attributes:
+        cell: the highest.
+        interval: of its accuracy; holds for all cells of the model together, so for the highest.
+        against: each other cell.
+    """
 
     cell: CellScore
     interval: Interval
@@ -53,13 +66,18 @@ class BestCell:
 
     @property
     def ties(self) -> list[CellKey]:
-        """Keys of the cells that it isn't shown to beat."""
-        return [a.other for a in self.against if bootstrap.verdict(a.difference) != "better"]
+        """Keys of the cells that it isn't shown to be better than."""
+        return [a.other for a in self.against if verdict(a.difference) != "better"]
 
     @property
     def is_clear(self) -> bool:
-        """Whether it beats every other cell."""
+        """Whether it is shown to be better than every other cell."""
         return bool(self.against) and not self.ties
+
+
+def verdict(interval: Interval) -> str:
+    """As `interval.verdict`, but "one run" where one seed can't tell the luck of training."""
+    return "one run" if interval.n_runs < 2 else intervals.verdict(interval)
 
 
 def cells(grid: GridResults, model: str) -> dict[CellKey, CellScore]:
@@ -73,59 +91,83 @@ def cells(grid: GridResults, model: str) -> dict[CellKey, CellScore]:
     return found
 
 
+def luck(grid: GridResults, model: str, n_cells: int = 1) -> Luck | None:
+    """The luck of the mean over the seeds of a cell, or of several cells' mean.
+
+    The variance over seeds is pooled over the model's A whole cells, with A (S - 1) degrees of
+    freedom. None with one seed.
+    """
+    n_seeds, spreads = len(grid.seeds), [
+        cell.spread for key, cell in cells(grid, model).items() if grid.is_whole(key)
+    ]  # fmt: skip
+    if n_seeds < 2:
+        return None
+    pooled = float(np.mean(np.square(spreads)))
+    return Luck(pooled / n_seeds / n_cells, float(len(spreads) * (n_seeds - 1)))
+
+
+def family(grid: GridResults) -> int:
+    """Comparisons that a report of this grid makes; they hold together with 95%.
+
+    One best cell a model (all its differences together, by Tukey), each value of an axis but the
+    reference, each model but the first.
+    """
+    n = len(grid.models) - 1
+    for model in grid.models:
+        n += len(grid.whole(model)) > 1
+        n += sum(len(grid.planned(model, axis)) - 1 for axis in ("depth", "augmentation"))
+    return max(1, n)
+
+
+def level(grid: GridResults) -> float:
+    """The level of each comparison of the family."""
+    return 1 - (1 - LEVEL) / family(grid)
+
+
 def bests(grid: GridResults) -> dict[str, BestCell]:
     """The `BestCell` of each model that has a whole cell: the highest mean over seeds.
 
-    Differences to its other cells are paired by photo and seed, bootstrapped over lesions and
-    seeds, and their intervals hold together (Bonferroni). McNemar compares the mean
-    probabilities over seeds on one photo of each group; Holm corrects it over the tests of all
-    models.
+    A difference to another cell is clear where it exceeds
+    q / sqrt(2) sqrt(V_records + 2 s^2 / S), q Tukey's studentised range over all cells with the
+    degrees of freedom of s^2 (Tukey 1953).
 
     Returns:
         dict of model -> `BestCell`.
     """
-    alone = pair_tests.independent(grid)
-    tops, pairs = {}, []
-    for model in grid.models:
-        found = cells(grid, model)
-        whole = grid.whole(model)
-        if whole:
-            top = max(whole, key=lambda key: found[key].mean)
-            tops[model] = found[top]
-            pairs += [(top, key) for key in whole if key != top]
-    p = [hypothesis_tests.mcnemar(*(_right(grid, key)[alone] for key in pair)).p for pair in pairs]
-    tested = dict(zip(pairs, zip(p, hypothesis_tests.holm(p).tolist())))
     made = {}
-    for model, cell in tops.items():
-        own = [pair for pair in pairs if pair[0] == cell.key]
-        interval = hypothesis_tests.share_with_interval(
-            "accuracy", grid.y, grid.by_seed(cell.key), grid.groups,
-            n_resamples=N_RESAMPLES, level=LEVEL,
-        )  # fmt: skip
-        made[model] = BestCell(cell, interval, tuple(
-            CellComparison(other, _difference(grid, [top], [other], len(own)), *tested[top, other])
-            for top, other in own
-        ))  # fmt: skip
+    for model in grid.models:
+        whole, found = grid.whole(model), cells(grid, model)
+        if not whole:
+            continue
+        top = max(whole, key=lambda key: found[key].mean)
+        draws, own = _scores(grid, {key: [key] for key in whole}), luck(grid, model)
+        of_all = draws[top].interval(1 - (1 - LEVEL) / len(whole), own)
+        q = None
+        if own and len(whole) > 1:
+            q = stats.studentized_range.ppf(level(grid), len(whole), own.df) / np.sqrt(2)
+        against = tuple(
+            CellComparison(key, _difference(draws[top], draws[key], own, own, level(grid), q))
+            for key in whole
+            if key != top
+        )
+        made[model] = BestCell(found[top], of_all, against)
     return made
 
 
-def _right(grid, key):
-    return np.mean(grid.by_seed(key), axis=0).argmax(axis=1) == grid.y
+def _scores(grid: GridResults, sides: Mapping[Any, Sequence[CellKey]]) -> dict[Any, SeedDraws]:
+    """Mean accuracy of groups of cells, a row a seed: name -> `SeedDraws` on the same draws."""
+    plan = {}
+    for name, keys in sides.items():
+        by_seed = zip(*(_hits(grid, key) for key in keys))
+        plan[name] = planned("mean", None, [np.mean(each, axis=0) for each in by_seed])
+    # Over several runs the intervals of shares are by formula: draws serve a lone run alone.
+    n_resamples = N_RESAMPLES if len(grid.seeds) == 1 else 2
+    return bootstrap.score(plan, grid.groups, n_resamples=n_resamples)
 
 
-def _difference(grid, keys_a, keys_b, n_comparisons):
-    """Mean accuracy of some cells less that of others; lesions and seeds are redrawn.
-
-    Several cells of one seed are one draw of a seed's luck: their hits are averaged first.
-    """
-    first, second = (
-        [np.mean(each, axis=0) for each in zip(*(_hits(grid, key) for key in keys))]
-        for keys in (keys_a, keys_b)
-    )
-    return bootstrap.paired_difference(
-        "mean", None, first, second, grid.groups,
-        n_resamples=N_RESAMPLES, level=1 - (1 - LEVEL) / max(1, n_comparisons),
-    )  # fmt: skip
+def _difference(a, b, luck_a, luck_b, level, q=None):
+    both = (luck_a, luck_b) if luck_a and luck_b else None
+    return (a - b).interval(level, both, q)
 
 
 def _hits(grid, key):
@@ -139,13 +181,13 @@ def axis_effects(
     """Each value of an axis against its reference, the other axis held equal.
 
     Args:
-        grid: `grid_read.Grid`.
+        grid: `GridResults`.
         model: str.
         axis: "depth" (reference: the shallowest) or "augmentation" (the first).
 
     Returns:
-        reference, list of (value, `Interval` of the difference); the intervals hold together
-        (Bonferroni). None of a value without a whole cell to compare.
+        reference, list of (value, `Interval` of the difference), at the level of the family.
+        None of a value without a whole cell to compare.
     """
     place = {"augmentation": 1, "depth": 2}[axis]
     values = grid.planned(model, axis)
@@ -158,7 +200,10 @@ def axis_effects(
                 pairs.append((key, other))
         if pairs:
             keys, references = zip(*pairs)
-            found.append((value, _difference(grid, keys, references, len(values) - 1)))
+            draws = _scores(grid, {"value": keys, "reference": references})
+            own = luck(grid, model, len(pairs))
+            interval = _difference(draws["value"], draws["reference"], own, own, level(grid))
+            found.append((value, interval))
     return values[0], found
 
 
@@ -173,11 +218,14 @@ def model_effects(grid: GridResults) -> tuple[str, list[tuple[str, Interval]]]:
     reference, *others = grid.status["config"]["grid"]["models"]
     found = []
     for model in others:
-        sides = [grid.whole(model), grid.whole(reference)]
-        shared = set.intersection(*({key[1] for key in keys} for keys in sides))
-        sides = [[key for key in keys if key[1] in shared] for keys in sides]
+        sides = {name: grid.whole(name) for name in (model, reference)}
+        shared = set.intersection(*({key[1] for key in keys} for keys in sides.values()))
+        sides = {name: [k for k in keys if k[1] in shared] for name, keys in sides.items()}
         if shared:
-            found.append((model, _difference(grid, sides[0], sides[1], len(others))))
+            draws = _scores(grid, sides)
+            one, two = (luck(grid, name, len(sides[name])) for name in (model, reference))
+            difference = _difference(draws[model], draws[reference], one, two, level(grid))
+            found.append((model, difference))
     return reference, found
 
 
@@ -185,28 +233,31 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     """What can be said of one model, as a list of sentences.
 
     Args:
-        grid: `grid_read.Grid`.
+        grid: `GridResults`.
         model: str.
         top: `BestCell`, or None where no cell has all its seeds.
     """
     if top is None:
         return [f"{model}: no cell has all its seeds, so that none is compared."]
+    n = len(top.against) + 1
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
-    said = [f"{model}: the highest cell is {name} (95% interval {span(top.interval)})."]
+    joint = f"; holds for all {n} cells together" if n > 1 else ""
+    seeds = "" if top.interval.n_runs > 1 else ", over lesions alone"
+    said = [
+        f"{model}: the highest cell is {name} ({100 * top.interval.level:.3g}% interval "
+        f"{span(top.interval)}{seeds}{joint})."
+    ]
+    if n > 1:
+        whole = np.mean([cells(grid, model)[key].mean for key in grid.whole(model)])
+        said.append(
+            f"As the highest of {n} it is likely too high: the mean of all {n} is {whole:.3f}."
+        )
     if lost := [describe(key) for key in grid.p if key[0] == model and not grid.is_whole(key)]:
         said.append(f"Not compared, as a seed has no result: {'; '.join(lost)}.")
     if (sentence := _against_one_answer(grid, top)) is not None:
         said.append(sentence)
-    if top.is_clear:
-        said.append(f"It is better than each of {count(len(top.against), 'other cell')}.")
-    elif top.against:
-        shown = "; ".join(describe(key) for key in top.ties[:3])
-        more = f" and {len(top.ties) - 3} more" if len(top.ties) > 3 else ""
-        said.append(
-            f"It ties with {len(top.ties)} of "
-            f"{count(len(top.against), 'other cell')} ({shown}{more}): "
-            "these numbers name no winner among them."
-        )
+    if top.against:
+        said.append(_against_others(top))
     for axis in ("depth", "augmentation"):
         reference, effects = axis_effects(grid, model, axis)
         if effects:
@@ -221,6 +272,20 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     return said
 
 
+def _against_others(top: BestCell) -> str:
+    if top.is_clear:
+        return f"It is shown to be better than each of {count(len(top.against), 'other cell')}."
+    if top.against[0].difference.n_runs < 2:
+        return "With one seed a cell none is called better: the luck of training isn't known."
+    shown = "; ".join(describe(key) for key in top.ties[:3])
+    more = f" and {len(top.ties) - 3} more" if len(top.ties) > 3 else ""
+    return (
+        f"It is not told apart from {len(top.ties)} of "
+        f"{count(len(top.against), 'other cell')} ({shown}{more}): these numbers name no winner "
+        "among them."
+    )
+
+
 def _against_one_answer(grid, top):
     """What always giving the commonest class would score, where the best isn't clearly above."""
     counts = np.bincount(grid.y, minlength=len(grid.taxonomy.fine))
@@ -233,36 +298,38 @@ def _against_one_answer(grid, top):
 
 def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]]) -> str:
     """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
-    named: dict[str, list[tuple[str, Interval]]] = {
-        "better": [],
-        "worse": [],
-        "tie": [],
-        "undefined": [],
-    }
-    for value, difference in effects:
-        named[bootstrap.verdict(difference)].append((value, difference))
-    ties = [value for value, _ in named["tie"]]
-    clear = [each for each in effects if each in named["better"] + named["worse"]]
-    said = []
-    if clear:
-        listed = "; ".join(
-            f"{value} is {abs(d.estimate):.3f} {'above' if d.estimate > 0 else 'below'} "
-            f"(difference {span(d)})"
-            for value, d in clear
+    verdicts = [verdict(difference) for _, difference in effects]
+    listed = "; ".join(
+        f"{value} {_signed(difference)}" + (", differs" if said in ("better", "worse") else "")
+        for (value, difference), said in zip(effects, verdicts)
+    )
+    if "one run" in verdicts:
+        return (
+            f"One seed: of {axis} nothing is concluded; on these photos, against {base}: {listed} "
+            "(over lesions alone)."
         )
-        rest = f"; {', '.join(ties)} {'ties' if len(ties) == 1 else 'tie'} with it" if ties else ""
-        said.append(f"{axis.capitalize()} matters, against {base}: {listed}{rest}")
-    elif ties:
-        who = f"every {axis} ties" if len(ties) == len(effects) else f"{', '.join(ties)}: a tie"
-        widest = max(abs(end) for _, d in named["tie"] for end in (d.low, d.high))
-        bound = f"differences up to {widest:.3f} can't be ruled out"
-        bound = bound if widest else "each lesion has equally many hits"
-        said.append(f"No effect of {axis} is shown: {who} with {base}; {bound}")
-    if named["undefined"]:
-        of = ", ".join(value for value, _ in named["undefined"])
-        said.append(f"of {of} against {base} nothing can be said: too few independent photos")
-    text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}."
+    if {"better", "worse"} & set(verdicts):
+        return f"{axis.capitalize()} makes a difference, against {base}: {listed}."
+    known = [difference.reach for _, difference in effects if difference.is_defined]
+    if not known:
+        return (
+            f"Of {axis} nothing can be said, against {base}: too few independent photos, or the "
+            f"same answers ({listed})."
+        )
+    bound = wording.number(max(known))
+    return (
+        f"No {axis} is told apart from {base}: differences up to {bound} aren't ruled out "
+        f"({listed})."
+    )
+
+
+def _signed(interval: Interval) -> str:
+    sign = "+" if interval.estimate > 0 else ""
+    return sign + wording.estimate(interval, _digits(interval))
+
+
+def _digits(interval: Interval) -> int:
+    return max(3, wording.digits(interval)) if interval.is_defined else 3
 
 
 def label(axis: str, value: Any) -> str:
@@ -282,12 +349,8 @@ def describe(key: CellKey) -> str:
 
 
 def span(interval: Interval) -> str:
-    """[low, high], or n/a."""
+    """ "0.650 to 0.790", or n/a."""
     if not interval.is_defined:
         return "n/a"
-    return f"[{_bound(interval.low)}, {_bound(interval.high)}]"
-
-
-def _bound(value):
-    # One that rounds to 0 would look as if the interval held it.
-    return f"{value:.1g}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
+    digits = _digits(interval)
+    return f"{wording.number(interval.low, digits)} to {wording.number(interval.high, digits)}"

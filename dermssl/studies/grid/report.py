@@ -31,14 +31,14 @@ REMARKS = (
 SUREST = {True: ("hits", "Surest hits"), False: ("misses", "Surest misses")}
 
 
-def write(folder: Path | str) -> Path:
+def write(folder: Path | str) -> report.Report:
     """Write `report.md`, `report.html`, a `pivot_MODEL.csv` a model, and the pictures.
 
     Args:
         folder: of a grid; one that was stopped gives the report of what is there.
 
     Returns:
-        Path of `report.md`.
+        the report that was written.
     """
     folder = Path(folder)
     grid = read.read(folder)
@@ -49,13 +49,9 @@ def write(folder: Path | str) -> Path:
         _pictures(folder, grid)
     for best in bests.values():
         _best_pictures(folder, grid, best)
-    return report.write(build(grid, bests), folder)
-
-
-def findings(folder: Path | str) -> str:
-    """The findings of a grid's report as plain lines."""
-    grid = read.read(folder)
-    return report.to_console(build(grid, grid_findings.bests(grid)))
+    made = build(grid, bests)
+    report.write(made, folder)
+    return made
 
 
 def build(grid: GridResults, bests: dict[str, BestCell]) -> report.Report:
@@ -108,10 +104,18 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.
     n_seeds = len(grid.status["config"]["grid"]["seeds"])
     last = "No cell has finished, so nothing is found."
     if grid.models:
+        n = grid_findings.family(grid)
         last = (
-            "Intervals of differences hold together, 95% for all comparisons of a sentence "
-            "(Bonferroni); they cover the choice of test photos"
-            f"{', and, roughly,' if n_seeds > 1 else ', not'} the luck of training."
+            f"{wording.count(n, 'comparison')}, each at {100 * grid_findings.level(grid):.4g}%, so "
+            "that all hold together with 95% (Bonferroni; Tukey for a highest cell against the "
+            "others)."
+        )
+        last += (
+            " They cover the choice of test photos and the luck of training, whose variance is "
+            "pooled over the cells of a model and taken as each cell's own."
+            if n_seeds > 1
+            else " They cover the choice of test photos, not the luck of training: with one seed "
+            "nothing is called better."
         )
     yield report.Findings([last], bullets=False)
     yield report.Warnings(_warnings(grid, n_seeds))
@@ -127,13 +131,11 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.
 
 def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
     warnings = []
-    if n_seeds < 3:
-        few = (
-            "Fewer than 3 seeds: the intervals hardly cover"
-            if n_seeds > 1
-            else ("One seed: the intervals don't cover")
+    if n_seeds == 1:
+        warnings.append(
+            "One seed: the intervals don't cover the luck of training, and no verdict is given. "
+            "Run at least 3 seeds."
         )
-        warnings.append(f"{few} the luck of training.")
     flagged = grid.rows[grid.rows["trains_no_kernel"] == 1]
     for model, rows in flagged.groupby("model", sort=False):
         texts = sorted({_depth(d) for d in rows["depth"]}, key=lambda text: (len(text), text))
@@ -165,7 +167,7 @@ def _models(grid: GridResults, bests: dict[str, BestCell]) -> report.Section:
         report.Column("px", right=True, format=str),
         report.Column("mean of its whole cells", right=True),
         "highest cell",
-        "its accuracy (95% interval)",
+        "its accuracy (holds for all cells of the model)",
     ]
     table = []
     for model in grid.models:
@@ -225,9 +227,10 @@ def _verdict(best: BestCell | None) -> str:
         return "No cell has all its seeds: none is called the highest."
     name = grid_findings.describe(best.cell.key)
     if best.is_clear:
-        return f"Highest, and better than each other cell: {name} (bold)."
+        return f"Highest, and shown to be better than each other cell: {name} (bold)."
     if best.ties:
-        return f"Highest: {name}; ties with {'; '.join(map(grid_findings.describe, best.ties))}."
+        others = "; ".join(map(grid_findings.describe, best.ties))
+        return f"Highest: {name}; not told apart from {others}."
     return f"Only one cell: {name}."
 
 
@@ -256,21 +259,12 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[report.Block]:
     if best.against:
         yield report.Text(
             f"{report.escaped(describe(best.cell.key))} against each other cell: difference of "
-            "accuracies, paired by photo and seed (intervals by a bootstrap over lesions and "
-            "seeds, 95% for all of the table together), and McNemar's test on mean probabilities "
-            "of one photo a group, corrected by Holm over the tests of all models. McNemar takes "
-            "the mean over seeds as one model, so that it knows nothing of the luck of training, "
-            "and may be small where the interval holds 0."
+            "accuracies on the same photos; by Tukey's quantile, since the highest was picked."
         )
-        columns = [
-            "other cell",
-            "difference",
-            report.Column("McNemar p", right=True, format=str),
-        ]
-        yield report.Table(columns, [
-            [describe(other.other), other.difference, wording.p_value(other.p, other.holm)]
-            for other in best.against
-        ])  # fmt: skip
+        columns = ["other cell", "difference"]
+        yield report.Table(
+            columns, [[describe(other.other), other.difference] for other in best.against]
+        )
     yield report.Figure(f"confusion_{model}.png", "Confusion matrix of the highest cell")
     p, titles = np.mean(grid.by_seed(best.cell.key), axis=0), grid.taxonomy.titles
     for right, (name, title) in SUREST.items():

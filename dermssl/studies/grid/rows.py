@@ -13,7 +13,7 @@ import pandas as pd
 from dermssl.core import atomic_files
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import bootstrap, metrics
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import results_csv
 
 if TYPE_CHECKING:

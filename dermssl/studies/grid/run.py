@@ -1,5 +1,7 @@
 """Train what is missing of a grid cell by cell, and write its report."""
 
+from __future__ import annotations
+
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from dermssl.core.errors import RunFailed
 from dermssl.data import photos, readers, records
 from dermssl.models import weights
 from dermssl.reporting import results_csv
+from dermssl.reporting.report import Report
 from dermssl.studies.grid import data as selection
 from dermssl.studies.grid import plan as grid_plan
 from dermssl.studies.grid import report, train
@@ -23,7 +26,7 @@ OUTPUT = COMMANDS["grid"].output
 FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
 
 
-def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
+def train_grid(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Report | None]:
     """Train what is missing of a grid, and write its report.
 
     Args:
@@ -31,7 +34,8 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
         dataset: `Dataset` without splits, where the caller has one already.
 
     Returns:
-        Path of the folder: `results.csv`, a `pivot_MODEL.csv` a model, `report.md`,
+        the folder, and its report (None for a dry run). In the folder: `results.csv`, a
+        `pivot_MODEL.csv` a model, `report.md`,
         `cells/`, `records.csv`, `tensorboard/`, `config.toml`, `status.json`.
 
     Raises:
@@ -40,7 +44,7 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
     """
     if config["grid"].dry_run:
         dry_run(config, dataset)
-        return Path(config["output"] or OUTPUT)
+        return Path(config["output"] or OUTPUT), None
     overwrite = config.get("overwrite", False)
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
@@ -60,7 +64,7 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
             _train_missing(made, config, plans, folds)
         rows = grid_rows.read(made / grid_rows.RESULTS, made.status)
         failed = int((rows["status"] == runs.FAILED).sum())
-        report.write(made.path)
+        written = report.write(made.path)
         if failed:
             raise RunFailed(
                 f"{made.path}: {failed} of {len(rows)} cells failed; results.csv says why, "
@@ -68,7 +72,7 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> Path:
             )
         if made.status["status"] != runs.FINISHED:
             made.set_status(runs.FINISHED, cells=len(rows))
-    return made.path
+    return made.path, written
 
 
 def _planned(config, dataset, timed=False):

@@ -14,12 +14,12 @@ from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.arms import looks
 from dermssl.reporting.figures import DOTTED, MUTED, Curve
-from dermssl.studies.label_efficiency.compute import METRIC
+from dermssl.studies.label_efficiency.compute import METRIC, n_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.studies.label_efficiency import compute
 
 SHIFT = 0.012  # of the axis, between two arms at one number of labels: bars must not hide bars
@@ -40,7 +40,7 @@ def curve(path: Path, scores: compute.Curve) -> Path:
     basis = wording.scope(n_seeds, scores.counts, scores.compared.split)
     figures.headline(
         figure, "How much pretraining is worth, by number of labels",
-        f"symbol: mean over seeds · small: single seeds · {basis}",
+        f"symbol: mean over runs · small: single runs · {basis}",
     )  # fmt: skip
     return figures.save(figure, path)
 
@@ -69,16 +69,15 @@ def _differences(axes: Axes, scores: compute.Curve) -> None:
     look, curves = looks(scores.compared.arms), []
     axes.axhline(0, color=MUTED, linewidth=1.2)
     for place, ((a, b), steps) in enumerate(scores.pairs.items()):
-        known = [step for step in steps if step.joint is not None]
-        x = np.array([step.n_labels for step in known], float)
+        x = np.array([n_labels(step.a) for step in steps], float)
         x *= _shift(place, scores.pairs, scores)
         label = f"{TITLES.get(a, a)} − {TITLES.get(b, b)}"
         # Held against the baseline a line is whole, against another arm dashed.
         style = "-" if b == scores.baseline else "--"
-        joint = [step.joint for step in steps if step.joint is not None]
-        curves.append(_curve(x, joint, label, look[a], style))
+        found = [step.interval for step in steps]
+        curves.append(_curve(x, found, label, look[a], style))
     figures.titled(
-        axes, "Paired differences, the wider intervals",
+        axes, "Differences, intervals that hold together",
         "labels to train on (log scale)", "difference",
     )  # fmt: skip
     figures.lines(axes, curves, "right", empty="only one arm is here")

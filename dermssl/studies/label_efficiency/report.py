@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import metric_tables, metrics
 from dermssl.evaluation.run_groups import FinetuneRun
-from dermssl.reporting import report, wording
+from dermssl.reporting import contrast_wording, report, wording
 from dermssl.studies.label_efficiency import compute
 from dermssl.studies.label_efficiency.wording import near_chance
 
@@ -47,17 +47,13 @@ def warnings(curve: compute.Curve) -> list[str]:
     comparison = curve.compared
     first = comparison.members[0]
     classes = metrics.per_class_table(first.arrays.y, first.arrays.p_fine, comparison.taxonomy)
+    classes = metric_tables.with_lesions(classes, first.arrays)
     differences = [step for steps in curve.pairs.values() for step in steps]
-    uneven = [
-        (step.a, step.b, len(set(step.a.seeds) & set(step.b.seeds)))
-        for step in differences
-        if step.a.seeds != step.b.seeds
-    ]
     return [
         *wording.drawings(first.predictions.table["source"]),
         chosen_by(first),
         *near_chance(differences, curve.intervals, curve.chance),
-        *wording.warnings(comparison, curve.counts, classes, uneven),
+        *wording.warnings(comparison, curve.counts, classes),
         *wording.dropped(list(curve.intervals.values())),
     ]
 
@@ -76,8 +72,8 @@ def chosen_by(run: FinetuneRun) -> str:
 def _curve(curve: compute.Curve) -> report.Section:
     basis = report.escaped(wording.photos(curve.counts, curve.compared.split))
     text = (
-        f"Scored on {basis}; mean over seeds, 95% interval over {curve.counts['grouped_by']}s and "
-        f"seeds. A guess has {wording.number(curve.chance)}."
+        f"Scored on {basis}; mean over runs, 95% interval over {curve.counts['grouped_by']}s and "
+        f"training runs. A guess has {wording.number(curve.chance)}."
     )
     rows = [
         [
@@ -94,16 +90,29 @@ def _curve(curve: compute.Curve) -> report.Section:
 
 def _differences(curve: compute.Curve) -> report.Section:
     text = (
-        "Of the first arm minus the second, on the same photos, seeds and labels. The sentences "
-        "above go by the wider interval, which holds for all numbers of labels of a pair together."
+        "Of the first arm minus the second, on the same photos; records are paired, runs are not. "
+        "The intervals hold together, for all arms and numbers of labels; "
+        "`dermssl.model_comparison` makes the same ones of the same runs."
     )
     rows = [
-        [step.a.labels_text, f"{step.a.title} − {step.b.title}", step.own, step.joint, step.verdict]
+        [
+            one.a.labels_text, f"{one.a.title} − {one.b.title}", one.interval,
+            report.Cell(f"{100 * one.level:.3g}%"),
+            *(report.Cell(wording.number(sd)) for sd in one.sd), one.verdict,
+        ]
         for steps in curve.pairs.values()
-        for step in steps
-    ]
-    columns = ["labels", "arms", "95% interval", "wider interval", "so the first is"]
-    return report.Section("The differences", [report.Text(text), report.Table(columns, rows)])
+        for one in steps
+    ]  # fmt: skip
+    columns = [
+        "labels", "arms", METRIC, "level", "sd of the first's runs", "of the second's",
+        "so the first is",
+    ]  # fmt: skip
+    every = [one for steps in curve.pairs.values() for one in steps]
+    narrows = contrast_wording.what_narrows(every)
+    return report.Section(
+        "The differences",
+        [report.Text(text), report.Table(columns, rows), report.Text(narrows) if narrows else None],
+    )
 
 
 def _method(curve: compute.Curve, command: str) -> report.Section:
@@ -126,8 +135,8 @@ def _method(curve: compute.Curve, command: str) -> report.Section:
             "than one pass over them, the same for every arm."
         )
     text += (
-        f" Intervals are from {curve.n_resamples} draws of {curve.counts['grouped_by']}s and "
-        "seeds. `label_efficiency.csv` and `label_differences.csv` hold these numbers, data hash "
-        f"{status['data_hash']}."
+        f" Intervals are over {curve.counts['grouped_by']}s and training runs, as in "
+        "`dermssl.model_comparison`. `label_efficiency.csv` and `label_differences.csv` hold "
+        f"these numbers, data hash {status['data_hash']}."
     )
     return report.Section("How", [report.Text(text), report.Command(command)])

@@ -1,8 +1,9 @@
-"""Sentences on label efficiency: below how many labels an arm is worth it.
+"""Sentences on label efficiency: with how many labels an arm is better, and where that ends.
 
-"Worth it" needs an interval that excludes 0, at that very number of labels. A turning point needs
-one on either side: a number of labels where no difference is found is none, it may be too few
-photos that tell. Between two numbers nothing is known, so it is given as a span.
+"Better" needs an interval that excludes 0, at that very number of labels; "worth it" one that lies
+above the margin. A turning point needs both sides: a number of labels where the arm is better, and
+a larger one where it is shown to be worse or equivalent. Where no difference was shown, it may
+be too few photos or runs that tell; so the bound is given. Between two numbers nothing is known.
 """
 
 from __future__ import annotations
@@ -10,89 +11,102 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.contrasts import LEVEL, Contrast
 from dermssl.reporting import wording
+from dermssl.reporting.contrast_wording import NAME, subject
 
 if TYPE_CHECKING:
-    from dermssl.studies.label_efficiency.compute import LabelCountDifference
+    from dermssl.evaluation.interval import Interval
 
 SAID = {
-    "better": "better",
-    "worse": "worse",
-    "tie": "no difference found",
+    "better": "better", "worse": "worse", "equivalent": "equivalent within {margin:g}",
+    "not told apart": "not told apart", "one run": "one run, no verdict",
     "undefined": "nothing can be said",
-}
+}  # fmt: skip
 
 
-def verdict(
-    steps: Sequence[LabelCountDifference], counts: dict[str, Any], split: str, name: str
-) -> str:
+def verdict(steps: Sequence[Contrast], counts: dict[str, Any], split: str) -> str:
     """The sentence on one pair of arms.
 
     Args:
         steps: of one pair, fewest labels first.
         counts: from `metric_tables.counts`.
         split: that was scored.
-        name: what the score is called.
 
     Returns:
         The finding, the evidence at every number of labels, and what it rests on.
     """
-    a, b = steps[0].a.title, steps[0].b.title
-    verdicts = [step.verdict for step in steps]
     evidence = "; ".join(map(_evidence, steps))
-    return f"{_finding(a, b, steps, verdicts)}: {evidence}. {_basis(steps, counts, split, name)}"
+    return f"{_finding(steps)}: {evidence}. {_basis(steps, counts, split)}"
 
 
-def _finding(a, b, steps, verdicts):
-    known = [(step, said) for step, said in zip(steps, verdicts) if said != "undefined"]
-    better = [k for k, (_, said) in enumerate(known) if said == "better"]
-    numbers = [_number(step) for step, _ in known]
+def _finding(steps):
+    a, b = subject(steps[0].a), subject(steps[0].b)
+    at: dict[str, list[Contrast]] = {}
+    for step in steps:
+        at.setdefault(step.verdict, []).append(step)
+    known = [step for step in steps if step.verdict not in ("undefined", "one run")]
     if not known:
-        return f"Nothing can be said of {a} against {b}"
-    worse = [_number(step) for step, said in known if said == "worse"]
-    lost = f"worse with {_listed(worse)} labels" if worse else ""
-    if not better:
-        if worse:
-            return f"{a} is not worth it against {b}, and {lost}"
-        return f"No difference found between {a} and {b} {_everywhere(numbers)}"
-    if len(better) == len(known):
-        return f"{a} is worth it against {b} {_everywhere(numbers)}"
-    if better == list(range(len(better))):
-        last = numbers[better[-1]]
-        where = f"N is above {last} (with {_listed(numbers[len(better) :])} labels {SAID['tie']})"
-        if worse:
-            where = f"N lies between {last} (better) and {worse[0]} (worse), and {lost}"
-        return f"{a} is worth it below N labels against {b}, where {where}"
-    ties = [_number(step) for step, said in known[: better[-1]] if said == "tie"]
-    fewer = f"with fewer ({_listed(ties)})" if ties else ""
-    but = f"but not {fewer}"
-    if lost:
-        but = f"but is {lost}" + (f", and not better {fewer}" if fewer else "")
-    return (
-        f"{a} beats {b} with {_listed([numbers[k] for k in better])} labels, {but}, so no number "
-        "of labels can be named below which it is worth it"
-    )
+        why = "one run of an arm shows nothing of its way of training"
+        why = why if "one run" in at else "too few records"
+        return f"Nothing can be said of {a} against {b}, {why}"
+    worth = [step for step in at.get("better", []) if step.is_worth_it]
+    beyond = [step for step in at.get("better", []) if not step.is_worth_it]
+    parts = []
+    if worth:
+        parts.append(f"is worth it (better by more than {steps[0].margin:g}) with {_with(worth)}")
+    if beyond:
+        parts.append(f"is better with {_with(beyond)}")
+    if "worse" in at:
+        parts.append(f"is worse with {_with(at['worse'])}")
+    text = f"Against {b}, {a} {_and(parts)}" if parts else ""
+    if "equivalent" in at:
+        same = f"equivalent within {steps[0].margin:g} with {_with(at['equivalent'])}"
+        text = f"{text}; {same}" if text else f"{a} and {b} are {same}".capitalize()
+    if "not told apart" in at:
+        open_ = at["not told apart"]
+        most = max(step.interval.reach for step in open_)
+        bound = f"differences up to {wording.number(most, 2)} aren't ruled out"
+        rest = f"not told apart with {_with(open_)} ({bound})"
+        text = f"{text}; {rest}" if text else f"{_capital(a)} and {b} are {rest}"
+    return text + _turning_point(known)
 
 
-def _everywhere(numbers):
-    if len(numbers) == 1:
-        return f"at the one number of labels tried, {numbers[0]}"
-    return f"at any of the numbers of labels tried, {numbers[0]} to {numbers[-1]}"
+def _turning_point(known):
+    """Where being better ends: shown on both sides, and in one direction, or said to be unknown."""
+    better = [k for k, step in enumerate(known) if step.verdict == "better"]
+    ended = [k for k, step in enumerate(known) if step.verdict in ("worse", "equivalent")]
+    if not better or len(known) < 2:
+        return ""
+    if ended and max(better) < min(ended):
+        low, high = _number(known[max(better)]), _number(known[min(ended)])
+        return f". Where that ends lies between {low} and {high} labels"
+    if not ended and max(better) < len(known) - 1:
+        return ". Where that ends can't be said"
+    return ""
 
 
-def _listed(numbers):
-    return " and ".join(filter(None, [", ".join(numbers[:-1]), numbers[-1]]))
+def _with(steps):
+    numbers = [_number(step) for step in steps]
+    labels = "label" if numbers == ["1"] else "labels"
+    return f"{_and(numbers)} {labels}"
+
+
+def _and(texts):
+    return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
+
+
+def _capital(text):
+    return text[:1].upper() + text[1:]
 
 
 def _number(step):
-    return f"{step.n_labels:,}"
+    return f"{step.a.members[0].status['n_labels']:,}"
 
 
 def _evidence(step):
-    if step.joint is None:
-        return f"with {step.a.labels_text} they share no seed"
-    return f"with {step.a.labels_text} {difference(step.joint)}, {SAID[step.verdict]}"
+    said = SAID[step.verdict].format(margin=step.margin)
+    return f"with {step.a.labels_text} {difference(step.interval)}, {said}"
 
 
 def difference(interval: Interval | None) -> str:
@@ -103,35 +117,30 @@ def difference(interval: Interval | None) -> str:
     return sign + wording.estimate(interval, wording.digits(interval))
 
 
-def _basis(steps, counts, split, name):
-    n_seeds = sorted({step.n_seeds for step in steps})
-    seeds = wording.count(n_seeds[0], "seed")
-    if len(n_seeds) > 1:
-        seeds = f"{n_seeds[0]} to {n_seeds[-1]} seeds"
-    level = next((step.joint.level for step in steps if step.joint is not None), None)
-    text = f"Differences in {name} on {wording.photos(counts, split)}, {seeds}, paired by seed, "
-    text += "split and labels"
-    if level is not None and len(steps) > 1:
-        text += (
-            f"; one interval a number of labels, each at {level:.1%}, so that all {len(steps)} "
-            "hold together with 95%"
-        )
-    elif level is not None:
-        text += f"; a {level:.0%} interval"
-    if 1 < n_seeds[-1] < wording.SEEDS_THAT_COVER:
-        text += f"; {n_seeds[-1]} seeds understate the luck of training"
-    if n_seeds == [1]:
-        text += "; with one seed, the variation of training isn't covered"
+def _basis(steps, counts, split):
+    fewest = [min(step.n_runs[side] for step in steps) for side in (0, 1)]
+    runs = f"{wording.count(fewest[0], 'run')} against {fewest[1]}"
+    if fewest[0] == fewest[1]:
+        runs = f"{wording.count(fewest[0], 'run')} each"
+    text = f"Differences in {NAME} on {wording.photos(counts, split)}, {runs}"
+    planned = [step for step in steps if step.is_planned]
+    rest = [step for step in steps if not step.is_planned]
+    if planned:
+        text += f"; the planned comparison ({_with(planned)}) at {LEVEL:.0%}"
+    if rest:
+        family, level = rest[0].family, rest[0].level
+        joint = f" that hold together with {LEVEL:.0%}" if family > 1 else ""
+        text += f"; {100 * level:.3g}% intervals, of {wording.count(family, 'comparison')}{joint}"
     return text + "."
 
 
 def near_chance(
-    steps: Sequence[LabelCountDifference], intervals: dict[tuple, Interval], chance: float
+    steps: Sequence[Contrast], intervals: dict[tuple, Interval], chance: float
 ) -> list[str]:
     """Warnings where a difference lies between scores that a guess may have, too.
 
     Args:
-        steps: list of `label_curve.Step` of one pair.
+        steps: contrasts.
         intervals: dict of (arm, labels) -> `Interval` at 95%.
         chance: float, the score of a guess.
     """
@@ -157,7 +166,7 @@ def near_chance(
             )
         elif low and ahead is not None and low[0][1].estimate <= chance:
             sentences.append(
-                f"With {step.a.labels_text}, {ahead.title} is ahead of {names[0]} which is no "
-                f"better than a guess, {guess}."
+                f"With {step.a.labels_text}, {ahead.title} is ahead of {names[0]} which isn't "
+                f"shown to be better than a guess, {guess}."
             )
     return sentences

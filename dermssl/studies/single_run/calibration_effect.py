@@ -9,10 +9,11 @@ import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval, SeedDraws
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.calibrator import Calibrator
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.seed_draws import SeedDraws
 
 METRICS = ("ece", "brier", "log_loss")
 # Were the most probable class the one named.

@@ -21,8 +21,8 @@ from dermssl.evaluation import (
     predictions,
     subgroups,
 )
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
 from dermssl.studies.single_run import calibration_effect, wording
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
 from dermssl.studies.single_run import calibration_effect, compute

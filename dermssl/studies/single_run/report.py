@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run import calibration_effect, compute

@@ -12,17 +12,18 @@ from dermssl.evaluation import (
     calibrator,
     curves,
     hypothesis_tests,
+    interval,
     metric_tables,
     subgroups,
 )
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, METRICS, largest
 from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
 
 if TYPE_CHECKING:
     from dermssl.core.taxonomy import Taxonomy
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.evaluation.predictions import Arrays
     from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
 
@@ -55,7 +56,7 @@ def _chance(seed, intervals):
     interval, chance = intervals["balanced_accuracy"], hypothesis_tests.chance(seed.y)
     shown = f"Balanced accuracy {wording.estimate(interval)}"
     guess = f"chance ({wording.number(chance)})"
-    if hypothesis_tests.lower_bound(interval, seed.y, seed.p_fine, seed.groups) > chance:
+    if interval.low > chance:
         return f"{shown} is above {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."
@@ -80,7 +81,7 @@ def _commonest(seed, k, name, intervals, n_resamples):
         "mean", None, right, always, seed.groups, n_resamples=n_resamples
     )
     share = wording.number(float(np.nanmean(always)))
-    verdict = bootstrap.verdict(difference)
+    verdict = interval.verdict(difference)
     says = {
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",

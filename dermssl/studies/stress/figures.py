@@ -14,7 +14,7 @@ from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_heigh
 from dermssl.studies.stress.conditions import title
 
 if TYPE_CHECKING:
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.studies.stress.scores import Score
 
 

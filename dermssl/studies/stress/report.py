@@ -17,7 +17,7 @@ from dermssl.studies.stress.conditions import BACKGROUND, title
 from dermssl.studies.stress.wording import chosen, findings, notes, warnings
 
 if TYPE_CHECKING:
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.evaluation.predictions import Predictions
     from dermssl.studies.stress.scores import Score
 

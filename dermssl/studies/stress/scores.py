@@ -15,8 +15,8 @@ import numpy as np
 
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import planned
+from dermssl.evaluation.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.preprocess import CROP
 from dermssl.data.records import TEST
 from dermssl.evaluation import hypothesis_tests
-from dermssl.evaluation.hypothesis_tests import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.reporting import wording
 from dermssl.studies.stress.conditions import BACKGROUND, ERASED, LESION, title
 
 if TYPE_CHECKING:
     from dermssl.core.taxonomy import Taxonomy
-    from dermssl.evaluation.bootstrap import Interval
+    from dermssl.evaluation.interval import Interval
     from dermssl.studies.stress.scores import Score
 
 WARNED = (ERASED, BACKGROUND)  # without the lesion a model should be at chance
@@ -72,7 +72,7 @@ def warnings(
 def _lower_bound(
     score: Score, y: np.ndarray, p: dict[str, np.ndarray], groups: np.ndarray | None
 ) -> float:
-    return hypothesis_tests.lower_bound(score.balanced_accuracy, y, p[score.name], groups)
+    return score.balanced_accuracy.low
 
 
 def findings(

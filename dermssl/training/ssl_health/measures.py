@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core.settings import Pretrain
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.training.ssl_health import embedding_quality as quality
 from dermssl.training.ssl_health.view_shortcuts import ViewCheck
 

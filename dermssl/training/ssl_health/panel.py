@@ -22,7 +22,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.data.photos import Photos
 from dermssl.data.records import Dataset
 from dermssl.evaluation import bootstrap
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.inference import outputs
 from dermssl.training.ssl_health import embedding_quality, rules, view_shortcuts
 from dermssl.training.ssl_health import photos as probe_photos

@@ -10,7 +10,7 @@ import pytest
 import tiny
 
 from dermssl.core import atomic_files, taxonomy
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import results_csv
 from dermssl.studies.grid import findings, read, report
 

@@ -4,7 +4,7 @@ import fake_runs
 import pytest
 
 from dermssl.evaluation import bootstrap, run_groups
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.studies.label_efficiency import compute, figures, report
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.run_groups import FinetuneRun, RunGroup
 from dermssl.studies.label_efficiency import compute, wording
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.hypothesis_tests import wilson
 from dermssl.evaluation.predictions import Arrays
+from dermssl.evaluation.small_samples import wilson
 from dermssl.studies.single_run import wording
 
 HAM = fake_runs.HAM

@@ -1,0 +1,158 @@
+"""Intervals over records and runs, computed once more by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dermssl.core.errors import UserError
+from dermssl.evaluation import bootstrap
+from dermssl.evaluation.bootstrap_metrics import planned
+from dermssl.evaluation.seed_draws import Luck
+from dermssl.evaluation.small_samples import newcombe
+
+
+def models(metric="log_loss", runs=(3, 4), n=200, seed=0, skills=(1.0, 0.5)):
+    """`SeedDraws` of two models on the same records."""
+    rng = np.random.default_rng(seed)
+    y, groups = rng.integers(3, size=n), rng.integers(80, size=n)
+    plan = {}
+    for name, count, skill in zip("ab", runs, skills):
+        seeds = []
+        for _ in range(count):
+            logits = rng.normal(size=(n, 3)) + (skill + rng.normal(0, 0.2)) * np.eye(3)[y]
+            seeds.append(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+        plan[name] = planned(metric, y, seeds)
+    scored = bootstrap.score(plan, groups, n_resamples=300)
+    return scored["a"], scored["b"]
+
+
+def off_diagonal(covariance):
+    return covariance[~np.eye(len(covariance), dtype=bool)].mean()
+
+
+def test_a_difference_is_m7w():
+    a, b = models()
+    c = np.cov(np.concatenate([a.draws, b.draws]))
+    records = off_diagonal(c[:3, :3]) + off_diagonal(c[3:, 3:]) - 2 * c[:3, 3:].mean()
+    v_a, v_b = np.var(a.sample, ddof=1) / 3, np.var(b.sample, ddof=1) / 4
+    df = (v_a + v_b) ** 2 / (v_a**2 / 2 + v_b**2 / 3)
+    for level in (0.95, 0.99):
+        z, t = stats.norm.ppf((1 + level) / 2), stats.t.ppf((1 + level) / 2, df)
+        half = np.sqrt(z**2 * max(0, records) + t**2 * (v_a + v_b))
+        found = (a - b).interval(level)
+        assert found.estimate == pytest.approx(a.sample.mean() - b.sample.mean())
+        assert (found.high - found.low) / 2 == pytest.approx(half)
+        assert (found.seed_variance, found.df) == pytest.approx((v_a + v_b, df))
+        assert found.n_runs == 3
+    assert np.var(a.sample, ddof=1) > 0
+    assert df == pytest.approx(stats.ttest_ind(a.sample, b.sample, equal_var=False).df)
+
+
+def test_one_model_over_runs_is_the_one_arm_form():
+    a, _ = models()
+    records, seeds = off_diagonal(np.cov(a.draws)), np.var(a.sample, ddof=1) / 3
+    half = np.sqrt(1.959964**2 * max(0, records) + 4.302653**2 * seeds)  # t with 2 df
+    found = a.interval()
+    assert (found.low, found.high) == pytest.approx(
+        (a.sample.mean() - half, a.sample.mean() + half), rel=1e-5
+    )
+
+
+def test_shares_need_no_draws_and_are_never_narrower_than_by_lesions_alone():
+    a, b = models("balanced_accuracy")
+    found = (a - b).interval()
+    moved = np.concatenate([a.basis.strata.influence(), b.basis.strata.influence()])
+    c = moved @ moved.T
+    records = off_diagonal(c[:3, :3]) + off_diagonal(c[3:, 3:]) - 2 * c[:3, 3:].mean()
+    assert found.record_variance == pytest.approx(max(0, records))
+    assert (found.high - found.low) / 2 >= stats.norm.ppf(0.975) * np.sqrt(found.record_variance)
+
+
+def test_one_run_in_an_arm_is_records_alone():
+    a, b = models(runs=(1, 4))
+    found = (a - b).interval()
+    assert found.n_runs == 1
+    assert np.isnan(found.seed_variance)
+    assert found.is_defined
+
+
+def test_equal_runs_count_once():
+    a, b = models("accuracy")
+    rows = [0, 1, 2, 0, 0]
+    five = replace(
+        a, sample=a.sample[rows], draws=a.draws[rows], units=np.array([0, 1, 2, 0, 0]),
+        basis=replace(a.basis, strata=replace(a.basis.strata, hits=a.basis.strata.hits[rows])),
+    )  # fmt: skip
+    assert five.n_runs == 3
+    assert (five - b).interval() == (a - b).interval()
+    assert five.interval() == a.interval()
+    assert five.at([0, 3]).n_runs == 1
+
+
+def test_runs_of_one_pretraining_count_as_their_mean():
+    a, _ = models()
+    pairs = replace(a.at([0, 1, 2]), units=np.array([0, 0, 1]))
+    scores = np.array([a.sample[:2].mean(), a.sample[2]])
+    assert pairs.interval().seed_variance == pytest.approx(np.var(scores, ddof=1) / 2)
+    assert pairs.interval().estimate == pytest.approx(scores.mean())
+
+
+def test_luck_known_from_elsewhere_takes_the_place_of_the_runs_own():
+    a, b = models()
+    luck = Luck(0.01, 40.0)
+    found = (a - b).interval(0.95, (luck, luck))
+    t = stats.t.ppf(0.975, 80)
+    expected = stats.norm.ppf(0.975) ** 2 * found.record_variance + t**2 * 0.02
+    assert ((found.high - found.low) / 2) ** 2 == pytest.approx(expected)
+    tukey = (a - b).interval(0.95, (luck, luck), q=3.5)
+    assert ((tukey.high - tukey.low) / 2) ** 2 == pytest.approx(
+        3.5**2 * (found.record_variance + 0.02)
+    )
+
+
+def test_areas_of_few_lesions_are_newcombes_and_differences_take_students_quantile():
+    rng = np.random.default_rng(0)
+    y = np.repeat([1, 0], [8, 100])
+    one, two = (rng.normal(size=108) + 1.5 * y for _ in range(2))
+    found = bootstrap.bootstrap_metric("roc_auc", y, one)
+    expected = newcombe(found.estimate, 8, 100)
+    assert (found.low, found.high) == (expected.low, expected.high)
+    apart = bootstrap.paired_difference("roc_auc", y, one, two)
+    half = stats.t.ppf(0.975, 7) * np.sqrt(apart.record_variance)
+    assert (apart.high - apart.low) / 2 == pytest.approx(half)
+
+
+@pytest.mark.parametrize("metric", ["average_precision", "partial_auc", "f1"])
+@pytest.mark.parametrize(("positives", "defined"), [(4, False), (5, True)])
+def test_below_five_lesions_on_a_side_there_is_no_interval(metric, positives, defined):
+    rng = np.random.default_rng(0)
+    y = np.repeat([1, 0], [positives, 60])
+    score = rng.normal(size=len(y)) + y
+    score = (score > 0.5).astype(int) if metric == "f1" else score
+    found = bootstrap.bootstrap_metric(metric, y, score)
+    assert found.is_defined == defined
+    assert not np.isnan(found.estimate)
+    # Photos of one lesion are one: twelve photos of four lesions are still four.
+    lesions = np.concatenate([np.repeat(np.arange(4), 3), 10 + np.arange(60)])
+    y = np.repeat([1, 0], [12, 60])
+    score = rng.normal(size=72) + y
+    score = (score > 0.5).astype(int) if metric == "f1" else score
+    assert not bootstrap.bootstrap_metric(metric, y, score, lesions).is_defined
+
+
+def test_a_shares_bounds_stay_within_0_and_1():
+    y = np.array([0] * 30 + [1] * 30)
+    runs = [np.where(np.arange(60) < k, 1 - y, y) for k in range(3)]
+    found = bootstrap.bootstrap_metric("accuracy", y, runs)
+    assert found.estimate == pytest.approx(59 / 60)
+    assert found.high == 1.0
+    assert 0.8 < found.low < found.estimate
+
+
+def test_other_records_are_refused():
+    a, _ = models()
+    b, _ = models(n=150)
+    with pytest.raises(UserError, match="not scored on the same draws"):
+        (a - replace(b, n_clusters=3)).interval()
