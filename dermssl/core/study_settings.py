@@ -80,6 +80,31 @@ class SampleSize:
 
 
 @dataclass(frozen=True)
+class Adapt:
+    """To which photos a run is adapted, and how it is seen whether that helps."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "folder of photos from the new place; labels are for scoring only")
+    share: float = setting(
+        0.5, "share of the lesions, or patients, that is adapted to; the rest, where labelled, is "
+        "scored", low=0.05, high=1.0,
+    )  # fmt: skip
+    keep_shares: bool = setting(
+        False, "put the re-estimated class shares into the saved run's probabilities, too"
+    )
+    classes: str = setting(
+        "", "a .toml file with [classes] theirs = ours, for names that don't match"
+    )
+    run_data: str = setting("", "the folder of the run's photos, if it has moved")
+    specificity: float = setting(
+        0.9, "specificity on validation at which the kept threshold lies", low=0.0, high=1.0
+    )
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    batch_size: int = setting(64, "photos through the network at once", low=2)
+
+
+@dataclass(frozen=True)
 class Predict:
     """Which photos are predicted, and how."""
 

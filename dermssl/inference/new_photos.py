@@ -27,7 +27,11 @@ def calibration(folder: Path | str, calibrated: bool = True) -> str:
     """What is done to the probabilities, and how to read them, in one line."""
     balanced = calibrator.balanced_run(runs.read_json(Path(folder) / "status.json"))
     scaling = calibrator_of(folder, calibrated)
-    if scaling:
+    adapted = runs.read_json(Path(folder) / "status.json").get("adapted") or {}
+    if scaling and adapted.get("shares"):
+        said = adapted["probabilities"]
+        advice = "where those shares are wrong, so are the probabilities: see its report.md"
+    elif scaling:
         said, advice = scaling.sentence(balanced), scaling.advice(balanced)
     else:
         said = "raw, as asked for by predict.uncalibrated"

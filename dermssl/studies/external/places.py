@@ -12,7 +12,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.core.study_settings import Evaluate
+from dermssl.core.study_settings import Adapt, Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import class_map, masks, perceptual_hash, preprocess, readers, splits
 from dermssl.data.records import Dataset, group_ids, is_labelled
@@ -31,6 +31,7 @@ class Place:
         seen: `perceptual_hash.Survey` of the photos, row by row.
         left_out: dict of reason -> photos.
         overlap: photos that the run has seen, from `overlap.find`.
+        section: the settings that name it, for errors: "evaluate" or "adapt".
     """
 
     name: str
@@ -40,6 +41,7 @@ class Place:
     seen: perceptual_hash.Survey
     left_out: dict[str, int]
     overlap: pd.DataFrame
+    section: str = "evaluate"
 
     def truth(self, taxonomy: Taxonomy) -> class_map.Truth:
         """What is known of its photos in the run's classes."""
@@ -63,19 +65,23 @@ class Place:
 
 def read(
     paths: Sequence[str],
-    settings: Evaluate,
+    settings: Evaluate | Adapt,
     taxonomy: Taxonomy,
     data: Data,
     dataset: Dataset | None = None,
+    section: str = "evaluate",
+    labelled: bool = True,
 ) -> list[Place]:
     """Read every place, and refuse what can't be scored before any photo is predicted.
 
     Args:
         paths: folders.
-        settings: `study_settings.Evaluate`: the map file, what to do with bad photos.
+        settings: `study_settings.Evaluate` or `Adapt`: the map file, what to do with bad photos.
         taxonomy: the run's.
         data: the run's settings of the data; its preprocessing is done to the photos.
         dataset: the only place, where the caller has read it already.
+        section: "evaluate" or "adapt", for errors.
+        labelled: whether photos without a label are left out, and a place without any refused.
 
     Raises:
         UserError: no labelled folder, classes that can't be mapped, unreadable photos.
@@ -86,19 +92,21 @@ def read(
     counts = [class_map.labels(one.index).value_counts() for one in datasets]
     if given is not None:
         known = [name for one in counts for name in one.index if name]
-        class_map.check_map(given, known, f"evaluate.classes {settings.classes}")
+        class_map.check_map(given, known, f"{section}.classes {settings.classes}")
     places: list[Place] = []
     for path, one, labels in zip(paths, datasets, counts):
-        if one.taxonomy is None:
+        if one.taxonomy is None and labelled:
             raise UserError(
-                f"evaluate.data {path}: no photo has a label, so nothing can be scored; add "
+                f"{section}.data {path}: no photo has a label, so nothing can be scored; add "
                 "labels.csv (filename,label) or a sub-folder for each class"
             )
         photos = {str(name): int(n) for name, n in sorted(labels.items()) if name}
-        mapped = class_map.map_classes(photos, one.taxonomy, taxonomy, given, settings.classes)
-        class_map.check_complete(mapped, taxonomy, f"evaluate.data {path}")
+        mapped = []
+        if one.taxonomy is not None:
+            mapped = class_map.map_classes(photos, one.taxonomy, taxonomy, given, settings.classes)
+        class_map.check_complete(mapped, taxonomy, f"{section}.data {path}")
         name = _name(path, [place.name for place in places])
-        places.append(_place(name, path, one, mapped, data, settings.on_bad))
+        places.append(_place(name, path, one, mapped, data, settings.on_bad, section, labelled))
     return places
 
 
@@ -116,35 +124,35 @@ def _name(path, taken):
     return name
 
 
-def _place(name, path, dataset, mapped, data, on_bad):
-    """A place without the photos that have no label, are left out by the map, or are bad."""
+def _place(name, path, dataset, mapped, data, on_bad, section, labelled):
+    """A place without the photos that are left out by the map, or bad, or that need a label."""
     out = [one.theirs for one in mapped if one.level == class_map.LEFT_OUT]
-    labelled = is_labelled(dataset.index)
-    kept = labelled & ~class_map.labels(dataset.index).isin(out).to_numpy()
+    told = is_labelled(dataset.index) | (not labelled)
+    kept = told & ~class_map.labels(dataset.index).isin(out).to_numpy()
     left_out = {
-        "without a label": int((~labelled).sum()),
-        "of classes that the map leaves out": int((labelled & ~kept).sum()),
+        "without a label": int((~told).sum()),
+        "of classes that the map leaves out": int((told & ~kept).sum()),
     }
     dataset = dataset.with_index(dataset.index[kept])
     if dataset.index.empty:
-        raise UserError(f"evaluate.data {path}: the map leaves every class out; map some")
+        raise UserError(f"{section}.data {path}: the map leaves every class out; map some")
     seen = perceptual_hash.survey(dataset.files)
     errors = seen.table["error"]
     bad = (errors != "").to_numpy()
     if bad.any() and on_bad == "error":
         raise UserError(
-            f"evaluate.data {path}: {errors[bad].iloc[0]} ({bad.sum()} bad of {len(bad)}; "
-            "evaluate.on_bad skip leaves them out)"
+            f"{section}.data {path}: {errors[bad].iloc[0]} ({bad.sum()} bad of {len(bad)}; "
+            f"{section}.on_bad skip leaves them out)"
         )
     splits.report_skipped(list(zip(np.array(dataset.files)[bad], errors[bad])), len(bad))
     left_out["unreadable"] = int(bad.sum())
     nothing = pd.DataFrame(columns=list(overlap.COLUMNS))
-    place = Place(name, path, dataset, mapped, seen, left_out, nothing)
+    place = Place(name, path, dataset, mapped, seen, left_out, nothing, section)
     place = place.keep(np.flatnonzero(~bad))
     if place.dataset.index.empty:
-        raise UserError(f"evaluate.data {path}: none of {len(bad)} images is readable")
+        raise UserError(f"{section}.data {path}: none of {len(bad)} images is readable")
     if preprocess.CROP in data.preprocess:
-        checked = masks.verified(place.dataset, on_bad, f"evaluate.data {path}")
+        checked = masks.verified(place.dataset, on_bad, f"{section}.data {path}")
         place = replace(place, dataset=checked)
     return place
 
@@ -163,9 +171,9 @@ def without_overlap(
     n = len(place.dataset.index)
     if len(found) == n:
         raise UserError(
-            f"evaluate.data {place.path}: all {n:,} photos are photos of the run (same file, same "
-            "pixels or near copies); give photos from elsewhere, or score the run's own split "
-            "without evaluate.data"
+            f"{place.section}.data {place.path}: all {n:,} photos are photos of the run (same "
+            "file, same pixels or near copies); give photos from elsewhere, or score the run's own split "
+            f"without {place.section}.data"
         )
     kept = place.keep(np.flatnonzero(~place.dataset.index["path"].isin(found["path"]).to_numpy()))
     left_out = place.left_out | {"photos of the run": len(found)}
@@ -181,14 +189,15 @@ def check_classes(place: Place, taxonomy: Taxonomy) -> None:
     if len(there) >= 2:
         return
     names = levels.taxonomy_at(level, taxonomy).titles
+    where = f"{place.section}.data {place.path}"
     only = names[there[0]] if len(there) else "none"
     if level == class_map.MALIGNANCY:
         missing = "malignant (no positives)" if only == class_map.BENIGN else "benign"
         raise UserError(
-            f"evaluate.data {place.path}: all {len(y):,} photos are {only}, none is {missing}; "
-            "sensitivity and specificity need both"
+            f"{where}: all {len(y):,} photos are {only}, none is {missing}; sensitivity and "
+            "specificity need both"
         )
     raise UserError(
-        f"evaluate.data {place.path}: one class only, {only} ({len(y):,} photos), so that there "
+        f"{where}: one class only, {only} ({len(y):,} photos), so that there "
         "is nothing to tell apart; give photos of two classes or more"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core import progress
-from dermssl.core.study_settings import Evaluate
+from dermssl.core.study_settings import Adapt, Evaluate
 from dermssl.data import pipeline
 from dermssl.data.records import Dataset
 from dermssl.evaluation import binary_tasks, subgroups
@@ -46,7 +46,7 @@ def evaluate_elsewhere(config: dict[str, Any], dataset: Dataset | None = None) -
     found = places.read(settings.data, settings, run.taxonomy, run.data, dataset)  # type: ignore[arg-type]
     for place in found:
         places.check_classes(place, run.taxonomy)  # type: ignore[arg-type]
-    found, note = _without_overlaps(found, run, settings)
+    found, note = without_overlaps(found, run, settings)
     for place in found:
         places.check_classes(place, run.taxonomy)  # type: ignore[arg-type]
     model = run.model()
@@ -85,13 +85,15 @@ def _check(settings, run):
     binary_tasks.chosen_class(settings.one_class, run.taxonomy)
 
 
-def _without_overlaps(found: Sequence[Place], run: FinishedRun, settings: Evaluate):
+def without_overlaps(
+    found: Sequence[Place], run: FinishedRun, settings: Evaluate | Adapt
+) -> tuple[list[Place], str]:
     """The places without photos of the run, and why that couldn't be checked, "" if it was."""
     photos, missing = overlap.photos_of_run(run, settings.run_data)
     if missing:
         note = (
             f"Copies of the run's photos were not looked for: its photos aren't there ({missing}); "
-            "name their folder with evaluate.run_data"
+            f"name their folder with {found[0].section}.run_data"
         )
         log.warning("%s", note)
         return list(found), note
