@@ -142,7 +142,7 @@ def notes(found: Adaptation, settings: Adapt) -> list[str]:
     if not settings.keep_shares:
         said.append(
             "The saved run has the new BatchNorm statistics and the class shares of the old run; "
-            "adapt.keep_shares puts the re-estimated ones in."
+            "the setting keep_shares puts the re-estimated ones in."
         )
     return said
 
@@ -200,9 +200,7 @@ def _before_after(found, means):
     for name in names:
         title = compute.metric_title(found.level, name, Evaluate())
         rows.append([title, *(found.arms[arm].get(name) for arm in ARMS)])
-        rows.append(
-            ["difference to before", "", *(found.differences[arm].get(name) for arm in ARMS[1:])]
-        )
+        rows.append(["difference to before", "", *(_gap(found, arm, name) for arm in ARMS[1:])])
     for place, one in enumerate(found.thresholds[BEFORE]):
         for name in one.here:
             rows.append(
@@ -220,6 +218,12 @@ def _before_after(found, means):
     )
 
 
+def _gap(found, arm, name):
+    """The difference to before; class shares don't change which class is named."""
+    gap = found.differences[arm].get(name)
+    return "none" if gap and gap.estimate == 0 and not gap.is_defined else gap
+
+
 def _share_table(found, run):
     estimates = {arm: _estimates(found, run, arm) for arm in found.shares}
     rows = [
@@ -233,7 +237,7 @@ def _share_table(found, run):
 
 
 def _draw(path, found):
-    names = [name for name in found.arms[BEFORE] if name not in ("brier",)]
+    names = [name for name in found.arms[BEFORE] if name not in LOWER]
     colours = (MUTED, PALETTE[1], PALETTE[0], PALETTE[2])
     scores, gaps = [], []
     for name in names:

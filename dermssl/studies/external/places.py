@@ -172,8 +172,8 @@ def without_overlap(
     if len(found) == n:
         raise UserError(
             f"{place.section}.data {place.path}: all {n:,} photos are photos of the run (same "
-            "file, same pixels or near copies); give photos from elsewhere, or score the run's own split "
-            f"without {place.section}.data"
+            "file, same pixels or near copies); give photos from elsewhere, or score the run's own "
+            f"split without {place.section}.data"
         )
     kept = place.keep(np.flatnonzero(~place.dataset.index["path"].isin(found["path"]).to_numpy()))
     left_out = place.left_out | {"photos of the run": len(found)}
