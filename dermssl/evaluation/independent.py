@@ -24,7 +24,7 @@ def difference(a: Interval, b: Interval) -> Interval:
 
     Example:
 
-    >>> from dermssl.evaluation.hypothesis_tests import wilson
+    >>> from dermssl.evaluation.small_samples import wilson
     >>> found = difference(wilson(56, 70), wilson(48, 80))
     >>> round(found.estimate, 4), round(found.low, 4), round(found.high, 4)
     (0.2, 0.0524, 0.3339)

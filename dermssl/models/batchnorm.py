@@ -53,7 +53,7 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
         if isinstance(layer, layers.Dropout | layers.SpatialDropout2D) and layer.rate
     ]
     before = [(layer.momentum, layer.trainable) for layer in norms]
-    old = [[np.array(w) for w in (n.moving_mean, n.moving_variance)] for n in norms]
+    old = [[_array(w) for w in (n.moving_mean, n.moving_variance)] for n in norms]
     rates = [layer.rate for layer in drops]
     sums = [np.zeros((3, *layer.moving_mean.shape)) for layer in norms]  # n, n mean, n mean square
     seen = 0
@@ -67,8 +67,8 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
             backbone(batch, training=True)
             seen += n
             for layer, total in zip(norms, sums):
-                mean = np.asarray(layer.moving_mean, np.float64)
-                square = np.asarray(layer.moving_variance, np.float64) + mean**2
+                mean = _array(layer.moving_mean)
+                square = _array(layer.moving_variance) + mean**2
                 total += n * np.stack([np.ones_like(mean), mean, square])
     finally:
         for layer, (momentum, trainable) in zip(norms, before):
@@ -86,3 +86,7 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
             f"adapt.data: {seen} photos to adapt to; BatchNorm statistics need at least {FEWEST}"
         )
     return seen
+
+
+def _array(weight):
+    return keras.ops.convert_to_numpy(weight).astype(np.float64)
