@@ -25,6 +25,8 @@ README = {
     "finetune --data PHOTOS --backbone efficientnetb1 --image-size 224 "
     "--weights outputs/ssl_simclr": (*SMALL, *EPOCHS),
     "evaluate outputs/ssl_finetuned": FEW_DRAWS,
+    "evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
+    "adapt outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
     "predict outputs/ssl_finetuned NEW_PHOTOS --output predictions.csv": (),
     "finetune --data PHOTOS --backbone efficientnetb1 --image-size 224 --weights none "
     "--output outputs/random": (*SMALL, *EPOCHS),
