@@ -17,8 +17,8 @@ HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
     "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "grid",
-    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart", "sample_size",
-    "stress_test",
+    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
+    "quickstart", "sample_size", "stress_test",
 )  # fmt: skip
 # These two make whole experiments out of the others' runs.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency")

@@ -51,6 +51,8 @@ class Adaptation:
         source: float (F,), the shares that the run assumes.
         true: dict of class of the level -> share among the scored photos.
         renamed: share of the scored half that the adapted model calls another fine class.
+        verdicts: dict of arm -> `Interval` of the difference that its finding follows from: both
+            hold together with 95% (97.5% each).
         notes: what to know.
     """
 
@@ -66,6 +68,7 @@ class Adaptation:
     true: dict[str, float]
     counts: dict[str, Any]
     renamed: float
+    verdicts: dict[str, Interval]
     notes: list[str]
 
 
@@ -218,15 +221,16 @@ def compare(
     arms: dict[str, dict[str, Interval]] = {}
     differences: dict[str, dict[str, Interval]] = {}
     thresholds: dict[str, tuple[compute.Threshold, ...]] = {}
-    true, counts = {}, {}
+    true, counts, verdicts = {}, {}, {}
     if level:
-        arms, differences, thresholds, true, counts = _scores(
+        arms, differences, thresholds, true, counts, verdicts = _scores(
             run, level, truth, raw, given, rest, groups, scaling, settings
         )
     return Adaptation(
         place=place, adapted_to=mine, scored=rest, level=level, arms=arms,
         differences=differences, thresholds=thresholds, shares=shares, source=source, true=true,
-        counts=counts, renamed=float(changed[rest if len(rest) else mine].mean()), notes=notes,
+        counts=counts, verdicts=verdicts, notes=notes,
+        renamed=float(changed[rest if len(rest) else mine].mean()),
     )  # fmt: skip
 
 
@@ -257,10 +261,15 @@ def _scores(run, level, truth, raw, given, rest, groups, scaling, settings):
     differences = {
         arm: metric_tables.differences(draws[arm], draws[BEFORE], names) for arm in ARMS[1:]
     }
+    verdicts = {}
+    for arm, name in ((NORM, levels.primary(level)), (SHARES, "log_loss")):
+        verdicts |= {
+            arm: metric_tables.differences(draws[arm], draws[BEFORE], [name], 1 - 0.05 / 2)[name]
+        }
     first: Arrays = arrays(given[BEFORE])
     known = first.y[first.y >= 0]
     true = {title: float((known == k).mean()) for k, title in enumerate(at.titles)}
-    return arms, differences, thresholds, true, metric_tables.counts(first)
+    return arms, differences, thresholds, true, metric_tables.counts(first), verdicts
 
 
 NAMED = ("balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1")

@@ -12,7 +12,6 @@ from dermssl.reporting import figures, report, results_csv, wording
 from dermssl.reporting.figures import MUTED, PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
 from dermssl.studies.external import compute, levels
-from dermssl.studies.external import wording as sentences
 
 if TYPE_CHECKING:
     from dermssl.inference.finished_run import FinishedRun
@@ -87,7 +86,7 @@ def findings(found: Adaptation, run: FinishedRun, settings: Adapt) -> list[str]:
     """One sentence each on BatchNorm, class shares, and what changed at all."""
     said = []
     if found.arms:
-        name = sentences.primary(found.level)
+        name = levels.primary(found.level)
         said.append(_verdict(found, NORM, name, "New BatchNorm statistics"))
         said.append(_verdict(found, SHARES, "log_loss", "Re-estimated class shares alone"))
         for arm in (BEFORE, NORM):
@@ -114,7 +113,7 @@ def findings(found: Adaptation, run: FinishedRun, settings: Adapt) -> list[str]:
 
 def _verdict(found, arm, name, what):
     before, after = found.arms[BEFORE][name], found.arms[arm][name]
-    gap = found.differences[arm][name]
+    gap = found.verdicts[arm]
     title = compute.metric_title(found.level, name, Evaluate())
     text = (
         f"{what}: {title} on {wording.count(found.counts['n_fine'], 'photo')} that weren't adapted "
@@ -134,6 +133,10 @@ def notes(found: Adaptation, settings: Adapt) -> list[str]:
         counts = found.counts
         said += wording.few_groups(counts["n_groups"], counts["grouped_by"])
         said += wording.without_ids(counts["grouped_by"])
+        said.append(
+            "The findings on BatchNorm and on class shares hold together with 95%, by 97.5% "
+            "intervals; those of the table are 95% ones that hold one by one."
+        )
     if not found.place.overlap.empty:
         said.append(
             f"{wording.count(len(found.place.overlap), 'photo')} of this place were photos of the "
@@ -166,8 +169,7 @@ def build(
         "by raw probabilities, which class shares don't change. ROC-AUC, log loss, Brier score and "
         "ECE are of the probabilities as predict gives them; the run's calibration was kept, since "
         f"labels would be needed for another. The saved run {kept}. Differences are paired: the "
-        "same photos before and after. Each interval holds by itself; of this many, some exclude "
-        "0 by luck. The run is one training."
+        "same photos before and after. The run is one training."
     )
     return report.Report(
         f"{run.path.name} adapted to {found.place.name}",

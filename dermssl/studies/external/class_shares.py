@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data.class_map import FINE, MALIGNANCY
+from dermssl.data.class_map import COARSE, FINE, MALIGNANCY
 from dermssl.evaluation import binary_tasks, bootstrap, metric_tables, prevalence
 from dermssl.evaluation.bootstrap import Replicates
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
 from dermssl.studies.external import levels
 
@@ -49,6 +50,16 @@ def table(
     plan = {row["class"]: PlannedMetric("mean", None, row.pop("is")) for row in rows}
     true = metric_tables.intervals(bootstrap.score(plan, given.groups, n_resamples=n_resamples))
     return pd.DataFrame([{**row, "true": true[row["class"]]} for row in rows])
+
+
+def claim(level: str, taxonomy: Taxonomy, drawn: Replicates, confidence: float) -> Interval:
+    """The re-estimated share that the findings speak of: malignant ones, else the last class."""
+    axis = level != COARSE and binary_tasks.has_malignancy(taxonomy)
+    at = MALIGNANCY if axis else level
+    return drawn._replace(
+        sample=levels.shares_at(at, drawn.sample[:, None], taxonomy)[-1],
+        draws=levels.shares_at(at, drawn.draws, taxonomy)[-1:],
+    ).intervals(confidence)[0]
 
 
 def _rows(level, titles, y, p, taxonomy, source, drawn):

@@ -32,6 +32,7 @@ RAW, GIVEN, SHARES = STAGES = ("raw", "calibrated", "shares re-estimated")
 STAGE_TITLES = {
     RAW: "as predicted", GIVEN: "as predict gives them", SHARES: "with re-estimated class shares",
 }  # fmt: skip
+CLAIMS = 4  # findings with a verdict: the difference, mean P, slope, share
 CALIBRATION = ("ece", "brier", "log_loss")
 
 
@@ -77,6 +78,9 @@ class External:
         assumed: DataFrame, a row an assumption on shares: log loss.
         groups, gaps: from `subgroups`.
         fine_shares: float (F,), re-estimated shares of the fine classes.
+        claims: dict of "difference", "excess", "slope" and "share" -> the `Interval` that a finding
+            follows from, at the level `confidence`, so that all `n_claims` of a report hold
+            together with 95% (Bonferroni).
     """
 
     level: str
@@ -96,6 +100,9 @@ class External:
     gaps: list[subgroups.Gap] = field(repr=False)
     fine_shares: np.ndarray = field(repr=False)
     arrays: Arrays = field(repr=False)
+    claims: dict[str, Interval]
+    confidence: float
+    n_claims: int
 
 
 def make(
@@ -107,6 +114,7 @@ def make(
     groups: np.ndarray,
     settings: Evaluate,
     scaling: calibrator.Calibrator | None = None,
+    n_places: int = 1,
 ) -> External:
     """Score a run's predictions of another place.
 
@@ -118,6 +126,7 @@ def make(
         groups: (n,), lesions or patients.
         settings: `study_settings.Evaluate`.
         scaling: the run's calibration; None to read or fit it.
+        n_places: that one report speaks of.
 
     Returns:
         `External`.
@@ -145,6 +154,17 @@ def make(
     internal, n_internal = _internal(run, level, arrays[RAW].y, settings, names)
     asked = thresholds(run, scaling, level, arrays[GIVEN], settings)
     target = next((one for one in asked if not np.isnan(one.threshold)), None)
+    n_claims = CLAIMS * n_places
+    confidence = 1 - 0.05 / n_claims
+    main = (levels.primary(level),)
+    here = _intervals(arrays[RAW], at, n_resamples, settings, main, confidence)
+    there, _ = _internal(run, level, arrays[RAW].y, settings, main, confidence)
+    claims = {"share": class_shares.claim(level, taxonomy, drawn, confidence)}
+    if here.keys() == there.keys() == set(main):
+        claims["difference"] = independent.difference(here[main[0]], there[main[0]])
+    first = questions(arrays[GIVEN], at)[0]
+    slope = calibration_slope.score(first.y, first.score, groups, n_resamples, confidence)
+    claims |= {"excess": slope.excess, "slope": slope.slope}
     found = subgroups.score(
         rows, arrays[RAW], at, target.target if target else None,
         target.threshold if target else None, settings.age_bands, n_resamples,
@@ -178,6 +198,9 @@ def make(
         gaps=subgroups.subgroup_gaps(found, at),
         fine_shares=fine_shares,
         arrays=arrays[RAW],
+        claims=claims,
+        confidence=confidence,
+        n_claims=n_claims,
     )
 
 
@@ -196,9 +219,9 @@ def source_shares(run: Predictions, scaling: calibrator.Calibrator) -> np.ndarra
     return prevalence.source_shares(scaling.apply(own.p_fine, own.p_coarse, run.taxonomy)[0])
 
 
-def _intervals(arrays, taxonomy, n_resamples, settings, names):
+def _intervals(arrays, taxonomy, n_resamples, settings, names, level=0.95):
     draws = metric_tables.score([arrays], taxonomy, n_resamples, names, settings)
-    found = metric_tables.intervals(draws)
+    found = metric_tables.intervals(draws, level)
     return {name: found[name] for name in names if name in found}
 
 
@@ -214,7 +237,7 @@ def _own(run, split, level, scaling=None):
     return levels.arrays_at(level, truth, *pair, own.groups, run.taxonomy)
 
 
-def _internal(run, level, y, settings, names):
+def _internal(run, level, y, settings, names, confidence=0.95):
     """The metrics of the test records whose class the other place has, too, and how many."""
     own = _own(run, TEST, level)
     if own is None:
@@ -224,7 +247,8 @@ def _internal(run, level, y, settings, names):
         return {}, 0
     own = Arrays(*(values[kept] for values in own))
     at = levels.taxonomy_at(level, run.taxonomy)
-    return _intervals(own, at, settings.n_resamples, settings, names), int(kept.sum())
+    found = _intervals(own, at, settings.n_resamples, settings, names, confidence)
+    return found, int(kept.sum())
 
 
 def thresholds(

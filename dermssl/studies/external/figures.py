@@ -90,10 +90,10 @@ def forest(path: Path, results: Sequence[Scored]) -> Path:
             label = f"{one.place.name} (n = {one.numbers.counts['n_fine']:,}; {one.numbers.level})"
             rows.append(Row(label, [Mark(here, PALETTE[3]), Mark(inside, INK, hollow=True)]))
         panels.append(rows)
-    figure, axes = figures.new(5.6 * len(names) + 1.6, 2.4 + rows_height(panels[0]), 1, len(names))
+    figure, axes = figures.new(5.6 * len(names) + 1.6, 2.6 + rows_height(panels[0]), 1, len(names))
     for k, (panel, name, rows) in enumerate(zip(axes, names, panels)):
         interval_plot(
-            panel, rows, metric_tables.NAMES[name], "score (95% interval)", labels=k == 0,
+            panel, rows, f"{metric_tables.NAMES[name]} (95% interval)", labels=k == 0,
             series=("that place", "the run's own test photos") if k == 0 else (),
         )  # fmt: skip
     figures.headline(figure, f"{results[0].run.path.name} on photos from elsewhere")

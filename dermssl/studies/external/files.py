@@ -186,6 +186,7 @@ def summary(scored: Scored) -> dict[str, Any]:
         "metrics": {name: {"n": n, **vars(one)} for name, one in numbers.intervals.items()},
         "internal": {"n": numbers.n_internal, "metrics": of(numbers.internal)},
         "difference": of(numbers.difference),
+        "claims": of(numbers.claims),
         "thresholds": [
             {
                 "question": one.title, "threshold": one.threshold, "chosen_on": "validation",

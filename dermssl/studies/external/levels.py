@@ -30,6 +30,11 @@ METRICS = {
 }
 
 
+def primary(level: str) -> str:
+    """The one metric that gets a verdict; the others stand in tables."""
+    return "malignant_auc" if level == MALIGNANCY else "balanced_accuracy"
+
+
 def known_at(level: str, truth: Truth) -> np.ndarray:
     """int64 (n,): the class number of each record at a level, -1 unknown."""
     return {FINE: truth.fine, COARSE: truth.coarse, MALIGNANCY: truth.malignant}[level]

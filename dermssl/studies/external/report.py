@@ -248,7 +248,7 @@ def build_all(results: Sequence[Scored]) -> report.Report:
     rows = []
     for one in results:
         numbers = one.numbers
-        name = sentences.primary(numbers.level)
+        name = levels.primary(numbers.level)
         asked = next(iter(numbers.thresholds), None)
         rows.append(
             [
@@ -268,8 +268,9 @@ def build_all(results: Sequence[Scored]) -> report.Report:
     ]  # fmt: skip
     found = [f"{one.place.name}: {sentences.findings(one)[0]}" for one in results]
     note = (
-        f"{len(results)} places, a difference each; each interval holds with 95% by itself, so "
-        "that among many some exclude 0 by luck."
+        f"{len(results)} places, a finding on the difference each: they hold together with 95%, "
+        f"by {first.numbers.confidence:.2%} intervals. Those of the table are 95% ones that hold "
+        "one by one."
     )
     return report.Report(
         f"{first.run.path.name} on photos from {len(results)} other places",

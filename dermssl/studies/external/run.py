@@ -60,7 +60,7 @@ def evaluate_elsewhere(config: dict[str, Any], dataset: Dataset | None = None) -
             place=place,
             numbers=compute.make(
                 run.predictions, place.dataset.index, place.truth(model.taxonomy),
-                p["fine"], p["coarse"], place.groups, settings,
+                p["fine"], p["coarse"], place.groups, settings, n_places=len(found),
             ),
             p_fine=p["fine"],
             p_coarse=p["coarse"],

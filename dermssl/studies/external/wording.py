@@ -6,30 +6,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dermssl.data.class_map import MALIGNANCY
 from dermssl.evaluation import metric_tables
 from dermssl.reporting import wording
-from dermssl.studies.external import compute
+from dermssl.studies.external import compute, levels
 from dermssl.studies.external.compute import GIVEN, SHARES
 
 if TYPE_CHECKING:
-    from dermssl.evaluation.bootstrap import Interval
     from dermssl.studies.external.files import Scored
-
-
-def primary(level: str) -> str:
-    """The one metric that gets a verdict; the others stand in tables."""
-    return "malignant_auc" if level == MALIGNANCY else "balanced_accuracy"
 
 
 def findings(scored: Scored) -> list[str]:
     """What the report of one place opens with."""
-    sentences = [_against_internal(scored), *_at_thresholds(scored), *_calibration(scored)]
-    return [sentence for sentence in [*sentences, *_shares(scored)] if sentence]
+    sentences = [_against_internal(scored), *_calibration(scored), *_shares(scored)]
+    return [*sentences, *_at_thresholds(scored)]
+
+
+def family(scored: Scored) -> str:
+    """What the intervals of the sentences hold for."""
+    numbers = scored.numbers
+    return (
+        f"What the findings say of the difference, mean P, slope and share hold together with 95%: "
+        f"their intervals are {numbers.confidence:.2%} ones (Bonferroni over "
+        f"{numbers.n_claims}); all other intervals are 95% ones that hold one by one."
+    )
 
 
 def _against_internal(scored):
-    numbers, name = scored.numbers, primary(scored.numbers.level)
+    numbers, name = scored.numbers, levels.primary(scored.numbers.level)
     title = metric_tables.NAMES[name]
     here = numbers.intervals.get(name)
     text = (
@@ -38,7 +41,7 @@ def _against_internal(scored):
     )
     if name not in numbers.internal:
         return f"{text}. The run has no test record to compare it with."
-    inside, gap = numbers.internal[name], numbers.difference[name]
+    inside, gap = numbers.internal[name], numbers.claims["difference"]
     text += (
         f"; on {wording.count(numbers.n_internal, 'own test photo')} of the run: "
         f"{wording.estimate(inside)}"
@@ -83,12 +86,13 @@ def _at_thresholds(scored):
 
 def _calibration(scored):
     """On the first question: is P too high or low on average, too extreme or too timid."""
-    table = scored.numbers.slopes
+    numbers = scored.numbers
+    table = numbers.slopes
     rows = {row["probabilities"]: row for row in table.to_dict("records")[:3]}
     row = rows.get(GIVEN)
     if row is None:
         return []
-    excess, slope = row["excess"], row["slope"]
+    excess, slope = numbers.claims["excess"], numbers.claims["slope"]
     name = row["question"]
     word = "not shown to be off on average"
     if excess.is_defined and excess.excludes_zero:
@@ -111,7 +115,7 @@ def _shares(scored):
     table = numbers.shares
     wanted = [row for row in table.to_dict("records") if row["class"].startswith("malignant")]
     row = (wanted or table.to_dict("records"))[-1]
-    found, true = row["re-estimated"], row["true"]
+    found, true = numbers.claims["share"], row["true"]
     text = (
         f"Class shares re-estimated without labels: {row['class']} {wording.estimate(found)}, "
         f"true {wording.number(true.estimate)}, as the run assumes {wording.number(row['assumed'])}"
@@ -129,13 +133,6 @@ def _shares(scored):
         f"{wording.estimate(after)}"
     )
     return [f"{text}."]
-
-
-def too(interval: Interval) -> str:
-    """ "too high", "too low" or "not shown" for a mean P less the share."""
-    if not (interval.is_defined and interval.excludes_zero):
-        return "not shown"
-    return "too high" if interval.low > 0 else "too low"
 
 
 def notes(scored: Scored) -> list[str]:
@@ -176,7 +173,7 @@ def notes(scored: Scored) -> list[str]:
             f"single ones: {names}."
         )
     sentences += wording.few_groups(counts["n_groups"], counts["grouped_by"])
-    return sentences + wording.without_ids(counts["grouped_by"])
+    return [*sentences, *wording.without_ids(counts["grouped_by"]), family(scored)]
 
 
 def lines(scored: Scored) -> list[str]:

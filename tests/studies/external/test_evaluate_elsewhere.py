@@ -91,6 +91,23 @@ def test_threshold_is_the_one_that_evaluate_chooses_on_validation(scored, own_ru
             assert one["internal"][name]["estimate"] == pytest.approx(wanted)
 
 
+def test_findings_hold_together(scored, own_run, other, tmp_path):
+    """One family: four findings a place, each wider than the 95% interval of the tables."""
+    found = scored.json("metrics.json")
+    claim, alone = found["claims"]["difference"], found["difference"]["balanced_accuracy"]
+    assert claim["level"] == pytest.approx(1 - 0.05 / 4)
+    assert claim["estimate"] == pytest.approx(alone["estimate"])
+    assert claim["low"] < alone["low"] < alone["high"] < claim["high"]
+    assert "98.75% ones (Bonferroni over 4)" in scored.report
+
+
+def test_a_data_set_in_memory_serves_as_well(scored, own_run, other, tmp_path):
+    data = dermssl.load_dataset(other, validation=0.0, test=0.0)
+    found = dermssl.evaluate(own_run, data=data, n_resamples=100, output=tmp_path / "o")
+    wanted = scored.metrics["estimate"].drop("ece")
+    np.testing.assert_allclose(found.metrics["estimate"].drop("ece"), wanted, atol=1e-6)
+
+
 def test_copies_of_the_run_s_photos_are_left_out(own_run, other, photos, tmp_path, capfd):
     import cv2
 
