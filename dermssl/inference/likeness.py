@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 NAME = "likeness.npz"
 KINDS = ("embedding", "colour", "size")
-MOST = 1000  # photos of either split: 1,000 embeddings of 2,048 numbers take 4 MB as float16
+MOST = 500  # photos of either split; embeddings of 2,048 numbers then take 2 MB as float16
 FEWEST = 20  # validation photos; of fewer, the highest is no limit to go by
 NEIGHBOUR = 5
 SHARE = 0.01  # of validation photos beyond a limit
@@ -308,6 +308,8 @@ def of_run(run: FinishedRun, backbone: keras.Model) -> tuple[Reference | None, s
     try:
         log.setLevel(logging.ERROR)  # the reader's remarks were made when the run was
         dataset = readers.read(run.data)
+        if run.data.on_bad == "skip":
+            dataset, _ = readers.checked(dataset, "skip", "data.path")
         dataset = splits.assign(
             dataset, run.data.validation, run.data.test, run.data.split_seed, run.data.group_by
         )
