@@ -27,12 +27,14 @@ from types import SimpleNamespace
 import numpy as np
 from scipy.stats import norm
 
-from dermssl.evaluation import bootstrap, hypothesis_tests
+from dermssl.core import taxonomy
+from dermssl.evaluation import bootstrap, calibration_null, hypothesis_tests
 from dermssl.evaluation.bootstrap_metrics import planned
 from dermssl.evaluation.interval import verdict
 from dermssl.evaluation.seed_draws import SeedDraws
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid.read import GridResults
+from dermssl.studies.stress import scores as stress_scores
 
 SHARES = np.array([0.67, 0.111, 0.109, 0.051, 0.033, 0.014, 0.011])  # HAM10000's classes
 RECALL = np.array([0.80, 0.55, 0.60, 0.65, 0.50, 0.60, 0.45])
@@ -101,9 +103,9 @@ class World:
         own = self.rng.normal(0, ARM, self.lesions.max() + 1)[self.lesions]
         return [self.run(own, luck) for _ in range(n_runs)]
 
-    def run(self, own: np.ndarray | float, luck: float) -> np.ndarray:
-        """Probabilities of one run: 0.4 on the class that it names."""
-        noise = self.rng.normal(0, RUN, len(self.y)) + self.rng.normal(0, luck)
+    def run(self, own: np.ndarray | float, luck: float, shared: float = 0.0) -> np.ndarray:
+        """Probabilities of one run: 0.4 on the class that it names; `shared`: luck from elsewhere."""
+        noise = self.rng.normal(0, RUN, len(self.y)) + self.rng.normal(0, luck) + shared
         right = self.base + own + noise > 0
         called = np.where(right, self.y, (self.y + self.rng.integers(1, 7, len(self.y))) % 7)
         p = np.full((len(self.y), 7), 0.1)
@@ -224,12 +226,16 @@ def guessers(quick: bool) -> Iterator[Rate]:
 def grids(quick: bool) -> Iterator[Rate]:
     """A grid of equal cells: does a sentence name a difference?"""
     n = 20 if quick else 250
-    for title, luck in (("none", 0.0), ("as MobileNet", 0.08), ("as ResNet50", 0.30)):
+    kinds = (
+        ("none", 0.0, 0.0), ("as MobileNet", 0.08, 0.0), ("as ResNet50", 0.30, 0.0),
+        ("as ResNet50, half of it a depth's", 0.21, 0.21),
+    )  # fmt: skip
+    for title, luck, shared in kinds:
         said = dict.fromkeys(("a best cell", "depth", "augmentation", "model", "any sentence"), 0)
         held = models = 0
         for seed in range(n):
             rng = np.random.default_rng([seed, 5])
-            grid, truth = null_grid(rng, luck)
+            grid, truth = null_grid(rng, luck, shared)
             here = dict.fromkeys(said, False)
             for best in grid_findings.bests(grid).values():
                 models += 1
@@ -251,13 +257,63 @@ def grids(quick: bool) -> Iterator[Rate]:
                    models, at_least=0.93)  # fmt: skip
 
 
-def null_grid(rng: np.random.Generator, luck: float) -> tuple[GridResults, float]:
-    """A `GridResults` of 4 models x 4 augmentations x 5 depths x 3 seeds that are all equal."""
+def stress_tests(quick: bool) -> Iterator[Rate]:
+    """Eight conditions that do nothing but turn some answers: is a drop named?"""
+    n = 100 if quick else 500
+    fine = tuple(f"c{k}" for k in range(7))
+    classes = taxonomy.flat(fine)
+    for n_lesions in (200, 600):
+        named = 0
+        for seed in range(n):
+            rng = np.random.default_rng([seed, n_lesions, 6])
+            world = World(rng, n_lesions)
+            own = rng.normal(0, ARM, n_lesions)[world.lesions]
+            p = {f"condition {k}": world.run(own, 0.0) for k in range(9)}
+            found = stress_scores.score(
+                world.y, p, world.lesions, classes, "condition 0", n_resamples=2
+            )
+            named += any(one.drop is not None and one.drop.excludes_zero for one in found)
+        yield Rate(f"stress report of 8 idle conditions names a drop, {n_lesions} lesions",
+                   named / n, n, at_most=0.06)  # fmt: skip
+
+
+def means(quick: bool) -> Iterator[Rate]:
+    """A calibrated model: is it called too high or too low for a class?"""
+    n = 150 if quick else 600
+    for n_records in (100, 400, 1600):
+        named = 0
+        for seed in range(n):
+            rng = np.random.default_rng([seed, n_records, 7])
+            logits = rng.normal(0, 1, (n_records, 7)) + np.log(SHARES)
+            p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            y = (rng.random(n_records)[:, None] > p.cumsum(axis=1)).sum(axis=1).clip(0, 6)
+            named += any(
+                calibration_null.share_range(y == k, p[:, k], None, 1 - 0.05 / 7).is_outside
+                for k in range(7)
+            )
+        yield Rate(f"calibrated model is 'too high for' a class, {n_records} records", named / n,
+                   n, at_most=0.05)  # fmt: skip
+
+
+def null_grid(rng: np.random.Generator, luck: float, shared: float) -> tuple[GridResults, float]:
+    """A `GridResults` of 4 models x 4 augmentations x 5 depths x 3 seeds that are all equal.
+
+    `shared` is the luck that the augmentations of one model, depth and seed share.
+    """
     world = World(rng, 300)
     names, augmentations, depths = list("abcd"), list("wxyz"), (2, 4, 6, 8, 10)
+    together = {
+        (model, depth, seed): rng.normal(0, shared)
+        for model in names
+        for depth in depths
+        for seed in range(3)
+    }
     p = {
         (model, augmentation, depth): {
-            seed: world.run(rng.normal(0, ARM, 300)[world.lesions], luck) for seed in range(3)
+            seed: world.run(
+                rng.normal(0, ARM, 300)[world.lesions], luck, together[model, depth, seed]
+            )
+            for seed in range(3)
         }
         for model in names
         for augmentation in augmentations
@@ -272,14 +328,14 @@ def null_grid(rng: np.random.Generator, luck: float) -> tuple[GridResults, float
         keys, SimpleNamespace(fine=fine, titles=fine), pd.DataFrame(), None, world.y,
         world.lesions, p, {}, {"config": {"grid": config}},
     )  # fmt: skip
-    spread = np.hypot(TOTAL, luck)
+    spread = np.hypot(TOTAL, np.hypot(luck, shared))
     recall = norm.cdf(norm.ppf(RECALL) * TOTAL / spread)
     return grid, float((recall * SHARES / SHARES.sum()).sum())
 
 
 SCENARIOS: dict[str, Callable[[bool], Iterator[Rate]]] = {
     "equal_arms": equal_arms, "one_arm": one_arm, "areas": areas, "guessers": guessers,
-    "grids": grids,
+    "grids": grids, "stress_tests": stress_tests, "means": means,
 }  # fmt: skip
 
 

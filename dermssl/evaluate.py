@@ -2,6 +2,7 @@
 
     python -m dermssl.evaluate outputs/ssl_finetuned --split test
     python -m dermssl.evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL
+    python -m dermssl.evaluate outputs/ssl_finetuned --prevalence 0.03 --readers answers.csv
 
 Reads the run's predictions.csv (raw probabilities) and temperature.json, never the model, and
 writes into RUN/evaluation_SPLIT/.
@@ -28,8 +29,9 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     Returns:
         Path of the folder: report.md and report.html with their pictures, metrics.json,
-        per_class.csv, roc.csv, precision_recall.csv, reliability.csv, mean_probabilities.csv and,
-        where the records allow, decision_curve.csv, subgroups.csv and subgroup_gaps.csv.
+        per_class.csv, roc.csv, precision_recall.csv, reliability.csv, mean_probabilities.csv,
+        risk_coverage.csv and, where the records allow, operating_points.csv, decision_curve.csv,
+        conformal_sets.csv, readers.csv, subgroups.csv and subgroup_gaps.csv.
 
     Raises:
         UserError: the run isn't finished, its files aren't whole, the split has no labels, or a
@@ -89,7 +91,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
     for sentence in summary["findings"]:
         print(f"- {sentence}")
     for name, value in summary["metrics"].items():
-        if value:
+        if name == "ece" and value and value["estimate"] is not None:
+            bounds = summary["ece_if_calibrated"]["raw"]
+            print(f"  {name:<36} {value['estimate']:.3f}, where a calibrated model shows "
+                  f"{bounds['low']:.3f} to {bounds['high']:.3f}")  # fmt: skip
+        elif value:
             options = [
                 f"{key} {value[key]:g}" for key in value.keys() & summary["parameters"].keys()
             ]

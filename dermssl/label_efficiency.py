@@ -1,4 +1,4 @@
-"""Measure how many labels it takes until self-supervised pretraining stops paying.
+"""Measure with how many labels self-supervised pretraining helps, and where that ends.
 
     python -m dermssl.label_efficiency --data PHOTOS --arms random ssl imagenet \\
         --labels 1% 10% 100% --seeds 0 1 2

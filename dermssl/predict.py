@@ -9,7 +9,8 @@ either way: the likeliest by the raw probabilities, as they are scored. A coarse
 as its fine ones together, so it needn't be that of the fine class named. `most_probable_fine` and
 `most_probable_coarse` have the highest probability given, which are others where training counted
 rare classes as common ones. `p_malignant` is what the thresholds of dermssl.evaluate are for. The
-columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. Photos that don't
+columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. With --coverage
+`conformal_set` has the classes that a photo may be of (see dermssl.evaluate). Photos that don't
 look like the run's, by embedding, colour or size, are named in the column `unlike_run` and counted
 in one line: the run's scores may not hold for them. Not for diagnosis: the probabilities are those
 of a research model.
@@ -44,6 +45,7 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     _check_output(output)
     finished = finished_run.load(folder, "finetune")
     scaling = new_photos.calibrator_of(folder, not settings.uncalibrated)
+    sets = new_photos.sets_of(folder, settings.coverage)
     files = image_files(source)
     bad = decode.verify_all(files)
     if bad and on_bad == "skip":
@@ -59,7 +61,7 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     if not files:
         raise UserError(f"{source}: none of {len(bad)} images is readable; check the folder")
     masks = of_model([(source, files)], finished.data.preprocess, on_bad)
-    tables = new_photos.tables(finished, files, masks, settings.batch_size, scaling)
+    tables = new_photos.tables(finished, files, masks, settings.batch_size, scaling, sets)
     if output is None:
         new_photos.write(tables, file or sys.stdout)
     else:

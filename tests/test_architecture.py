@@ -16,9 +16,9 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-    "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "grid",
-    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
-    "quickstart", "sample_size", "stress_test",
+    "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
+    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
+    "sample_size", "stress_test",
 )  # fmt: skip
 # These two make whole experiments out of the others' runs.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency")

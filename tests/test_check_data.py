@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from dermssl import check_data, leakage
 from dermssl.core import atomic_files, runs
 from dermssl.core.settings import Backbone, Data
-from dermssl.data import readers
+from dermssl.data import pipeline, readers
 from dermssl.data.splits import prepare
 from dermssl.inference import outputs
 from dermssl.studies.data_audit import augmentation_sheet
@@ -83,9 +83,43 @@ def test_planted_faults_are_found(planted, pretrained, tmp_path, capfd):
     assert "pairs_near.png" in report
     assert "odd|<b>" not in (output / "report.html").read_text()
     assert pages.check(output)
+    judged = pd.read_csv(output / "likely_label_errors.csv", dtype=str, keep_default_na=False)
+    assert len(judged) == found["label_errors"]["judged"] > 100
+    assert "images/SYN_000009.jpg" not in set(judged["path"])
+    assert {"odd|<b>", "'=1+1"}.isdisjoint(judged["given"])  # one photo judges nobody
+    assert len(pd.read_csv(output / "off_topic.csv")) == found["off_topic"]["judged"] == 159
+    assert "nothing was removed and no label was changed" in said
+    assert (output / "off_topic.png").is_file()
     classes = pd.DataFrame(found["classes"]).set_index("class")
     assert classes.to_numpy().sum() == 160
     assert len(pd.read_csv(output / "photos.csv")) == 160
+
+
+def test_planted_pages_and_noise_come_first_and_a_fine_tuned_run_serves(
+    photos, finetuned, tmp_path, capfd
+):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    page = np.full((64, 64, 3), 250, np.uint8)
+    page[4::8, 2:-2:2] = 20
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    for name, pixels in (("page", page), ("noise", noise), ("grey", page * 0 + 99)):
+        Image.fromarray(pixels).save(folder / f"images/{name}.png")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    names = ["images/page.png", "images/noise.png", "images/grey.png"]
+    strange = table.head(3).assign(filename=names, lesion_id="", patient_id="")
+    pd.concat([table, strange]).to_csv(folder / "labels.csv", index=False)
+    for run, output in ((finetuned, tmp_path / "a"), (None, tmp_path / "b")):
+        options = ["--run", run] if run else []
+        assert call(check_data, output, "--data", folder, "--suspects", 8, *options) == 0
+        first = pd.read_csv(output / "off_topic.csv")["path"].head(8)
+        assert len(set(names) & set(first)) >= (2 if run else 3)
+    found = runs.read_json(tmp_path / "a/check_data.json")
+    assert found["trained_on_labels"]
+    assert "fine-tuned, perhaps on these very labels" in (tmp_path / "a/report.md").read_text()
+    assert pages.check(tmp_path / "a")
+    assert "Likely label errors were not looked for" in capfd.readouterr().out
+    assert call(check_data, tmp_path / "a", "--data", folder, "--suspects", 0) == 0
+    assert not (tmp_path / "a/off_topic.csv").exists()
 
 
 def test_strict_fails_on_faults_alone(planted, photos, tmp_path, capfd):
@@ -299,10 +333,10 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
     class Seen(Exception):
         pass
 
-    def spied(backbone, dataset, data, *batch_size):
-        raise Seen(data.preprocess)
+    def spied(photos, *options):
+        raise Seen(photos.steps)
 
-    monkeypatch.setattr(outputs, "embed_records", spied)
+    monkeypatch.setattr(pipeline, "evaluation_data", spied)
     run = shutil.copytree(pretrained, tmp_path / "run")
     status = runs.read_json(run / "status.json")
     status["config"]["data"]["preprocess"] = ["sharpen"]

@@ -16,7 +16,7 @@ from dermssl.evaluation import calibrator, predictions
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "sample_size", "adapt",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt",
 )  # fmt: skip
 
 

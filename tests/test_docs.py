@@ -36,6 +36,7 @@ README = {
     "stress_test outputs/ssl_finetuned": (*FEW_DRAWS, "--max-photos", "12"),
     "explain outputs/ssl_finetuned": ("--count", "1"),
     "embeddings outputs/ssl_finetuned": FEW_DRAWS,
+    "forms outputs/ssl_finetuned": (),
     "label_efficiency --data PHOTOS": (
         *SMALL[:4], "--config", "small.toml", "--labels", "1", "100%", "--seeds", "0", *FEW_DRAWS,
     ),

@@ -62,8 +62,8 @@ def test_metrics_equal_sklearn(evaluated):
 
 def test_every_metric_says_what_it_rests_on(evaluated):
     found = values(evaluated[0])
-    for value in found["metrics"].values():
-        assert value["low"] < value["estimate"] < value["high"]
+    for name, value in found["metrics"].items():
+        assert name == "ece" or value["low"] < value["estimate"] < value["high"]
         assert value["n"] == found["n"] == 200
         assert value["n_clusters"] == found["n_groups"] == 100
         assert value["n_resamples"] == 100
@@ -87,7 +87,7 @@ def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
     folder = evaluated[0]
     text = (folder / "report.md").read_text()
     assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions." in text
-    assert "Classes with fewer than 30 test records" in text
+    assert "Classes with fewer than 30 test lesions" in text
     assert f"{folder.path.parent}/predictions.csv" in text
     assert f"python -m dermssl.evaluate {folder.path.parent} --n-resamples 100" in text
     for picture in re.findall(r"\]\((.+?\.png)\)", text):
@@ -95,7 +95,7 @@ def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
 
 
 def test_page_is_self_contained(evaluated):
-    assert len(pages.check(evaluated[0])) == 9
+    assert len(pages.check(evaluated[0])) == 10
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     out = folder / "evaluation_test"
     found = values(out)
     assert found["metrics"]["malignant_partial_auc"]["min_sensitivity"] == 0.88
-    assert found["metrics"]["melanoma_sensitivity"]["specificity"] == 0.8
+    assert found["metrics"]["melanoma_sensitivity_at_own_threshold"]["specificity"] == 0.8
     assert list(found["against_rest"]) == ["malignant", "bcc"]
     text = (out / "report.md").read_text()
     for words in (
@@ -382,6 +382,7 @@ def test_without_a_planted_gap_the_report_names_none(tmp_path, quick):
     assert "gap that is shown" not in text
     assert text.count("is shown between groups. The largest gap, by ") == 3
     assert text.count(", which holds 0") == 3
+    assert len(re.findall(r"Gaps of up to 0\.\d\d are not ruled out\.", text)) == 3
 
 
 def test_tables_of_an_earlier_evaluation_do_not_stay(tmp_path, quick):
@@ -424,7 +425,11 @@ def test_the_stored_temperature_is_the_one_that_is_judged(tmp_path, quick):
     assert second["metrics"] == first["metrics"]  # all else is of the raw probabilities
     text = (folder / "evaluation_test" / "report.md").read_text()
     assert "That raises the log loss (nats)" in text
-    assert "That raises the calibration error (ECE)" in text
+    assert re.search(
+        r"The calibration error \(ECE\) is 0\.\d+ \(0\.\d+ as predicted\); a perfectly calibrated "
+        r"model shows 0\.\d+ to 0\.\d+ here: these probabilities are not calibrated\.",
+        text,
+    )
     assert "equally" not in text  # nothing was balanced
 
 
@@ -491,7 +496,7 @@ def test_one_answer_for_all_photos_has_no_threshold(tmp_path, quick, capsys):
 
 
 def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quick):
-    table = fake_runs.records(n=200)
+    table = fake_runs.records(n=400)
     p = fake_runs.simulate(table, 2.0)
     table.loc[table["split"] == "test", "fine"] = ""
     out = evaluate(fake_runs.make(tmp_path / "run", table, p), n_resamples=20)
@@ -557,3 +562,48 @@ def test_help_is_quick_and_imports_nothing_heavy(module):
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
     assert time.perf_counter() - started < 2  # 0.15 s alone; the machine may be busy
+
+
+def test_what_an_answer_means_is_told_at_each_prevalence(tmp_path, quick, capsys):
+    table = fake_runs.records(n=800)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.8))
+    assert evaluate.main([str(folder), "--prevalence", "0.03", "--n-resamples", "100"]) == 0
+    out = folder / "evaluation_test"
+    rows = pd.read_csv(out / "operating_points.csv")
+    assert rows["prevalence"].tolist()[1::2] == [0.03, 0.03]
+    own = rows[rows["own_prevalence"]].iloc[0]
+    assert own["prevalence"] == pytest.approx(own["n_positive"] / own["n"])
+    entry = values(out)["against_rest"]["malignant"]
+    fixed = {name: entry["metrics"][f"fixed_{name}"]["estimate"] for name in
+             ("sensitivity", "specificity")}  # fmt: skip
+    assert own["sensitivity"] == pytest.approx(fixed["sensitivity"])
+    stated = entry["at_prevalence"][1]
+    hits, alarms = 0.03 * fixed["sensitivity"], 0.97 * (1 - fixed["specificity"])
+    assert stated["ppv"]["estimate"] == pytest.approx(hits / (hits + alarms))
+    assert stated["number_needed"]["estimate"] == pytest.approx((hits + alarms) / hits)
+    parts = entry["brier"]["raw"]
+    assert parts["brier"] == pytest.approx(
+        parts["reliability"] - parts["resolution"] + parts["uncertainty"] + parts["within"]
+    )
+    text = (out / "report.md").read_text()
+    assert re.search(r"\| malignant \| 0\.03 \| 0\.\d\d \(", text)
+    assert "malignant, at a prevalence of 0.03: at " in text
+    assert re.search(r"malignant, at the prevalence of these photos \(0\.\d+\): at threshold", text)
+    said = re.search(
+        r"- Malignant: sensitivity (0\.\d{3}) \(.+?\) at specificity (0\.\d{3}) \(", text
+    )
+    assert [float(number) for number in said.groups()] == pytest.approx(
+        list(fixed.values()), abs=6e-4
+    )
+    assert said[0] in capsys.readouterr().out
+    benefit = pd.read_csv(out / "decision_curve.csv")
+    assert set(benefit["prevalence"].round(4)) >= {0.03}
+
+
+def test_a_prevalence_that_is_no_share_is_one_line(tmp_path, capsys):
+    table = fake_runs.records(n=80)
+    folder = fake_runs.make(tmp_path / "run", table, fake_runs.simulate(table, 1.0))
+    assert evaluate.main([str(folder), "--prevalence", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "--prevalence" in error
+    assert error.count("\n") == 1

@@ -266,7 +266,9 @@ def test_dry_run_prints_the_plan_and_trains_nothing(photos, pretrained, tmp_path
 
 
 def test_findings_are_told_in_plain_words(made, monkeypatch, capsys):
-    monkeypatch.setattr(grid, "run", lambda *args, **kwargs: made)
+    from dermssl.studies.grid import report
+
+    monkeypatch.setattr(grid, "_train", lambda *args, **kwargs: (made, report.write(made)))
     assert grid.main(["--data", "photos"]) == 0
     said = capsys.readouterr().out
     assert "the highest cell is" in said

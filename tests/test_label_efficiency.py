@@ -143,10 +143,12 @@ def test_probes_from_end_to_end_and_again(argv, tmp_path, capsys, monkeypatch):
     text = (folder / "label_efficiency.md").read_text()
     assert "The arm 'imagenet' was left out" in text
     assert "logistic regression on the frozen features" in text
-    assert "each at 97.5%, so that all 2 hold together with 95%" in text
+    assert "1 run each; 97.5% intervals, of 2 comparisons that hold together with 95%" in text
+    assert "one run each, so no verdict" in text
+    assert "is better" not in text
     assert str(tmp_path / "c.toml") in text  # the command
     assert "| random init | 1 |" in text  # seeds are counted
-    assert "One seed only" in shown.split("done in")[1]
+    assert "1 run only (" in shown.split("done in")[1]
     assert pages.check(folder, "label_efficiency") == ["label_efficiency.png"]
     assert (folder / "label_efficiency.png").stat().st_size > 10_000
 

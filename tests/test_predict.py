@@ -15,6 +15,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
+from dermssl.evaluation import conformal, predictions
 from dermssl.models import weights
 from dermssl.training import pretraining_pool
 
@@ -72,6 +73,31 @@ def test_to_standard_output(photos, finetuned, capsys):
     assert len(lines) == 2
     assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, *LAST]
     assert "probabilities: not calibrated" in shown.err
+
+
+def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):
+    predict(finetuned, photos, output=tmp_path / "new.csv", coverage=0.75)
+    found = read(tmp_path / "new.csv")
+    run = predictions.read(finetuned)
+    thresholds = conformal.of_run(run, 0.75)
+    assert not thresholds.has_none.all()
+    expected = [
+        " ".join(np.array(HAM.fine)[row]) for row in thresholds.sets(run.table[COLUMNS[:7]])
+    ]
+    same = [one == other for one, other in zip(found["conformal_set"], expected)]
+    assert np.mean(same) > 0.95  # but for photos at a threshold, where the last digits decide
+    always = np.array(HAM.fine)[thresholds.has_none]
+    assert all(set(always) <= set(one.split()) for one in found["conformal_set"])
+
+
+def test_sets_need_labelled_validation_records(photos, finetuned, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finetuned, copy)
+    table = atomic_files.read_csv(copy / "predictions.csv")
+    table.loc[table["split"] == "validation", "fine"] = ""
+    atomic_files.write_csv(copy / "predictions.csv", table)
+    with pytest.raises(UserError, match=r"predict\.coverage 0\.9: .* no labelled validation"):
+        predict(copy, photos, output=tmp_path / "new.csv", coverage=0.9)
 
 
 def temper(run, folder, temperature, **entries):

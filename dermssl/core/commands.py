@@ -24,6 +24,7 @@ SECTIONS = {
     "stress_test": study_settings.StressTest,
     "leakage": study_settings.Leakage,
     "check_data": study_settings.CheckData,
+    "forms": study_settings.Forms,
     "label_efficiency": study_settings.LabelEfficiency,
     "quickstart": study_settings.Quickstart,
 }
@@ -131,8 +132,15 @@ COMMANDS = {
     "stress_test": Command(
         "score a run under artefacts and without the lesion", ("stress_test",), "RUN/stress_test"
     ),
+    "forms": Command(
+        "reporting forms of a run: participants, flow, TRIPOD+AI, CLAIM, CLEAR Derm, model card",
+        ("forms",),
+        "RUN/forms",
+        seeded=False,
+        heavy=False,
+    ),
     "label_efficiency": Command(
-        "how many labels until pretraining stops paying: arms x labels x seeds",
+        "with how many labels pretraining helps: arms x labels x seeds",
         ("data", "backbone", "label_efficiency"),
         "outputs/label_efficiency",
         seeded=False,

@@ -55,7 +55,7 @@ class Result:
     @property
     def report(self) -> str:
         """The report as Markdown; "" where the command writes none."""
-        reports = sorted(self.path.glob("*.md"))
+        reports = sorted(self.path.glob("*.md"), key=lambda path: (path.name != "report.md", path))
         return reports[0].read_text(encoding="utf-8") if reports else ""
 
     def _repr_markdown_(self) -> str:

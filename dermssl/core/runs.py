@@ -30,7 +30,7 @@ CHECKPOINTS = "checkpoints"
 # What later commands say of a run lies in its folder, and is not true of the next one there.
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
-    "explained_photos", "embeddings", "tensorboard/explain", "tensorboard/explain_photos",
+    "explained_photos", "embeddings", "forms", "tensorboard/explain", "tensorboard/explain_photos",
     "tensorboard/embeddings", "health.json", "external", "external_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run

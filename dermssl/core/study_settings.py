@@ -27,6 +27,17 @@ class Evaluate:
     age_bands: list[int] = setting(
         [30, 50, 70], "years at which a new age band begins", low=1, high=130
     )
+    readers: str = setting("", "CSV of human readers' answers: reader, path, answer")
+    coverage: float = setting(
+        0.9, "share of photos of each class whose set of classes holds it", low=0.5, high=0.99
+    )
+    prevalence: list[float] = setting(
+        [],
+        "shares of yes at which predictive values and net benefit are given, beside the photos' "
+        "own",
+        low=0.0001,
+        high=0.9999,
+    )
     data: list[str] = setting(
         [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
     )
@@ -113,6 +124,13 @@ class Predict:
     batch_size: int = setting(32, "photos through the network at once", low=1)
     on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
+    coverage: float = setting(
+        0.0,
+        "a column with the set of classes that holds the true one in this share of the photos of "
+        "each class; 0: none",
+        low=0.0,
+        high=0.99,
+    )
 
 
 @dataclass(frozen=True)
@@ -171,16 +189,30 @@ class Leakage:
 
 
 @dataclass(frozen=True)
-class CheckData:
-    """What counts as a duplicate."""
+class Forms:
+    """Whose forms are filled, and with what the author states."""
 
-    run: str = setting("", "pretraining run whose embeddings are compared, too")
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "the folder of the run's photos, if it has moved")
+    stated: str = setting(
+        "", 'TOML file with what the author states, by form and item: [claim] 44 = "No funding."'
+    )
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """What counts as a duplicate, and how many suspects are shown."""
+
+    run: str = setting("", "run whose embeddings are compared, too: pretraining, or fine-tuning")
     near: int = setting(
         # Of 255; where it comes from stands in dermssl.data.perceptual_hash.
         28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
     )  # fmt: skip
     similarity: float = setting(
         0.95, "cosine of centred embeddings from which photos are similar", low=0.01, high=1.0
+    )
+    suspects: int = setting(
+        24, "likely label errors and off-topic photos to show; 0: none are looked for", low=0
     )
     strict: bool = setting(False, "exit with 1 on unreadable photos, leaks or contradicting labels")
     show_augmentations: str = setting("", "only draw what each augmentation does, to this .png")

@@ -40,7 +40,8 @@ class Survey:
 
     Attributes:
         table: DataFrame with `width`, `height` (px, upright), `bytes`, `brightness` and
-            `contrast` (mean and standard deviation of grey, 0 to 255), `file_hash`,
+            `contrast` (mean and standard deviation of grey, 0 to 255), `warmth` (mean red minus
+            mean blue), `detail` (mean step between neighbours of the thumbnail), `file_hash`,
             `pixel_hash`, `flat` and `error` ("" where the photo is whole). Rows of unreadable
             photos have NaN and "".
         words, turned: uint64 (n, 4), the perceptual hash, and that of the transposed photo.
@@ -55,7 +56,8 @@ def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """One photo: (dict of a row of `Survey.table`, its words, its transposed words)."""
     row = {
         "width": np.nan, "height": np.nan, "bytes": np.nan, "brightness": np.nan,
-        "contrast": np.nan, "file_hash": "", "pixel_hash": "", "flat": False, "error": "",
+        "contrast": np.nan, "warmth": np.nan, "detail": np.nan, "file_hash": "",
+        "pixel_hash": "", "flat": False, "error": "",
     }  # fmt: skip
     nothing = np.zeros(WORDS, np.uint64)
     try:
@@ -74,6 +76,8 @@ def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     row |= {
         "width": width, "height": height, "pixel_hash": pixel_hash,
         "brightness": float(grey.mean()), "contrast": float(grey.std()),
+        "warmth": float(pixels[..., 0].mean()) - float(pixels[..., 2].mean()),
+        "detail": float(np.abs(np.diff(small.astype(np.float32), axis=1)).mean()),
         "flat": bool(small.std() < FLAT),
     }  # fmt: skip
     return row, words, turned

@@ -6,7 +6,9 @@ probability, lives here too.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from dermssl.evaluation import validate
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 PRIOR_POWERS = (0.0, 2.0)  # 1 is what training with balanced cross-entropy asks for
-FEW_RECORDS = 50  # below this the fitted temperature mostly follows single records
+FEW_LESIONS = 50  # below this the fitted temperature mostly follows single ones
 # A probability that underflowed to 0 in float32 was at most this, so log 0 is read as this.
 LOG_FLOOR = float(np.log(np.finfo(np.float32).tiny))
 
@@ -35,6 +37,7 @@ class Temperature:
         at_bound: the likelihood is best at a bound, so the true optimum lies beyond it.
         n: labelled records used.
         n_classes: classes among them.
+        n_lesions: independent lesions among them; each record is one where nobody says else.
     """
 
     temperature: float
@@ -43,12 +46,15 @@ class Temperature:
     at_bound: bool
     n: int
     n_classes: int
+    n_lesions: int
 
     @property
     def concern(self) -> str:
         """Why not to trust the temperature, in a few words; "" if there is no reason."""
-        if self.n < FEW_RECORDS:
+        if self.n < FEW_LESIONS:
             return f"only {self.n} labelled records"
+        if self.n_lesions < FEW_LESIONS:
+            return f"only {self.n_lesions} lesions in {self.n} labelled records"
         if self.n_classes < 2:
             return "only one class among the labelled records"
         if self.at_bound:
@@ -104,6 +110,7 @@ def fit_temperature(
     y: npt.ArrayLike,
     bounds: tuple[float, float] = TEMPERATURE_BOUNDS,
     offset: np.ndarray | float = 0.0,
+    lesions: Collection[Any] | None = None,
 ) -> Temperature:
     """The T that minimises the mean NLL of softmax(logits / T + offset) (Guo 2017).
 
@@ -117,6 +124,8 @@ def fit_temperature(
         y: int (n,), true classes; -1 left out.
         bounds: (low, high) of T.
         offset: float (K,), such as `fit_prior_power` times the log of the class shares.
+        lesions: (n,), which records are of one lesion: photos of one aren't independent, so that
+            it is lesions of which there must be enough. None: each record is one.
 
     Returns:
         a `Temperature`; T = 1 and NaN likelihoods without a labelled record.
@@ -124,10 +133,12 @@ def fit_temperature(
     low, high = bounds
     if not 0 < low < 1 < high < np.inf:
         raise UserError(f"bounds are {bounds}; expected 0 < low < 1 < high")
+    known = np.asarray(y) >= 0
     logits, y = _known(logits, y)
     n_classes = len(np.unique(y))
     if len(y) == 0:
-        return Temperature(1.0, np.nan, np.nan, False, 0, 0)
+        return Temperature(1.0, np.nan, np.nan, False, 0, 0, 0)
+    n_lesions = len(y) if lesions is None else len(set(np.asarray(lesions)[known]))
 
     def nll(log_temperature):
         log_p = log_softmax(logits / np.exp(log_temperature) + offset, axis=1)
@@ -145,7 +156,7 @@ def fit_temperature(
     before, after = nll(0.0), nll(best)
     if after >= before:
         best, after = 0.0, before
-    return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes)
+    return Temperature(float(np.exp(best)), before, after, at_bound, len(y), n_classes, n_lesions)
 
 
 def fit_prior_power(logits: np.ndarray, y: npt.ArrayLike, log_prior: np.ndarray) -> float:

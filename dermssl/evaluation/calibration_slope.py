@@ -13,6 +13,7 @@ probabilities are too low (intercept), or too high (excess).
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +83,7 @@ def score(
 
     Returns:
         `CalibrationSlope`. With fewer than `FEWEST` independent records of either answer all but
-        the excess are NaN: so few can't support a regression.
+        the excess are NaN, and that has no interval: so few can't support one.
     """
     answer, x, known = _known(y, p)
     off = np.asarray(p, np.float64)[known] - answer
@@ -98,7 +99,10 @@ def score(
         return np.stack([excess, _offset(answer, x, weights), *_regression(answer, x, weights)])
 
     drawn = replicates(kernel, lesions, n, n_resamples=n_resamples)
-    return CalibrationSlope(*drawn.intervals(level))
+    found = CalibrationSlope(*drawn.intervals(level))
+    if few:
+        return found._replace(excess=replace(found.excess, low=np.nan, high=np.nan))
+    return found
 
 
 def _known(y, p):

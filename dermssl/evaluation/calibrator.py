@@ -31,7 +31,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data.records import VALIDATION
+from dermssl.data.records import VALIDATION, group_ids
 from dermssl.evaluation import calibration, predictions
 from dermssl.evaluation.predictions import Predictions
 
@@ -177,8 +177,11 @@ def fit(table: pd.DataFrame, taxonomy: Taxonomy, finetune: dict[str, Any]) -> Ca
         level = _level(calibration.fit_temperature(np.zeros((0, 1)), []))
         return Calibrator(level, level if coarse else None)
     arrays, balanced = predictions.arrays_of(table, taxonomy, VALIDATION), is_balanced(finetune)
-    fine = _fit(arrays.p_fine, arrays.y, balanced)
-    return Calibrator(fine, _fit(arrays.p_coarse, arrays.y_coarse, balanced) if coarse else None)
+    lesions = group_ids(table[table["split"] == VALIDATION], "lesion_id")
+    fine = _fit(arrays.p_fine, arrays.y, balanced, lesions)
+    if not coarse:
+        return Calibrator(fine)
+    return Calibrator(fine, _fit(arrays.p_coarse, arrays.y_coarse, balanced, lesions))
 
 
 def write(
@@ -228,16 +231,16 @@ def _finetune(status):
     return status.get("config", {}).get("finetune", {})
 
 
-def _fit(p, y, balanced):
+def _fit(p, y, balanced, lesions):
     logits = np.log(p, out=np.full(p.shape, -np.inf), where=p > 0)
-    alone = calibration.fit_temperature(logits, y)
+    alone = calibration.fit_temperature(logits, y, lesions=lesions)
     if alone.concern or not balanced:
         return _level(alone)
     # One record more a class (Laplace): a class of which validation has none isn't impossible.
     counts = np.bincount(y[y >= 0], minlength=p.shape[1]) + 1
     shares = counts / counts.sum()
     power = calibration.fit_prior_power(logits, y, np.log(shares))
-    both = calibration.fit_temperature(logits, y, offset=power * np.log(shares))
+    both = calibration.fit_temperature(logits, y, offset=power * np.log(shares), lesions=lesions)
     bounded = not 0 < power < calibration.PRIOR_POWERS[1]
     if bounded or both.concern or both.nll_after >= alone.nll_after:
         return _level(alone)

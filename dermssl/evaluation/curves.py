@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dermssl.evaluation import calibration, validate
+from dermssl.core.errors import UserError
+from dermssl.evaluation import calibration, subgroups, validate
 from dermssl.evaluation.binary_tasks import Target
 from dermssl.evaluation.bootstrap import replicates
 from dermssl.evaluation.bootstrap_metrics import ROUNDING
@@ -100,8 +101,18 @@ def decision(
     groups: Collection[Any] | None = None,
     thresholds: npt.ArrayLike = THRESHOLDS,
     n_resamples: int = 1000,
+    prevalence: float | None = None,
 ) -> pd.DataFrame:
     """`calibration.decision_curve` of a `binary_tasks.Target`, with intervals over groups.
+
+    Args:
+        target: `binary_tasks.Target`.
+        groups: (n,), lesions or patients.
+        thresholds: floats between 0 and 1.
+        n_resamples: draws of the bootstrap.
+        prevalence: at which the benefit is asked for, taken as known: sensitivity and specificity
+            of these records are weighed by it. None: as common as among the records. The scores
+            stay what they are: a model is judged as it would be used there, unchanged.
 
     Returns:
         DataFrame: `threshold`, `model`, `model_low`, `model_high`, `all`, `none`, and
@@ -112,30 +123,27 @@ def decision(
     """
     table = calibration.decision_curve(target.y, target.score, thresholds)
     thresholds = table["threshold"].to_numpy()
-    odds = (thresholds / (1 - thresholds))[:, None]
-    # A record is acted on at the first `above` thresholds.
-    above = np.searchsorted(thresholds, target.score, side="right")
-    size = len(thresholds) + 1
-    codes = np.where(target.y < 0, -1, above + size * target.y)
+    odds = thresholds / (1 - thresholds)
 
     def kernel(tally):
-        counts = tally(codes, 2 * size)
-        negative, positive = (  # acted on at each threshold
-            np.cumsum(part[::-1], axis=0)[::-1][1:] for part in (counts[:size], counts[size:])
-        )
-        no, yes = counts[:size].sum(axis=0), counts[size:].sum(axis=0)
-        model = validate.ratio(positive - negative * odds, no + yes)
-        everyone = validate.ratio(yes - no * odds, no + yes)
-        return np.concatenate([model, model - np.maximum(everyone, 0)])
+        model, everyone = _net_benefit(tally, target, thresholds, prevalence)
+        return np.concatenate([model, model - np.maximum(everyone, 0), everyone])
 
     drawn = replicates(kernel, groups, len(target.y), n_resamples=n_resamples)
-    intervals = drawn.intervals(may_be_zero=True)
-    model, gain = intervals[: len(thresholds)], intervals[len(thresholds) :]
+    count = len(thresholds)
+    intervals = drawn.at(slice(2 * count)).intervals(may_be_zero=True)
+    model, gain = intervals[:count], intervals[count:]
+    if prevalence is not None:
+        table["model"], table["all"] = drawn.sample[:count], drawn.sample[2 * count :]
     missed = [((target.y == 1) & (target.score < t)).sum() for t in thresholds]
     alarms = [((target.y == 0) & (target.score >= t)).sum() for t in thresholds]
     against_all = table["all"].to_numpy() > 0
     few = np.where(against_all, missed, alarms) < FEW
-    cost = np.where(against_all, 1, odds[:, 0]) / max(1, (target.y >= 0).sum())
+    # One more error weighs its share of the records, or of its side of them at a prevalence.
+    n, yes = max(1, target.n), max(1, target.n_positive)
+    a_miss = 1 / n if prevalence is None else prevalence / yes
+    an_alarm = 1 / n if prevalence is None else (1 - prevalence) / max(1, target.n - yes)
+    cost = np.where(against_all, a_miss, an_alarm * odds)
     table.insert(2, "model_low", [interval.low for interval in model])
     table.insert(3, "model_high", [interval.high for interval in model])
     return table.assign(
@@ -144,25 +152,99 @@ def decision(
     )
 
 
-def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
-    """The lowest and highest threshold at which the model surely beats both plain policies.
+def decision_difference(
+    a: Target,
+    b: Target,
+    groups: Collection[Any] | None = None,
+    thresholds: npt.ArrayLike = THRESHOLDS,
+    n_resamples: int = 1000,
+    prevalence: float | None = None,
+) -> pd.DataFrame:
+    """Net benefit of acting on `a` less that of acting on `b`, on the same records.
+
+    Args:
+        a, b: `binary_tasks.Target`s of the same question: equal `y`.
+        groups, thresholds, n_resamples, prevalence: as in `decision`.
+
+    Returns:
+        DataFrame: `threshold`, `a`, `b`, `difference`, its pointwise 95% bounds `low`, `high`, and
+        `band_low`, `band_high`, which hold at all thresholds together. NaN where nothing varies
+        or a side has no record; equal answers have a difference of 0 (0 to 0).
+
+    Raises:
+        UserError: the two are not of the same records.
+    """
+    if not np.array_equal(a.y, b.y):
+        raise UserError(
+            f"decision_difference: {a.title} and {b.title} have other answers; both must be of the "
+            "same records and question"
+        )
+    thresholds = calibration.decision_curve(a.y, a.score, thresholds)["threshold"].to_numpy()
+    count = len(thresholds)
+
+    def kernel(tally):
+        each = [_net_benefit(tally, one, thresholds, prevalence)[0] for one in (a, b)]
+        return np.concatenate([*each, each[0] - each[1]])
+
+    drawn = replicates(kernel, groups, len(a.y), n_resamples=n_resamples)
+    change = drawn.at(slice(2 * count, None))
+    pointwise = change.intervals(may_be_zero=True)
+    bands = subgroups.simultaneous(change.sample, change.draws)
+    return pd.DataFrame(
+        {
+            "threshold": thresholds, "a": drawn.sample[:count],
+            "b": drawn.sample[count : 2 * count],
+            "difference": change.sample,
+            "low": [one.low for one in pointwise], "high": [one.high for one in pointwise],
+            "band_low": [one.low for one in bands], "band_high": [one.high for one in bands],
+        }
+    )  # fmt: skip
+
+
+def _net_benefit(tally, target, thresholds, prevalence):
+    """Net benefit of acting on the model and on everyone, both (thresholds, draws)."""
+    odds = (thresholds / (1 - thresholds))[:, None]
+    # A record is acted on at the first `above` thresholds.
+    above = np.searchsorted(thresholds, target.score, side="right")
+    size = len(thresholds) + 1
+    counts = tally(np.where(target.y < 0, -1, above + size * target.y), 2 * size)
+    negative, positive = (  # acted on at each threshold
+        np.cumsum(part[::-1], axis=0)[::-1][1:] for part in (counts[:size], counts[size:])
+    )
+    no, yes = counts[:size].sum(axis=0), counts[size:].sum(axis=0)
+    if prevalence is None:
+        model = validate.ratio(positive - negative * odds, no + yes)
+        return model, validate.ratio(yes - no * odds, no + yes)
+    validate.open_fraction(prevalence, "evaluate.prevalence")
+    found, alarms = validate.ratio(positive, yes), validate.ratio(negative, no)
+    everyone = np.broadcast_to(prevalence - (1 - prevalence) * odds, found.shape)
+    return prevalence * found - (1 - prevalence) * alarms * odds, everyone
+
+
+def useful_stretches(table: pd.DataFrame) -> list[tuple[float, float]]:
+    """The thresholds at which the model surely beats both plain policies.
 
     Args:
         table: from `decision`.
 
     Returns:
-        (low, high) of the longest unbroken stretch where `gain_low` > 0; None without one.
+        list of (low, high), the unbroken stretches where `gain_low` > 0, in order.
     """
-    best, start = None, None
+    good = (table["gain_low"] > 0).to_numpy()
+    steps = np.diff(np.concatenate([[False], good, [False]]).astype(int))
     values = table["threshold"].to_numpy()
-    for k, good in enumerate([*(table["gain_low"] > 0), False]):
-        if good and start is None:
-            start = k
-        if not good and start is not None:
-            if best is None or k - start > best[1] - best[0]:
-                best = (start, k)
-            start = None
-    return None if best is None else (float(values[best[0]]), float(values[best[1] - 1]))
+    return [
+        (float(values[start]), float(values[end - 1]))
+        for start, end in zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0))
+    ]
+
+
+def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
+    """The longest of `useful_stretches` in numbers of thresholds, the first of several; or None."""
+    inside = table["threshold"].to_numpy()
+    stretches = useful_stretches(table)
+    counts = [((low <= inside) & (inside <= high)).sum() for low, high in stretches]
+    return stretches[int(np.argmax(counts))] if stretches else None
 
 
 def _known(y, score):

@@ -27,8 +27,8 @@ HEADLINE = (
 PRIMARY = HEADLINE[0]
 # Of every pair of models; those beyond the headline stand in differences.csv alone.
 DIFFERENCES = (
-    *HEADLINE, "average_precision", "malignant_auc", "malignant_sensitivity_at_specificity",
-    "melanoma_sensitivity", "brier", "ece",
+    *HEADLINE, "average_precision", "malignant_auc", "malignant_sensitivity_at_own_threshold",
+    "melanoma_sensitivity_at_own_threshold", "brier", "ece",
 )  # fmt: skip
 TITLES = {
     "balanced_accuracy": "balanced accuracy",
@@ -47,10 +47,12 @@ TITLES = {
     "malignant_average_precision": "malignant average precision",
     "malignant_partial_auc": "malignant partial AUC above {min_sensitivity:g} sensitivity "
     "(at most {room:g})",
-    "malignant_sensitivity_at_specificity": "malignant sensitivity at {specificity:g} specificity",
+    "malignant_sensitivity_at_own_threshold": "malignant sensitivity at {specificity:g} "
+    "specificity (threshold picked on these records)",
     "malignant_sensitivity": "malignant sensitivity at 0.5",
     "malignant_specificity": "malignant specificity at 0.5",
-    "melanoma_sensitivity": "melanoma sensitivity at {specificity:g} specificity",
+    "melanoma_sensitivity_at_own_threshold": "melanoma sensitivity at {specificity:g} specificity "
+    "(threshold picked on these records)",
     "log_loss": "log loss (nats)",
     "brier": "Brier score (0 to 2)",
     "ece": "calibration error (ECE)",

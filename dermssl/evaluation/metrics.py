@@ -141,7 +141,8 @@ def plan(
         p_fine: float (n, F).
         taxonomy: a `Taxonomy` with F fine classes.
         p_coarse: float (n, C); None for the sums of `p_fine`.
-        melanoma: the fine class of `melanoma_sensitivity`; left out if not in the taxonomy.
+        melanoma: the fine class of `melanoma_sensitivity_at_own_threshold`; left out if not in
+            the taxonomy.
         specificity: where sensitivities are read.
         min_sensitivity: above which a partial AUC is taken.
         top_k: guesses of `top_k_accuracy`; left out where they would name every class.
@@ -167,11 +168,12 @@ def plan(
     malignant = binary_tasks.malignancy(y, p_fine, taxonomy)
     if malignant:
         clinical = binary_tasks.plan(malignant, specificity, min_sensitivity)
+        clinical["sensitivity_at_own_threshold"] = clinical.pop("sensitivity_at_specificity")
         entries |= {f"malignant_{name}": entry for name, entry in clinical.items()}
     if melanoma in taxonomy.fine:
         target = binary_tasks.one_class(y, p_fine, taxonomy, melanoma)
         clinical = binary_tasks.plan(target, specificity, min_sensitivity)
-        entries["melanoma_sensitivity"] = clinical["sensitivity_at_specificity"]
+        entries["melanoma_sensitivity_at_own_threshold"] = clinical["sensitivity_at_specificity"]
     means = {}
     if top_k < len(taxonomy.fine):
         means["top_k_accuracy"] = top_k_hits(y, p_fine, top_k)
@@ -197,10 +199,10 @@ SUMMARY = (
     "malignant_auc",
     "malignant_average_precision",
     "malignant_partial_auc",
-    "malignant_sensitivity_at_specificity",
+    "malignant_sensitivity_at_own_threshold",
     "malignant_sensitivity",
     "malignant_specificity",
-    "melanoma_sensitivity",
+    "melanoma_sensitivity_at_own_threshold",
     "log_loss",
     "brier",
     "ece",

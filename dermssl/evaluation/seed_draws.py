@@ -234,7 +234,10 @@ class SeedDifference:
     b: SeedDraws
 
     def interval(
-        self, level: float = 0.95, luck: tuple[Luck, Luck] | None = None, q: float | None = None
+        self,
+        level: float = 0.95,
+        luck: tuple[Luck, Luck] | Luck | None = None,
+        q: float | None = None,
     ) -> Interval:
         """The difference of the means over runs, with its interval.
 
@@ -245,7 +248,8 @@ class SeedDifference:
 
         Args:
             level: confidence level.
-            luck: of a and of b, where more is known of it than these runs tell.
+            luck: of a and of b, where more is known of it than these runs tell. One `Luck` alone
+                is that of each, pooled over both, so that its degrees of freedom count once.
             q: a quantile for both parts, as Tukey's for the largest of many differences; None:
                 the normal one for the records, Student's for the runs.
 
@@ -269,7 +273,10 @@ class SeedDifference:
             return base
         of_one = min(n, m) == 1 and luck is None
         records = self._records(a, b, of_one)
-        seeds, df = (np.nan, np.nan) if of_one else _welch(*(luck or (a.luck, b.luck)))
+        if isinstance(luck, Luck):
+            seeds, df = 2 * luck.variance, luck.df
+        else:
+            seeds, df = (np.nan, np.nan) if of_one else _welch(*(luck or (a.luck, b.luck)))
         reach = 0.0 if of_one else (q or stats.t.ppf((1 + level) / 2, df)) * np.sqrt(seeds)
         z = (q or _quantile(a.basis, level)) * np.sqrt(records)
         base = replace(base, record_variance=records, seed_variance=seeds, df=df)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import atomic_files, runs
+from dermssl.core.errors import UserError
 from dermssl.data import pipeline
 from dermssl.data.photos import Photos
-from dermssl.evaluation import binary_tasks, calibrator, validate
+from dermssl.evaluation import binary_tasks, calibrator, conformal, predictions, validate
 from dermssl.inference import likeness, outputs
 from dermssl.inference.finished_run import FinishedRun
 
@@ -21,6 +22,23 @@ log = logging.getLogger("dermssl")
 def calibrator_of(folder: Path | str, calibrated: bool) -> calibrator.Calibrator | None:
     """The run's `calibrator.Calibrator`, or None for raw probabilities."""
     return calibrator.of_folder(folder) if calibrated else None
+
+
+def sets_of(folder: Path | str, level: float) -> conformal.ClassThresholds | None:
+    """The thresholds of conformal sets from a run's validation records; None for a level of 0.
+
+    Raises:
+        UserError: the run has no labelled validation record.
+    """
+    if not level:
+        return None
+    found = conformal.of_run(predictions.read(folder), level)
+    if not found:
+        raise UserError(
+            f"predict.coverage {level}: {folder} has no labelled validation record to calibrate "
+            "sets on; predict without it"
+        )
+    return found
 
 
 def calibration(folder: Path | str, calibrated: bool = True) -> str:
@@ -45,8 +63,9 @@ def tables(
     masks: list[str] | None,
     batch_size: int,
     scaling: calibrator.Calibrator | None,
+    sets: conformal.ClassThresholds | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """A table for each batch: path, the likeliest classes, every probability, the likeness.
+    """A table for each batch: path, the likeliest classes, their sets, every probability, likeness.
 
     The last two columns, `unlike_run` and `distance_to_run`, are those of `likeness.Reference`,
     "n/a" where the run has none. A line in the log says how many photos are unlike.
@@ -63,6 +82,10 @@ def tables(
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
         }
+        if sets:  # of the raw probabilities, on which they were calibrated
+            named["conformal_set"] = [
+                " ".join(np.array(taxonomy.fine)[row]) for row in sets.sets(p_fine)
+            ]
         if scaling:
             p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
         columns = {

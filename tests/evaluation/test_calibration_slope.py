@@ -71,7 +71,8 @@ def test_what_the_data_cannot_support_is_nan():
     assert np.isnan(calibration_slope.fit(parted, np.full(50, 0.3))).all()
     few = calibration_slope.score(np.r_[np.ones(4, int), np.zeros(46, int)], p, n_resamples=50)
     assert np.isnan(few.slope.estimate)
-    assert few.excess.is_defined
+    assert few.excess.estimate == pytest.approx(p.mean() - 4 / 50)
+    assert not few.excess.is_defined
 
 
 def test_certain_probabilities_are_finite():

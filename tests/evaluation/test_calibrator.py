@@ -231,3 +231,15 @@ def test_the_calibration_of_another_run_is_refused(tmp_path):
     found = calibrator.write(tmp_path, uneven(), HAM, {})
     with pytest.raises(UserError, match="shares of 7 classes, but the run has 2"):
         found.apply(np.full((3, 2), 0.5), None, HAM)
+
+
+def test_many_photos_of_few_lesions_are_few():
+    """F13 of the audit: 12 lesions of 4 photos passed for 48 records and more."""
+    table = drawn(n=480)
+    table["lesion_id"] = [f"L{k // 8}" for k in range(480)]  # 240 validation photos of 60 lesions
+    assert calibrator.fit(table, HAM, PLAIN).fine.concern == ""
+    table["lesion_id"] = [f"L{k // 40}" for k in range(480)]
+    found = calibrator.fit(table, HAM, PLAIN)
+    assert found.fine.concern == "only 12 lesions in 240 labelled records"
+    assert found.fine.temperature == 1
+    assert "only 12 lesions in 240 labelled records" in found.sentence()

@@ -1,6 +1,7 @@
 """Curves as tables: their areas are the metrics, their points scikit-learn's."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
@@ -158,3 +159,76 @@ def test_targets_of_a_taxonomy():
     assert binary_tasks.binary_tasks_of(y[:2], p[:2, :3], three) == ()
     with pytest.raises(UserError, match=r"unknown evaluate\.one_class 'scc'"):
         binary_tasks.binary_tasks_of(y, p, HAM, "scc")
+
+
+def test_the_records_own_prevalence_gives_the_plain_curve():
+    y, score, groups = case(5)
+    one = target(y, score)
+    plain = curves.decision(one, groups, n_resamples=50)
+    own = curves.decision(one, groups, n_resamples=50, prevalence=one.n_positive / one.n)
+    for column in ("threshold", "model", "all", "none"):
+        np.testing.assert_allclose(own[column], plain[column], atol=1e-12)
+
+
+def test_a_prevalence_weighs_sensitivity_and_specificity():
+    y, score, groups = case(6)
+    one, share, t = target(y, score), 0.02, 0.3
+    row = curves.decision(one, groups, [t], 100, share).iloc[0]
+    sensitivity, alarms = (score[y == 1] >= t).mean(), (score[y == 0] >= t).mean()
+    expected = share * sensitivity - (1 - share) * alarms * t / (1 - t)
+    assert row["model"] == pytest.approx(expected)
+    assert row["all"] == pytest.approx(share - (1 - share) * t / (1 - t))
+    assert row["model_low"] < expected < row["model_high"]
+    # Repeating the positives of a sample to another prevalence gives the same benefit.
+    yes = np.flatnonzero(y == 1)
+    more = np.concatenate([np.flatnonzero(y == 0), np.repeat(yes, 3)])
+    common = len(yes) * 3 / (len(yes) * 3 + (y == 0).sum())
+    repeated = calibration.decision_curve(y[more], score[more], [t])["model"].item()
+    weighed = curves.decision(one, groups, [t], 10, common)["model"].item()
+    assert weighed == pytest.approx(repeated)
+
+
+def test_the_difference_of_two_curves_is_paired():
+    y, score, groups = case(7)
+    a, b = target(y, score), target(y, np.clip(score[::-1], 0, 1))
+    table = curves.decision_difference(a, b, groups, n_resamples=200)
+    for name, one in (("a", a), ("b", b)):
+        np.testing.assert_allclose(table[name], curves.decision(one, n_resamples=5)["model"])
+    np.testing.assert_allclose(table["difference"], table["a"] - table["b"])
+    varies = (table["high"] > table["low"]).to_numpy()
+    assert varies.sum() > 50
+    # What holds for all thresholds together is wider than what holds at one.
+    assert (table["band_high"] - table["high"])[varies].median() > 0
+    assert (table["difference"][varies] >= table["low"][varies]).mean() > 0.9
+    same = curves.decision_difference(a, a, groups, n_resamples=50)
+    assert (same[["difference", "low", "high"]] == 0).all(axis=None)
+
+
+def test_a_better_model_shows_and_equal_ones_rarely_do():
+    rng, named = np.random.default_rng(0), []
+    for _ in range(60):
+        y = rng.integers(0, 2, 200)
+        a, b = (np.clip(0.25 + 0.3 * y + 0.25 * rng.normal(size=200), 0.001, 1) for _ in "ab")
+        table = curves.decision_difference(
+            target(y, a), target(y, b), thresholds=np.arange(0.1, 0.9, 0.1), n_resamples=200
+        )
+        named.append(((table["band_low"] > 0) | (table["band_high"] < 0)).any())
+    assert np.mean(named) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 60)
+    y = rng.integers(0, 2, 400)
+    good, useless = np.clip(0.2 + 0.6 * y, 0, 1), np.full(400, 0.5)
+    table = curves.decision_difference(target(y, good), target(y, useless), n_resamples=100)
+    assert (table["low"] > 0).any()
+
+
+def test_a_difference_of_other_records_is_refused():
+    y, score, _ = case(8)
+    with pytest.raises(UserError, match="same records and question"):
+        curves.decision_difference(target(y, score), target(1 - np.abs(y), score))
+
+
+def test_every_stretch_is_named():
+    gain = [-1, 1, 1, -1, 1, -1, np.nan]
+    table = pd.DataFrame({"threshold": np.arange(1, 8) / 10, "gain_low": gain})
+    assert curves.useful_stretches(table) == [(0.2, 0.3), (0.5, 0.5)]
+    assert curves.useful_threshold_range(table) == (0.2, 0.3)
+    assert curves.useful_stretches(table[table["gain_low"] < 0]) == []

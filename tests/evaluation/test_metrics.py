@@ -278,7 +278,7 @@ def test_summary_holds_each_metric():
         "roc_auc": sk.roc_auc_score(y, p, multi_class="ovr"),
         "malignant_auc": sk.roc_auc_score(malignant, p[:, MEL] + p[:, BCC]),
         "malignant_partial_auc": point("partial_auc", malignant, p[:, MEL] + p[:, BCC]),
-        "melanoma_sensitivity": point(
+        "melanoma_sensitivity_at_own_threshold": point(
             "sensitivity_at_specificity", y == MEL, p[:, MEL], specificity=0.9
         ),
         "average_precision": sk.average_precision_score(np.eye(7)[y], p, average="macro"),
@@ -292,7 +292,7 @@ def test_summary_holds_each_metric():
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     stricter = metrics.summarise(y, None, p, HAM, specificity=0.99, min_sensitivity=0.9, top_k=3)
-    for name in ("melanoma_sensitivity", "malignant_sensitivity_at_specificity"):
+    for name in ("melanoma_sensitivity_at_own_threshold", "malignant_sensitivity_at_own_threshold"):
         assert stricter[name] < row[name]
     assert stricter["malignant_partial_auc"] < row["malignant_partial_auc"] - 0.05
     assert stricter["top_k_accuracy"] > row["top_k_accuracy"]
@@ -331,7 +331,7 @@ def test_a_flat_taxonomy_has_no_hierarchy_malignancy_or_melanoma():
     y, p = random_case(12, n_classes=3)
     row = metrics.summarise(y, None, p, taxonomies.flat(["a", "b", "c"]))
     assert row["coarse_accuracy"] == row["fine_accuracy"]
-    for name in ("tree_distance", "malignant_auc", "melanoma_sensitivity"):
+    for name in ("tree_distance", "malignant_auc", "melanoma_sensitivity_at_own_threshold"):
         assert np.isnan(row[name])
 
 

@@ -156,3 +156,15 @@ def test_other_records_are_refused():
     b, _ = models(n=150)
     with pytest.raises(UserError, match="not scored on the same draws"):
         (a - replace(b, n_clusters=3)).interval()
+
+
+def test_luck_pooled_over_both_counts_its_degrees_of_freedom_once():
+    a, b = models()
+    difference = a - b
+    pooled = difference.interval(0.95, Luck(0.002, 4.0))
+    apart = difference.interval(0.95, (Luck(0.002, 4.0), Luck(0.002, 4.0)))
+    assert (pooled.df, apart.df) == (4, pytest.approx(8))
+    assert pooled.seed_variance == apart.seed_variance == pytest.approx(0.004)
+    z, t = stats.norm.ppf(0.975), stats.t.ppf(0.975, 4)
+    half = np.sqrt(z**2 * pooled.record_variance + t**2 * 0.004)
+    assert (pooled.high - pooled.low) / 2 == pytest.approx(half)

@@ -15,7 +15,7 @@ from dermssl.data import contact_sheet, decode
 from dermssl.data.records import SPLITS, Dataset
 from dermssl.reporting import report, wording
 from dermssl.reporting.wording import count
-from dermssl.studies.data_audit import audit, figures
+from dermssl.studies.data_audit import audit, figures, suspects, suspects_report
 
 SHOWN_PAIRS = 10  # of a kind, in the pictures
 LISTED = 20  # rows of a table in the report; the CSV has all
@@ -29,20 +29,26 @@ WHOLE_BITS = report.Column("bits", right=True, format=WHOLE)
 
 
 def write(
-    folder: Path, findings: audit.Audit, dataset: Dataset, settings: dict[str, Any]
+    folder: Path,
+    findings: audit.Audit,
+    dataset: Dataset,
+    settings: dict[str, Any],
+    suspected: suspects.Suspects | None = None,
 ) -> dict[str, Any]:
-    """check_data.json, duplicates.csv, crossing.csv, photos.csv, the pictures and the report.
+    """check_data.json, the CSV files, the pictures and the report.
 
     Args:
         folder: to write into.
         findings: of the audit.
         dataset: that was audited.
         settings: data, near_bits, bits, run, similarity, splits, command, notes.
+        suspected: likely label errors and off-topic photos, or None where none were looked for.
 
     Returns:
         the content of check_data.json.
     """
-    numbers = summary(findings, dataset, settings)
+    numbers = summary(findings, dataset, settings | suspects_report.summary(suspected))
+    suspects.write(folder, suspected)
     atomic_files.write_csv(folder / "duplicates.csv", findings.pairs)
     atomic_files.write_csv(folder / "crossing.csv", findings.crossing)
     atomic_files.write_csv(folder / "photos.csv", findings.photos)
@@ -51,17 +57,23 @@ def write(
     figures.sizes(folder / "sizes.png", findings.photos)
     figures.light(folder / "light.png", findings.photos)
     kinds = [kind for kind in audit.KINDS if _draw_pairs(folder, findings, dataset, kind)]
-    report.write(build(numbers, findings, kinds), folder)
+    report.write(build(numbers, findings, kinds, suspected), folder)
     return numbers
 
 
-def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) -> report.Report:
+def build(
+    numbers: dict[str, Any],
+    findings: audit.Audit,
+    kinds: Sequence[str],
+    suspected: suspects.Suspects | None = None,
+) -> report.Report:
     """The report of an audit.
 
     Args:
         numbers: from `summary`.
         findings: of the audit.
         kinds: of duplicates that have a picture.
+        suspected: as of `write`.
     """
     return report.Report(
         f"Audit of {numbers['data']}",
@@ -87,6 +99,7 @@ def build(numbers: dict[str, Any], findings: audit.Audit, kinds: Sequence[str]) 
             ),
             _contradicting_lesions(numbers["contradicting_lesions"]),
             _crossing(findings),
+            *suspects_report.sections(numbers, suspected),
             _unreadable(numbers["unreadable"]),
             _list("What the reader said", numbers["notes"]),
             _classes(numbers["classes"]),
@@ -307,7 +320,7 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
         )
     for kind in numbers["cut"]:
         lines.append(f"The list of pairs ({NAMES[kind]}) was cut: lower the threshold.")
-    return lines
+    return lines + suspects_report.sentences(numbers)
 
 
 def _draw_pairs(folder: Path, findings: audit.Audit, dataset: Dataset, kind: str) -> bool:

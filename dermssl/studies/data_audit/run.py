@@ -11,11 +11,13 @@ from dermssl.core import cli
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.data import decode, masks, perceptual_hash, preprocess, readers
+from dermssl.data.records import group_ids
 from dermssl.inference import finished_run
 from dermssl.reporting import report
-from dermssl.studies.data_audit import audit, augmentation_sheet
+from dermssl.studies.data_audit import audit, augmentation_sheet, suspects
 from dermssl.studies.data_audit import report as data_report
 
+BATCH = 64  # photos through the backbone at once
 OUTPUT = COMMANDS["check_data"].output
 
 
@@ -39,7 +41,7 @@ def audit_data(config: dict[str, Any]) -> Path:
     if settings.run:
         cli.quiet_tensorflow()
     dataset, notes = _read(data)
-    backbone, steps = _backbone(settings.run) if settings.run else (None, ())
+    finished = _finished(settings.run) if settings.run else None
     folder = report.make_output_folder(config["output"] or OUTPUT)
     seen = perceptual_hash.survey(dataset.files)
     readable = (seen.table["error"] == "").to_numpy()
@@ -57,13 +59,8 @@ def audit_data(config: dict[str, Any]) -> Path:
     split[readable] = good.index["split"]
     dataset = dataset.with_index(dataset.index.assign(split=split))
     features = None
-    if backbone:
-        from dermssl.inference import outputs
-
-        good = dataset.with_index(dataset.index[readable])
-        if preprocess.CROP in steps:  # nothing else here looks at masks
-            good = masks.verified(good, "skip", "")
-        vectors = outputs.embed_records(backbone, good, dataclasses.replace(data, preprocess=steps))
+    if finished:
+        vectors = _embed(finished, dataset.with_index(dataset.index[readable]))
         features = np.zeros((len(readable), vectors.shape[1]), np.float32)
         features[readable] = vectors
     found = audit.audit(dataset.index, seen, settings.near, features, settings.similarity)
@@ -73,7 +70,13 @@ def audit_data(config: dict[str, Any]) -> Path:
         "similarity": settings.similarity if settings.run else None,
         "splits": cli.with_flags(splits_from), "command": config["command"], "notes": notes,
     }  # fmt: skip
-    data_report.write(folder, found, dataset, details)
+    suspected = None
+    if settings.suspects:
+        groups = group_ids(dataset.index, data.group_by)
+        suspected = suspects.find(dataset, seen.table, features, groups, settings.suspects)
+        suspects.draw(folder, dataset, suspected)
+        details["trained_on_labels"] = finished is not None and finished.command == "finetune"
+    data_report.write(folder, found, dataset, details, suspected)
     return folder
 
 
@@ -91,10 +94,26 @@ def _read(data):
     return dataset, notes
 
 
-def _backbone(pretrained):
-    """The backbone settings of a pretraining run, pointing at its weights, and its steps."""
-    run = finished_run.load(pretrained, "pretrain")
-    return run.start(), run.data.preprocess
+def _finished(path):
+    """The run whose backbone embeds the photos."""
+    run = finished_run.load(path)
+    if run.command not in finished_run.NEEDED:
+        kinds = " or ".join(finished_run.NEEDED)
+        raise UserError(
+            f"check_data.run {path}: a run of dermssl.{run.command}; give one of {kinds}"
+        )
+    return run
+
+
+def _embed(run, dataset):
+    """float32 (n, d): the embeddings of readable photos, seen as the run saw its own."""
+    from dermssl.data import pipeline
+    from dermssl.inference import outputs
+
+    if preprocess.CROP in run.data.preprocess:  # nothing else here looks at masks
+        dataset = masks.verified(dataset, "skip", "")
+    images = pipeline.evaluation_data(run.photos(dataset), BATCH, run.image_size)
+    return outputs.embed(run.backbone(), images)
 
 
 def show_augmentations(config: dict[str, Any], path: str) -> Path:

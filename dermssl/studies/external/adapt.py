@@ -273,7 +273,7 @@ def _scores(run, level, truth, raw, given, rest, groups, scaling, settings):
 
 
 NAMED = ("balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1")
-GIVEN = ("malignant_auc", "roc_auc", "log_loss", "brier", "ece")
+GIVEN = ("malignant_auc", "roc_auc", "log_loss", "brier")
 
 
 def _in_order(found, names):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dermssl.studies.external.adapt import Adaptation
 
 BEFORE, SHARES, NORM, BOTH = ARMS = ("before", "class shares", "BatchNorm", "both")
-LOWER = ("log_loss", "brier", "ece")
+LOWER = ("log_loss", "brier")
 
 
 def write(folder: Path, found: Adaptation, run: FinishedRun, settings: Adapt, command: str) -> None:
@@ -166,8 +166,8 @@ def build(
     kept = "has them" if settings.keep_shares else "doesn't have them"
     means = (
         "Balanced accuracy, accuracies and F1 are of the class that predict names, the likeliest "
-        "by raw probabilities, which class shares don't change. ROC-AUC, log loss, Brier score and "
-        "ECE are of the probabilities as predict gives them; the run's calibration was kept, since "
+        "by raw probabilities, which class shares don't change. ROC-AUC, log loss and Brier score "
+        "are of the probabilities as predict gives them; the run's calibration was kept, since "
         f"labels would be needed for another. The saved run {kept}. Differences are paired: the "
         "same photos before and after. The run is one training."
     )

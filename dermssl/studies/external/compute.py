@@ -11,10 +11,11 @@ import pandas as pd
 from dermssl.core.study_settings import Evaluate
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.class_map import COARSE, MALIGNANCY, Truth
-from dermssl.data.records import TEST, VALIDATION
+from dermssl.data.records import TEST, VALIDATION, group_ids
 from dermssl.evaluation import (
     binary_tasks,
     bootstrap,
+    calibration_null,
     calibration_slope,
     calibrator,
     curves,
@@ -25,6 +26,7 @@ from dermssl.evaluation import (
 )
 from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.predictions import Arrays, Predictions
 from dermssl.studies.external import class_shares, levels
 
@@ -33,7 +35,7 @@ STAGE_TITLES = {
     RAW: "as predicted", GIVEN: "as predict gives them", SHARES: "with re-estimated class shares",
 }  # fmt: skip
 CLAIMS = 4  # findings with a verdict: the difference, mean P, slope, share
-CALIBRATION = ("ece", "brier", "log_loss")
+CALIBRATION = ("brier", "log_loss")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +80,12 @@ class External:
         assumed: DataFrame, a row an assumption on shares: log loss.
         groups, gaps: from `subgroups`.
         fine_shares: float (F,), re-estimated shares of the fine classes.
-        claims: dict of "difference", "excess", "slope" and "share" -> the `Interval` that a finding
-            follows from, at the level `confidence`, so that all `n_claims` of a report hold
-            together with 95% (Bonferroni).
+        ece: dict of stage -> the ECE, and those that a calibrated model would show.
+        claims: dict of "difference", "slope" and "share" -> the `Interval` that a finding follows
+            from, at the level `confidence`, so that all `n_claims` of a report hold together with
+            95% (Bonferroni).
+        expected: the share of yes to the first question, and those that P as predict gives it
+            would show were it right; at `confidence`, too.
     """
 
     level: str
@@ -100,7 +105,9 @@ class External:
     gaps: list[subgroups.Gap] = field(repr=False)
     fine_shares: np.ndarray = field(repr=False)
     arrays: Arrays = field(repr=False)
+    ece: dict[str, Range]
     claims: dict[str, Interval]
+    expected: Range
     confidence: float
     n_claims: int
 
@@ -164,7 +171,9 @@ def make(
         claims["difference"] = independent.difference(here[main[0]], there[main[0]])
     first = questions(arrays[GIVEN], at)[0]
     slope = calibration_slope.score(first.y, first.score, groups, n_resamples, confidence)
-    claims |= {"excess": slope.excess, "slope": slope.slope}
+    claims["slope"] = slope.slope
+    lesions = group_ids(rows, "lesion_id")
+    expected = calibration_null.share_range(first.y, first.score, lesions, confidence)
     found = subgroups.score(
         rows, arrays[RAW], at, target.target if target else None,
         target.threshold if target else None, settings.age_bands, n_resamples,
@@ -198,7 +207,12 @@ def make(
         gaps=subgroups.subgroup_gaps(found, at),
         fine_shares=fine_shares,
         arrays=arrays[RAW],
+        ece={
+            stage: calibration_null.ece_range(one.p_fine, one.y, lesions)
+            for stage, one in arrays.items()
+        },
         claims=claims,
+        expected=expected,
         confidence=confidence,
         n_claims=n_claims,
     )

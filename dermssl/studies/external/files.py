@@ -187,6 +187,8 @@ def summary(scored: Scored) -> dict[str, Any]:
         "internal": {"n": numbers.n_internal, "metrics": of(numbers.internal)},
         "difference": of(numbers.difference),
         "claims": of(numbers.claims),
+        "share_if_calibrated": numbers.expected._asdict(),
+        "ece_if_calibrated": {stage: one._asdict() for stage, one in numbers.ece.items()},
         "thresholds": [
             {
                 "question": one.title, "threshold": one.threshold, "chosen_on": "validation",

@@ -20,13 +20,13 @@ TITLES = {FINE: "fine classes", COARSE: "coarse groups", MALIGNANCY: "malignant 
 AXIS = Taxonomy(MALIGNANCY, *[(BENIGN, MALIGNANT)] * 4)
 _OF_CLASSES = (
     "balanced_accuracy", "fine_accuracy", "macro_f1", "roc_auc", "average_precision", "log_loss",
-    "brier", "ece",
+    "brier",
 )  # fmt: skip
 _OF_AXIS = tuple(name for name in SUMMARY if name.startswith("malignant_"))
 METRICS = {
-    FINE: tuple(name for name in SUMMARY if name not in COUNTS),
+    FINE: tuple(name for name in SUMMARY if name not in (*COUNTS, "ece")),
     COARSE: _OF_CLASSES,
-    MALIGNANCY: (*_OF_AXIS, "balanced_accuracy", "fine_accuracy", "log_loss", "brier", "ece"),
+    MALIGNANCY: (*_OF_AXIS, "balanced_accuracy", "fine_accuracy", "log_loss", "brier"),
 }
 
 

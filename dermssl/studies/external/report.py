@@ -75,7 +75,7 @@ def _scores(scored):
     text = (
         "The two sets have no photo in common; a difference's interval follows from the two "
         "(Newcombe 1998; Zou & Donner 2008), and each holds with 95% by itself: of this many, some "
-        "exclude 0 by luck. Accuracy, average precision, log loss, Brier score and ECE hang on how "
+        "exclude 0 by luck. Accuracy, average precision, log loss and Brier score hang on how "
         "common each class is, so they differ between places even where the model works equally "
         "well; ROC-AUC and balanced accuracy don't. The run's own figures are over those test "
         "photos whose class this place has, too. All of this is of the probabilities as predicted."
@@ -136,7 +136,11 @@ def _calibration(scored):
         report.Column("slope", format=TWO_DIGITS),
     ]  # fmt: skip
     whole = [
-        [compute.STAGE_TITLES[stage], *(found[name] for name in compute.CALIBRATION)]
+        [
+            compute.STAGE_TITLES[stage],
+            _ece(numbers.ece[stage]),
+            *(found[name] for name in compute.CALIBRATION),
+        ]
         for stage, found in numbers.stages.items()
     ]
     text = (
@@ -148,12 +152,20 @@ def _calibration(scored):
     return report.Section(
         "Calibration",
         [
-            report.Table(["P", "ECE", "Brier score", "log loss"], whole),
+            report.Table(
+                ["P", "ECE (what a calibrated model would show here)", "Brier score", "log loss"],
+                whole,
+            ),
             report.Table(columns, rows),
             report.Text(text),
             report.Figure("calibration.png", "Calibration in the large, and slope"),
         ],
     )
+
+
+def _ece(one):
+    low, high = wording.number(one.low), wording.number(one.high)
+    return f"{wording.number(one.seen)} ({low} to {high})"
 
 
 def _shares(scored):

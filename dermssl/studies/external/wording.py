@@ -92,14 +92,14 @@ def _calibration(scored):
     row = rows.get(GIVEN)
     if row is None:
         return []
-    excess, slope = numbers.claims["excess"], numbers.claims["slope"]
-    name = row["question"]
+    expected, slope, name = numbers.expected, numbers.claims["slope"], row["question"]
     word = "not shown to be off on average"
-    if excess.is_defined and excess.excludes_zero:
-        word = f"too {'high' if excess.low > 0 else 'low'} on average"
+    if expected.is_outside:
+        word = f"too {'high' if expected.seen < expected.low else 'low'} on average"
     text = (
         f"P({name}) as predict gives it is {word}: mean {wording.number(row['mean_p'])}, "
-        f"{wording.number(row['share'])} of the photos are, excess {wording.estimate(excess)}"
+        f"{wording.number(row['share'])} of the photos are; were it right, "
+        f"{wording.number(expected.low)} to {wording.number(expected.high)} would be"
     )
     if slope.is_defined:
         if slope.high < 1:

@@ -1,19 +1,20 @@
 """Derive a grid's findings from intervals: the best cell, the effect of each axis.
 
 Every sentence follows from an interval by a rule, so that nobody can hope into it. The cells of a
-model are trained alike, so the luck of training is one variance, pooled over them; it takes the
-luck of each cell as its own. A best cell is picked after the fact: its differences are held to
-Tukey's quantile of the largest of all, and its accuracy has an interval that holds for all cells
-together. An axis is held against a reference fixed beforehand (the shallowest depth, the first
-augmentation, the first model). All comparisons of a report are one family (Bonferroni). With one
-seed the luck isn't known, and nothing is called better. Only whole cells take part: one that lost a
-seed is shown, and compared with none.
+model are trained alike, so the luck of one cell is one variance, pooled over them. A best cell is
+picked after the fact: its differences are held to Tukey's quantile of the largest of all, and its
+accuracy has an interval that holds for all cells together. An axis is held against a reference
+fixed beforehand (the shallowest depth, the first augmentation, the first model), by the means over
+cells of one seed: what these cells share (the order of the photos, the first head) doesn't average
+out, so that their mean has a luck of its own. All comparisons of a report are one family
+(Bonferroni). With one seed the luck isn't known, and nothing is called better. Only whole cells
+take part: one that lost a seed is shown, and compared with none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from dermssl.evaluation.bootstrap_metrics import planned
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.seed_draws import Luck, SeedDraws
 from dermssl.reporting import wording
-from dermssl.reporting.wording import count
 from dermssl.studies.grid.read import CellKey, GridResults
 
 LEVEL = 0.95
@@ -91,37 +91,39 @@ def cells(grid: GridResults, model: str) -> dict[CellKey, CellScore]:
     return found
 
 
-def luck(grid: GridResults, model: str, n_cells: int = 1) -> Luck | None:
-    """The luck of the mean over the seeds of a cell, or of several cells' mean.
+def luck(grid: GridResults, model: str) -> Luck | None:
+    """The luck of a cell's mean over its seeds.
 
     The variance over seeds is pooled over the model's A whole cells, with A (S - 1) degrees of
     freedom. None with one seed.
     """
-    n_seeds, spreads = len(grid.seeds), [
-        cell.spread for key, cell in cells(grid, model).items() if grid.is_whole(key)
-    ]  # fmt: skip
+    spreads = [cell.spread for key, cell in cells(grid, model).items() if grid.is_whole(key)]
+    return _pooled(np.square(spreads), len(grid.seeds))
+
+
+def _pooled(variances, n_seeds):
+    """`Luck` of a mean over seeds, of several variances over as many; None with one seed."""
     if n_seeds < 2:
         return None
-    pooled = float(np.mean(np.square(spreads)))
-    return Luck(pooled / n_seeds / n_cells, float(len(spreads) * (n_seeds - 1)))
+    return Luck(float(np.mean(variances)) / n_seeds, float(len(variances) * (n_seeds - 1)))
 
 
 def family(grid: GridResults) -> int:
     """Comparisons that a report of this grid makes; they hold together with 95%.
 
     One best cell a model (all its differences together, by Tukey), each value of an axis but the
-    reference, each model but the first.
+    reference, each model but the first. 0 where there is but one cell.
     """
     n = len(grid.models) - 1
     for model in grid.models:
         n += len(grid.whole(model)) > 1
         n += sum(len(grid.planned(model, axis)) - 1 for axis in ("depth", "augmentation"))
-    return max(1, n)
+    return max(0, n)
 
 
 def level(grid: GridResults) -> float:
     """The level of each comparison of the family."""
-    return 1 - (1 - LEVEL) / family(grid)
+    return 1 - (1 - LEVEL) / max(1, family(grid))
 
 
 def bests(grid: GridResults) -> dict[str, BestCell]:
@@ -146,7 +148,7 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
         if own and len(whole) > 1:
             q = stats.studentized_range.ppf(level(grid), len(whole), own.df) / np.sqrt(2)
         against = tuple(
-            CellComparison(key, _difference(draws[top], draws[key], own, own, level(grid), q))
+            CellComparison(key, (draws[top] - draws[key]).interval(level(grid), own, q))
             for key in whole
             if key != top
         )
@@ -162,12 +164,11 @@ def _scores(grid: GridResults, sides: Mapping[Any, Sequence[CellKey]]) -> dict[A
         plan[name] = planned("mean", None, [np.mean(each, axis=0) for each in by_seed])
     # Over several runs the intervals of shares are by formula: draws serve a lone run alone.
     n_resamples = N_RESAMPLES if len(grid.seeds) == 1 else 2
-    return bootstrap.score(plan, grid.groups, n_resamples=n_resamples)
-
-
-def _difference(a, b, luck_a, luck_b, level, q=None):
-    both = (luck_a, luck_b) if luck_a and luck_b else None
-    return (a - b).interval(level, both, q)
+    draws = bootstrap.score(plan, grid.groups, n_resamples=n_resamples)
+    return {
+        name: replace(one, basis=replace(one.basis, low=0.0, high=1.0))
+        for name, one in draws.items()
+    }
 
 
 def _hits(grid, key):
@@ -191,7 +192,7 @@ def axis_effects(
     """
     place = {"augmentation": 1, "depth": 2}[axis]
     values = grid.planned(model, axis)
-    whole, found = set(grid.whole(model)), []
+    whole, sides = set(grid.whole(model)), {}
     for value in values[1:]:
         pairs = []
         for key in sorted(whole):
@@ -199,18 +200,32 @@ def axis_effects(
             if key[place] == value and other in whole:
                 pairs.append((key, other))
         if pairs:
-            keys, references = zip(*pairs)
-            draws = _scores(grid, {"value": keys, "reference": references})
-            own = luck(grid, model, len(pairs))
-            interval = _difference(draws["value"], draws["reference"], own, own, level(grid))
-            found.append((value, interval))
+            sides[value, True], sides[value, False] = zip(*pairs)
+    draws = _scores(grid, sides)
+    found = []
+    for value, is_value in sides:
+        if is_value:
+            # Means over as many cells have one luck, whatever the cells of a seed share.
+            alike = {keys: side for side, keys in sides.items()
+                     if len(keys) == len(sides[value, True])}  # fmt: skip
+            own = _luck_of(draws[side] for side in alike.values())
+            difference = draws[value, True] - draws[value, False]
+            found.append((value, difference.interval(level(grid), own)))
     return values[0], found
+
+
+def _luck_of(means: Iterable[SeedDraws]) -> Luck | None:
+    """Pooled over several means over cells, a row a seed; None with one seed."""
+    samples = [one.sample for one in means]
+    spreads = [np.var(rows, ddof=1) if len(rows) > 1 else np.nan for rows in samples]
+    return _pooled(spreads, len(samples[0]))
 
 
 def model_effects(grid: GridResults) -> tuple[str, list[tuple[str, Interval]]]:
     """Each model against the first, by the means over all cells of the augmentations they share.
 
-    A mean of all cells, since the highest one was picked by the test photos.
+    A mean of all cells, since the highest one was picked by the test photos. Models differ in their
+    luck, so each has that of its own means, a mean a seed (Welch).
 
     Returns:
         reference, list of (model, `Interval` of the difference), as `axis_effects` gives them.
@@ -223,9 +238,8 @@ def model_effects(grid: GridResults) -> tuple[str, list[tuple[str, Interval]]]:
         sides = {name: [k for k in keys if k[1] in shared] for name, keys in sides.items()}
         if shared:
             draws = _scores(grid, sides)
-            one, two = (luck(grid, name, len(sides[name])) for name in (model, reference))
-            difference = _difference(draws[model], draws[reference], one, two, level(grid))
-            found.append((model, difference))
+            difference = draws[model] - draws[reference]
+            found.append((model, difference.interval(level(grid))))
     return reference, found
 
 
@@ -241,8 +255,9 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
         return [f"{model}: no cell has all its seeds, so that none is compared."]
     n = len(top.against) + 1
     name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
-    joint = f"; holds for all {n} cells together" if n > 1 else ""
-    seeds = "" if top.interval.n_runs > 1 else ", over lesions alone"
+    every = "both" if n == 2 else f"all {n}"
+    joint = f"; holds for {every} cells together" if n > 1 else ""
+    seeds = "" if top.interval.n_runs > 1 else ", over test photos alone"
     said = [
         f"{model}: the highest cell is {name} ({100 * top.interval.level:.3g}% interval "
         f"{span(top.interval)}{seeds}{joint})."
@@ -250,7 +265,7 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     if n > 1:
         whole = np.mean([cells(grid, model)[key].mean for key in grid.whole(model)])
         said.append(
-            f"As the highest of {n} it is likely too high: the mean of all {n} is {whole:.3f}."
+            f"As the highest of {n} it is likely too high: the mean of {every} is {whole:.3f}."
         )
     if lost := [describe(key) for key in grid.p if key[0] == model and not grid.is_whole(key)]:
         said.append(f"Not compared, as a seed has no result: {'; '.join(lost)}.")
@@ -261,28 +276,36 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     for axis in ("depth", "augmentation"):
         reference, effects = axis_effects(grid, model, axis)
         if effects:
-            said.append(effect_sentence(axis, label(axis, reference), [
+            base = label(axis, reference) if axis == "depth" else f"'{reference}'"
+            said.append(effect_sentence(axis, base, [
                 (label(axis, value), difference) for value, difference in effects
             ]))  # fmt: skip
         elif len(grid.planned(model, axis)) > 1:
             said.append(
-                f"Of {axis} nothing is said: {label(axis, reference)}, which the others would be "
-                "held against, or all the others, lack whole cells."
+                f"Of the {axis} nothing is said: {label(axis, reference)}, which the others would "
+                "be held against, or all the others, lack whole cells."
             )
     return said
 
 
 def _against_others(top: BestCell) -> str:
+    n = len(top.against)
     if top.is_clear:
-        return f"It is shown to be better than each of {count(len(top.against), 'other cell')}."
+        others = "the other cell" if n == 1 else f"each of the {n} other cells"
+        return f"It is shown to be better than {others}."
     if top.against[0].difference.n_runs < 2:
         return "With one seed a cell none is called better: the luck of training isn't known."
     shown = "; ".join(describe(key) for key in top.ties[:3])
     more = f" and {len(top.ties) - 3} more" if len(top.ties) > 3 else ""
+    others = "the other cell" if n == 1 else f"{len(top.ties)} of the {n} other cells"
+    open_ = [one.difference for one in top.against if one.other in top.ties]
+    known = [one.reach for one in open_ if one.is_defined]
+    bound = (
+        f"differences up to {wording.number(max(known))} aren't ruled out, and " if known else ""
+    )
     return (
-        f"It is not told apart from {len(top.ties)} of "
-        f"{count(len(top.against), 'other cell')} ({shown}{more}): these numbers name no winner "
-        "among them."
+        f"It is not told apart from {others} ({shown}{more}): {bound}these numbers name no "
+        "winner among them."
     )
 
 
@@ -305,16 +328,16 @@ def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]
     )
     if "one run" in verdicts:
         return (
-            f"One seed: of {axis} nothing is concluded; on these photos, against {base}: {listed} "
-            "(over lesions alone)."
+            f"One seed: of the {axis} nothing is concluded; on these photos, against {base}: "
+            f"{listed} (intervals over test photos alone)."
         )
     if {"better", "worse"} & set(verdicts):
         return f"{axis.capitalize()} makes a difference, against {base}: {listed}."
     known = [difference.reach for _, difference in effects if difference.is_defined]
     if not known:
         return (
-            f"Of {axis} nothing can be said, against {base}: too few independent photos, or the "
-            f"same answers ({listed})."
+            f"Of the {axis} nothing can be said, against {base}: too few independent photos, or "
+            f"the same answers ({listed})."
         )
     bound = wording.number(max(known))
     return (

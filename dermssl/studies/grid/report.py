@@ -24,9 +24,9 @@ MADE = (
     "hits_*.png", "misses_*.png",
 )  # fmt: skip
 REMARKS = (
-    "The highest cell of a table was chosen by the test photos, so its accuracy is too good by a "
-    "little: on new photos expect less. TensorBoard: `python -m tensorboard.main --host localhost "
-    "--logdir tensorboard` in this folder."
+    "The highest cell of a table was chosen by the test photos, so its accuracy is likely too "
+    "good; its interval holds for all cells of the model together. TensorBoard: `python -m "
+    "tensorboard.main --host localhost --logdir tensorboard` in this folder."
 )
 SUREST = {True: ("hits", "Surest hits"), False: ("misses", "Surest misses")}
 
@@ -102,22 +102,7 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.
     for model in grid.models:
         yield report.Findings(grid_findings.sentences(grid, model, bests.get(model)))
     n_seeds = len(grid.status["config"]["grid"]["seeds"])
-    last = "No cell has finished, so nothing is found."
-    if grid.models:
-        n = grid_findings.family(grid)
-        last = (
-            f"{wording.count(n, 'comparison')}, each at {100 * grid_findings.level(grid):.4g}%, so "
-            "that all hold together with 95% (Bonferroni; Tukey for a highest cell against the "
-            "others)."
-        )
-        last += (
-            " They cover the choice of test photos and the luck of training, whose variance is "
-            "pooled over the cells of a model and taken as each cell's own."
-            if n_seeds > 1
-            else " They cover the choice of test photos, not the luck of training: with one seed "
-            "nothing is called better."
-        )
-    yield report.Findings([last], bullets=False)
+    yield report.Findings([_basis(grid)], bullets=False)
     yield report.Warnings(_warnings(grid, n_seeds))
     failures = grid.rows[grid.rows["status"] != runs.FINISHED]
     if n := len(failures):
@@ -127,6 +112,33 @@ def _findings(grid: GridResults, bests: dict[str, BestCell]) -> Iterator[report.
         )
     if any(grid.whole(model) for model in grid.models):
         yield report.Figure("heat_map.png", "Heat maps of all cells")
+
+
+def _basis(grid: GridResults) -> str:
+    """What the comparisons rest on."""
+    n, level = grid_findings.family(grid), f"{100 * grid_findings.level(grid):.4g}%"
+    if not grid.models:
+        return "No cell has finished, so nothing is found."
+    if not n:
+        return "There is one cell, so nothing is compared."
+    several = len(grid.seeds) > 1
+    tukey = "; Tukey for a highest cell against the others" if several else ""
+    text = f"1 comparison, at {level}."
+    if n > 1:
+        text = (
+            f"{n} comparisons, each at {level}, so that all hold together with 95% "
+            f"(Bonferroni{tukey})."
+        )
+    if not several:
+        return (
+            f"{text} The intervals cover the choice of test photos, not the luck of training: with "
+            "one seed nothing is called better."
+        )
+    return (
+        f"{text} The intervals cover the choice of test photos and the luck of training. That of a "
+        "cell is pooled over all cells of its model; that of a mean over cells over such means, a "
+        "mean a seed, since cells of one seed may share their luck."
+    )
 
 
 def _warnings(grid: GridResults, n_seeds: int) -> list[str]:
@@ -228,6 +240,8 @@ def _verdict(best: BestCell | None) -> str:
     name = grid_findings.describe(best.cell.key)
     if best.is_clear:
         return f"Highest, and shown to be better than each other cell: {name} (bold)."
+    if best.interval.n_runs < 2 and best.against:
+        return f"Highest: {name}; with one seed none is called better."
     if best.ties:
         others = "; ".join(map(grid_findings.describe, best.ties))
         return f"Highest: {name}; not told apart from {others}."
@@ -257,9 +271,11 @@ def _best(grid: GridResults, best: BestCell) -> Iterator[report.Block]:
     """The highest cell of a model against the others, and what it gets right and wrong."""
     model, describe = best.cell.key[0], grid_findings.describe
     if best.against:
+        several = best.interval.n_runs > 1
+        picked = "; by Tukey's quantile, since the highest was picked" if several else ""
         yield report.Text(
             f"{report.escaped(describe(best.cell.key))} against each other cell: difference of "
-            "accuracies on the same photos; by Tukey's quantile, since the highest was picked."
+            f"accuracies on the same photos{picked}."
         )
         columns = ["other cell", "difference"]
         yield report.Table(

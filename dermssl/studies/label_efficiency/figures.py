@@ -39,7 +39,7 @@ def curve(path: Path, scores: compute.Curve) -> Path:
     n_seeds = max(len(model.seeds) for model in scores.compared.models)
     basis = wording.scope(n_seeds, scores.counts, scores.compared.split)
     figures.headline(
-        figure, "How much pretraining is worth, by number of labels",
+        figure, "Scores and differences, by number of labels",
         f"symbol: mean over runs · small: single runs · {basis}",
     )  # fmt: skip
     return figures.save(figure, path)
@@ -76,8 +76,13 @@ def _differences(axes: Axes, scores: compute.Curve) -> None:
         style = "-" if b == scores.baseline else "--"
         found = [step.interval for step in steps]
         curves.append(_curve(x, found, label, look[a], style))
+    every = [step for steps in scores.pairs.values() for step in steps]
+    title = "Differences, intervals that hold together" if len(every) > 1 else "Difference"
+    if margin := every[0].margin if every else 0.0:
+        axes.axhspan(-margin, margin, color=MUTED, alpha=0.15, linewidth=0)
+        title += f"; grey: within the margin of {margin:g}"
     figures.titled(
-        axes, "Differences, intervals that hold together",
+        axes, title,
         "labels to train on (log scale)", "difference",
     )  # fmt: skip
     figures.lines(axes, curves, "right", empty="only one arm is here")

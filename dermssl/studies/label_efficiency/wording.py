@@ -18,11 +18,7 @@ from dermssl.reporting.contrast_wording import NAME, subject
 if TYPE_CHECKING:
     from dermssl.evaluation.interval import Interval
 
-SAID = {
-    "better": "better", "worse": "worse", "equivalent": "equivalent within {margin:g}",
-    "not told apart": "not told apart", "one run": "one run, no verdict",
-    "undefined": "nothing can be said",
-}  # fmt: skip
+NOTHING_SAID = {"one run", "undefined"}  # verdicts that tell nothing of two ways of training
 
 
 def verdict(steps: Sequence[Contrast], counts: dict[str, Any], split: str) -> str:
@@ -36,52 +32,55 @@ def verdict(steps: Sequence[Contrast], counts: dict[str, Any], split: str) -> st
     Returns:
         The finding, the evidence at every number of labels, and what it rests on.
     """
-    evidence = "; ".join(map(_evidence, steps))
+    evidence = "; ".join(_evidence(step, counts["grouped_by"]) for step in steps)
     return f"{_finding(steps)}: {evidence}. {_basis(steps, counts, split)}"
 
 
 def _finding(steps):
-    a, b = subject(steps[0].a), subject(steps[0].b)
+    a, b, margin = subject(steps[0].a), subject(steps[0].b), steps[0].margin
     at: dict[str, list[Contrast]] = {}
     for step in steps:
         at.setdefault(step.verdict, []).append(step)
-    known = [step for step in steps if step.verdict not in ("undefined", "one run")]
-    if not known:
-        why = "one run of an arm shows nothing of its way of training"
-        why = why if "one run" in at else "too few records"
-        return f"Nothing can be said of {a} against {b}, {why}"
+    if not at.keys() - NOTHING_SAID:
+        why = "there are too few records for it"
+        if all(map(_is_same, steps)):
+            why = "both gave the same answers"
+        if "one run" in at:
+            why = "one run of an arm shows nothing of its way of training"
+        return f"Nothing can be said of {a} against {b}, since {why}"
     worth = [step for step in at.get("better", []) if step.is_worth_it]
     beyond = [step for step in at.get("better", []) if not step.is_worth_it]
     parts = []
     if worth:
-        parts.append(f"is worth it (better by more than {steps[0].margin:g}) with {_with(worth)}")
+        parts.append(f"worth it (better by more than {margin:g}) with {_with(worth)}")
     if beyond:
-        parts.append(f"is better with {_with(beyond)}")
+        less = f" (by more than {margin:g} isn't shown)" if margin else ""
+        parts.append(f"better{less} with {_with(beyond)}")
     if "worse" in at:
-        parts.append(f"is worse with {_with(at['worse'])}")
-    text = f"Against {b}, {a} {_and(parts)}" if parts else ""
+        parts.append(f"worse with {_with(at['worse'])}")
+    text = f"Against {b}, {a} is {_and(parts)}" if parts else ""
     if "equivalent" in at:
-        same = f"equivalent within {steps[0].margin:g} with {_with(at['equivalent'])}"
-        text = f"{text}; {same}" if text else f"{a} and {b} are {same}".capitalize()
+        same = f"equivalent within {margin:g} with {_with(at['equivalent'])}"
+        text = f"{text}; {same}" if text else f"{_capital(a)} and {b} are {same}"
     if "not told apart" in at:
         open_ = at["not told apart"]
-        most = max(step.interval.reach for step in open_)
-        bound = f"differences up to {wording.number(most, 2)} aren't ruled out"
-        rest = f"not told apart with {_with(open_)} ({bound})"
+        most = max((step.interval for step in open_), key=lambda interval: interval.reach)
+        bound = wording.number(most.reach, wording.digits(most))
+        rest = f"not told apart with {_with(open_)} (differences up to {bound} aren't ruled out)"
         text = f"{text}; {rest}" if text else f"{_capital(a)} and {b} are {rest}"
-    return text + _turning_point(known)
+    return text + _turning_point(steps)
 
 
-def _turning_point(known):
+def _turning_point(steps):
     """Where being better ends: shown on both sides, and in one direction, or said to be unknown."""
-    better = [k for k, step in enumerate(known) if step.verdict == "better"]
-    ended = [k for k, step in enumerate(known) if step.verdict in ("worse", "equivalent")]
-    if not better or len(known) < 2:
+    better = [k for k, step in enumerate(steps) if step.verdict == "better"]
+    ended = [k for k, step in enumerate(steps) if step.verdict in ("worse", "equivalent")]
+    if not better:
         return ""
     if ended and max(better) < min(ended):
-        low, high = _number(known[max(better)]), _number(known[min(ended)])
+        low, high = _number(steps[max(better)]), _number(steps[min(ended)])
         return f". Where that ends lies between {low} and {high} labels"
-    if not ended and max(better) < len(known) - 1:
+    if not ended and max(better) < len(steps) - 1:
         return ". Where that ends can't be said"
     return ""
 
@@ -104,9 +103,22 @@ def _number(step):
     return f"{step.a.members[0].status['n_labels']:,}"
 
 
-def _evidence(step):
-    said = SAID[step.verdict].format(margin=step.margin)
-    return f"with {step.a.labels_text} {difference(step.interval)}, {said}"
+def _evidence(step, unit):
+    where, shown = f"with {step.a.labels_text}", difference(step.interval)
+    if step.verdict == "one run":
+        over = f" over {unit}s alone" if step.interval.is_defined else ""
+        each = "one run each" if max(step.n_runs) == 1 else "one run of an arm"
+        return f"{where} {shown}{over}, {each}, so no verdict"
+    if step.verdict == "undefined":
+        return f"{where} {'the same answers' if _is_same(step) else 'nothing can be said'}"
+    within = f" within {step.margin:g}" if step.verdict == "equivalent" else ""
+    return f"{where} {shown}, {step.verdict}{within}"
+
+
+def _is_same(step):
+    """Whether both arms gave the same answers, so that nothing varies."""
+    found = step.interval
+    return not found.is_defined and found.estimate == 0 and found.record_variance == 0
 
 
 def difference(interval: Interval | None) -> str:
@@ -118,19 +130,22 @@ def difference(interval: Interval | None) -> str:
 
 
 def _basis(steps, counts, split):
-    fewest = [min(step.n_runs[side] for step in steps) for side in (0, 1)]
-    runs = f"{wording.count(fewest[0], 'run')} against {fewest[1]}"
-    if fewest[0] == fewest[1]:
-        runs = f"{wording.count(fewest[0], 'run')} each"
+    n, m = ([step.n_runs[side] for step in steps] for side in (0, 1))
+    runs = wording.count(min(n), "run") + (" each" if n == m else f" against {min(m)}")
+    if len(set(n)) + len(set(m)) > 2:
+        runs = f"at least {runs}"
     text = f"Differences in {NAME} on {wording.photos(counts, split)}, {runs}"
     planned = [step for step in steps if step.is_planned]
     rest = [step for step in steps if not step.is_planned]
     if planned:
         text += f"; the planned comparison ({_with(planned)}) at {LEVEL:.0%}"
     if rest:
-        family, level = rest[0].family, rest[0].level
-        joint = f" that hold together with {LEVEL:.0%}" if family > 1 else ""
-        text += f"; {100 * level:.3g}% intervals, of {wording.count(family, 'comparison')}{joint}"
+        family, level = rest[0].family, f"{100 * rest[0].level:.3g}%"
+        if family > 1:
+            text += f"; {level} intervals, of {family} comparisons that hold together with "
+            text += f"{LEVEL:.0%}"
+        else:
+            text += f"; {level} interval, the one{' other' if planned else ''} comparison here"
     return text + "."
 
 

@@ -139,15 +139,22 @@ def sentence(row: dict[str, Any], settings: dict[str, Any]) -> str:
     where = f"Over {which} ({basis})"
     if not inflation.is_defined:
         return f"{where}, nothing can be said of {name}: no interval can be given."
-    text = f"95% interval {number(inflation.low)} to {number(inflation.high)}"
+    low, high = inflation.low, inflation.high
     if inflation.excludes_zero and inflation.estimate > 0:
         return (
-            f"{where}, a leaky split inflates {name} by {number(inflation.estimate)} ({text}): "
+            f"{where}, a leaky split inflates {name} by {_size(inflation.estimate, low, high)}: "
             f"{number(row['leaky'].estimate)} instead of {number(row['clean'].estimate)}."
         )
     if inflation.excludes_zero:
-        return f"{where}, twins in training lower {name} by {number(-inflation.estimate)} ({text})."
-    return f"{where}, no inflation of {name} found ({number(inflation.estimate)}; {text})."
+        # The interval is of the size that is told, so its signs turn as well.
+        size = _size(-inflation.estimate, -high, -low)
+        return f"{where}, with twins in training {name} is lower by {size}."
+    size = _size(inflation.estimate, low, high)
+    return f"{where}, no inflation of {name} is shown: {size}, an interval that holds 0."
+
+
+def _size(estimate: float, low: float, high: float) -> str:
+    return f"{number(estimate)} (95% interval {number(low)} to {number(high)})"
 
 
 def _draw(path: Path, rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> Path:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.evaluation import binary_tasks, bootstrap, curves, metric_tables
-from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation import binary_tasks, calibration_null, curves, metric_tables
+from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.calibrator import Calibrator
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.predictions import Arrays
@@ -54,7 +56,29 @@ def score(
     if given is None:
         return {}, {}
     draws = metric_tables.score([given], taxonomy, n_resamples, METRICS + NAMED)
-    return metric_tables.intervals(draws), metric_tables.differences(draws, raw, METRICS)
+    after = metric_tables.intervals(draws)
+    change = metric_tables.differences(draws, raw, METRICS)
+    return without_ece_bounds(after), without_ece_bounds(change)
+
+
+def without_ece_bounds(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
+    """The same intervals, but of the ECE the estimate alone: see `ece` for what is beside it.
+
+    A calibration error is the larger the fewer the records, in each draw once more. Its bootstrap
+    interval never holds the 0 of a calibrated model, and often lies above its own estimate.
+    """
+    return {
+        name: replace(one, low=np.nan, high=np.nan) if name == "ece" else one
+        for name, one in intervals.items()
+    }
+
+
+def ece(seed: Arrays, given: Arrays | None, lesions: Collection[Any] | None) -> dict[str, Range]:
+    """dict of `RAW` and, if there is one, `GIVEN` -> the ECE, and those of calibrated models."""
+    shown = {RAW: seed} | ({GIVEN: given} if given else {})
+    return {
+        name: calibration_null.ece_range(one.p_fine, one.y, lesions) for name, one in shown.items()
+    }
 
 
 def reliability(seed: Arrays, given: Arrays | None, n_resamples: int) -> dict[str, pd.DataFrame]:
@@ -67,42 +91,38 @@ def reliability(seed: Arrays, given: Arrays | None, n_resamples: int) -> dict[st
 
 
 def in_the_large(
-    seed: Arrays, given: Arrays | None, taxonomy: Taxonomy, n_resamples: int
+    seed: Arrays, given: Arrays | None, taxonomy: Taxonomy, lesions: Collection[Any] | None = None
 ) -> pd.DataFrame:
     """How probable each class is on average, beside how common it is (Van Calster 2016).
 
     Args:
         seed, given: `Arrays` as predicted and as `arrays` gives them, or None.
         taxonomy: `Taxonomy`.
-        n_resamples: draws of the bootstrap.
+        lesions: (n,), which photos are of one lesion.
 
     Returns:
         DataFrame, a row a fine class, and one for all malignant ones where the taxonomy has that
         axis (`kind` "axis"): `name`, `records`, `share` of the labelled records, mean
-        probabilities `raw` and `calibrated` (equal without `given`) over the same records, and
-        `excess`, calibrated - share, with an interval; all of these hold together with 95%
+        probabilities `raw` and `calibrated` (equal without `given`) over the same records,
+        `excess`, calibrated - share, and `share_low`, `share_high`: the shares that these records
+        would show were the calibrated probabilities right. All ranges hold together with 95%
         (Bonferroni). NaN without labelled records.
     """
     tasks = list(zip(_tasks(seed, taxonomy), _tasks(given or seed, taxonomy)))
-    # A fine class may have the axis's name.
-    plan = {
-        f"{raw.kind} {raw.name}": PlannedMetric(
-            "mean", None, np.where(raw.y >= 0, calibrated.score - raw.y, np.nan)
-        )
-        for raw, calibrated in tasks
-    }
-    draws = bootstrap.score(plan, seed.groups, n_resamples=n_resamples)
     rows = []
-    for (raw, calibrated), difference in zip(tasks, draws.values()):
+    for raw, calibrated in tasks:
         known = raw.y >= 0
         n = known.sum() or np.nan
-        excess = difference.interval(1 - 0.05 / len(tasks))
+        expected = calibration_null.share_range(
+            calibrated.y, calibrated.score, lesions, 1 - 0.05 / len(tasks)
+        )
+        mean = calibrated.score[known].sum() / n
         rows.append(
             {
                 "name": raw.name, "kind": raw.kind, "records": raw.n_positive,
-                "share": raw.n_positive / n, RAW: raw.score[known].sum() / n,
-                GIVEN: calibrated.score[known].sum() / n, "excess": excess.estimate,
-                "excess_low": excess.low, "excess_high": excess.high,
+                "share": expected.seen, RAW: raw.score[known].sum() / n, GIVEN: mean,
+                "excess": mean - expected.seen, "share_low": expected.low,
+                "share_high": expected.high,
             }
         )  # fmt: skip
     return pd.DataFrame(rows)

@@ -5,51 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.core.study_settings import Evaluate
-from dermssl.data.records import TEST, VALIDATION
+from dermssl.data.records import TEST, VALIDATION, group_ids
 from dermssl.evaluation import (
     binary_tasks,
-    bootstrap,
     calibrator,
-    curves,
     metric_tables,
     predictions,
     subgroups,
 )
-from dermssl.evaluation.bootstrap_metrics import PlannedMetric
+from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import COUNTS, SUMMARY
-from dermssl.studies.single_run import calibration_effect, wording
-
-
-@dataclass(frozen=True, eq=False)
-class BinaryTaskResult:
-    """A `binary_tasks.Target` with its numbers.
-
-    Attributes:
-        target: as the model predicted it.
-        given: as `dermssl.predict` gives it; the same where calibration changes nothing, or the
-            split can't tell what it is worth.
-        found: dict of metric -> `Interval`, from `binary_tasks.plan`; also `fixed_sensitivity` and
-            `fixed_specificity`, those at `threshold`.
-        threshold: the lowest of `given` with the specificity asked for, on the records of
-            `chosen_on`.
-        chosen_on: "validation", or the split itself where validation can't tell.
-        benefit: dict of "raw" and, if there is one, "calibrated" -> table of `curves.decision`;
-            the names are those of `calibration_effect.TITLES`.
-    """
-
-    target: binary_tasks.Target
-    given: binary_tasks.Target
-    found: dict[str, Interval]
-    threshold: float
-    chosen_on: str
-    benefit: dict[str, pd.DataFrame]
+from dermssl.studies.single_run import (
+    abstention,
+    calibration_effect,
+    lesion_level,
+    reader_answers,
+    readers,
+    wording,
+    yes_no,
+)
+from dermssl.studies.single_run.abstention import Abstention
+from dermssl.studies.single_run.lesion_level import LesionLevel
+from dermssl.studies.single_run.reader_answers import Answers
+from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +50,11 @@ class Evaluation:
         classes: from `metric_tables.per_class`.
         scaling: the run's `calibrator.Calibrator`; None away from the test split, whose records
             alone can tell what it is worth.
-        after, change, reliability, means: what the scaling does; from `calibration_effect`.
+        after, change, ece, reliability, means: what the scaling does; from `calibration_effect`.
         groups, gaps: from `subgroups.score` and `subgroups.subgroup_gaps`.
+        abstention: from `abstention.measure`; None while it is being made.
+        by_lesion: from `lesion_level.score`; None where lesions have one photo each.
+        answers, reader_scores: of human readers, and what they scored; None and () without any.
         command: what to type for the same again.
     """
 
@@ -84,11 +71,16 @@ class Evaluation:
     scaling: calibrator.Calibrator | None
     after: dict[str, Interval]
     change: dict[str, Interval]
+    ece: dict[str, Range]
     reliability: dict[str, pd.DataFrame] = field(repr=False)
     means: pd.DataFrame = field(repr=False)
     groups: list[subgroups.Group] = field(repr=False)
     gaps: list[subgroups.Gap] = field(repr=False)
     command: str
+    abstention: Abstention | None = field(default=None, repr=False)
+    by_lesion: LesionLevel | None = field(default=None, repr=False)
+    answers: Answers | None = field(default=None, repr=False)
+    reader_scores: tuple[readers.Question, ...] = field(default=(), repr=False)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -120,9 +112,14 @@ def make(
     arrays = run.arrays(split)
     if (arrays.y_coarse < 0).all():
         raise UserError(f"{path}: no labelled record in split '{split}'; nothing can be scored")
+    answers = None
+    if settings.readers:
+        answers = reader_answers.read(settings.readers, run.table, split, taxonomy)
     # What was fitted on validation records says nothing new about those same records.
     scaling = calibrator.of_run(run) if split == TEST else None
     given = calibration_effect.arrays(scaling, arrays, taxonomy)
+    rows = run.table[run.table["split"] == split]
+    lesions = group_ids(rows, "lesion_id")
     draws = metric_tables.score([arrays], taxonomy, n_resamples, settings=settings)
     after, change = calibration_effect.score(draws, given, taxonomy, n_resamples)
     evaluation = Evaluation(
@@ -133,30 +130,34 @@ def make(
         split=split,
         n_resamples=n_resamples,
         settings=settings,
-        intervals=metric_tables.intervals(draws),
+        intervals=calibration_effect.without_ece_bounds(metric_tables.intervals(draws)),
         classes=metric_tables.per_class(
             [arrays], taxonomy, n_resamples, metric_tables.CLASS_FIGURES
         ),
-        questions=_questions(
+        questions=yes_no.answer(
             arrays, given, _held_out(run, split, scaling), split, taxonomy, n_resamples, settings
         ),
         scaling=scaling,
         after=after,
         change=change,
+        ece=calibration_effect.ece(arrays, given, lesions),
         reliability=calibration_effect.reliability(arrays, given, n_resamples),
-        means=calibration_effect.in_the_large(arrays, given, taxonomy, n_resamples),
+        means=calibration_effect.in_the_large(arrays, given, taxonomy, lesions),
         groups=[],
         gaps=[],
         command=command,
     )
-    rows = run.table[run.table["split"] == split]
     asked = evaluation.question
     target, threshold = (asked.given, asked.threshold) if asked else (None, None)
     groups = subgroups.score(
         rows, arrays, taxonomy, target, threshold, settings.age_bands, n_resamples
     )
     gaps = subgroups.subgroup_gaps(groups, taxonomy)
-    return replace(evaluation, groups=groups, gaps=gaps)
+    left = abstention.measure(run, arrays, given, split, groups, n_resamples, settings)
+    scores = readers.compare(answers, arrays, evaluation.questions, taxonomy) if answers else ()
+    evaluation = replace(evaluation, answers=answers, reader_scores=scores)
+    whole = lesion_level.score(arrays, lesions, taxonomy, n_resamples, settings)
+    return replace(evaluation, groups=groups, gaps=gaps, abstention=left, by_lesion=whole)
 
 
 def _check(settings, taxonomy):
@@ -177,44 +178,6 @@ def _held_out(run, split, scaling):
     return calibration_effect.arrays(scaling, raw, run.taxonomy) or raw
 
 
-def _questions(arrays, given, held_out, split, taxonomy, n_resamples, settings):
-    options = settings.specificity, settings.min_sensitivity
-
-    def tasks(arrays):
-        return binary_tasks.binary_tasks_of(arrays.y, arrays.p_fine, taxonomy, settings.one_class)
-
-    results, raw = [], tasks(arrays)
-    others = tasks(held_out) if held_out else [None] * len(raw)
-    for target, shown, other in zip(raw, tasks(given or arrays), others):
-        threshold, chosen_on = _threshold(shown, other, split, settings.specificity)
-        plan = binary_tasks.plan(target, *options)
-        if not np.isnan(threshold):
-            hits = binary_tasks.called_positive(shown, threshold)
-            passes = binary_tasks.called_negative(shown, threshold)
-            plan["fixed_sensitivity"] = PlannedMetric("mean", None, hits)
-            plan["fixed_specificity"] = PlannedMetric("mean", None, passes)
-        draws = bootstrap.score(plan, arrays.groups, n_resamples=n_resamples)
-        benefit = {
-            name: curves.decision(one, arrays.groups, n_resamples=n_resamples)
-            for name, one in (
-                (calibration_effect.RAW, target), (calibration_effect.GIVEN, given and shown)
-            )
-            if one
-        }  # fmt: skip
-        intervals = metric_tables.intervals(draws)
-        results.append(BinaryTaskResult(target, shown, intervals, threshold, chosen_on, benefit))
-    return tuple(results)
-
-
-def _threshold(target, held_out, split, specificity):
-    """A threshold with the specificity asked for, chosen away from the test records if it can."""
-    if held_out:
-        threshold = curves.threshold_at_specificity(held_out.y, held_out.score, specificity)
-        if np.isfinite(threshold):
-            return threshold, VALIDATION
-    return curves.threshold_at_specificity(target.y, target.score, specificity), split
-
-
 def summary(evaluation: Evaluation) -> dict:
     """The content of metrics.json."""
     counts, status = metric_tables.counts(evaluation.arrays), evaluation.found.status
@@ -228,29 +191,26 @@ def summary(evaluation: Evaluation) -> dict:
         **{key: status.get(key) for key in kept},
         "split": evaluation.split,
         **counts,
-        "resampled": f"whole {counts['grouped_by']}s, with replacement (percentile bootstrap)",
+        "resampled": f"whole {counts['grouped_by']}s, with replacement",
         "findings": findings(evaluation),
         "parameters": {name: getattr(evaluation.settings, name) for name in SETTINGS},
         "metrics": {
             name: _value(evaluation, counts, name) for name in SUMMARY if name not in COUNTS
         },
         "against_rest": {
-            _key(question.target, evaluation.found.taxonomy): {
-                "title": question.target.title,
-                "kind": question.target.kind,
-                "n": question.target.n,
-                "n_positive": question.target.n_positive,
-                "threshold": question.threshold,
-                "threshold_chosen_on": question.chosen_on,
-                "threshold_of": list(question.benefit)[-1],
-                "metrics": {name: vars(interval) for name, interval in question.found.items()},
-            }
+            _key(question.target, evaluation.found.taxonomy): yes_no.summary(question)
             for question in evaluation.questions
         },
         "temperature": scaling.as_dict() if scaling else None,
         "after_temperature": {name: vars(interval) for name, interval in evaluation.after.items()},
         "ece_after_temperature": after.estimate if after else None,
+        "ece_if_calibrated": {name: one._asdict() for name, one in evaluation.ece.items()},
         "mean_probabilities": evaluation.means.to_dict("records"),
+        "abstention": abstention.summary(evaluation.abstention, evaluation.found.taxonomy)
+        if evaluation.abstention
+        else None,
+        "by_lesion": lesion_level.summary(evaluation.by_lesion),
+        "readers": readers.summary(evaluation.reader_scores),
         "versions": runs.versions(),
     }
 
@@ -263,9 +223,11 @@ def _key(target, taxonomy):
 
 def findings(evaluation: Evaluation) -> list[str]:
     """What the report opens with."""
-    return wording.findings(
+    first = wording.findings(
         evaluation.arrays, evaluation.found.taxonomy, evaluation.intervals, evaluation.n_resamples
     )
+    first += filter(None, map(wording.operating, evaluation.questions))
+    return first + readers.spoken(evaluation.reader_scores)
 
 
 def _value(evaluation, counts, name):
@@ -279,11 +241,13 @@ def _value(evaluation, counts, name):
 
 
 # What an evaluation depends on besides its records and resamples.
-SETTINGS = ("one_class", "specificity", "min_sensitivity", "top_k", "age_bands")
+SETTINGS = (
+    "one_class", "specificity", "min_sensitivity", "top_k", "age_bands", "coverage", "prevalence",
+)  # fmt: skip
 # Metric -> the settings it depends on.
 PARAMETERS = {
     "top_k_accuracy": ("top_k",),
     "malignant_partial_auc": ("min_sensitivity",),
-    "malignant_sensitivity_at_specificity": ("specificity",),
-    "melanoma_sensitivity": ("specificity",),
+    "malignant_sensitivity_at_own_threshold": ("specificity",),
+    "melanoma_sensitivity_at_own_threshold": ("specificity",),
 }

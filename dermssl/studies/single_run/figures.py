@@ -30,7 +30,8 @@ from dermssl.studies.single_run.wording import AXES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
+    from dermssl.studies.single_run.compute import Evaluation
+    from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 AXIS_COLOUR = "#8A95A3"  # an axis such as malignancy, beside the classes it is made of
 FEW_COLOUR = "#9AA5B1"
@@ -108,11 +109,19 @@ def _square(
 
 
 def decision(path: Path, questions: Sequence[BinaryTaskResult], split: str) -> Path:
-    """Net benefit of acting on the model, on everyone, on no one; a panel a question."""
-    figure, panels = figures.new(0.6 + 5.0 * len(questions), 5.6, 1, len(questions))
-    for axes, question in zip(panels, questions):
+    """Net benefit of acting on the model, on everyone, on no one.
+
+    A panel a question; below, one more for each prevalence that was stated.
+    """
+    stated = list(questions[0].benefit_at)
+    rows = 1 + len(stated)
+    figure, panels = figures.new(0.6 + 5.0 * len(questions), 0.2 + 5.4 * rows, rows, len(questions))
+    shown = [(question, prevalence) for prevalence in (None, *stated) for question in questions]
+    for axes, (question, prevalence) in zip(panels, shown):
         target = question.target
         basis = f"{target.n_positive:,} of {target.n:,} {split} photos"
+        if prevalence is not None:
+            basis = f"at a prevalence of {prevalence:g}"
         titled(
             axes, figures.wrap(f"{target.title}: {basis}", 46),
             "threshold: act where P is at least this", "net benefit per photo",
@@ -120,15 +129,18 @@ def decision(path: Path, questions: Sequence[BinaryTaskResult], split: str) -> P
         if target.n == 0:
             figures.nothing(axes, "no labelled record")
             continue
-        share = target.n_positive / target.n
-        _benefit(axes, question.benefit)
-        lowest = min(table["model"].min() for table in question.benefit.values())
+        share = prevalence or target.n_positive / target.n
+        benefit = question.benefit
+        if prevalence is not None:
+            benefit = {list(question.benefit)[-1]: question.benefit_at[prevalence]}
+        _benefit(axes, benefit, len(question.benefit) > 1)
+        lowest = min(table["model"].min() for table in benefit.values())
         low = min(-0.02, -0.25 * share, max(1.15 * lowest, -share))
         axes.set(xlim=(0, 1), ylim=(low, max(0.02, 1.15 * share)))
     return figures.save(figure, path)
 
 
-def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame]) -> None:
+def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame], calibrated: bool) -> None:
     """The model's curves with the interval of the last, and the two plain policies."""
     table = list(benefit.values())[-1]
     threshold = table["threshold"]
@@ -141,11 +153,34 @@ def _benefit(axes: Axes, benefit: dict[str, pd.DataFrame]) -> None:
         curves.append(
             Curve(raw["threshold"], raw["model"], "model, as predicted", PALETTE[1], "--", 1.6)
         )
-    name = "model, as predict gives it" if len(benefit) > 1 else "model, as predicted"
+    name = "model, as predict gives it" if calibrated else "model, as predicted"
     curves.append(
         Curve(threshold, table["model"], name, bounds=(table["model_low"], table["model_high"]))
     )
     figures.lines(axes, curves, "below", columns=2)
+
+
+def risk_coverage(path: Path, table: pd.DataFrame, basis: str) -> Path:
+    """Errors among the photos answered, by the share answered; `basis`: what they are of."""
+    figure, (axes,) = figures.new(6.4, 4.4)
+    titled(
+        axes, f"Errors by confidence, {basis}", "share of photos answered, the surest first",
+        "share of errors among them",
+    )  # fmt: skip
+    known = table[table["risk"].notna()]
+    curves = []
+    if len(known):
+        everything = known["risk"].iloc[-1]
+        curves = [
+            Curve([0, 1], [everything] * 2, "any order", MUTED, DOTTED, 1.4),
+            Curve(
+                known["coverage"], known["risk"], "the surest first (95% interval)",
+                bounds=(known["risk_low"], known["risk_high"]),
+            ),
+        ]  # fmt: skip
+        axes.set(xlim=(0, 1.02), ylim=(0, max(0.05, 1.1 * known["risk_high"].max(), everything)))
+    figures.lines(axes, curves, "below", empty="no labelled record", columns=2)
+    return figures.save(figure, path)
 
 
 def groups(path: Path, evaluation: Evaluation, basis: str) -> Path:

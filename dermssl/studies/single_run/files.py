@@ -12,10 +12,13 @@ from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
 from dermssl.reporting import figures, results_csv, wording
-from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run import abstention, calibration_effect, compute, readers, yes_no
 from dermssl.studies.single_run import figures as figures_curves
 
-SOME = ("decision_curve.csv", "subgroups.csv", "subgroup_gaps.csv")
+SOME = (
+    "conformal_sets.csv", "decision_curve.csv", "operating_points.csv", "readers.csv",
+    "subgroups.csv", "subgroup_gaps.csv",
+)  # fmt: skip
 
 
 def write(folder: Path, evaluation: compute.Evaluation) -> None:
@@ -34,19 +37,31 @@ def write(folder: Path, evaluation: compute.Evaluation) -> None:
     _write(folder / "precision_recall.csv", _named(precision))
     _write(folder / "reliability.csv", _keyed("probabilities", evaluation.reliability))
     _write(folder / "mean_probabilities.csv", evaluation.means)
-    benefits = [
-        table.assign(
-            against_rest=question.target.name, kind=question.target.kind, probabilities=name,
-            n=question.target.n, n_positive=question.target.n_positive,
-        )
-        for question in evaluation.questions
-        for name, table in question.benefit.items()
-    ]  # fmt: skip
-    if benefits:
-        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 5))
+    if evaluation.questions:
+        benefits = [table for question in evaluation.questions for table in _benefits(question)]
+        _write(folder / "decision_curve.csv", _first(pd.concat(benefits), 6))
+        results_csv.write_rows(folder / "operating_points.csv", yes_no.rows(evaluation.questions))
+    if evaluation.abstention:
+        for name, table in abstention.tables(evaluation.abstention).items():
+            _write(folder / name, table)
+    if evaluation.reader_scores:
+        results_csv.write_rows(folder / "readers.csv", readers.rows(evaluation.reader_scores))
     if evaluation.groups:
         results_csv.write_rows(folder / "subgroups.csv", group_rows(evaluation))
         results_csv.write_rows(folder / "subgroup_gaps.csv", gap_rows(evaluation), GAP_COLUMNS)
+
+
+def _benefits(question):
+    """Tables of net benefit with what each is of in its last columns."""
+    target, last = question.target, list(question.benefit)[-1]
+    share = target.n_positive / target.n if target.n else np.nan
+    tables = [(name, share, table) for name, table in question.benefit.items()]
+    tables += [(last, stated, table) for stated, table in question.benefit_at.items()]
+    for name, prevalence, table in tables:
+        yield table.assign(
+            against_rest=target.name, kind=target.kind, probabilities=name,
+            prevalence=prevalence, n=target.n, n_positive=target.n_positive,
+        )  # fmt: skip
 
 
 def curve_tables(evaluation: compute.Evaluation) -> tuple[dict, dict]:
@@ -140,19 +155,27 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
         f"Precision and recall, {basis}",
     )
     shown = [
-        (table, f"{calibration_effect.TITLES[name]}: ECE {wording.estimate(ece, 2)}")
-        for (name, table), ece in zip(
-            evaluation.reliability.items(),
-            [evaluation.intervals["ece"], evaluation.after.get("ece")],
-        )
+        (table, _reliability_title(name, evaluation.ece[name]))
+        for name, table in evaluation.reliability.items()
     ]
     figures.reliability(folder / "reliability.png", shown, f"Reliability, {basis}")
     if evaluation.questions:
         figures_curves.decision(folder / "decision_curve.png", evaluation.questions, split)
+    if evaluation.abstention:
+        curve = evaluation.abstention.curve
+        figures_curves.risk_coverage(folder / "risk_coverage.png", curve.table, basis)
     if evaluation.groups:
         figures_curves.groups(folder / "subgroups.png", evaluation, basis)
     history = evaluation.history
     figures_curves.training_curves(folder / "training_curves.png", history, "Training")
+
+
+def _reliability_title(name, ece):
+    title = calibration_effect.TITLES[name]
+    if np.isnan(ece.seen):
+        return f"{title}: ECE n/a"
+    bounds = f"{wording.number(ece.low, 2)} to {wording.number(ece.high, 2)}"
+    return f"{title}: ECE {wording.number(ece.seen, 2)} (calibrated: {bounds})"
 
 
 def _labels(evaluation, figure, of_question, shares=False):

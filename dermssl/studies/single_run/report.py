@@ -10,7 +10,14 @@ from dermssl.evaluation import metric_tables
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
-from dermssl.studies.single_run import calibration_effect, compute
+from dermssl.studies.single_run import (
+    abstention,
+    calibration_effect,
+    clinical,
+    compute,
+    lesion_level,
+    readers,
+)
 from dermssl.studies.single_run import wording as sentences
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
@@ -45,6 +52,9 @@ def build(evaluation: compute.Evaluation) -> report.Report:
         [
             report.Section("What was found", [report.Findings(findings)]) if findings else None,
             _metrics(evaluation, unit),
+            lesion_level.section(evaluation.by_lesion, evaluation.intervals, evaluation.settings)
+            if evaluation.by_lesion
+            else None,
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
             _confusion_matrices(evaluation),
@@ -60,7 +70,12 @@ def build(evaluation: compute.Evaluation) -> report.Report:
                 ],
             ),
             _calibration(evaluation),
-            _decisions(evaluation) if evaluation.questions else None,
+            clinical.meaning(evaluation) if evaluation.questions else None,
+            clinical.decisions(evaluation) if evaluation.questions else None,
+            readers.section(evaluation.reader_scores, evaluation.answers, unit)
+            if evaluation.answers
+            else None,
+            _abstention(evaluation, unit),
             _subgroups(evaluation, unit),
             report.Section(
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
@@ -72,10 +87,11 @@ def build(evaluation: compute.Evaluation) -> report.Report:
 
 def _metrics(evaluation: compute.Evaluation, unit: str) -> report.Section:
     rows = [
-        [title, evaluation.intervals[name]]
+        [title, _ece(evaluation, calibration_effect.RAW) if name == "ece"
+         else evaluation.intervals[name]]
         for name, title in metric_tables.titles(evaluation.settings).items()
         if name in evaluation.intervals and not name.startswith(ELSEWHERE)
-    ]
+    ]  # fmt: skip
     text = (
         "n/a: these records can't define the number, or its interval. Where a share (an accuracy, "
         "a sensitivity, here and below) is 0 or 1 the draws agree; its interval is then Wilson's, "
@@ -98,6 +114,7 @@ def _binary_tasks(evaluation: compute.Evaluation) -> report.Section:
         "specificity": "specificity at P ≥ 0.5",
         "sensitivity_at_specificity": f"sensitivity at {settings.specificity:g} specificity, "
         "read off the ROC curve",
+        "reached_specificity": "specificity reached there",
         "fixed_sensitivity": "sensitivity at the chosen threshold",
         "fixed_specificity": "specificity at the chosen threshold",
     }
@@ -155,18 +172,21 @@ def _calibration(evaluation: compute.Evaluation) -> report.Section:
         [
             report.Text(report.escaped(sentences.calibration(evaluation))),
             _calibration_table(evaluation),
+            *clinical.brier_parts(evaluation),
             _mean_table(evaluation),
             report.Text(
-                "Where probabilities are frequencies, the mean equals the share but for chance; "
-                "the intervals of the last column hold together with 95%."
+                "Were these probabilities right, the shares would lie within the last column, all "
+                "of them together with 95%. It is exact, from the probabilities alone; photos of a "
+                "lesion are taken to come out together."
             ),
             report.Figure("reliability.png", "Reliability diagram"),
             report.Text(
                 "On the line, a probability means what it says; below it, the model is "
                 "over-confident. Larger points: more records; bars: 95% intervals. Bins with fewer "
                 "than 10 records are not drawn. All 15 bins that the ECE is made of are in "
-                "`reliability.csv`. The interval of an ECE leans upwards, as the ECE does in any "
-                "small sample."
+                "`reliability.csv`. An ECE has no interval here: luck only makes it larger, so the "
+                "range that a perfectly calibrated model shows on these very photos (the truth "
+                "drawn from the probabilities, 1,000 times) is what to hold it against."
             ),
         ],
     )
@@ -181,21 +201,36 @@ def _calibration_table(evaluation: compute.Evaluation) -> report.Table:
         results += [evaluation.after, evaluation.change]
     return report.Table(
         columns,
-        [
-            [titles[name], *(intervals.get(name) for intervals in results)]
-            for name in calibration_effect.METRICS
-        ],
-    )
+        [_calibration_row(evaluation, name, titles[name], results)
+         for name in calibration_effect.METRICS],
+    )  # fmt: skip
+
+
+def _calibration_row(evaluation, name, title, results):
+    if name != "ece":
+        return [title, *(intervals.get(name) for intervals in results)]
+    cells = [title, *(_ece(evaluation, key) for key in evaluation.ece)]
+    # Two errors that luck made larger have no honest interval of their difference.
+    return cells if len(cells) == len(results) + 1 else [*cells, evaluation.change["ece"].estimate]
+
+
+def _ece(evaluation, key):
+    """A cell: the ECE, and that of a calibrated model."""
+    one = evaluation.ece[key]
+    if one.seen != one.seen:
+        return None
+    return report.Cell(one.seen, f" (calibrated: {sentences.calibrated_range(one)})")
 
 
 def _mean_table(evaluation: compute.Evaluation) -> report.Table:
     """Mean probability of each class beside its share of the records."""
     names = ["records", "share of them", "mean probability, as predicted"]
     names += ["as `predict` gives it"] if evaluation.after else []
-    columns = ["class", *(report.Column(name, right=True) for name in names), "less the share"]
+    names += ["less the share", "share if calibrated"]
+    columns = ["class", *(report.Column(name, right=True) for name in names)]
     rows = []
     for row in evaluation.means.to_dict("records"):
-        low, high = wording.number(row["excess_low"]), wording.number(row["excess_high"])
+        low, high = wording.number(row["share_low"]), wording.number(row["share_high"])
         rows.append(
             [
                 row["name"] + (" (all)" if row["kind"] == "axis" else ""),
@@ -203,30 +238,16 @@ def _mean_table(evaluation: compute.Evaluation) -> report.Table:
                 row["share"],
                 row["raw"],
                 *([row["calibrated"]] if evaluation.after else []),
-                report.Cell(row["excess"], f" ({low} to {high})"),
+                row["excess"],
+                f"{low} to {high}",
             ]
         )
     return report.Table(columns, rows)
 
 
-def _decisions(evaluation: compute.Evaluation) -> report.Section:
-    return report.Section(
-        "Is acting on it worth it?",
-        [
-            report.Bullets(
-                [
-                    report.escaped(sentences.decision(task, evaluation.split))
-                    for task in evaluation.questions
-                ]
-            ),
-            report.Figure("decision_curve.png", "Decision curves"),
-            report.Text(
-                "Net benefit (Vickers and Elkin 2006): found cases less false alarms, a false "
-                "alarm weighing t / (1 − t) cases at threshold t. Acting at t = 0.1 means that "
-                "nine false alarms are accepted for one case found. Points: `decision_curve.csv`."
-            ),
-        ],
-    )
+def _abstention(evaluation: compute.Evaluation, unit: str) -> report.Section | None:
+    found = evaluation.abstention
+    return abstention.section(found, evaluation.found.taxonomy, unit) if found else None
 
 
 def _subgroups(evaluation: compute.Evaluation, unit: str) -> report.Section:
@@ -305,7 +326,10 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
     status, path = evaluation.found.status, evaluation.path
     files = "`metrics.json`, `per_class.csv`, `roc.csv`, `precision_recall.csv`, "
     files += "`reliability.csv`, `mean_probabilities.csv`"
-    files += ", `decision_curve.csv`" if evaluation.questions else ""
+    files += ", `decision_curve.csv`, `operating_points.csv`" if evaluation.questions else ""
+    if found := evaluation.abstention:
+        files += "".join(f", `{name}`" for name in abstention.tables(found))
+    files += ", `readers.csv`" if evaluation.reader_scores else ""
     files += ", `subgroups.csv`, `subgroup_gaps.csv`" if evaluation.groups else ""
     calibrated = "; its validation records gave the calibration" if evaluation.scaling else ""
     return [
@@ -314,9 +338,12 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
         f" Its {evaluation.split} records are scored{calibrated}.",
         f"Training curves: {report.code(f'{path}/history.csv')}.",
         f"Numbers in full: {files} in this folder.",
-        f"Intervals: percentile bootstrap, {evaluation.n_resamples:,} draws of whole {unit}s with "
-        "replacement. One run is scored, so they cover the choice of records, not the variation of "
-        "training.",
+        f"Intervals: {evaluation.n_resamples:,} draws of whole {unit}s with replacement, by their "
+        "percentiles; of balanced accuracy, and of areas and shares of few "
+        f"{unit}s, by formulas that know how little these tell (cluster-robust variance with a "
+        "floor, Newcombe's method 5, Wilson's). One run is scored, so they cover the choice of "
+        "records, not the variation of training. Each sentence's interval stands for itself, "
+        "unless it says that several hold together.",
         f"Versions: {report.versions(status)}.",
         f"This page: {report.code(evaluation.command)}",
     ]

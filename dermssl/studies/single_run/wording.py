@@ -22,10 +22,14 @@ from dermssl.reporting import wording
 from dermssl.studies.single_run import calibration_effect
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dermssl.core.taxonomy import Taxonomy
+    from dermssl.evaluation.calibration_null import Range
     from dermssl.evaluation.interval import Interval
     from dermssl.evaluation.predictions import Arrays
-    from dermssl.studies.single_run.compute import BinaryTaskResult, Evaluation
+    from dermssl.studies.single_run.compute import Evaluation
+    from dermssl.studies.single_run.yes_no import BinaryTaskResult
 
 
 def findings(
@@ -58,18 +62,13 @@ def _chance(seed, intervals):
     guess = f"chance ({wording.number(chance)})"
     if interval.low > chance:
         return f"{shown} is above {guess}."
+    if interval.high < chance:
+        return f"{shown} is below {guess}."
     if not interval.is_defined:
         return f"{shown} isn't shown to be above {guess}."
-    if interval.high < chance:
-        return f"{shown} is below {guess}: a guess does better."
-    if interval.low > chance:
-        return (
-            f"{shown} isn't shown to be above {guess}: it hangs on classes of fewer than "
-            f"{FEW_OF_A_CLASS} independent records."
-        )
     return (
-        f"{shown} isn't above {guess}, which its interval holds: these photos don't show that "
-        "the model has learnt anything."
+        f"{shown} isn't shown to be above {guess}: these photos don't show that the model has "
+        "learnt anything."
     )
 
 
@@ -90,6 +89,20 @@ def _commonest(seed, k, name, intervals, n_resamples):
     return f"{text}: the difference is {wording.estimate(difference)}."
 
 
+def operating(task: BinaryTaskResult) -> str:
+    """Sensitivity with the specificity that was reached, at the threshold; "" without one."""
+    sensitivity, specificity = (
+        task.found.get(f"fixed_{name}") for name in ("sensitivity", "specificity")
+    )
+    if not sensitivity or not specificity or math.isnan(sensitivity.estimate):
+        return ""
+    return (
+        f"{capitalized(task.target.title)}: sensitivity {wording.estimate(sensitivity)} at "
+        f"specificity {wording.estimate(specificity)}, where the threshold "
+        f"{wording.number(task.threshold)}, chosen on {task.chosen_on}, is taken."
+    )
+
+
 AXES = {
     "skin_tone": "skin tone", "sex": "sex", "age": "age", "site": "body site", "source": "source",
 }  # fmt: skip
@@ -103,7 +116,8 @@ def subgroup_findings(evaluation: Evaluation) -> list[str]:
     for metric in METRICS if called else METRICS[:1]:
         defined = [g for g in evaluation.gaps if g.metric == metric and g.interval.is_defined]
         gap = largest(evaluation.gaps, metric)
-        sentences.append(_sentence(_metric(metric, task), gap, len(defined)))
+        bound = max((max(g.interval.high, -g.interval.low) for g in defined), default=math.nan)
+        sentences.append(_sentence(_metric(metric, task), gap, len(defined), bound))
     if task and not called:
         sentences.append(
             f"Sensitivity and specificity ({task.target.title}) are n/a in every group: the "
@@ -118,7 +132,7 @@ def _metric(metric, asked):
     return f"{metric} ({asked.target.title}) at threshold {wording.number(asked.threshold, 2)}"
 
 
-def _sentence(name, gap, n_gaps):
+def _sentence(name, gap, n_gaps, bound):
     if gap is None:
         return (
             f"In {name}, no two groups can be compared: a gap needs {FEW} photos in each, and "
@@ -146,7 +160,7 @@ def _sentence(name, gap, n_gaps):
         )
     return (
         f"No difference in {name} is shown between groups. The largest gap, by {axis}, is {sides}: "
-        f"{size}, which holds 0{over}."
+        f"{size}, which holds 0{over}. Gaps of up to {wording.number(bound, 2)} are not ruled out."
     )
 
 
@@ -180,7 +194,8 @@ def subgroup_warnings(evaluation: Evaluation) -> list[str]:
 
 def calibration(evaluation: Evaluation) -> str:
     """What is said of the probabilities, as predicted and as `predict` gives them."""
-    text = f"{_scaling(evaluation)} {_in_the_large(evaluation)}".rstrip()
+    parts = _scaling(evaluation), calibration_error(evaluation), _in_the_large(evaluation)
+    text = " ".join(filter(None, parts))
     if not calibrator.balanced_run(evaluation.found.status):
         return text
     if evaluation.scaling and evaluation.scaling.fine.shares:
@@ -218,13 +233,13 @@ def _scaling(evaluation: Evaluation) -> str:
         )
     else:
         text += f", {gain}. dermssl.predict applies it to new photos."
-    changes = [_change(evaluation, name) for name in ("log_loss", "ece")]
-    return " ".join([text, *filter(None, changes)])
+    return f"{text} {_change(evaluation)}".rstrip()
 
 
-def _change(evaluation: Evaluation, name: str) -> str:
-    """What calibration did to one metric of the split."""
-    change, title = evaluation.change.get(name), metric_tables.titles(evaluation.settings)[name]
+def _change(evaluation: Evaluation) -> str:
+    """What calibration did to the log loss of the split."""
+    change = evaluation.change.get("log_loss")
+    title = metric_tables.titles(evaluation.settings)["log_loss"]
     if change is None or not change.is_defined:
         return ""
     shown = f"{wording.estimate(change)} on these {evaluation.split} records"
@@ -233,9 +248,35 @@ def _change(evaluation: Evaluation, name: str) -> str:
     return f"That {'lowers' if change.estimate < 0 else 'raises'} the {title}: {shown}."
 
 
+def calibration_error(evaluation: Evaluation) -> str:
+    """The ECE of the probabilities as they are given, beside that of a calibrated model."""
+    name, one = list(evaluation.ece.items())[-1]
+    if math.isnan(one.seen):
+        return ""
+    before = ""
+    if name == calibration_effect.GIVEN:
+        raw = wording.number(evaluation.ece[calibration_effect.RAW].seen)
+        before = f" ({raw} as predicted)"
+    text = (
+        f"The calibration error (ECE) is {wording.number(one.seen)}{before}; a perfectly "
+        f"calibrated model shows {calibrated_range(one)} here"
+    )
+    if one.seen > one.high:
+        return f"{text}: these probabilities are not calibrated."
+    return f"{text}: these records show no miscalibration of the likeliest class."
+
+
+def calibrated_range(one: Range) -> str:
+    """The values of an ECE that a calibrated model shows: "0.018 to 0.033"."""
+    return f"{wording.number(one.low)} to {wording.number(one.high)}"
+
+
 def _in_the_large(evaluation: Evaluation) -> str:
-    """The classes whose mean probability clearly isn't their share."""
-    wrong = {"low": evaluation.means["excess_high"] < 0, "high": evaluation.means["excess_low"] > 0}
+    """The classes whose share isn't one that calibrated probabilities would show."""
+    means = evaluation.means
+    wrong = {
+        "low": means["share"] > means["share_high"], "high": means["share"] < means["share_low"],
+    }  # fmt: skip
     parts = []
     for word, rows in wrong.items():
         names = [
@@ -248,8 +289,8 @@ def _in_the_large(evaluation: Evaluation) -> str:
     if not parts:
         return ""
     return (
-        f"On average they are {'; '.join(parts)}: by intervals that hold together for all rows of "
-        "the table of means."
+        f"On average they are {'; '.join(parts)}: calibrated probabilities would hardly show such "
+        "shares, by ranges that hold together for all rows of the table of means."
     )
 
 
@@ -275,20 +316,34 @@ def _named(evaluation: Evaluation) -> str:
     )
 
 
-def decision(task: BinaryTaskResult, split: str) -> str:
-    """Where acting on the model is surely better than acting on all or on none."""
-    name = list(task.benefit)[-1]
-    stretch = curves.useful_threshold_range(task.benefit[name])
-    how = "" if name == "raw" else " (as predict gives it)"
+def decisions(task: BinaryTaskResult, split: str) -> list[str]:
+    """Where acting on the model is surely better than acting on all or on none; a line a table."""
     if task.target.n_positive == 0:
-        return f"{task.target.title}: no such {split} photo, so there is no curve."
-    if stretch is None:
+        return [f"{task.target.title}: no such {split} photo, so there is no curve."]
+    name = list(task.benefit)[-1]
+    share = task.target.n_positive / task.target.n
+    how = "" if name == "raw" else " (as predict gives it)"
+    own = f"{task.target.title}, at the prevalence of these photos ({share:.2g})"
+    lines = [_useful(own, how, task.benefit[name])]
+    for stated, table in task.benefit_at.items():
+        where = f"{task.target.title}, at a prevalence of {stated:g}"
+        lines.append(_useful(where, how, table))
+    return lines
+
+
+def _useful(where: str, how: str, table: pd.DataFrame) -> str:
+    stretches = curves.useful_stretches(table)
+    if not stretches:
         return (
-            f"{task.target.title}: at no threshold is the model{how} shown to be better than "
-            "acting on all photos or on none."
+            f"{where}: at no threshold is the model{how} shown to be better than acting on all "
+            "photos or on none."
         )
+    named = " and ".join(
+        f"from {low:g} to {high:g}" if low < high else f"at {low:g}" for low, high in stretches
+    )
+    gaps = " (not in the gaps between)" if len(stretches) > 1 else ""
     return (
-        f"{task.target.title}: at thresholds from {stretch[0]:g} to {stretch[1]:g} acting on the "
-        f"model{how} has a higher net benefit than acting on all photos and on none "
-        "(95% interval of the gain above 0 at each, not for all of them together)."
+        f"{where}: at thresholds {named}{gaps}, acting on the model{how} has a higher net benefit "
+        "than acting on all photos and on none (pointwise: the 95% interval of the gain is above 0 "
+        "at each of them, not for all together)."
     )

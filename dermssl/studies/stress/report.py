@@ -14,7 +14,7 @@ from dermssl.data.lesion_inpainting import DISC
 from dermssl.evaluation import metric_tables
 from dermssl.reporting import report, results_csv, wording
 from dermssl.studies.stress.conditions import BACKGROUND, title
-from dermssl.studies.stress.wording import chosen, findings, notes, warnings
+from dermssl.studies.stress.wording import chosen, family, findings, notes, warnings
 
 if TYPE_CHECKING:
     from dermssl.evaluation.interval import Interval
@@ -150,10 +150,10 @@ def build(
     )
     malignant = scores[0].sensitivity is not None
     explained = (
-        "95% interval in brackets. A drop is the score on the clean photos minus that under the "
-        "condition, paired: same photos, same draws; bold where the interval excludes 0. "
-        f"{len(scores) - 1} conditions are held against the clean photos without a correction for "
-        f"their number.{SENSITIVITY if malignant else ''} Chance is "
+        "In brackets a 95% interval; of a drop another one: a "
+        f"{family(scores)} (Bonferroni). A drop is the score on the clean photos minus that under "
+        "the condition, paired: same photos, same draws; bold where the interval excludes 0. "
+        f"Each artefact was drawn once on a photo.{SENSITIVITY if malignant else ''} Chance is "
         f"{wording.number(summary['chance'])}, one over the {n_classes} classes with photos: the "
         "balanced accuracy of an answer that doesn't look."
     )

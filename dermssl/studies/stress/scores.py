@@ -18,6 +18,8 @@ from dermssl.evaluation import binary_tasks, bootstrap
 from dermssl.evaluation.bootstrap_metrics import planned
 from dermssl.evaluation.interval import Interval
 
+ERROR = 0.05  # chance that a report names any drop where there is none
+
 
 @dataclass(frozen=True)
 class Score:
@@ -26,7 +28,8 @@ class Score:
     Attributes:
         name: of the condition.
         balanced_accuracy: over the fine classes.
-        drop: balanced accuracy on the clean photos minus that here; above 0 it costs.
+        drop: balanced accuracy on the clean photos minus that here; above 0 the score is lower.
+            Its level is that of the report's family, see `family_level`.
         flips: share of the records whose likeliest class isn't what it was on the clean photo.
         sensitivity: share of the malignant records whose likeliest class is a malignant one.
         sensitivity_drop: as `drop`, for the sensitivity.
@@ -68,7 +71,7 @@ def score(
         n_resamples: draws of the bootstrap.
 
     Returns:
-        list of `Score`, in the order of `p`.
+        list of `Score`, in the order of `p`. Drops are of the family's level, the rest of 95%.
     """
     before = p[clean].argmax(axis=1)
     draws = {
@@ -77,12 +80,27 @@ def score(
         )
         for name, probabilities in p.items()
     }
+    level = family_level(family_size(len(p) - 1, "sensitivity" in draws[clean]))
     return [
-        _score(name, draws[name], draws[clean], p[name].argmax(axis=1), before, taxonomy)
+        _score(name, draws[name], draws[clean], p[name].argmax(axis=1), before, taxonomy, level)
         if name != clean
         else Score(name, **_intervals(draws[clean], ("balanced_accuracy", "sensitivity")))
         for name in p
     ]
+
+
+def family_size(n_conditions: int, with_sensitivity: bool) -> int:
+    """How many drops a report names: each condition's, of one score or of two."""
+    return n_conditions * (2 if with_sensitivity else 1)
+
+
+def family_level(n: int) -> float:
+    """The level of each of `n` intervals that hold together in 95% of reports (Bonferroni).
+
+    >>> round(family_level(10), 4)
+    0.995
+    """
+    return 1 - ERROR / max(1, n)
 
 
 def _plan(y, p, before, taxonomy):
@@ -99,14 +117,14 @@ def _plan(y, p, before, taxonomy):
     return plan
 
 
-def _intervals(draws, names):
-    return {name: draws[name].interval() for name in names if name in draws}
+def _intervals(draws, names, level=0.95):
+    return {name: draws[name].interval(level) for name in names if name in draws}
 
 
-def _score(name, draws, clean, now, before, taxonomy):
+def _score(name, draws, clean, now, before, taxonomy, level):
     """The `Score` of a condition other than the clean photos."""
     drops = {metric: clean[metric] - draws[metric] for metric in draws if metric != "flips"}
-    drop = _intervals(drops, drops)
+    drop = _intervals(drops, drops, level)
     more = np.bincount(now, minlength=len(taxonomy.fine)).astype(float)
     more = (more - np.bincount(before, minlength=len(taxonomy.fine))) / max(1, len(now))
     return Score(

@@ -82,9 +82,10 @@ def findings(
     n_discs: int = 0,
     groups: np.ndarray | None = None,
 ) -> list[str]:
-    """A sentence for every artefact that costs or gains, then one for the lesion, and the ties.
+    """A sentence for every drop that its interval shows, then the others, then the lesion.
 
-    Arguments are those of `warnings`. A model that isn't above chance on the clean photos has
+    Arguments are those of `warnings`. All drops of a report are one family, which every sentence
+    on one names (`scores.family_level`). A model that isn't above chance on the clean photos has
     nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
     credit.
     """
@@ -95,7 +96,8 @@ def findings(
         if score is clean or score.name in WARNED
     }
     artefacts = [score for score in scores if score.name not in WARNED]
-    clear, others = _drops(artefacts)
+    told = family(scores)
+    clear, others = _drops(artefacts, told)
     if at_chance[clean.name]:
         sentences = [
             "The clean score isn't shown to be above chance (balanced accuracy "
@@ -106,12 +108,14 @@ def findings(
     else:
         sentences = [*clear, *others]
     lost = [
-        f"{title(score.name)} by {wording.estimate(score.sensitivity_drop)}"
+        f"{_shown(score.name)} by {wording.estimate(score.sensitivity_drop)}"
         for score in artefacts
         if score.sensitivity_drop is not None and score.sensitivity_drop.low > 0
     ]
     if lost:
-        sentences.append(f"Malignant sensitivity (likeliest class) falls under: {'; '.join(lost)}.")
+        sentences.append(
+            f"Malignant sensitivity (likeliest class) is lower {'; '.join(lost)} ({told})."
+        )
     if not at_chance[clean.name]:
         sentences += [
             f"{_capital(title(score.name))}: {wording.estimate(score.balanced_accuracy)} "
@@ -128,43 +132,66 @@ def findings(
     return sentences
 
 
-def _drops(scores: Sequence[Score]) -> tuple[list[str], list[str]]:
+def family(scores: Sequence[Score]) -> str:
+    """The level of the drops and how many there are, in words; "" without any."""
+    drops = [drop for score in scores for drop in (score.drop, score.sensitivity_drop) if drop]
+    if not drops:
+        return ""
+    level = f"{100 * drops[0].level:.4g}% interval"
+    if len(drops) == 1:
+        return f"{level}, the one comparison of this report"
+    return f"{level}, one of the {len(drops)} of this report, which hold together at 95%"
+
+
+def _drops(scores: Sequence[Score], told: str) -> tuple[list[str], list[str]]:
     """Sentences on the drops that exclude 0, and on the others."""
     drops = [(score, score.drop) for score in scores if score.drop is not None]
+    same = [title(score.name) for score, _ in drops if score.flips and not score.flips.estimate]
+    drops = [(score, drop) for score, drop in drops if title(score.name) not in same]
     defined = [(score, drop) for score, drop in drops if drop.is_defined]
-    ties = [title(score.name) for score, drop in defined if not drop.excludes_zero]
+    open_ones = [
+        f"{title(score.name)} ({wording.number(drop.low)} to {wording.number(drop.high)})"
+        for score, drop in defined
+        if not drop.excludes_zero
+    ]
     undefined = [
         f"{title(score.name)} ({wording.number(drop.estimate)})"
         for score, drop in drops
         if not drop.is_defined
     ]
     others = []
-    if ties:
+    if open_ones:
         others.append(
-            "No drop in balanced accuracy found (the interval holds 0, a tie) under: "
-            f"{', '.join(ties)}."
+            f"No drop in balanced accuracy is shown under: {', '.join(open_ones)} ({told}; what "
+            "lies in an interval is not ruled out)."
         )
+    if same:
+        others.append(f"No prediction changes under: {', '.join(same)}.")
     if undefined:
         others.append(f"Drops that have no interval: {', '.join(undefined)}.")
-    return [_cost(score, drop) for score, drop in defined if drop.excludes_zero], others
+    return [_lower(score, drop, told) for score, drop in defined if drop.excludes_zero], others
 
 
-def _cost(score: Score, drop: Interval) -> str:
+def _lower(score: Score, drop: Interval, told: str) -> str:
     low, high = drop.low, drop.high
-    name = "The lesion alone, on a plain ground," if score.name == LESION else None
-    name = name or f"{_capital(title(score.name))}"
-    verb = "cost" if drop.estimate > 0 else "gain"
-    verb += "" if title(score.name).endswith("s") else "s"
+    word = "lower" if drop.estimate > 0 else "higher"
     size = wording.number(abs(drop.estimate))
-    if drop.estimate < 0:
+    if drop.estimate < 0:  # the interval is of the size that is told, so its signs turn as well
         low, high = -high, -low
     text = (
-        f"{name} {verb} {size} balanced accuracy (95% interval {wording.number(low)} to "
-        f"{wording.number(high)}); {score.changed} of the predictions change"
+        f"{_capital(_shown(score.name))}, balanced accuracy is {word} by {size} "
+        f"({wording.number(low)} to {wording.number(high)}; {told}); {score.changed} of the "
+        "predictions change"
     )
     if score.gains and score.gain >= GAINED:
         text += f", most towards {score.gains} (+{score.gain:.0%} of all photos)"
     return f"{text}."
+
+
+def _shown(name: str) -> str:
+    """How the photos of a condition were shown: "with hair drawn"."""
+    alone = "with the lesion alone, on a plain ground"
+    return alone if name == LESION else f"with {title(name)} drawn"
 
 
 def _capital(text: str) -> str:
@@ -199,13 +226,16 @@ def notes(
         taxonomy: of the run.
         unit: what one of the groups is.
     """
-    sentences = []
+    sentences = [
+        "Each artefact was drawn once on each photo, at chance. Other drawings would give other "
+        "scores; how much they would differ is in no interval here."
+    ]
     policy = AUGMENTATIONS.get(summary["augmentation"])
     if policy and policy.artefacts > 0:
         sentences.append(
             f"The run was trained with the augmentation {summary['augmentation']}, which draws the "
-            "same artefacts: that they cost little says nothing about real ones, and a run without "
-            "it can't be held against this one."
+            "same artefacts: that they change little says nothing about real ones, and a run "
+            "without it can't be held against this one."
         )
     steps = [name for name in summary["preprocess"] if name != CROP]
     if steps:

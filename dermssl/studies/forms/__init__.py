@@ -1,0 +1,1 @@
+"""Reporting forms of a run: participants, flow, checklists, model card."""
