@@ -79,7 +79,7 @@ def estimate(p: npt.ArrayLike, source: npt.ArrayLike) -> np.ndarray:
 
     >>> p = np.array([[0.99, 0.01]] * 9 + [[0.01, 0.99]])
     >>> estimate(p, [0.5, 0.5]).round(2).tolist()
-    [0.9, 0.1]
+    [0.91, 0.09]
     """
     p = validate.probabilities(p)
     return _em(p, _checked_source(p, source), np.ones((len(p), 1)))[:, 0]
