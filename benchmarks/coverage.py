@@ -104,7 +104,7 @@ class World:
         return [self.run(own, luck) for _ in range(n_runs)]
 
     def run(self, own: np.ndarray | float, luck: float, shared: float = 0.0) -> np.ndarray:
-        """Probabilities of one run: 0.4 on the class that it names; `shared`: luck from elsewhere."""
+        """Probabilities of one run, 0.4 on the class that it names; `shared` adds to its luck."""
         noise = self.rng.normal(0, RUN, len(self.y)) + self.rng.normal(0, luck) + shared
         right = self.base + own + noise > 0
         called = np.where(right, self.y, (self.y + self.rng.integers(1, 7, len(self.y))) % 7)

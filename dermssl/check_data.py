@@ -3,8 +3,10 @@
     python -m dermssl.check_data --data PHOTOS
 
 Finds unreadable photos, equal files and pixels, near duplicates (also mirrored, turned, resized or
-re-encoded), lesions and patients in two splits, lesions and duplicates with different labels. With
---run, photos that a pretrained backbone takes for alike, too. Writes a report, and pairs as CSV.
+re-encoded), lesions and patients in two splits, lesions and duplicates with different labels.
+Ranks photos that may be off topic. With --run (a pretraining or fine-tuning run) also photos that
+its backbone takes for alike, and labels that other lesions' photos speak against, as contact
+sheets: suggestions, nothing is removed. Writes a report, and CSV files.
 """
 
 from collections.abc import Sequence

@@ -43,7 +43,7 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
     from dermssl.evaluation import contrasts, run_groups
     from dermssl.reporting import report, results_csv
-    from dermssl.studies.comparison import compute
+    from dermssl.studies.comparison import compute, decision
     from dermssl.studies.comparison import report as page
 
     settings, place = config["model_comparison"], config["tables"].get("output")
@@ -73,6 +73,9 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
     results_csv.write_rows(folder / "differences.csv", differences, compute.DIFFERENCE_COLUMNS)
     tests = compute.test_rows(numbers)
     results_csv.write_rows(folder / "ensemble_tests.csv", tests, compute.TEST_COLUMNS)
+    results_csv.write_rows(
+        folder / "decision_differences.csv", numbers.benefits.to_dict("records"), decision.COLUMNS
+    )
     page.draw(folder, numbers)
     findings = page.build(numbers, config["command"], config["config"])
     report.write(findings, folder, NAME)

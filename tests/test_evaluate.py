@@ -358,8 +358,8 @@ def test_a_planted_gap_is_in_the_report_and_no_other(tmp_path, quick):
     text = (out / "report.md").read_text()
     assert re.search(
         r"The widest gap that is shown, by skin tone, is 0\.\d\d in I-II \(n = \d+\) against "
-        r"0\.\d\d in V-VI \(n = \d+\): 0\.\d\d \(95% interval that holds for all \d+ gaps "
-        r"together: 0",
+        r"0\.\d\d in V-VI \(n = \d+\): 0\.\d\d \(98.3% interval that holds for all \d+ gaps "
+        r"together, and with the other metrics' at 95%: 0",
         text,
     )
     assert "photos; they are in no comparison: body site ear (" in text

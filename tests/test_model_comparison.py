@@ -19,7 +19,7 @@ from dermssl.data import records
 from dermssl.evaluation import contrasts, hypothesis_tests, run_groups
 from dermssl.reporting import results_csv, wording
 from dermssl.reporting.report import to_console
-from dermssl.studies.comparison import compute, report
+from dermssl.studies.comparison import compute, decision, report
 from dermssl.studies.comparison import wording as sentences
 
 HAM = fake_runs.HAM
@@ -156,7 +156,7 @@ def test_every_run_is_a_row(planted):
 
 
 def test_page_is_self_contained(planted):
-    assert len(pages.check(planted[1], "ssl_analysis_report")) == 4 + 3
+    assert len(pages.check(planted[1], "ssl_analysis_report")) == 5 + 3
 
 
 def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
@@ -197,6 +197,28 @@ def test_paired_tests_equal_scipy_on_one_photo_a_lesion(planted):
     assert "Holm corrects for the number of pairs, 3." in text
 
 
+def test_net_benefits_are_compared_on_the_scale_of_predict(planted):
+    _, output, _ = planted
+    found = results_csv.read_rows(output / "decision_differences.csv")
+    assert len(found) == 3 * 99
+    pair = found[(found["a"] == "ssl") & (found["b"] == "random")].set_index("threshold")
+    np.testing.assert_allclose(pair["difference"], pair["benefit_a"] - pair["benefit_b"])
+    known = pair["band_low"].notna() & (pair["difference"] != 0)
+    assert known.sum() > 80
+    assert (pair["band_low"] < pair["low"])[known].mean() > 0.9  # a band is wider
+    runs = [run_groups.gather([planted[0] / f"finetune_ssl_70_seed{k}" for k in range(3)])]
+    member = runs[0].members[0]
+    target = decision.ensemble(runs[0].models[0], HAM)
+    raw = member.arrays.p_fine[:, [0, 2]].sum(axis=1)
+    assert target.name == "malignant"
+    assert not np.allclose(target.score, raw)  # calibrated, and of the ensemble
+    acted = (target.score >= 0.3) & (target.y == 1), (target.score >= 0.3) & (target.y == 0)
+    benefit = (acted[0].sum() - acted[1].sum() * 0.3 / 0.7) / target.n
+    assert pair.loc[0.3, "benefit_a"] == pytest.approx(benefit)
+    said = (output / "ssl_analysis_report.md").read_text()
+    assert "the net benefit of SimCLR against random init (malignant) is higher at" in said
+
+
 def test_two_classes_are_tested_by_the_area_of_the_second(tmp_path):
     flat = taxonomies.flat(("no", "yes"))
     table = fake_runs.records(n=200, taxonomy=flat, shares=(0.6, 0.4))
@@ -222,14 +244,18 @@ def test_no_arm_is_called_better_without_a_difference(tmp_path):
     assert wrong <= 1
 
 
-def test_draws_that_miss_a_class_are_told(tmp_path):
+def test_a_class_of_few_lesions_is_told(tmp_path):
     table = fake_runs.records(n=120)
     rare = table["lesion_id"] == table.loc[table["split"] == "test", "lesion_id"].iloc[0]
     table["fine"], table["coarse"] = "nv", "melanocytic"
     table.loc[rare, ["fine", "coarse"]] = ["mel", "melanocytic"]
     fake_runs.experiment(tmp_path, {"random": 0.5, "ssl": 0.6}, seeds=(0,), table=table)
     numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
-    assert any("of the draws miss a class" in said for said in sentences.warnings(numbers))
+    said = " ".join(sentences.warnings(numbers))
+    assert "Classes with fewer than 30 test lesions" in said
+    assert "With fewer than 5 lesions of a class (melanoma), F1, average precision" in said
+    assert np.isnan(numbers.intervals["ssl", 70]["macro_f1"].low)
+    assert numbers.intervals["ssl", 70]["balanced_accuracy"].is_defined
 
 
 def test_one_seed_is_said_everywhere(pair):

@@ -273,6 +273,7 @@ METRICS = {
     "log_loss": Metric(log_loss, validate.multiclass, "mean", high=np.inf),
     "brier": Metric(brier, validate.multiclass, "mean", high=2.0),
     "ece": Metric(expected_calibration_error, validate.multiclass, "mean"),
+    "tree_distance": Metric(mean, validate.values, "mean", high=2.0),
     # A mean is a share where its values lie in 0..1.
     "mean": Metric(mean, validate.values, "shares", -np.inf, np.inf),
 }

@@ -239,14 +239,6 @@ def useful_stretches(table: pd.DataFrame) -> list[tuple[float, float]]:
     ]
 
 
-def useful_threshold_range(table: pd.DataFrame) -> tuple[float, float] | None:
-    """The longest of `useful_stretches` in numbers of thresholds, the first of several; or None."""
-    inside = table["threshold"].to_numpy()
-    stretches = useful_stretches(table)
-    counts = [((low <= inside) & (inside <= high)).sum() for low, high in stretches]
-    return stretches[int(np.argmax(counts))] if stretches else None
-
-
 def _known(y, score):
     """Checked labels and scores of the records whose y isn't -1."""
     y, score = validate.binary(y, score)

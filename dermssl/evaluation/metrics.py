@@ -8,6 +8,7 @@ A number the data can't define (one class only, a class without records, no labe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -180,7 +181,10 @@ def plan(
     if taxonomy.has_hierarchy:
         decisions = p_fine.argmax(axis=1), p_coarse.argmax(axis=1)
         means |= hierarchy_values(y, *decisions, taxonomy)
-    return entries | {name: PlannedMetric("mean", None, value) for name, value in means.items()}
+    shares = {name: PlannedMetric("mean", None, value) for name, value in means.items()}
+    if (distance := shares.get("tree_distance")) is not None:  # no share: 0 to 2
+        shares["tree_distance"] = replace(distance, metric="tree_distance")
+    return entries | shares
 
 
 # Every scalar a summary may hold, whatever the taxonomy: the columns of a results row.

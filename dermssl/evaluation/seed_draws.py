@@ -113,6 +113,20 @@ class SeedDraws:
             units=None,
         )
 
+    def paired(self, other: SeedDraws) -> SeedDraws:
+        """This less `other`, run by run: where both have run i in all but what is asked about.
+
+        Two scores of the same trained model, say, or two trainings on the same folds; not two
+        ways of training that share a seed.
+        """
+        if len(self.sample) != len(other.sample):
+            raise UserError(
+                f"paired: {len(self.sample)} runs and {len(other.sample)}; each needs its partner"
+            )
+        return replace(
+            self, sample=self.sample - other.sample, draws=self.draws - other.draws, basis=Basis()
+        )
+
     def __sub__(self, other: SeedDraws) -> SeedDifference:
         """The difference of two models on the same records; see `SeedDifference`."""
         return SeedDifference(self, other)

@@ -233,7 +233,8 @@ def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
     """Every gap between two groups of one axis that can be compared.
 
     Both need `FEW` records and, of each class averaged or of the side of the target that is
-    measured, `FEW_OF_A_CLASS` lesions.
+    measured, `FEW_OF_A_CLASS` lesions. All gaps of all metrics are one family: those of a metric
+    hold together at 1 - 0.05 / m, of m metrics that have any.
 
     Args:
         groups: from `subgroups.score`.
@@ -244,14 +245,18 @@ def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
     """
     large = [group for group in groups if group.n >= FEW]
     pairs = [pair for pair in itertools.combinations(large, 2) if pair[0].axis == pair[1].axis]
+    of_metric = {
+        metric: list(filter(None, (_compare(*pair, metric, taxonomy) for pair in pairs)))
+        for metric in METRICS
+    }
+    level = 1 - 0.05 / max(1, sum(map(bool, of_metric.values())))
     ordered = []
-    for metric in METRICS:
-        compared = [_compare(*pair, metric, taxonomy) for pair in pairs]
-        compared = [comparison for comparison in compared if comparison]
+    for metric, compared in of_metric.items():
         intervals = simultaneous(
             [a.sample[0] - b.sample[0] for _, _, a, b, _, _ in compared],
             [a.draws[0] - b.draws[0] for _, _, a, b, _, _ in compared],
             [hidden for *_, hidden in compared],
+            level,
         )
         gaps = [
             Gap(one, other, metric, classes, float(a.sample[0]), float(b.sample[0]), interval)

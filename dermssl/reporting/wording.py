@@ -23,7 +23,6 @@ Counts = dict[str, Any]  # from `metric_tables.counts`
 NOT_AVAILABLE = "n/a"
 ENOUGH_SEEDS = 3
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
-ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
 SAME = 0.02  # in a probability; rounding, or half precision, differs by less
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
 
@@ -171,17 +170,6 @@ def drawings(sources: Iterable[str]) -> list[str]:
     return [
         "The photos are drawings, not skin: the numbers show that the road works, and say nothing "
         "about what pretraining does for real lesions."
-    ]
-
-
-def dropped(intervals: Iterable[Interval]) -> list[str]:
-    """A warning where many draws of the bootstrap missed a class, else none; of one metric."""
-    share = max((one.n_dropped / max(1, one.n_resamples) for one in intervals), default=0)
-    if share <= ENOUGH_DRAWS:
-        return []
-    return [
-        f"{share:.0%} of the draws miss a class that has very few records and say nothing of "
-        "balanced accuracy; an interval from the rest is shaky, and over half none is given."
     ]
 
 

@@ -17,6 +17,7 @@ from dermssl.core.settings import Data, Pretrain
 from dermssl.data import records
 from dermssl.studies.embedding_map import run as embedding_map
 from dermssl.studies.explain import run as explain
+from dermssl.studies.forms import run as forms
 from dermssl.studies.stress import run as stress
 
 CONFIG = {
@@ -285,7 +286,8 @@ def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
 
 def test_the_list_of_later_files_names_those_of_every_command():
     names = {f"evaluation_{split}" for split in records.SPLITS}
-    names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), "health.json"}
+    names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), forms.FOLDER}
+    names |= {"health.json"}
     names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
     names |= {"external", "external_*", "likeness.npz"}
     assert set(runs.DERIVED_OUTPUTS) == names

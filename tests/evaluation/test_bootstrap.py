@@ -38,7 +38,7 @@ def arguments(metric, y, p):
         return np.where(y < 0, -1, y == 1), p[:, 1], options
     if metric == "f1":
         return np.where(y < 0, -1, y == 1), (p.argmax(axis=1) == 1).astype(float), {}
-    if metric == "mean":
+    if metric in ("mean", "tree_distance"):
         return None, np.where(y < 0, np.nan, p[:, 0]), {}
     return y, p, {}
 
@@ -88,6 +88,7 @@ ORACLES = {
     "brier": lambda y, p: ((p - np.eye(4)[y]) ** 2).sum(axis=1).mean(),
     "ece": calibration_error,
     "mean": lambda y, values: values.mean(),
+    "tree_distance": lambda y, values: values.mean(),
 }
 
 

@@ -105,18 +105,14 @@ def test_the_interval_of_the_net_benefit_equals_the_bootstrap_of_each_record_s_p
 
 def test_where_a_model_is_of_use():
     y, score, groups = case(5)
-    found = curves.useful_threshold_range(
-        curves.decision(target(y, score), groups, n_resamples=200)
-    )
-    assert found[0] < 0.4 < found[1]
+    found = curves.useful_stretches(curves.decision(target(y, score), groups, n_resamples=200))
+    assert any(low < 0.4 < high for low, high in found)
     guess = np.random.default_rng(0).permutation(score)
-    assert (
-        curves.useful_threshold_range(curves.decision(target(y, guess), groups, n_resamples=200))
-        is None
-    )
+    useless = curves.decision(target(y, guess), groups, n_resamples=200)
+    assert curves.useful_stretches(useless) == []
     unknown = curves.decision(target(np.full(4, -1), score[:4]), None, n_resamples=20)
     assert unknown[["model", "all", "model_low"]].isna().all(axis=None)
-    assert curves.useful_threshold_range(unknown) is None
+    assert curves.useful_stretches(unknown) == []
 
 
 def test_scores_of_no_skill_are_of_no_use():
@@ -127,15 +123,15 @@ def test_scores_of_no_skill_are_of_no_use():
         y = (rng.random(600) < 0.15).astype(int)
         score = np.clip(0.15 + rng.normal(0, 0.05, 600), 0.01, 0.99)
         table = curves.decision(target(y, score), np.arange(600), n_resamples=200)
-        found.append(curves.useful_threshold_range(table))
-    assert found == [None] * 12
+        found += curves.useful_stretches(table)
+    assert found == []
 
 
 def test_a_perfect_model_is_of_use():
     y = np.arange(300) % 3 == 0
     score = np.where(y, 0.9, 0.05)
     table = curves.decision(target(y.astype(int), score), np.arange(300), n_resamples=200)
-    low, high = curves.useful_threshold_range(table)
+    ((low, high),) = curves.useful_stretches(table)
     assert low < 0.2
     assert high > 0.8
 
@@ -230,5 +226,4 @@ def test_every_stretch_is_named():
     gain = [-1, 1, 1, -1, 1, -1, np.nan]
     table = pd.DataFrame({"threshold": np.arange(1, 8) / 10, "gain_low": gain})
     assert curves.useful_stretches(table) == [(0.2, 0.3), (0.5, 0.5)]
-    assert curves.useful_threshold_range(table) == (0.2, 0.3)
     assert curves.useful_stretches(table[table["gain_low"] < 0]) == []

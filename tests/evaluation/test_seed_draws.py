@@ -168,3 +168,16 @@ def test_luck_pooled_over_both_counts_its_degrees_of_freedom_once():
     z, t = stats.norm.ppf(0.975), stats.t.ppf(0.975, 4)
     half = np.sqrt(z**2 * pooled.record_variance + t**2 * 0.004)
     assert (pooled.high - pooled.low) / 2 == pytest.approx(half)
+
+
+def test_paired_runs_differ_run_by_run():
+    a, b = models(runs=(3, 3))
+    found = a.paired(b).interval()
+    d, c = a.sample - b.sample, np.cov(a.draws - b.draws)
+    half = np.sqrt(
+        stats.norm.ppf(0.975) ** 2 * max(0, off_diagonal(c))
+        + stats.t.ppf(0.975, 2) ** 2 * np.var(d, ddof=1) / 3
+    )
+    assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half))
+    with pytest.raises(UserError, match="paired: 3 runs and 2"):
+        a.paired(b.at([0, 1]))

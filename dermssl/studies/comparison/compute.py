@@ -21,6 +21,7 @@ from dermssl.evaluation.pair_tests import PairTest
 from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.evaluation.seed_draws import SeedDraws
 from dermssl.reporting import results_csv
+from dermssl.studies.comparison import decision
 
 DIFFERENCE_COLUMNS = (
     "labels",
@@ -83,6 +84,7 @@ class Scored:
         classes: from `metric_tables.per_class`.
         contrasts: the comparisons of the report's sentences, one family.
         pairs: every pair of equal labels; those of `contrasts` the same way round.
+        benefits: from `decision.differences`.
     """
 
     compared: Comparison
@@ -95,6 +97,7 @@ class Scored:
     classes: dict[tuple, pd.DataFrame]
     contrasts: list[Contrast]
     pairs: tuple[Pair, ...]
+    benefits: pd.DataFrame
 
     @property
     def tested(self) -> list[tuple[Pair, PairTest]]:
@@ -147,6 +150,7 @@ def score(
         },
         contrasts=told,
         pairs=tuple(pairs),
+        benefits=decision.differences(told, taxonomy, n_resamples),
     )
 
 

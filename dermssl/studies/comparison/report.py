@@ -11,7 +11,7 @@ from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.run_groups import Comparison, RunGroup
 from dermssl.reporting import figures, report, wording
-from dermssl.studies.comparison import compute
+from dermssl.studies.comparison import compute, decision
 from dermssl.studies.comparison import figures as own_figures
 from dermssl.studies.comparison import wording as sentences
 
@@ -52,6 +52,7 @@ def build(numbers: compute.Scored, command: str, config: Path | str | None = Non
             *_classes(numbers),
             _confusion_matrices(comparison),
             *_curves(),
+            _decisions(numbers),
             _cost(numbers),
             _method(numbers, command, config),
         ],
@@ -84,6 +85,9 @@ def draw(folder: Path, numbers: compute.Scored) -> None:
         {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
         {key: wording.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
     )
+    if not numbers.benefits.empty:
+        file = folder / "decision_differences.png"
+        decision.draw(file, numbers.contrasts, numbers.benefits)
     for model in comparison.models:
         fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
         title = f"{model.name} ({wording.count(len(model.members), 'seed')})"
@@ -285,6 +289,26 @@ def _curves() -> list[report.Section]:
             ],
         ),
     ]
+
+
+def _decisions(numbers: compute.Scored) -> report.Section | None:
+    """Net benefit of one model less another's, where the classes ask a yes/no question."""
+    if numbers.benefits.empty:
+        return None
+    task = decision.ensemble(numbers.compared.models[0], numbers.compared.taxonomy)
+    share = f"{task.n_positive / task.n:.0%}" if task else wording.NOT_AVAILABLE
+    text = (
+        "Of the ensembles (mean over runs of the probabilities as `dermssl.predict` gives them), "
+        f"at the prevalence of these photos ({share}); over lesions alone, not over training, so "
+        "no verdict follows. `decision_differences.csv` has every threshold."
+    )
+    return report.Section("Decisions", [
+        report.Figure("decision_differences.png", "Difference in net benefit by threshold"),
+        report.Bullets([
+            report.escaped(one) for one in decision.sentences(numbers.contrasts, numbers.benefits)
+        ]),
+        report.Text(text),
+    ])  # fmt: skip
 
 
 def _cost(numbers: compute.Scored) -> report.Section:

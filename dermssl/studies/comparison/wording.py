@@ -7,7 +7,6 @@ from typing import Any
 from dermssl.core import progress
 from dermssl.core import runs as folders
 from dermssl.data.records import SPLITS
-from dermssl.evaluation import metric_tables
 from dermssl.evaluation.comparability import SETTINGS_NOT_COMPARED
 from dermssl.evaluation.run_groups import Comparison
 from dermssl.reporting import contrast_wording, report, wording
@@ -35,8 +34,6 @@ def warnings(numbers: compute.Scored) -> list[str]:
     sentences += wording.drawings(first.members[0].predictions.table["source"])
     classes = numbers.classes[first.arm, first.labels]
     sentences += wording.warnings(comparison, numbers.counts, classes)
-    primary = [intervals[metric_tables.PRIMARY] for intervals in numbers.intervals.values()]
-    sentences += wording.dropped(primary)
     if comparison.failures:
         sentences.append(
             f"{wording.count(len(comparison.failures), 'run')} did not finish and are left out; "

@@ -92,11 +92,9 @@ def _rows(path):
 
 
 def _external(run):
-    """metrics.json of evaluations on other data, in folders of the run that say so."""
-    found = sorted(run.glob("external*/metrics.json")) + sorted(
-        run.glob("external*/*/metrics.json")
-    )
-    return {path.relative_to(run).as_posix(): runs.read_json(path) for path in found}
+    """metrics.json of evaluations on other data: in RUN/external_NAME/, or RUN/external/NAME/."""
+    found = [*run.glob("external_*/metrics.json"), *run.glob("external/*/metrics.json")]
+    return {path.relative_to(run).as_posix(): runs.read_json(path) for path in sorted(found)}
 
 
 def _where(file, keys):

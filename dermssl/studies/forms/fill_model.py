@@ -265,15 +265,15 @@ def internal(c: Citing) -> str:
 
 
 def external(c: Citing) -> str:
-    """The evaluations on other data."""
-    names = [name for name in c.evidence.files if name.startswith("external")]
-    if not names:
-        raise MissingFact("no evaluation on other data is in the run's folder")
+    """What the evaluations on other data found."""
     parts = []
-    for name in names:
-        n = c.maybe(name, "n")
-        parts.append(f"{name} ({count(n, 'photo')})" if n else name)
-    return f"Evaluated on other data: {'; '.join(parts)}."
+    for name in c.evidence.files:
+        found = c.maybe(name, "findings") if name.startswith("external") else None
+        if found:
+            parts.append(f"{name.removesuffix('/metrics.json')}: {' '.join(found)}")
+    if not parts:
+        raise MissingFact("no evaluation on other data is in the run's folder")
+    return " ".join(parts)
 
 
 def out_of_distribution(c: Citing) -> str:

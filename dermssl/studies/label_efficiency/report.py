@@ -54,7 +54,6 @@ def warnings(curve: compute.Curve) -> list[str]:
         chosen_by(first),
         *near_chance(differences, curve.intervals, curve.chance),
         *wording.warnings(comparison, curve.counts, classes),
-        *wording.dropped(list(curve.intervals.values())),
     ]
 
 

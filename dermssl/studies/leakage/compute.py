@@ -217,7 +217,7 @@ def score(
                 "n": int(kept.sum()),
                 "clean": clean[metric].interval(),
                 "leaky": leaky[metric].interval(),
-                "inflation": (leaky[metric] - clean[metric]).interval(),
+                "inflation": leaky[metric].paired(clean[metric]).interval(),
             }
             for metric in METRICS
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,13 @@ from dermssl.core import atomic_files, runs
 from dermssl.reporting import figures, report, results_csv
 from dermssl.reporting.figures import PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height
-from dermssl.reporting.wording import count, dropped, estimate, few_groups, number
+from dermssl.reporting.wording import count, estimate, few_groups, number
 
 if TYPE_CHECKING:
+    from dermssl.evaluation.interval import Interval
     from dermssl.studies.leakage.compute import Predicted
 
+ENOUGH_DRAWS = 0.05  # share of draws that may be undefined before it is told
 NAMES = {
     "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy",
     "macro_roc_auc": "macro ROC-AUC",
@@ -127,7 +129,18 @@ def notes(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[str]
     sentences += few_groups(
         min(row["inflation"].n_clusters for row in rows), "group", " in some rows"
     )
-    return sentences + dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
+    return sentences + _dropped([row["inflation"] for row in rows if row["metric"] in BALANCED])
+
+
+def _dropped(intervals: Iterable[Interval]) -> list[str]:
+    """A warning where many draws of the bootstrap missed a class, else none."""
+    share = max((one.n_dropped / max(1, one.n_resamples) for one in intervals), default=0)
+    if share <= ENOUGH_DRAWS:
+        return []
+    return [
+        f"{share:.0%} of the draws miss a class that has very few records and say nothing of "
+        "balanced accuracy; an interval from the rest is shaky, and over half none is given."
+    ]
 
 
 def sentence(row: dict[str, Any], settings: dict[str, Any]) -> str:

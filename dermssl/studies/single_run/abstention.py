@@ -140,7 +140,7 @@ def section(found: Abstention, taxonomy: Taxonomy, unit: str) -> report.Section:
     blocks: list[report.Block | None] = [
         report.Bullets([report.escaped(line) for line in spoken(found, taxonomy)])
     ]
-    if found.sets:
+    if found.sets and not found.sets.thresholds.has_none.all():
         blocks += [_class_table(found.sets, taxonomy), *_group_table(found.sets)]
         blocks.append(report.Text(_explained(found.sets.thresholds, unit)))
     blocks += [
@@ -164,6 +164,11 @@ def spoken(found: Abstention, taxonomy: Taxonomy) -> list[str]:
 
 def _held(sets: Sets, taxonomy: Taxonomy) -> list[str]:
     row, thresholds = sets.by_class.iloc[0], sets.thresholds
+    if thresholds.has_none.all():
+        return [
+            f"No class has the {thresholds.needed} validation lesions that sets of "
+            f"{thresholds.level:.0%} need: there are none."
+        ]
     lines = [
         f"Sets meant to hold the true class in {thresholds.level:.0%} of the photos of each class "
         f"hold it in {wording.estimate(_interval(row, 'coverage'))} of these, with "
@@ -175,9 +180,11 @@ def _held(sets: Sets, taxonomy: Taxonomy) -> list[str]:
             f"{taxonomy.titles[k]} ({thresholds.lesions[k]})"
             for k in np.flatnonzero(thresholds.has_none)
         )
+        held = int(sets.by_class["n"].iloc[1:][thresholds.has_none].sum())
         lines.append(
             f"In every set, since validation has fewer than {thresholds.needed} of their lesions: "
-            f"{named}."
+            f"{named}. {held:,} of the {int(row['n']):,} photos are of these classes, and held for "
+            "this reason alone."
         )
     return lines
 

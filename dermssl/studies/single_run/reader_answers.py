@@ -66,6 +66,12 @@ def read(file: Path | str, table: pd.DataFrame, split: str, taxonomy: Taxonomy) 
         {"reader": rows["reader"], "photo": rows[photo], "answer": rows["answer"]}
     ).apply(lambda column: column.str.strip())
     rows = rows[rows["answer"] != ""]  # not answered
+    nameless = rows[rows["reader"] == ""]
+    if len(nameless):
+        raise UserError(
+            f"evaluate.readers {file}: an answer on '{nameless['photo'].iloc[0]}' names no reader; "
+            "name each"
+        )
     at = _places(file, rows["photo"], table)
     twice = pd.DataFrame({"reader": rows["reader"], "at": at}).duplicated()
     if twice.any():

@@ -45,9 +45,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [
             report.Text(f"{model}; {split} split: {basis}."),
-            report.Warnings(
-                warnings + wording.dropped([evaluation.intervals["balanced_accuracy"]])
-            ),
+            report.Warnings(warnings),
         ],
         [
             report.Section("What was found", [report.Findings(findings)]) if findings else None,

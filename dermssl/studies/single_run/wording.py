@@ -143,9 +143,11 @@ def _sentence(name, gap, n_gaps, bound):
         f"{wording.number(gap.value_a, 2)} in {_group(gap.a)} against "
         f"{wording.number(gap.value_b, 2)} in {_group(gap.b)}"
     )
-    among = f"{interval.level:.0%} interval"
+    among = f"{100 * interval.level:.3g}% interval"
     if n_gaps > 1:
         among += f" that holds for all {n_gaps} gaps together"
+    if interval.level > 0.95:
+        among += ", and with the other metrics' at 95%"
     digits = wording.digits(interval)
     size = (
         f"{wording.number(interval.estimate, digits)} ({among}: "

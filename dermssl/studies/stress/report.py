@@ -106,8 +106,8 @@ def write(
     n_discs = summary["n"] - summary["n_masks"]
     summary = {
         **summary,
-        "warnings": warnings(scores, y, p, n_discs, groups),
-        "findings": findings(scores, y, p, n_discs, groups),
+        "warnings": warnings(scores, y, p, n_discs),
+        "findings": findings(scores, y, p, n_discs),
         "conditions": numbers(scores),
         "versions": runs.versions(),
     }

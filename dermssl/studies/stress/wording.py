@@ -30,7 +30,6 @@ def warnings(
     y: np.ndarray,
     p: dict[str, np.ndarray],
     n_discs: int = 0,
-    groups: np.ndarray | None = None,
 ) -> list[str]:
     """Why not to trust the model; empty where it does no better than chance without the lesion.
 
@@ -39,19 +38,14 @@ def warnings(
         y: int (n,), fine classes.
         p: condition -> float (n, F), probabilities.
         n_discs: number of records whose lesion was erased as a disc, for want of a mask.
-        groups: (n,), patient or lesion ids.
     """
     sentences, chance = [], hypothesis_tests.chance(y)
     for score in scores:
         if score.name not in WARNED:
             continue
-        low = _lower_bound(score, y, p, groups)
-        if not low > chance:
+        if not score.balanced_accuracy.low > chance:
             continue
         shown = wording.estimate(score.balanced_accuracy)
-        if not score.balanced_accuracy.is_defined:
-            shown = f"{wording.number(score.balanced_accuracy.estimate)} (at least "
-            shown += f"{wording.number(low)})"
         text = (
             f"Shortcut: with the {'lesion' if score.name == ERASED else 'box round the lesion'} "
             f"erased, balanced accuracy is {shown}, clearly above chance "
@@ -69,18 +63,11 @@ def warnings(
     return sentences
 
 
-def _lower_bound(
-    score: Score, y: np.ndarray, p: dict[str, np.ndarray], groups: np.ndarray | None
-) -> float:
-    return score.balanced_accuracy.low
-
-
 def findings(
     scores: Sequence[Score],
     y: np.ndarray,
     p: dict[str, np.ndarray],
     n_discs: int = 0,
-    groups: np.ndarray | None = None,
 ) -> list[str]:
     """A sentence for every drop that its interval shows, then the others, then the lesion.
 
@@ -91,7 +78,7 @@ def findings(
     """
     chance, clean = hypothesis_tests.chance(y), scores[0]
     at_chance = {
-        score.name: not _lower_bound(score, y, p, groups) > chance
+        score.name: not score.balanced_accuracy.low > chance
         for score in scores
         if score is clean or score.name in WARNED
     }
@@ -260,5 +247,4 @@ def notes(
             "nothing is called clearly above chance on the strength of it."
         )
     sentences += wording.without_ids(unit)
-    sentences += wording.dropped([score.balanced_accuracy for score in scores])
     return sentences + wording.changed(summary["agreement"])

@@ -269,3 +269,18 @@ def test_what_the_author_states_is_put_in(filled, tmp_path, monkeypatch, capfd):
         assert said in shown
         assert f"--stated {file}" in shown
         assert shown.count("\n") == 1
+
+
+def test_an_external_evaluation_is_quoted(filled, tmp_path):
+    run = shutil.copytree(filled[0], tmp_path / "run")
+    for name, n in (("external_isic", 507), ("external/clinic", 90)):
+        (run / name).mkdir(parents=True)
+        found = {"n": n, "findings": [f"Malignant AUC 0.55 on {n} photos."]}
+        (run / name / "metrics.json").write_text(json.dumps(found))
+    files = evidence.read(run, pd.read_csv(filled[1] / "participants.csv"), {})
+    answer = checklists.answer(Item("33", "t", "Text", "external"), files)
+    assert "external_isic: Malignant AUC 0.55 on 507 photos." in answer.text
+    assert "external/clinic: Malignant AUC 0.55 on 90 photos." in answer.text
+    assert answer.sources == (
+        "external/clinic/metrics.json: findings", "external_isic/metrics.json: findings",
+    )  # fmt: skip

@@ -48,6 +48,22 @@ def test_classes_of_few_validation_lesions_are_in_every_set_and_said_so(tmp_path
     assert table["validation_lesions"].tolist()[1:] == list(found.sets.thresholds.lesions)
 
 
+def test_photos_of_classes_in_every_set_are_no_success(tmp_path):
+    _, arrays, found = measured(tmp_path, n=400)
+    held = int(found.sets.thresholds.has_none[arrays.y].sum())
+    said = abstention.spoken(found, HAM)[1]
+    assert f"{held:,} of the {len(arrays.y):,} photos are of these classes, and held for" in said
+
+
+def test_too_few_lesions_of_any_class_make_no_sets(tmp_path):
+    _, _, found = measured(tmp_path, n=80)
+    assert abstention.spoken(found, HAM)[0] == (
+        "No class has the 9 validation lesions that sets of 90% need: there are none."
+    )
+    section = abstention.section(found, HAM, "lesion")
+    assert "Table" not in {type(block).__name__ for block in section.blocks}
+
+
 def test_more_coverage_asks_for_larger_sets(tmp_path):
     _, _, low = measured(tmp_path, coverage=0.75)
     _, _, high = measured(tmp_path, coverage=0.95)

@@ -101,18 +101,13 @@ def test_against_a_model_that_never_varies_it_is_the_published_mean_of_readers(r
     """The difference from a model of a constant score has the readers' own interval."""
     arrays = run.arrays("test")
     table = answered(run, classes=False)
-    found = reader_answers.Answers(
-        tuple(sorted(set(table["reader"]))), None, None, 0
-    )  # what `read` gives is made by hand below
+    names = sorted(set(table["reader"]))
     said = np.stack(
-        [
-            (table[table["reader"] == name]["answer"] == "malignant").to_numpy(int)
-            for name in found.readers
-        ]
+        [(table[table["reader"] == one]["answer"] == "malignant").to_numpy(int) for one in names]
     )
     target = binary_tasks.malignancy(arrays.y, arrays.p_fine, HAM)
     perfect = target.y  # right on every photo
-    question = readers._yes_no(target, said, perfect, found.readers, arrays.groups)
+    question = readers._yes_no(target, said, perfect, names, arrays.groups)
     plan = {
         str(k): PlannedMetric("mean", None, np.where(target.y == 1, row.astype(float), np.nan))
         for k, row in enumerate(said)
@@ -168,6 +163,7 @@ def test_photos_may_be_named_without_ending_and_other_splits_are_left_out(run, t
         (lambda t: t.assign(answer="cancer"), "unknown answer 'cancer'; choose one of: mel, nv"),
         (lambda t: pd.concat([t, t.iloc[:1]]), "answers 'photo_0000.' twice|answers .* twice"),
         (lambda t: t.assign(answer=""), "none of its 0 answers"),
+        (lambda t: t.assign(reader=" "), "names no reader"),
     ],
 )
 def test_a_bad_file_is_one_line(run, tmp_path, change, message):

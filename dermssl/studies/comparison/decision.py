@@ -1,0 +1,121 @@
+"""Net benefit of one model less that of another, as a comparison shows it.
+
+Of each model's ensemble: the mean over its runs of the probabilities that `dermssl.predict` gives,
+since a threshold is chosen on that scale. Ensembles don't vary by training, so the bounds
+cover the choice of lesions alone, and no verdict follows from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermssl.core.taxonomy import Taxonomy
+from dermssl.evaluation import binary_tasks, calibrator, curves
+from dermssl.evaluation.binary_tasks import Target
+from dermssl.evaluation.contrasts import Contrast
+from dermssl.evaluation.run_groups import RunGroup
+from dermssl.reporting import figures
+from dermssl.reporting.arms import looks
+from dermssl.reporting.figures import MUTED, Curve
+
+COLUMNS = (
+    "labels", "a", "b", "question", "threshold", "benefit_a", "benefit_b", "difference", "low",
+    "high", "band_low", "band_high",
+)  # fmt: skip
+
+
+def ensemble(model: RunGroup, taxonomy: Taxonomy) -> Target | None:
+    """The yes/no question of a model's mean calibrated probabilities; None without one."""
+    p = []
+    for member in model.members:
+        raw = member.arrays
+        fitted = calibrator.of_run(member.predictions)
+        p.append(fitted.apply(raw.p_fine, raw.p_coarse, taxonomy)[0])
+    tasks = binary_tasks.binary_tasks_of(model.arrays[0].y, np.mean(p, axis=0), taxonomy)
+    return next(iter(tasks), None)
+
+
+def differences(
+    contrasts: Sequence[Contrast], taxonomy: Taxonomy, n_resamples: int = 1000
+) -> pd.DataFrame:
+    """Every contrast at every threshold.
+
+    Args:
+        contrasts: of a comparison.
+        taxonomy: of its runs.
+        n_resamples: draws of the bootstrap.
+
+    Returns:
+        DataFrame of `COLUMNS`: net benefit of the ensembles of a and of b, their difference with
+        pointwise 95% bounds, and a band that holds at all thresholds together; empty without a
+        yes/no question.
+    """
+    parts = []
+    for one in contrasts:
+        a, b = (ensemble(model, taxonomy) for model in (one.a, one.b))
+        if a is None or b is None or not 0 < a.n_positive < a.n:
+            continue
+        groups = one.a.arrays[0].groups
+        found = curves.decision_difference(a, b, groups, n_resamples=n_resamples)
+        found = found.rename(columns={"a": "benefit_a", "b": "benefit_b"})
+        names = {"labels": str(one.a.labels), "a": one.a.arm, "b": one.b.arm, "question": a.title}
+        parts.append(found.assign(**names)[list(COLUMNS)])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def sentences(contrasts: Sequence[Contrast], table: pd.DataFrame) -> list[str]:
+    """Where one ensemble's net benefit is shown to be higher, at all thresholds together."""
+    said = []
+    for one in contrasts:
+        rows = table[(table["labels"] == str(one.a.labels))
+                     & (table["a"] == one.a.arm) & (table["b"] == one.b.arm)]  # fmt: skip
+        if rows.empty:
+            continue
+        parts = []
+        for word, wins in (("higher", rows["band_low"] > 0), ("lower", rows["band_high"] < 0)):
+            at = rows.loc[wins, "threshold"]
+            if len(at):
+                gaps = "" if len(at) == round((at.max() - at.min()) / 0.01) + 1 else ", with gaps"
+                parts.append(f"{word} at thresholds from {at.min():g} to {at.max():g}{gaps}")
+        shown = " and ".join(parts) or "not shown to differ at any threshold"
+        said.append(
+            f"With {one.a.labels_text}, the net benefit of {one.a.title} against {one.b.title} "
+            f"({rows['question'].iloc[0]}) is {shown}."
+        )
+    return said
+
+
+def draw(path: Path, contrasts: Sequence[Contrast], table: pd.DataFrame) -> Path:
+    """A panel a number of labels: each difference with its band."""
+    labels = list(dict.fromkeys(table["labels"]))
+    figure, panels = figures.new(1 + 5.4 * len(labels), 4.6, 1, len(labels))
+    colours = looks({one.a.arm for one in contrasts})
+    for axes, label in zip(panels, labels):
+        lines = []
+        shown = [one for one in contrasts if str(one.a.labels) == label]
+        for number, one in enumerate(shown):
+            rows = table[(table["labels"] == label) & (table["a"] == one.a.arm)
+                         & (table["b"] == one.b.arm)]  # fmt: skip
+            if rows.empty:
+                continue
+            name = figures.wrap(f"{one.a.title} − {one.b.title}", 30)
+            style = ("-", "--", ":")[number % 3]
+            bounds = (rows["band_low"], rows["band_high"])
+            colour = colours[one.a.arm][0]
+            lines.append(Curve(rows["threshold"], rows["difference"], name, colour, style,
+                               bounds=bounds))  # fmt: skip
+        axes.axhline(0, color=MUTED, linewidth=1.0)
+        title = shown[0].a.labels_text
+        figures.titled(axes, title, "threshold: act where P is at least this",
+                       "difference in net benefit per photo")  # fmt: skip
+        figures.lines(axes, lines)
+        axes.set_xlim(0, 1)
+    figures.headline(
+        figure, "Does acting on one model do more good than on the other?",
+        "bands hold at all thresholds of a line together, over lesions alone",
+    )  # fmt: skip
+    return figures.save(figure, path)
