@@ -26,9 +26,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     Returns:
         Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
-        `likeness.npz`,
-        `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
-        `status.json`.
+        `likeness.npz`, `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`,
+        `config.toml`, `status.json`.
 
     Raises:
         UserError: bad input, before any training.
