@@ -206,10 +206,9 @@ def test_net_benefits_are_compared_on_the_scale_of_predict(planted):
     known = pair["band_low"].notna() & (pair["difference"] != 0)
     assert known.sum() > 80
     assert (pair["band_low"] < pair["low"])[known].mean() > 0.9  # a band is wider
-    runs = [run_groups.gather([planted[0] / f"finetune_ssl_70_seed{k}" for k in range(3)])]
-    member = runs[0].members[0]
-    target = decision.ensemble(runs[0].models[0], HAM)
-    raw = member.arrays.p_fine[:, [0, 2]].sum(axis=1)
+    found = run_groups.gather([planted[0] / f"ssl_70_{seed}" for seed in range(3)])
+    target = decision.ensemble(found.models[0], HAM)
+    raw = found.members[0].arrays.p_fine[:, [0, 2]].sum(axis=1)
     assert target.name == "malignant"
     assert not np.allclose(target.score, raw)  # calibrated, and of the ensemble
     acted = (target.score >= 0.3) & (target.y == 1), (target.score >= 0.3) & (target.y == 0)

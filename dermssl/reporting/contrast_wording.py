@@ -84,7 +84,7 @@ def _not_told_apart(contrast, basis):
     found, margin = contrast.interval, contrast.margin
     text = (
         f"{subject(contrast.a)} and {subject(contrast.b)} are not told apart in {NAME}: "
-        f"differences up to {number(found.reach, digits(found))} aren't ruled out "
+        f"differences up to {_bound(found.reach)} aren't ruled out "
         f"({_bounds(found)} of the difference, {basis})"
     )
     if contrast.is_not_inferior:
@@ -117,9 +117,12 @@ def _one_run(contrast, counts, split):
 
 def _bounds(interval: Interval) -> str:
     """ "98.3% interval 0.01 to 0.09"."""
-    places = digits(interval)
-    low, high = number(interval.low, places), number(interval.high, places)
-    return f"{100 * interval.level:.3g}% interval {low} to {high}"
+    return f"{100 * interval.level:.3g}% interval {_bound(interval.low)} to {_bound(interval.high)}"
+
+
+def _bound(value: float) -> str:
+    """Two decimals, or as many as show that it isn't 0."""
+    return number(value, digits(Interval(value, value, value)))
 
 
 def _level(contrast):

@@ -158,7 +158,8 @@ def test_two_runs_and_unequal_numbers_are_said():
 
 
 def test_a_bound_that_rounds_to_zero_is_shown_with_more_digits():
-    assert "0.001 to 0.040" in say(Interval(0.02, 0.0012, 0.04))
+    assert "0.001 to 0.04 of" in say(Interval(0.02, 0.0012, 0.04))
+    assert "−0.00004 to 0.37 of" in say(Interval(0.2, -0.00004, 0.37))
 
 
 @pytest.mark.parametrize("low", [-0.2, -0.01, -1e-9, 0.0])

@@ -17,8 +17,8 @@ from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, calibrator, curves
 from dermssl.evaluation.binary_tasks import Target
 from dermssl.evaluation.contrasts import Contrast
-from dermssl.evaluation.run_groups import RunGroup
-from dermssl.reporting import figures
+from dermssl.evaluation.run_groups import Comparison, RunGroup
+from dermssl.reporting import figures, report
 from dermssl.reporting.arms import looks
 from dermssl.reporting.figures import MUTED, Curve
 
@@ -119,3 +119,23 @@ def draw(path: Path, contrasts: Sequence[Contrast], table: pd.DataFrame) -> Path
         "bands hold at all thresholds of a line together, over lesions alone",
     )  # fmt: skip
     return figures.save(figure, path)
+
+
+def section(
+    compared: Comparison, contrasts: Sequence[Contrast], table: pd.DataFrame
+) -> report.Section | None:
+    """The report's section; None where the classes ask no yes/no question."""
+    if table.empty:
+        return None
+    target = ensemble(compared.models[0], compared.taxonomy)
+    share = f"{target.n_positive / target.n:.0%}" if target else "n/a"
+    text = (
+        "Of the ensembles (mean over runs of the probabilities as `dermssl.predict` gives them), "
+        f"at the prevalence of these photos ({share}); over lesions alone, not over training, so "
+        "no verdict follows. `decision_differences.csv` has every threshold."
+    )
+    return report.Section("Decisions", [
+        report.Figure("decision_differences.png", "Difference in net benefit by threshold"),
+        report.Bullets(list(map(report.escaped, sentences(contrasts, table)))),
+        report.Text(text),
+    ])  # fmt: skip

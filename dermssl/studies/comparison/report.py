@@ -52,7 +52,7 @@ def build(numbers: compute.Scored, command: str, config: Path | str | None = Non
             *_classes(numbers),
             _confusion_matrices(comparison),
             *_curves(),
-            _decisions(numbers),
+            decision.section(comparison, numbers.contrasts, numbers.benefits),
             _cost(numbers),
             _method(numbers, command, config),
         ],
@@ -289,26 +289,6 @@ def _curves() -> list[report.Section]:
             ],
         ),
     ]
-
-
-def _decisions(numbers: compute.Scored) -> report.Section | None:
-    """Net benefit of one model less another's, where the classes ask a yes/no question."""
-    if numbers.benefits.empty:
-        return None
-    task = decision.ensemble(numbers.compared.models[0], numbers.compared.taxonomy)
-    share = f"{task.n_positive / task.n:.0%}" if task else wording.NOT_AVAILABLE
-    text = (
-        "Of the ensembles (mean over runs of the probabilities as `dermssl.predict` gives them), "
-        f"at the prevalence of these photos ({share}); over lesions alone, not over training, so "
-        "no verdict follows. `decision_differences.csv` has every threshold."
-    )
-    return report.Section("Decisions", [
-        report.Figure("decision_differences.png", "Difference in net benefit by threshold"),
-        report.Bullets([
-            report.escaped(one) for one in decision.sentences(numbers.contrasts, numbers.benefits)
-        ]),
-        report.Text(text),
-    ])  # fmt: skip
 
 
 def _cost(numbers: compute.Scored) -> report.Section:
