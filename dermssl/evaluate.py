@@ -1,10 +1,16 @@
 """Score a fine-tuned run: metrics with intervals, calibration, subgroups, pictures, a report.
 
     python -m dermssl.evaluate outputs/ssl_finetuned --split test
+    python -m dermssl.evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL
     python -m dermssl.evaluate outputs/ssl_finetuned --prevalence 0.03 --readers answers.csv
 
 Reads the run's predictions.csv (raw probabilities) and temperature.json, never the model, and
 writes into RUN/evaluation_SPLIT/.
+
+With --data the model predicts all photos of a labelled folder from elsewhere, whose classes are
+mapped to the run's fine or coarse classes or to malignant and benign (--classes names a file where
+names don't match). Photos that the run has seen are left out. It writes into RUN/external_NAME/,
+or for several folders into RUN/external/.
 """
 
 from collections.abc import Sequence
@@ -14,11 +20,12 @@ from typing import Any
 from dermssl.core import cli, results, runs
 
 
-def run(config: dict[str, Any]) -> Path:
+def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Evaluate one finished fine-tuning run.
 
     Args:
         config: settings from `core.config.configure`.
+        dataset: `Dataset` of another place, where the caller has one already.
 
     Returns:
         Path of the folder: report.md and report.html with their pictures, metrics.json,
@@ -36,6 +43,11 @@ def run(config: dict[str, Any]) -> Path:
 
     settings = config["evaluate"]
     runs.finished(settings.run, command="finetune")
+    if settings.data:
+        cli.quiet_tensorflow()
+        from dermssl.studies.external.run import evaluate_elsewhere
+
+        return evaluate_elsewhere(config, dataset)
     evaluation = compute.make(
         settings.run, settings.split, settings.n_resamples, settings, config["command"]
     )
@@ -69,6 +81,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
 
     settings = config["evaluate"]
     summary = runs.read_json(path / "metrics.json")
+    if settings.data:
+        for line in summary["lines"]:
+            print(cli.with_flags(line))
+        print(f"report: {path / 'report.md'}")
+        return
     print(f"{settings.run}: {summary['n']} {settings.split} records, "
           f"{summary['n_groups']} independent")  # fmt: skip
     for sentence in summary["findings"]:

@@ -26,8 +26,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     Returns:
         Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
-        `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`, `config.toml`,
-        `status.json`.
+        `likeness.npz`, `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`,
+        `config.toml`, `status.json`.
 
     Raises:
         UserError: bad input, before any training.
@@ -37,6 +37,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     from dermssl.data import records, splits
     from dermssl.evaluation import calibrator
+    from dermssl.inference import likeness
     from dermssl.models import weights
     from dermssl.models.classifier import LesionClassifier
     from dermssl.training import checkpoint, finetuning, run_setup
@@ -91,6 +92,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         table = finetuning.predict(model, dataset, config)
         atomic_files.write_csv(made / "predictions.csv", table)
         calibrator.write(made.path, table, dataset.taxonomy, dataclasses.asdict(settings))
+        likeness.leave(made.path, model.backbone, dataset, config["data"])
         finetuning.write_stats(made, table, history, manifests, model.taxonomy, opened)
         made.set_status(runs.FINISHED, parameters=model.count_params(), n_records=len(table))
         checkpoint.clear(made)

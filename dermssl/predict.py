@@ -10,8 +10,10 @@ as its fine ones together, so it needn't be that of the fine class named. `most_
 `most_probable_coarse` have the highest probability given, which are others where training counted
 rare classes as common ones. `p_malignant` is what the thresholds of dermssl.evaluate are for. The
 columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. With --coverage
-`conformal_set` has the classes that a photo may be of (see dermssl.evaluate). Not for diagnosis:
-the probabilities are those of a research model.
+`conformal_set` has the classes that a photo may be of (see dermssl.evaluate). Photos that don't
+look like the run's, by embedding, colour or size, are named in the column `unlike_run` and counted
+in one line: the run's scores may not hold for them. Not for diagnosis: the probabilities are those
+of a research model.
 """
 
 import io

@@ -16,7 +16,7 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-    "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
+    "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
     "sample_size", "stress_test",
 )  # fmt: skip

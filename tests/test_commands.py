@@ -16,7 +16,7 @@ from dermssl.evaluation import calibrator, predictions
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt",
 )  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def test_what_pretraining_leaves(pretrained):
 
 def test_what_fine_tuning_leaves(finetuned, pretrained):
     assert {path.name for path in finetuned.iterdir()} == {
-        ".lock", "config.toml", "finetuned_stats.json", "history.csv", "model.keras",
+        ".lock", "config.toml", "finetuned_stats.json", "history.csv", "likeness.npz",
+        "model.keras",
         "predictions.csv", "status.json", "tensorboard", "taxonomy.json", "temperature.json",
     }  # fmt: skip
     stats = json.loads((finetuned / "finetuned_stats.json").read_text())

@@ -10,6 +10,7 @@ import tiny
 
 from dermssl.core import cli
 from dermssl.core.commands import COMMANDS
+from dermssl.data.synthetic import dataset as synthetic
 
 DOCUMENTS = ("README.md", "docs/howto.md", "docs/results.md", "CONTRIBUTING.md")
 SMALL = ("--backbone", "cnn", "--image-size", "32", "--batch-size", "16")
@@ -25,6 +26,8 @@ README = {
     "finetune --data PHOTOS --backbone efficientnetb1 --image-size 224 "
     "--weights outputs/ssl_simclr": (*SMALL, *EPOCHS),
     "evaluate outputs/ssl_finetuned": FEW_DRAWS,
+    "evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
+    "adapt outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
     "predict outputs/ssl_finetuned NEW_PHOTOS --output predictions.csv": (),
     "finetune --data PHOTOS --backbone efficientnetb1 --image-size 224 --weights none "
     "--output outputs/random": (*SMALL, *EPOCHS),
@@ -93,6 +96,7 @@ def test_the_commands_of_the_readme_run_in_its_order(photos, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos, tmp_path / "PHOTOS")
     shutil.copytree(photos / "images", tmp_path / "NEW_PHOTOS")
+    synthetic.write(tmp_path / "OTHER_HOSPITAL", n=90, size=32, seed=11)
     (tmp_path / "small.toml").write_text(SMALL_EXPERIMENT)
     for command, *words in commands("README.md"):
         module = importlib.import_module(f"dermssl.{command}")

@@ -21,6 +21,7 @@ from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")
 APPLIED = ["most_probable_fine", "most_probable_coarse", "temperature", "prior_power"]
+LAST = ["p_malignant", "unlike_run", "distance_to_run"]
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
 
 
@@ -32,7 +33,8 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     output = tmp_path / "new.csv"
     process = tiny.python("-m", "dermssl.predict", finetuned, photos, "--output", output)
     assert process.returncode == 0, process.stderr
-    assert process.stderr == ""
+    # The run's own photos: a few may lie beyond a limit, but no more than chance has.
+    assert "more than chance" not in process.stderr
     lines = process.stdout.splitlines()
     assert lines[0] == f"160 photos: {output}"
     assert re.fullmatch(
@@ -69,8 +71,8 @@ def test_to_standard_output(photos, finetuned, capsys):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert len(lines) == 2
-    assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, "p_malignant"]
-    assert shown.err.startswith("probabilities: not calibrated")
+    assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, *LAST]
+    assert "probabilities: not calibrated" in shown.err
 
 
 def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):

@@ -17,6 +17,7 @@ SECTIONS = {
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "sample_size": study_settings.SampleSize,
+    "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
     "explain": study_settings.Explain,
     "embeddings": study_settings.Embeddings,
@@ -147,6 +148,11 @@ COMMANDS = {
     ),
     "predict": Command(
         "probabilities for new photos", ("predict",), "standard output", seeded=False
+    ),
+    "adapt": Command(
+        "adapt a run to another place's photos without labels, and see whether it helps",
+        ("adapt",),
+        "RUN_adapted_NAME",
     ),
     "check_data": Command(
         "duplicates, leaks and contradictions of a data set",

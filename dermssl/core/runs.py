@@ -31,7 +31,7 @@ CHECKPOINTS = "checkpoints"
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
     "explained_photos", "embeddings", "forms", "tensorboard/explain", "tensorboard/explain_photos",
-    "tensorboard/embeddings", "health.json",
+    "tensorboard/embeddings", "health.json", "external", "external_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
@@ -183,11 +183,11 @@ def open_run(
 
 def _remove_derived(run):
     """Remove what is said of a run that another one takes the place of."""
-    for name in DERIVED_OUTPUTS:
-        if (run / name).is_dir() and not (run / name).is_symlink():
-            shutil.rmtree(run / name, ignore_errors=True)
+    for path in [path for name in DERIVED_OUTPUTS for path in run.path.glob(name)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            (run / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _end(run, state, reason):

@@ -38,6 +38,17 @@ class Evaluate:
         low=0.0001,
         high=0.9999,
     )
+    data: list[str] = setting(
+        [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
+    )
+    classes: str = setting(
+        "", "with data: a .toml file with [classes] theirs = ours, for names that don't match"
+    )
+    run_data: str = setting(
+        "", "with data: the folder of the run's photos, if it has moved; copies are looked for"
+    )
+    on_bad: str = setting("error", f"with data: {ON_BAD}", choices=("error", "skip"))
+    batch_size: int = setting(32, "with data: photos through the network at once", low=1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,31 @@ class SampleSize:
     )  # fmt: skip
     power: float = setting(0.8, "chance that it is told apart", low=0.05, high=0.999)
     pair: str = setting("", "ARM:ARM for one pair; none: every pair")
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """To which photos a run is adapted, and how it is seen whether that helps."""
+
+    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    data: str = setting("", "folder of photos from the new place; labels are for scoring only")
+    share: float = setting(
+        0.5, "share of the lesions, or patients, that is adapted to; the rest, where labelled, is "
+        "scored", low=0.05, high=1.0,
+    )  # fmt: skip
+    keep_shares: bool = setting(
+        False, "put the re-estimated class shares into the saved run's probabilities, too"
+    )
+    classes: str = setting(
+        "", "a .toml file with [classes] theirs = ours, for names that don't match"
+    )
+    run_data: str = setting("", "the folder of the run's photos, if it has moved")
+    specificity: float = setting(
+        0.9, "specificity on validation at which the kept threshold lies", low=0.0, high=1.0
+    )
+    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    batch_size: int = setting(64, "photos through the network at once", low=2)
 
 
 @dataclass(frozen=True)
@@ -169,7 +205,7 @@ class CheckData:
 
     run: str = setting("", "run whose embeddings are compared, too: pretraining, or fine-tuning")
     near: int = setting(
-        # Of 255; where it comes from stands in dermssl.studies.data_audit.perceptual_hash.
+        # Of 255; where it comes from stands in dermssl.data.perceptual_hash.
         28, "bits of 255 up to which photos are near duplicates; -1: none", low=-1, high=64
     )  # fmt: skip
     similarity: float = setting(

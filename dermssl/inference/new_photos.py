@@ -1,5 +1,6 @@
 """Predict photos of which nothing is known, batch by batch."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -12,8 +13,10 @@ from dermssl.core.errors import UserError
 from dermssl.data import pipeline
 from dermssl.data.photos import Photos
 from dermssl.evaluation import binary_tasks, calibrator, conformal, predictions, validate
-from dermssl.inference import outputs
+from dermssl.inference import likeness, outputs
 from dermssl.inference.finished_run import FinishedRun
+
+log = logging.getLogger("dermssl")
 
 
 def calibrator_of(folder: Path | str, calibrated: bool) -> calibrator.Calibrator | None:
@@ -42,7 +45,11 @@ def calibration(folder: Path | str, calibrated: bool = True) -> str:
     """What is done to the probabilities, and how to read them, in one line."""
     balanced = calibrator.balanced_run(runs.read_json(Path(folder) / "status.json"))
     scaling = calibrator_of(folder, calibrated)
-    if scaling:
+    adapted = runs.read_json(Path(folder) / "status.json").get("adapted") or {}
+    if scaling and adapted.get("shares"):
+        said = adapted["probabilities"]
+        advice = "where those shares are wrong, so are the probabilities: see its report.md"
+    elif scaling:
         said, advice = scaling.sentence(balanced), scaling.advice(balanced)
     else:
         said = "raw, as asked for by predict.uncalibrated"
@@ -58,13 +65,19 @@ def tables(
     scaling: calibrator.Calibrator | None,
     sets: conformal.ClassThresholds | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """A table for each batch: path, the likeliest classes, their sets, every probability."""
+    """A table for each batch: path, the likeliest classes, their sets, every probability, likeness.
+
+    The last two columns, `unlike_run` and `distance_to_run`, are those of `likeness.Reference`,
+    "n/a" where the run has none. A line in the log says how many photos are unlike.
+    """
     model, size = finished.model(), finished.image_size
     taxonomy = model.taxonomy
+    reference, missing = likeness.of_run(finished, model.backbone)
+    unlike: list[str] = []
     photos = Photos(files, size, 0, finished.data.preprocess, masks)
     images = pipeline.evaluation_data(photos, batch_size, size)
     for number, batch in enumerate(images):
-        p_fine, p_coarse = outputs.predict_proba(model, [batch]).values()
+        p_fine, p_coarse, h = outputs.predict_and_embed(model, [batch]).values()
         named = {
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
@@ -88,7 +101,18 @@ def tables(
             columns["p_malignant"] = binary_tasks.p_malignant(
                 validate.probabilities(p_fine, "p_fine"), taxonomy
             )
-        yield pd.DataFrame(columns)
+        table = pd.DataFrame(columns)
+        if reference:
+            sizes = likeness.sizes_of(columns["path"])
+            table = table.join(reference.check(h, likeness.colours(batch), sizes))
+            unlike += table["unlike_run"].tolist()
+        else:
+            table = table.assign(unlike_run="n/a", distance_to_run="n/a")
+        yield table
+    if reference is None:
+        log.warning("likeness to the run's photos not checked: %s", missing)
+    elif said := reference.sentence(unlike):
+        log.warning("%s", said)
 
 
 def _applied(scaling, head):

@@ -64,6 +64,29 @@ def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, 
     return model.probabilities(run(functools.partial(model, training=False), batches))  # type: ignore[misc]
 
 
+def predict_and_embed(
+    model: LesionClassifier, batches: Iterable[Any]
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """`predict_proba` and the embeddings beneath it, in one pass.
+
+    Args:
+        model, batches: as of `predict_proba`.
+
+    Returns:
+        dict of "fine" and "coarse" as there, and "embedding", float32 (n, d).
+    """
+
+    def forward(images):
+        h = model.backbone(images, training=False)
+        fine = model.fine(h)
+        coarse = model.coarse(fine if model.head == "hierarchical" else h)
+        return {"fine": fine, "coarse": coarse, "embedding": h}
+
+    found = run(forward, batches)
+    embedding = found.pop("embedding").astype(np.float32)
+    return {**model.probabilities(found), "embedding": embedding}
+
+
 def embed_with_thumbnails(
     network: keras.Model, batches: Iterable[Any], progress: Callable[[int], None] | None = None
 ) -> tuple[np.ndarray, list[np.ndarray]]:

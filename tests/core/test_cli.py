@@ -200,7 +200,15 @@ def test_unknown_names_list_the_valid_ones():
 
 @pytest.mark.parametrize(
     "command",
-    ["embeddings", "evaluate", "label_efficiency", "leakage", "model_comparison", "stress_test"],
+    [
+        "adapt",
+        "embeddings",
+        "evaluate",
+        "label_efficiency",
+        "leakage",
+        "model_comparison",
+        "stress_test",
+    ],
 )
 def test_too_few_draws_for_an_interval_are_refused(command, tmp_path, capsys):
     argv = ["--data", str(tmp_path)] if command == "leakage" else [str(tmp_path)]

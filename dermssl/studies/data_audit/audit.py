@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError
-from dermssl.data import splits
+from dermssl.data import near_pairs, perceptual_hash, splits
 from dermssl.data.records import SPLITS, VALIDATION, Dataset
-from dermssl.studies.data_audit import near_pairs, perceptual_hash
 
 FILE, PIXELS, NEAR, SIMILAR = KINDS = ("same file", "same pixels", "near", "similar")
 DUPLICATES = (FILE, PIXELS, NEAR)  # look-alikes by embedding are a hint, no proof

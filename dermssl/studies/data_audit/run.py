@@ -10,11 +10,11 @@ import numpy as np
 from dermssl.core import cli
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
-from dermssl.data import decode, masks, preprocess, readers
+from dermssl.data import decode, masks, perceptual_hash, preprocess, readers
 from dermssl.data.records import group_ids
 from dermssl.inference import finished_run
 from dermssl.reporting import report
-from dermssl.studies.data_audit import audit, augmentation_sheet, perceptual_hash, suspects
+from dermssl.studies.data_audit import audit, augmentation_sheet, suspects
 from dermssl.studies.data_audit import report as data_report
 
 BATCH = 64  # photos through the backbone at once

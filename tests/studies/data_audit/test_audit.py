@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dermssl.data import readers, records, splits
+from dermssl.data import near_pairs, perceptual_hash, readers, records, splits
 from dermssl.data.records import make_index
-from dermssl.studies.data_audit import audit, near_pairs, perceptual_hash
+from dermssl.studies.data_audit import audit
 
 
 def photo(number, width=120, height=90):

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermssl.data import perceptual_hash
 from dermssl.data.records import Dataset, make_index
 from dermssl.data.synthetic import dataset as drawings
-from dermssl.studies.data_audit import label_errors, off_topic, perceptual_hash, suspects
+from dermssl.studies.data_audit import label_errors, off_topic, suspects
 from dermssl.studies.data_audit import suspects_report as report
 
 SHARE = 0.05  # of the labels planted

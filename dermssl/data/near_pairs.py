@@ -21,7 +21,7 @@ def near_pairs(
     """All pairs whose perceptual hashes differ in at most `limit` bits, any way round.
 
     Args:
-        words, turned: uint64 (n, 4), as in `fingerprint.Survey`.
+        words, turned: uint64 (n, 4), as in `perceptual_hash.Survey`.
         limit: int, bits of 255.
         workers: int, threads; NumPy frees the GIL.
         max_pairs: int, where to stop.
@@ -32,29 +32,58 @@ def near_pairs(
     """
 
     def chunk(start):
-        return _near_chunk(words, turned, limit, start, min(start + ROWS, len(words)))
+        stop = min(start + ROWS, len(words))
+        return _near_chunk(words[start:stop], turned[start:stop], words[start:], limit, start)
 
     return _collected(chunk, len(words), workers, max_pairs)
 
 
-def _near_chunk(words, turned, limit, start, stop):
-    rest = words[start:]
+def near_pairs_between(
+    words: np.ndarray,
+    turned: np.ndarray,
+    others: np.ndarray,
+    limit: int,
+    workers: int = 2,
+    max_pairs: int = MAX_PAIRS,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+    """`near_pairs` of photos of one set with photos of another.
+
+    Args:
+        words, turned: uint64 (n, 4), of the first set.
+        others: uint64 (m, 4), the words of the second.
+        limit, workers, max_pairs: as of `near_pairs`.
+
+    Returns:
+        As `near_pairs`: a are rows of the first set, b of the second.
+    """
+
+    def chunk(start):
+        stop = min(start + ROWS, len(words))
+        return _near_chunk(words[start:stop], turned[start:stop], others, limit, start, True)
+
+    return _collected(chunk, len(words), workers, max_pairs)
+
+
+def _near_chunk(words, turned, rest, limit, start, between=False):
+    """Pairs of some rows, which begin at `start`, with `rest`: another set, or those rows on."""
     found = []
-    for kind, mine in enumerate((words[start:stop], turned[start:stop])):
+    offset = 0 if between else start
+    for kind, mine in enumerate((words, turned)):
         # The first word is the same for all flips; the second, at best, inverted or not. Their
         # sum alone rules out nearly every pair.
         first = np.bitwise_count(mine[:, 0, None] ^ rest[None, :, 0])
         second = np.bitwise_count(mine[:, 1, None] ^ rest[None, :, 1])
         rows, columns = np.nonzero(first + np.minimum(second, 64 - second) <= limit)
-        later = columns > rows  # each pair once, and none with itself
-        rows, columns = rows[later], columns[later]
+        if not between:
+            later = columns > rows  # each pair once, and none with itself
+            rows, columns = rows[later], columns[later]
         counts = np.bitwise_count(mine[rows] ^ rest[columns]).astype(np.int16)
         ways = np.where(FLIPS, SIZES - counts[:, None], counts[:, None]).sum(axis=2)
         way = ways.argmin(axis=1)
         distance = ways[np.arange(len(ways)), way]
         near = distance <= limit
         found.append(
-            (rows[near] + start, columns[near] + start, distance[near], way[near] + 4 * kind)
+            (rows[near] + start, columns[near] + offset, distance[near], way[near] + 4 * kind)
         )
     a, b, distance, way = (np.concatenate(part) for part in zip(*found))
     order = np.lexsort((way, distance, b, a))
