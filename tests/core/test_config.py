@@ -219,7 +219,8 @@ def changed(item, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
-        return [*value, value[0] if value else 1 if item.type == list[int] else "x"]
+        first = {list[int]: 1, list[float]: 0.5}.get(item.type, "x")
+        return [*value, value[0] if value else first]
     if isinstance(value, str):
         return value + "x"
     return value + 1 if isinstance(value, int) else value / 2 + 0.01
