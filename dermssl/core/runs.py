@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import platform
 import shutil
 import time
@@ -23,6 +24,8 @@ from dermssl.core import signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import RunFailed, UserError
+
+log = logging.getLogger("dermssl")
 
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
@@ -144,12 +147,7 @@ def open_run(
             f"run.output {path}: can't be written ({error.strerror}); choose another folder"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"run.output {path}: another process is writing there; wait or stop it"
-            ) from error
+        _lock(lock, path)
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
             _remove_derived(run)
@@ -179,6 +177,22 @@ def open_run(
         except BaseException as error:
             _end(run, FAILED, f"{type(error).__name__}: {error}")
             raise
+
+
+def _lock(file, path):
+    """Lock a run's folder by its open lock file, where its file system can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:  # EWOULDBLOCK, EAGAIN
+        raise UserError(
+            f"run.output {path}: another process is writing there; wait or stop it"
+        ) from error
+    except OSError as error:  # NFS without a lock daemon, Lustre without -o flock, some FUSE
+        log.warning(
+            "run.output %s: this file system can't lock (%s), so nothing keeps a second process "
+            "from writing there; start one alone, or set run.output to a folder on a local disk",
+            path, error.strerror,
+        )  # fmt: skip
 
 
 def _remove_derived(run):

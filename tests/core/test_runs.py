@@ -1,6 +1,8 @@
 """A run's folder: whole files, one writer, one identity, a status that tells the truth."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import tomllib
@@ -330,6 +332,29 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
     with runs.open_run(tmp_path, "pretrain", {"seed": 0}, "d1"):
         assert "another process is writing there" in tiny.python("-c", LOCKED, tmp_path).stdout
     assert tiny.python("-c", LOCKED, tmp_path).stdout == "opened\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch, caplog, number):
+    def no_locks(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    finish(tmp_path)
+    assert status(tmp_path)["status"] == runs.FINISHED
+    (said,) = caplog.messages
+    assert "this file system can't lock" in said
+    assert "run.output to a folder on a local disk" in said
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN])
+def test_a_lock_that_is_held_is_another_process(tmp_path, monkeypatch, number):
+    def held(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(UserError, match="another process is writing there"), opened(tmp_path):
+        pytest.fail("opened")
 
 
 def test_an_output_that_can_t_be_written(tmp_path):
