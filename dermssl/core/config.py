@@ -300,7 +300,8 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
     """The tables of a run, as from `as_tables`, fit to be compared with others.
 
     Settings without a part in the numbers stand at their defaults, which keeps the hash of all
-    who never set them.
+    who never set them. Settings that came later are left out at their defaults, for the same
+    reason. Where the photos lie has no part either: a run is known by the hash of its data.
     """
     compared = {}
     for name, table in tables.items():
@@ -310,6 +311,13 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]
+            }
+            later = {item.name: getattr(default, item.name) for item in fields
+                     if item.metadata["added"]}  # fmt: skip
+            table = {
+                key: value
+                for key, value in table.items()
+                if key not in later or value != later[key]
             }
         compared[name] = table
     return compared

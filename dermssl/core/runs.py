@@ -215,9 +215,11 @@ def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
     _refuse_other_version(path, before.get("config") or {}, " with run.overwrite")
-    keys = [key for key in new if old.get(key) != new[key]]
+    keys = [key for key in new | old if old.get(key) != new.get(key)]
     if keys:
-        shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
+        shown = "; ".join(
+            f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys[:3]
+        )
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         raise UserError(
             f"run.output {path}: holds a different run ({shown}{more}); "
@@ -230,9 +232,17 @@ def _flat(identity):
     flat = {name: identity.get(key) for name, key in (names | {"taxonomy": "classes"}).items()}
     for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
-            flat |= {f"{section}.{key}": item for key, item in value.items()}
+            later = {
+                field.name: configs.default_of(field)
+                for field in (dataclasses.fields(SECTIONS[section]) if section in SECTIONS else ())
+                if field.metadata["added"]
+            }
+            flat |= {f"{section}.{key}": item for key, item in (later | value).items()}
         else:
             flat[section] = value
+    # The weights that a run starts from are known by their own hash, "starting weights".
+    for name in ("backbone.weights", "grid.weights"):
+        flat.pop(name, None)
     return flat
 
 
@@ -269,8 +279,10 @@ def _refuse_other_version(path, config, way_out=""):
         section = SECTIONS.get(name)
         if section is None or not isinstance(table, dict):
             continue
-        known = {field.name for field in dataclasses.fields(section)}
-        if odd := sorted(known.symmetric_difference(table)):
+        fields = dataclasses.fields(section)
+        later = {field.name for field in fields if field.metadata["added"]}
+        known = {field.name for field in fields}
+        if odd := sorted((known - later - table.keys()) | (table.keys() - known)):
             raise UserError(
                 f"{path}: a run of another version of dermssl, which differs in the settings "
                 f"[{name}] {', '.join(odd)}; make the run again{way_out}"

@@ -9,7 +9,7 @@ import keras
 
 from dermssl.core import runs
 from dermssl.core.settings import Backbone
-from dermssl.data import records
+from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
 from dermssl.training import checkpoint, pretraining_pool
@@ -26,8 +26,9 @@ class RunSetup:
         output: Path of the run's folder, not made yet.
         start: `settings.Backbone` with resolved weights.
         pretrained: Path of the pretraining run that they are from, or None.
-        dataset: `Dataset` with splits.
-        data_hash, origin, classes: str, which data, weights and taxonomy these are.
+        dataset: `Dataset` with splits, of the classes that are learnt.
+        data_hash, origin, classes: str, which data (with all classes), weights and taxonomy these
+            are.
     """
 
     command: str
@@ -87,9 +88,12 @@ def set_up_run(
     dataset = dataset or prepare(config["data"])
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)
+    data_hash = records.data_hash(dataset)
+    if "finetune" in config:
+        dataset = class_choice.choose(dataset, config["finetune"])
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return RunSetup(
         command, config, config.get("overwrite", False), Path(config["output"] or output), start,
-        pretrained, dataset, records.data_hash(dataset), weights.fingerprint(start), classes,
+        pretrained, dataset, data_hash, weights.fingerprint(start), classes,
     )  # fmt: skip

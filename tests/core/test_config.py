@@ -222,7 +222,10 @@ def changed(item, value):
         return [*value, value[0] if value else 1 if item.type == list[int] else "x"]
     if isinstance(value, str):
         return value + "x"
-    return value + 1 if isinstance(value, int) else value / 2 + 0.01
+    if isinstance(value, int):
+        return value + 1
+    half = value / 2 + 0.01
+    return half if half >= item.metadata["low"] else (value + item.metadata["high"]) / 2
 
 
 def test_help_shows_the_names_of_the_registries():
@@ -249,8 +252,9 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
             other = dataclasses.replace(found[section], **{item.name: value})
             other = configs.config_hash({**found, section: other})
             if f"{section}.{item.name}" in (
-                "data.cache_mb", "data.cache_dir", "data.cache_disk_mb", "pretrain.probe_every",
-                "grid.feature_cache_mb", "grid.dry_run", "finetune.arm",
+                "data.path", "data.unlabelled", "data.cache_mb", "data.cache_dir",
+                "data.cache_disk_mb", "pretrain.probe_every", "grid.feature_cache_mb",
+                "grid.dry_run", "finetune.arm",
             ):  # fmt: skip
                 assert other == configs.config_hash(found)
                 continue
