@@ -71,7 +71,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
     finetuning.check_depth(settings, model)
-    with opened.run() as made:
+    with opened.run(model.backbone) as made:
         if made.status["status"] == runs.FINISHED:
             _check_arm(made.path, settings.arm)
             return made.path

@@ -56,7 +56,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         return opened.output
     backbone = opened.backbone()
     model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
-    with opened.run() as made:
+    with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
         photos = photos_of(pool, config["data"], size)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
-from dermssl.core import signals
+from dermssl.core import memory, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.errors import RunFailed, UserError, one_line
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -134,7 +134,8 @@ def main(
                 check_resamples(f"{section}.n_resamples", config[section].n_resamples)
         if COMMANDS[command].heavy:
             quiet_tensorflow()
-        tell(config, function(config))
+        with memory.explained(config):
+            tell(config, function(config))
 
     return run(parser(command, doc), work, argv)
 
@@ -253,7 +254,7 @@ def run(
     except Exception as error:  # the one place for it: here a command meets its user
         _trace(args)
         hint = "" if _debug(args) else " (run again with --debug for the traceback)"
-        return _say(f"internal error: {type(error).__name__}: {error}{hint}", FAILED)
+        return _say(f"internal error: {one_line(error)}{hint}", FAILED)
     return 0
 
 

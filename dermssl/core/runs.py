@@ -20,7 +20,7 @@ from typing import Any
 import tomli_w
 
 from dermssl.core import config as configs
-from dermssl.core import signals
+from dermssl.core import errors, memory, signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import RunFailed, UserError
@@ -30,6 +30,7 @@ log = logging.getLogger("dermssl")
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
+NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
 # What later commands say of a run lies in its folder, and is not true of the next one there.
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
@@ -99,7 +100,7 @@ def is_finished(
     For a look before anything is made; arguments as in `open_run`.
     """
     before = Run(path).status
-    if before:
+    if before and not _holds_nothing(path, before):
         _refuse_difference(path, before, _identity(command, config, data_hash, start, classes))
     return before.get("status") == FINISHED
 
@@ -152,6 +153,8 @@ def open_run(
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
             _remove_derived(run)
         before = {} if overwrite else run.status
+        if _holds_nothing(path, before):
+            before = {}
         if before:
             _refuse_difference(path, before, identity)
         else:
@@ -164,7 +167,8 @@ def open_run(
         remove_leftovers(run.path)
         if before and before["status"] != FINISHED:
             run.started -= before.get("seconds") or 0
-            run.set_status(RUNNING, reason=None)
+            again = {NO_MEMORY: False} if NO_MEMORY in before else {}
+            run.set_status(RUNNING, reason=None, **again)
         try:
             with signals.watch_signals() as run.stop:
                 yield run
@@ -172,10 +176,15 @@ def open_run(
             _end(run, KILLED, str(stopped) or "interrupted")
             raise
         except RunFailed as error:
-            _end(run, FAILED, str(error))
+            details = {NO_MEMORY: True} if isinstance(error, memory.OutOfMemory) else {}
+            _end(run, FAILED, str(error), **details)
             raise
         except BaseException as error:
-            _end(run, FAILED, f"{type(error).__name__}: {error}")
+            if memory.is_out_of_memory(error):
+                said = memory.message(config)
+                _end(run, FAILED, said, **{NO_MEMORY: True})
+                raise memory.OutOfMemory(said) from error
+            _end(run, FAILED, errors.one_line(error))
             raise
 
 
@@ -204,11 +213,21 @@ def _remove_derived(run):
             path.unlink(missing_ok=True)
 
 
-def _end(run, state, reason):
+def _end(run, state, reason, **details):
     """Say in status.json why a run ended early, unless it had ended in its own way before."""
     with contextlib.suppress(RunFailed):  # a full disk must not hide the error itself
         if run.status.get("status") == RUNNING:
-            run.set_status(state, reason=reason)
+            run.set_status(state, reason=reason, **details)
+
+
+def _holds_nothing(path, before):
+    """Whether a run ran out of memory before it saved anything.
+
+    It was told to take smaller settings, and loses nothing when it does.
+    """
+    checkpoints = Path(path) / CHECKPOINTS
+    saved = checkpoints.is_dir() and any(checkpoints.iterdir())
+    return before.get("status") == FAILED and before.get(NO_MEMORY) and not saved
 
 
 def _refuse_difference(path, before, now):

@@ -1,6 +1,7 @@
 """Set-up that pretraining and fine-tuning share: check the input, then lock the run's folder."""
 
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
-from dermssl.training import checkpoint, pretraining_pool
+from dermssl.training import checkpoint, memory_check, pretraining_pool
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,29 @@ class RunSetup:
         backbones.use_precision(self.start)
         return backbones.build(self.start)
 
-    def run(self) -> AbstractContextManager[runs.Run]:
-        """The run's folder, locked: a context, as from `runs.open_run`."""
-        return runs.open_run(self.output, overwrite=self.overwrite, **self._identity())
+    @contextlib.contextmanager
+    def run(self, backbone: keras.Model | None = None) -> Iterator[runs.Run]:
+        """The run's folder, locked: a context, as from `runs.open_run`.
+
+        Args:
+            backbone: what is going to be trained; it is refused where it can't fit into memory.
+        """
+        if backbone is not None and self.overwrite:  # before anything is replaced
+            self._check_memory(backbone)
+        with runs.open_run(self.output, overwrite=self.overwrite, **self._identity()) as made:
+            if backbone is not None and made.status["status"] != runs.FINISHED:
+                self._check_memory(backbone)
+            yield made
+
+    def _check_memory(self, backbone):
+        pretrain, finetune = self.config.get("pretrain"), self.config.get("finetune")
+        whole = finetune is None or (finetune.unfrozen_epochs > 0 and finetune.depth < 0)
+        memory_check.check(
+            backbone, (pretrain or finetune).batch_size,
+            ("pretrain.batch_size" if pretrain else "finetune.batch_size", "backbone.image_size"),
+            trained=whole, views=2 if pretrain else 1,
+            mixed_precision=self.start.mixed_precision,
+        )  # fmt: skip
 
     def _identity(self):
         return {

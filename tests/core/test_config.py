@@ -219,7 +219,8 @@ def changed(item, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
-        return [*value, value[0] if value else 1 if item.type == list[int] else "x"]
+        first = {int: 1, float: 0.5, str: "x"}[configs.element_type(item.type)[0]]
+        return [*value, value[0] if value else first]
     if isinstance(value, str):
         return value + "x"
     if isinstance(value, int):
