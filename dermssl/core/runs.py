@@ -176,8 +176,8 @@ def open_run(
             _end(run, KILLED, str(stopped) or "interrupted")
             raise
         except RunFailed as error:
-            details = {NO_MEMORY: True} if isinstance(error, memory.OutOfMemory) else {}
-            _end(run, FAILED, str(error), **details)
+            no_memory = {NO_MEMORY: True} if isinstance(error, memory.OutOfMemory) else {}
+            _end(run, FAILED, str(error), **no_memory)
             raise
         except BaseException as error:
             if memory.is_out_of_memory(error):
