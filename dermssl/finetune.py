@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results, runs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import FINETUNED, PRETRAINED
@@ -67,6 +67,13 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     if opened.is_finished():
         _check_arm(opened.output, settings.arm)
         return opened.output
+    steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
+    work = (
+        f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at most "
+        f"of {steps} steps of {settings.batch_size} photos"
+    )
+    shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
+    progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
     model = LesionClassifier(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
@@ -144,9 +151,15 @@ def tell(config: dict[str, Any], path: Path) -> None:
     print(f"  next: python -m dermssl.evaluate {path}")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("finetune", __doc__, run, tell, argv)
+    return cli.main("finetune", __doc__, run, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.Finetuning)

@@ -123,9 +123,15 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     print(f"next:   python -m dermssl.model_comparison {shlex.quote(str(path))}/{kind}_*")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("label_efficiency", __doc__, _measure, tell, argv)
+    return cli.main("label_efficiency", __doc__, _measure, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.LabelCurve)

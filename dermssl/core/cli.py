@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
-from dermssl.core import memory, signals
+from dermssl.core import memory, runs, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import RunFailed, UserError, one_line
+from dermssl.core.errors import RunFailed, UserError, one_line, unknown_name
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -28,6 +28,11 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage of fifty flags."""
 
     def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message:  # positional ones: say what they are
+            places = [action for action in self._actions if not action.option_strings]
+            needs = " and ".join(f"{each.metavar} ({each.help})" for each in places)
+            words = " ".join(str(each.metavar) for each in places)
+            message = f"it needs {needs}: {self.prog} {words}"
         raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
 
 
@@ -110,6 +115,7 @@ def main(
     function: Callable[[dict[str, Any]], Any],
     tell: Callable[[dict[str, Any], Any], None],
     argv: Sequence[str] | None = None,
+    first: Callable[[dict[str, Any]], Any] | None = None,
 ) -> int:
     """The whole of a command: parse, call `function(config)`, `tell` what came out.
 
@@ -119,6 +125,8 @@ def main(
         function: takes the settings from `config.configure`; returns what it wrote or counted.
         tell: takes the settings and what `function` returned; prints.
         argv: list of str; None takes the command line.
+        first: takes the settings; a look at what they name, before the seconds that TensorFlow
+            takes to start.
 
     Returns:
         the exit code, as of `run`.
@@ -133,6 +141,9 @@ def main(
             if hasattr(config[section], "n_resamples"):
                 check_resamples(f"{section}.n_resamples", config[section].n_resamples)
         if COMMANDS[command].heavy:
+            look_ahead(command, config)
+            if first:
+                first(config)
             quiet_tensorflow()
         with memory.explained(config):
             tell(config, function(config))
@@ -149,6 +160,20 @@ def from_flags(command: str, args: argparse.Namespace) -> dict:
             typed.setdefault(section, {})[field] = value
     options = {name: getattr(args, name, None) for name in ("config", "seed", "output")}
     return configs.configure(command, typed, **options, overwrite=getattr(args, "overwrite", False))
+
+
+def look_ahead(command: str, config: dict[str, Any]) -> None:
+    """Refuse unknown names, weights that aren't there and unfinished runs, without TensorFlow."""
+    for section, field in configs.fields_of(command):
+        value, name = getattr(config[section], field.name), f"{section}.{field.name}"
+        for each in value if isinstance(value, list) else [value]:
+            if field.metadata["names"] and each not in field.metadata["names"]:
+                raise unknown_name(name, each, field.metadata["names"])
+            words = each in ("none", "imagenet")
+            if name == "backbone.weights" and not words and not os.path.exists(each):
+                raise UserError(f"{name} {each}: no such file; use none, imagenet or a file")
+        if field.name == "run" and field.metadata["positional"] and value:
+            runs.finished(value)
 
 
 def check_resamples(name: str, n: int) -> None:

@@ -56,7 +56,9 @@ class ModelComparison:
     """Which runs are compared, and how."""
 
     runs: list[str] = setting(
-        [], "a run, or a folder that holds some; none: the output of --config", positional="RUN"
+        [],
+        "a run, or a folder that holds some; none: the output of --config, else outputs/",
+        positional="RUN",
     )
     baseline: str = setting("", "arm that the others are compared with; none: random, if there")
     split: str = setting("test", "records to score", choices=SPLITS)

@@ -1,6 +1,7 @@
 """Set-up that pretraining and fine-tuning share: check the input, then lock the run's folder."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,37 @@ class RunSetup:
             "command": self.command, "config": self.config, "data_hash": self.data_hash,
             "start": self.origin, "classes": self.classes,
         }  # fmt: skip
+
+
+def start_line(start: Backbone, photos: int, work: str, shorter: str) -> str:
+    """What begins, on what, and how to make it shorter; nobody knows yet how long it takes.
+
+    Args:
+        start: the backbone.
+        photos: to train on.
+        work: epochs and steps, in words.
+        shorter: the settings that make it shorter.
+
+    Returns:
+        One line, with settings as `section.field`.
+    """
+    precision = "float16 with float32 weights" if start.mixed_precision else "float32"
+    return (
+        f"{start.name}, {start.image_size} px, weights {start.weights}, on {device()}, "
+        f"{precision}: {photos:,} photos, {work}; time: measuring, shown after the first steps; shorter: "
+        f"{shorter}"
+    )
+
+
+def device() -> str:
+    """What TensorFlow computes on: "1 GPU", or "CPU (2 cores)"."""
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus:
+        return f"{gpus} GPU{'s' if gpus > 1 else ''}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU ({cores} core{'' if cores == 1 else 's'})"
 
 
 def set_up_run(
