@@ -61,7 +61,7 @@ def parser(command: str, doc: str) -> Parser:
               for name in entry.sections}  # fmt: skip
     for section, field in configs.fields_of(command):
         if not field.metadata["positional"]:
-            _add_flag(groups[section], section, field)
+            _add_flag(groups[section], section, field, entry.from_imagenet)
     return made
 
 
@@ -77,11 +77,14 @@ def _add_positional(parser, section, field):
     parser.add_argument(f"{section}.{field.name}", metavar=word, help=help_text, **options)
 
 
-def _add_flag(group, section, field):
+def _add_flag(group, section, field, from_imagenet=""):
     """One flag, its help with the true default and the valid names."""
     kind, several = configs.element_type(field.type)
     meta = field.metadata
-    text = f"{meta['help']} (default: {_shown(configs.default_of(field))})"
+    default = _shown(configs.default_of(field))
+    if from_imagenet == f"{section}.{field.name}":
+        default = "imagenet; none for cnn, mlp and the embedded data set"
+    text = f"{meta['help']} (default: {default})"
     if meta["names"]:
         text += f"; one of: {', '.join(meta['names'])}"
     options = {

@@ -11,6 +11,7 @@ BACKBONES = (
     "mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "densenet121", "efficientnetb0",
     "efficientnetb1", "efficientnetv2b0", "cnn", "mlp",
 )  # fmt: skip
+NOT_ON_IMAGENET = ("cnn", "mlp")  # there are no such weights for them
 AUGMENTATIONS = (
     "none", "flip_hv", "brightness", "flip_brightness", "skin", "skin_artefacts", "skin_cutout",
     "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",

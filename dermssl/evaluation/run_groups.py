@@ -228,7 +228,8 @@ def largest(
     Raises:
         UserError: none is finished.
     """
-    left_out, groups = [], []
+    left_out: list[tuple[Path, str]] = []
+    groups: list[list[FinetuneRun]] = []
     for path in find(paths):
         try:
             member = _member(path, split)

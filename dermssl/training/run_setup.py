@@ -101,10 +101,10 @@ def start_line(start: Backbone, photos: int, work: str, shorter: str) -> str:
         One line, with settings as `section.field`.
     """
     precision = "float16 with float32 weights" if start.mixed_precision else "float32"
+    what = f"{start.name}, {start.image_size} px, weights {start.weights}"
     return (
-        f"{start.name}, {start.image_size} px, weights {start.weights}, on {device()}, "
-        f"{precision}: {photos:,} photos, {work}; time: measuring, shown after the first steps; shorter: "
-        f"{shorter}"
+        f"{what}, on {device()}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
+        f"after the first steps; shorter: {shorter}"
     )
 
 
