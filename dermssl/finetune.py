@@ -67,13 +67,6 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     if opened.is_finished():
         _check_arm(opened.output, settings.arm)
         return opened.output
-    steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
-    work = (
-        f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at most "
-        f"of {steps} steps of {settings.batch_size} photos"
-    )
-    shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
-    progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
     model = LesionClassifier(
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
@@ -82,6 +75,13 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         if made.status["status"] == runs.FINISHED:
             _check_arm(made.path, settings.arm)
             return made.path
+        steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
+        work = (
+            f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at most "
+            f"of {steps} steps of {settings.batch_size} photos"
+        )
+        shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
+        progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())

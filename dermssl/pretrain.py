@@ -54,15 +54,17 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         )
     if opened.is_finished():
         return opened.output
-    steps = len(pool.index) // settings.batch_size
-    work = f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
-    shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
-    _say(run_setup.start_line(opened.start, len(pool.index), work, shorter))
     backbone = opened.backbone()
     model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
     with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
+        steps = len(pool.index) // settings.batch_size
+        work = (
+            f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
+        )
+        shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
+        _say(run_setup.start_line(opened.start, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config, _say)
