@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
-from dermssl.core import signals
+from dermssl.core import left_out, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import RunFailed, UserError
 
@@ -134,7 +134,10 @@ def main(
                 check_resamples(f"{section}.n_resamples", config[section].n_resamples)
         if COMMANDS[command].heavy:
             quiet_tensorflow()
-        tell(config, function(config))
+        with left_out.collected() as notes:
+            made = function(config)
+        notes.write(made, config.get("output"))
+        tell(config, made)
 
     return run(parser(command, doc), work, argv)
 
