@@ -19,8 +19,8 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
 )  # fmt: skip
 ACCEPTED = (
-    "accepted formats are JPEG, PNG, BMP, WebP and TIFF, and with the extras heic and dicom HEIC and "
-    "DICOM"
+    "accepted formats are JPEG, PNG, BMP, WebP and TIFF, with the extra heic HEIC, with the extra "
+    "dicom DICOM"
 )
 EXTRA_SUFFIXES = {
     ".heic": other_formats.HEIF, ".heif": other_formats.HEIF, ".hif": other_formats.HEIF,
