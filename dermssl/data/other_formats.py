@@ -154,16 +154,20 @@ def _dicom(file, check_size, header_only):
     config.settings.reading_validation_mode = config.IGNORE
     try:
         data = pydicom.dcmread(file, specific_tags=list[Any](_DICOM_TAGS))
+        _check_dicom(data)
+        size = int(data.Columns), int(data.Rows)
+    except (Refused, MemoryError):
+        raise
     except Exception as error:  # pydicom raises all kinds on hostile bytes
         # Its message may quote the file, and so a name.
         raise Refused(f"a damaged DICOM ({type(error).__name__})", _DAMAGED) from None
-    _check_dicom(data)
-    size = int(data.Columns), int(data.Rows)
     check_size(size)
     if header_only:
         return size, None
     try:
         return size, _dicom_rgb(data, pixels.pixel_array(data))
+    except MemoryError:
+        raise
     except Exception as error:
         syntax = getattr(data.file_meta.TransferSyntaxUID, "name", "unknown syntax")
         found = f"DICOM pixels that can't be decoded ({syntax}, {type(error).__name__})"

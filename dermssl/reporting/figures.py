@@ -310,10 +310,7 @@ def image_sheet(
     heads = max((text.count("\n") + 1 for text in titles), default=0)
     beside = max(map(label_width, names), default=0)
     figure, (axes,) = new(
-        sheet.shape[1] / DPI
-        + 0.4
-        + 0.08 * max(map(label_width, names), default=0)
-        + 1.2 * bool(scale),
+        sheet.shape[1] / DPI + 0.4 + 0.08 * beside + 1.2 * bool(scale),
         sheet.shape[0] / DPI + 0.25 + 0.16 * heads + 0.35 * bool(title),
     )
     axes.imshow(sheet)
