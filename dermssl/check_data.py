@@ -47,9 +47,9 @@ def tell(config: dict[str, Any], path: Path) -> None:
 def _next(config, summary):
     """What to type next."""
     data = _flags(config["data"])
-    if summary["refused"]:
+    if summary.get("refused"):
         return f"next: put that right, then python -m dermssl.check_data {data}"
-    if summary["missing"] or summary["unreadable"] or summary["bad_masks"]:
+    if any(summary.get(name) for name in ("missing", "unreadable", "bad_masks")):
         data += "" if "--on-bad" in data else " --on-bad skip"
     return f"next: python -m dermssl.pretrain {data}"
 

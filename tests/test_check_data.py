@@ -186,10 +186,10 @@ def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
     same = {"patient_id": "P1", "lesion_id": "L1", "label": "nv", "coarse": "x"}
     table = pd.concat([table, again]).assign(**same)
     table.to_csv(tmp_path / "labels.csv", index=False)
-    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 0
+    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 1
     said = capfd.readouterr().out
-    assert "No unreadable photo, no contradicting labels found." in said
-    assert "Leaks between splits were not looked for; splits: none: " in said
+    assert "To put right: training would refuse it (class 'nv' has 1 group(s) for 3 spl" in said
+    assert "Leaks between splits were not looked for." in said
     assert "leak between" not in said
     assert "across splits" not in said
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from dermssl.core import atomic_files
 
 FILE = "left_out.csv"
-MARKER = ".dermssl"  # in every folder of reports: its pictures are no photos of a data set
 SHOWN = 3  # names in a line
 MISSING = "missing"  # named by a table and not there
 _ROWS, _KIND = "left_out", "left_out_kind"  # attributes of a log record

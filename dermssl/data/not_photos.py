@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from dermssl.core import left_out
 from dermssl.data import other_formats
 
 SUFFIXES = (
@@ -89,7 +88,7 @@ def is_ours(folder: str) -> bool:
     def holds(*names):
         return all(os.path.isfile(os.path.join(folder, name)) for name in names)
 
-    if holds(left_out.MARKER) or holds("check_data.json") or holds("report.md", "report.html"):
+    if holds("check_data.json") or holds("report.md", "report.html"):
         return True
     try:
         with open(os.path.join(folder, "status.json"), encoding="utf-8") as file:

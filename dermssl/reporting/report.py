@@ -24,7 +24,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from dermssl.core import atomic_files, left_out
+from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
 from dermssl.evaluation.interval import Interval
 from dermssl.reporting import fonts, wording
@@ -329,7 +329,6 @@ def make_output_folder(path: Path | str) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / left_out.MARKER).touch()
     except OSError as error:
         raise UserError(
             f"run.output {folder}: can't be made ({error.strerror}); choose another folder"

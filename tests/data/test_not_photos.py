@@ -60,8 +60,10 @@ def test_other_pictures_are_counted_with_what_to_do(tmp_path):
     assert len(notes.rows) == 6
 
 
-@pytest.mark.parametrize("name", ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found",
-                                  "System Volume Information", ".thumbnails", "__MACOSX"])  # fmt: skip
+SYSTEM = ["@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found", ".thumbnails"]
+
+
+@pytest.mark.parametrize("name", [*SYSTEM, "System Volume Information", "__MACOSX"])
 def test_folders_of_the_system_are_left_out_wherever_they_are(tmp_path, name):
     put(tmp_path, "nv/a.jpg", f"nv/{name}/a.jpg", f"{name}/a.jpg/SYNOPHOTO_THUMB_M.jpg")
     photos, left = look(tmp_path)
@@ -100,7 +102,7 @@ def test_what_dermssl_wrote_is_no_class(tmp_path):
     status = json.dumps({"status": "FINISHED", "command": "pretrain"}).encode()
     put(tmp_path, "outputs/run/status.json", data=status)
     put(tmp_path, "outputs/audit/check_data.json", data=b"{}")
-    put(tmp_path, "outputs/report/.dermssl", data=b"")
+    put(tmp_path, "outputs/report/report.md", "outputs/report/report.html", data=b"")
     put(tmp_path, "other/c.jpg", data=encoded(quality=30))
     put(tmp_path, "other/status.json", data=b'{"status": "of a camera"}')
     photos, left = look(tmp_path)

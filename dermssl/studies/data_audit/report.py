@@ -262,6 +262,8 @@ def summary(findings: audit.Audit, dataset: Dataset, settings: dict[str, Any]) -
 def faults(numbers: dict[str, Any]) -> list[str]:
     """What `check_data.strict` fails on, each in a few words."""
     lines = []
+    if numbers["unreadable"]:
+        lines.append(count(len(numbers["unreadable"]), "unreadable photo"))
     if numbers["missing"]:
         first = numbers["missing"][0]
         file, _, line = first["reason"].removesuffix(": not found").rpartition(": ")
@@ -270,8 +272,6 @@ def faults(numbers: dict[str, Any]) -> list[str]:
             f"{count(len(numbers['missing']), 'photo')} of {Path(file).name} {are} missing, first "
             f"{first['path']} ({line})"
         )
-    if numbers["unreadable"]:
-        lines.append(count(len(numbers["unreadable"]), "unreadable photo"))
     if numbers["bad_masks"]:
         lines.append(
             f"{count(len(numbers['bad_masks']), 'bad mask')}, first {numbers['bad_masks'][0]}"
