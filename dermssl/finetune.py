@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, progress, results, runs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import FINETUNED, PRETRAINED
@@ -71,10 +71,17 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
     )
     finetuning.check_depth(settings, model)
-    with opened.run() as made:
+    with opened.run(model.backbone) as made:
         if made.status["status"] == runs.FINISHED:
             _check_arm(made.path, settings.arm)
             return made.path
+        steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
+        work = (
+            f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at most "
+            f"of {steps} steps of {settings.batch_size} photos"
+        )
+        shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
+        progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
@@ -144,9 +151,15 @@ def tell(config: dict[str, Any], path: Path) -> None:
     print(f"  next: python -m dermssl.evaluate {path}")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("finetune", __doc__, run, tell, argv)
+    return cli.main("finetune", __doc__, run, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.Finetuning)

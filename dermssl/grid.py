@@ -43,9 +43,15 @@ def tell(config: dict[str, Any], written: tuple[Path, Report | None]) -> None:
     print(f"report: {path / 'report.md'}")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("grid", __doc__, _train, tell, argv)
+    return cli.main("grid", __doc__, _train, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.GridRun)

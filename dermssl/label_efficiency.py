@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
 from dermssl.core.commands import COMMANDS
-from dermssl.core.settings import Data
+from dermssl.core.settings import Data, Finetune
 from dermssl.studies.experiment import plan
 from dermssl.studies.label_efficiency import arms
 
@@ -49,6 +49,7 @@ def run(config: dict[str, Any]) -> Path:
 def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     """The folder, and the report that was written there."""
     from dermssl import finetune, pretrain
+    from dermssl.data import class_choice
     from dermssl.data.splits import prepare
     from dermssl.evaluation import contrasts
     from dermssl.studies.experiment import label_budget
@@ -65,7 +66,9 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     progress.log_progress(f"checking the photos in {data.path}")
     dataset = prepare(data)
     splits = dataset.index["split"].value_counts().to_dict()
-    counts = label_budget.count(dataset, plan.amounts(tables))
+    finetuning = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
+    learnt = class_choice.choose(dataset, finetuning)
+    counts = label_budget.count(learnt, plan.amounts(tables))
     shown = ", ".join(f"{amount.key} = {n:,}" for amount, n in counts.items())
     progress.log_progress(f"{len(dataset.index):,} photos; labels to train on: {shown}")
     # A probe has neither batches nor epochs.
@@ -73,7 +76,7 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     if probe:
         from dermssl.studies.experiment import linear_probe
 
-        linear_probe.check(dataset)
+        linear_probe.check(learnt)
         jobs, train = (
             linear_probe.replace_finetuning_by_probes(jobs, len(dataset.index)),
             linear_probe.LinearProbeRunner(dataset).run,
@@ -120,9 +123,15 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     print(f"next:   python -m dermssl.model_comparison {shlex.quote(str(path))}/{kind}_*")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("label_efficiency", __doc__, _measure, tell, argv)
+    return cli.main("label_efficiency", __doc__, _measure, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.LabelCurve)

@@ -29,9 +29,15 @@ def tell(config: dict[str, Any], path: Path) -> None:
     print(f"report: {path / 'report.md'}")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("leakage", __doc__, run, tell, argv)
+    return cli.main("leakage", __doc__, run, tell, argv, _look)
 
 
 results.make_callable(__name__, run)

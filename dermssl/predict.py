@@ -43,6 +43,11 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
 
     settings, output = config["predict"], config["output"]
     folder, source, on_bad = settings.run, settings.source, settings.on_bad
+    if not folder or not source:
+        raise UserError(
+            "no photos to predict: give predict.run, the folder of a fine-tuned run, and "
+            "predict.source, an image or a folder of images"
+        )
     _check_output(output)
     finished = finished_run.load(folder, "finetune")
     scaling = new_photos.calibrator_of(folder, not settings.uncalibrated)

@@ -56,9 +56,15 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         return opened.output
     backbone = opened.backbone()
     model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
-    with opened.run() as made:
+    with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
+        steps = len(pool.index) // settings.batch_size
+        work = (
+            f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
+        )
+        shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
+        _say(run_setup.start_line(opened.start, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config, _say)
@@ -113,9 +119,15 @@ def tell(config: dict[str, Any], path: Path) -> None:
     print(f"  next: {shlex.join(words)}")
 
 
+def _look(config):
+    from dermssl.data import first_look
+
+    first_look.check(config["data"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("pretrain", __doc__, run, tell, argv)
+    return cli.main("pretrain", __doc__, run, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.Pretraining)

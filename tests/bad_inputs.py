@@ -227,7 +227,6 @@ FOLDERS = {
     "a name with a return": (_cell(5, 0, '"a\nb.jpg"'), "has odd characters"),
     "a label with an escape": (_cell(5, 1, "n\x1b[31mv"), "has odd characters"),
     "labels that differ in case": (_cell(5, 1, "MEL"), "differ only in case"),
-    "a class with one lesion": (_cell(5, 1, "NA"), "class 'NA' has 1 group(s) for 3 splits"),
     "an unknown split": (_column("split", ["train", "tset"]), "'tset'"),
     "a lesion in two splits": (
         lambda folder: table(

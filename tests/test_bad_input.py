@@ -92,8 +92,9 @@ def test_a_class_with_fewer_records_than_splits(refused, folder):
         return pd.concat([others, table[table["label"] == "df"].head(1)])
 
     edit(folder, spoil)
-    said = refused(finetune, "--data", folder, *tiny.SMALL)
-    assert "class 'df' has 1 group(s) for 3 splits" in said
+    said = refused(finetune, "--data", folder, *tiny.SMALL, "--rare-classes", "error")
+    assert "df (1 train, 0 validation, 0 test)" in said
+    assert "set --rare-classes train or drop" in said
 
 
 def test_an_image_size_under_the_minimum(refused, photos):

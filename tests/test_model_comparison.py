@@ -472,13 +472,49 @@ def test_the_baseline_is_always_the_second(pair):
     assert "random init" in sentences.verdicts(numbers)[0].split(" SimCLR")[0]
 
 
-def test_folders_without_runs_are_refused(tmp_path, capsys):
+def test_folders_without_runs_are_refused(tmp_path, capsys, monkeypatch):
     assert model_comparison.main([str(tmp_path)]) == 2
     assert "no fine-tuning run there, 3 folders deep" in capsys.readouterr().err
     assert model_comparison.main([str(tmp_path / "no")]) == 2
     assert "no such folder" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
     assert model_comparison.main([]) == 2
-    assert "no run given" in capsys.readouterr().err
+    assert "no run given, and no folder outputs/ here" in capsys.readouterr().err
+    (tmp_path / "outputs").mkdir()
+    assert model_comparison.main([]) == 2
+    assert "outputs: no fine-tuning run there" in capsys.readouterr().err
+
+
+def test_without_a_run_all_comparable_ones_are_compared(tmp_path, monkeypatch, capsys, quick):
+    """The largest group; others are left out by name and reason."""
+    monkeypatch.chdir(tmp_path)
+    table = fake_runs.records(n=120, shares=(1 / 7,) * 7)
+    other = fake_runs.records(n=120, shares=(1 / 7,) * 7, seed=5)
+    p = fake_runs.simulate(table, 1.0)
+    outputs = tmp_path / "outputs"
+    fake_runs.make(outputs / "a_alone", other, fake_runs.simulate(other, 1.0), data_hash="other")
+    fake_runs.experiment(outputs / "study", {"random": 0.5, "ssl": 0.7}, (0, 1), table=table)
+    fake_runs.make(outputs / "broken", table, p, arm="file", status={"status": "DIVERGED"})
+    fake_runs.make(outputs / "again", table, p, arm="random", seed=1)
+    fake_runs.make(outputs / "tuned", table, p, arm="imagenet", finetune={"gamma": 1.0})
+    assert model_comparison.main(["--n-resamples", "100"]) == 0
+    said = capsys.readouterr().out
+    folder = outputs / "model_comparison"
+    left_out = results_csv.read_rows(folder / "left_out.csv")
+    reasons = dict(zip(left_out["run"], left_out["reason"]))
+    # "again" comes first and so takes the place of study/random_70_1.
+    assert set(reasons) == {
+        "outputs/a_alone", "outputs/broken", "outputs/study/random_70_1", "outputs/tuned"
+    }  # fmt: skip
+    assert "can't be compared" in reasons["outputs/a_alone"]
+    assert "DIVERGED" in reasons["outputs/broken"]
+    assert "both are random init, 70 labels, seed 1" in reasons["outputs/study/random_70_1"]
+    assert "finetune.gamma" in reasons["outputs/tuned"]
+    assert "No run given: the 4 finished runs under outputs/" in said
+    assert "left out: 4 runs" in said
+    assert set(results_csv.read_rows(folder / "performance_comparison.csv")["model"]) == {
+        "random init, 70 labels", "SimCLR, 70 labels"
+    }  # fmt: skip
 
 
 def test_the_experiment_file_says_where_the_runs_are(pair, quick):

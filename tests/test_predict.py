@@ -53,6 +53,17 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     assert found["fine"].tolist() == np.array(HAM.fine)[p_fine.argmax(axis=1)].tolist()
 
 
+@pytest.mark.parametrize("words", [(), ("outputs/run",)])
+def test_without_photos_one_line_says_what_it_needs(words, capsys):
+    assert tiny.call(predict, *words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "it needs RUN (folder of a fine-tuned run) and IMAGE_OR_FOLDER (an image, or" in said
+    assert "python -m dermssl.predict RUN IMAGE_OR_FOLDER" in said
+    with pytest.raises(UserError, match="no photos to predict"):
+        predict(*words)
+
+
 def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tmp_path):
     for size in (7, 160):
         predict(finetuned, photos, output=tmp_path / f"{size}.csv", batch_size=size)

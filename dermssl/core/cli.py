@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
-from dermssl.core import left_out, signals
+from dermssl.core import left_out, memory, runs, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import RunFailed, UserError
+from dermssl.core.errors import RunFailed, UserError, one_line, unknown_name
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -28,6 +28,11 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage of fifty flags."""
 
     def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message:  # positional ones: say what they are
+            places = [action for action in self._actions if not action.option_strings]
+            needs = " and ".join(f"{each.metavar} ({each.help})" for each in places)
+            words = " ".join(str(each.metavar) for each in places)
+            message = f"it needs {needs}: {self.prog} {words}"
         raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
 
 
@@ -56,7 +61,7 @@ def parser(command: str, doc: str) -> Parser:
               for name in entry.sections}  # fmt: skip
     for section, field in configs.fields_of(command):
         if not field.metadata["positional"]:
-            _add_flag(groups[section], section, field)
+            _add_flag(groups[section], section, field, entry.from_imagenet)
     return made
 
 
@@ -72,11 +77,14 @@ def _add_positional(parser, section, field):
     parser.add_argument(f"{section}.{field.name}", metavar=word, help=help_text, **options)
 
 
-def _add_flag(group, section, field):
+def _add_flag(group, section, field, from_imagenet=""):
     """One flag, its help with the true default and the valid names."""
     kind, several = configs.element_type(field.type)
     meta = field.metadata
-    text = f"{meta['help']} (default: {_shown(configs.default_of(field))})"
+    default = _shown(configs.default_of(field))
+    if from_imagenet == f"{section}.{field.name}":
+        default = "imagenet; none for cnn, mlp and the embedded data set"
+    text = f"{meta['help']} (default: {default})"
     if meta["names"]:
         text += f"; one of: {', '.join(meta['names'])}"
     options = {
@@ -110,6 +118,7 @@ def main(
     function: Callable[[dict[str, Any]], Any],
     tell: Callable[[dict[str, Any], Any], None],
     argv: Sequence[str] | None = None,
+    first: Callable[[dict[str, Any]], Any] | None = None,
 ) -> int:
     """The whole of a command: parse, call `function(config)`, `tell` what came out.
 
@@ -119,6 +128,8 @@ def main(
         function: takes the settings from `config.configure`; returns what it wrote or counted.
         tell: takes the settings and what `function` returned; prints.
         argv: list of str; None takes the command line.
+        first: takes the settings; a look at what they name, before the seconds that TensorFlow
+            takes to start.
 
     Returns:
         the exit code, as of `run`.
@@ -133,11 +144,15 @@ def main(
             if hasattr(config[section], "n_resamples"):
                 check_resamples(f"{section}.n_resamples", config[section].n_resamples)
         if COMMANDS[command].heavy:
+            look_ahead(command, config)
+            if first:
+                first(config)
             quiet_tensorflow()
-        with left_out.collected() as notes:
-            made = function(config)
-        notes.write(made, config.get("output"))
-        tell(config, made)
+        with memory.explained(config):
+            with left_out.collected() as notes:
+                made = function(config)
+            notes.write(made, config.get("output"))
+            tell(config, made)
 
     return run(parser(command, doc), work, argv)
 
@@ -151,6 +166,20 @@ def from_flags(command: str, args: argparse.Namespace) -> dict:
             typed.setdefault(section, {})[field] = value
     options = {name: getattr(args, name, None) for name in ("config", "seed", "output")}
     return configs.configure(command, typed, **options, overwrite=getattr(args, "overwrite", False))
+
+
+def look_ahead(command: str, config: dict[str, Any]) -> None:
+    """Refuse unknown names, weights that aren't there and unfinished runs, without TensorFlow."""
+    for section, field in configs.fields_of(command):
+        value, name = getattr(config[section], field.name), f"{section}.{field.name}"
+        for each in value if isinstance(value, list) else [value]:
+            if field.metadata["names"] and each not in field.metadata["names"]:
+                raise unknown_name(name, each, field.metadata["names"])
+            words = each in ("none", "imagenet")
+            if name == "backbone.weights" and not words and not os.path.exists(each):
+                raise UserError(f"{name} {each}: no such file; use none, imagenet or a file")
+        if field.name == "run" and field.metadata["positional"] and value:
+            runs.finished(value)
 
 
 def check_resamples(name: str, n: int) -> None:
@@ -256,7 +285,7 @@ def run(
     except Exception as error:  # the one place for it: here a command meets its user
         _trace(args)
         hint = "" if _debug(args) else " (run again with --debug for the traceback)"
-        return _say(f"internal error: {type(error).__name__}: {error}{hint}", FAILED)
+        return _say(f"internal error: {one_line(error)}{hint}", FAILED)
     return 0
 
 

@@ -51,6 +51,8 @@ class Command:
         without: settings of its sections, as `section.field`, that it has no use for.
         embedded: `section.field` -> its value on the embedded data set, where none was given:
             two cores finish it in minutes.
+        from_imagenet: `section.field` of the weights that are ImageNet's on data of one's own,
+            where none were given; "": they are the setting's default.
     """
 
     purpose: str
@@ -61,6 +63,7 @@ class Command:
     heavy: bool = True
     without: tuple[str, ...] = ()
     embedded: dict[str, Any] = field(default_factory=dict)
+    from_imagenet: str = ""
 
 
 COMMANDS = {
@@ -93,6 +96,7 @@ COMMANDS = {
             "finetune.frozen_epochs": 5,
             "finetune.unfrozen_epochs": 5,
         },
+        from_imagenet="backbone.weights",
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
@@ -101,6 +105,7 @@ COMMANDS = {
         seeded=False,
         resumable=True,
         embedded={"grid.image_size": 64, "grid.epochs": 3, "grid.n_resamples": 200},
+        from_imagenet="grid.weights",
     ),
     "evaluate": Command(
         "metrics with intervals and figures of one run",

@@ -29,6 +29,7 @@ from typing import Any
 
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import UserError
+from dermssl.core.setting import NOT_ON_IMAGENET
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
@@ -143,10 +144,10 @@ def configure(
         them, without defaults), "command" (what to type for the same again).
     """
     tables = read_toml(config) if config else {}
-    embedded = _embedded(command, tables, typed)
+    implied = _embedded(command, tables, typed) or _from_imagenet(command, tables, typed)
     settings = {
         name: section(
-            name, embedded.get(name, {}) | tables.get(name, {}), typed.get(name, {}), config
+            name, implied.get(name, {}) | tables.get(name, {}), typed.get(name, {}), config
         )
         for name in COMMANDS[command].sections
     }
@@ -176,6 +177,23 @@ def _embedded(command, tables, typed):
         section_name, _, field = name.partition(".")
         found.setdefault(section_name, {})[field] = value
     return found
+
+
+def _from_imagenet(command, tables, typed):
+    """The weights of a transfer to data of one's own, where none were given: ImageNet's.
+
+    Random ones are for who asks for them, and for networks that have no others.
+    """
+    name, _, field = COMMANDS[command].from_imagenet.partition(".")
+    given = tables.get(name, {}) | typed.get(name, {})
+    if not name or field in given:
+        return {}
+    if name == "backbone":
+        has_none = given.get("name") in NOT_ON_IMAGENET
+        return {name: {field: "none" if has_none else "imagenet"}}
+    models = given.get("models", SECTIONS[name]().models)
+    without = [model for model in models if model in NOT_ON_IMAGENET]
+    return {name: {field: ["imagenet", *(f"{model}=none" for model in without)]}}
 
 
 def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -300,7 +318,8 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
     """The tables of a run, as from `as_tables`, fit to be compared with others.
 
     Settings without a part in the numbers stand at their defaults, which keeps the hash of all
-    who never set them.
+    who never set them. Settings that came later are left out at their defaults, for the same
+    reason. Where the photos lie has no part either: a run is known by the hash of its data.
     """
     compared = {}
     for name, table in tables.items():
@@ -310,6 +329,13 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]
+            }
+            later = {item.name: getattr(default, item.name) for item in fields
+                     if item.metadata["added"]}  # fmt: skip
+            table = {
+                key: value
+                for key, value in table.items()
+                if key not in later or value != later[key]
             }
         compared[name] = table
     return compared

@@ -36,6 +36,18 @@ class RunFailed(Exception):
     exit_code = 1
 
 
+def one_line(error: BaseException, longest: int = 400) -> str:
+    """An exception in one line: TensorFlow puts thousands of characters of a graph into some.
+
+    Example:
+
+    >>> one_line(ValueError("a  b\\nc"))
+    'ValueError: a b c'
+    """
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= longest else f"{text[: longest - 4]} ..."
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     """A `UserError` for a name that is in no registry; it lists the valid ones.
 

@@ -40,23 +40,34 @@ class Progress:
         total: float, the work in all: steps, photos or any other unit.
         done: float, work that an earlier process has done.
         state: str, shown beside the bar; "": how much is done of how much.
+        warm_up: float, work that says nothing of the pace: a network's first step takes longer
+            than hundreds of others. No time left is shown before twice as much is done.
     """
 
     PLAIN_SECONDS = 15  # between two lines where there is no terminal
+    LONG = 60  # seconds left from which the first estimate has a line of its own
 
-    def __init__(self, title: str, total: float, done: float = 0, state: str = "") -> None:
+    def __init__(
+        self, title: str, total: float, done: float = 0, state: str = "", warm_up: float = 0
+    ) -> None:
         self.title, self.total, self.done, self.state = title, total, done, state
         self.console = Console(stderr=True)
         self._first, self._started = done, time.time()
         self._printed = self._started
+        self._warm_up = warm_up
+        # From when on the pace is measured, and after how much work.
+        self._since: tuple[float, float] | None = None if warm_up else (self._started, done)
+        self._told = not warm_up
 
     def __enter__(self) -> "Progress":
         self._started = self._printed = time.time()
+        if not self._warm_up:
+            self._since = (self._started, self._first)
         if self._first:
             self._say(f"{self.title}: resumes after step {self._first} of {self.total}")
         columns = [
             progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
-            progress.TextColumn("{task.fields[state]}"), progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[state]}{task.fields[left]}"),
         ]  # fmt: skip
         self._bar = progress.Progress(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
@@ -66,6 +77,7 @@ class Progress:
             total=self.total,
             completed=self.done,  # type: ignore[arg-type]
             state=self.state,
+            left="",
         )
         self._bar.start()
         return self
@@ -86,8 +98,15 @@ class Progress:
         self.done = done
         self.state = self.state if state is None else state
         text = self.state or f"{done:,.0f}/{self.total:,.0f}"
-        self._bar.update(self._task, completed=done, state=text)
         now = time.time()
+        if self._since is None and done - self._first >= self._warm_up:
+            self._since = (now, done)
+        left = self._seconds_left(now)
+        self._bar.update(self._task, completed=done, state=text, left=self.left())
+        if left is not None and not self._told:
+            self._told = True
+            if left > self.LONG:
+                self._say(f"{self.title}: measured, {self.left().removeprefix(', ')}")
         if not self.console.is_terminal and now - self._printed > self.PLAIN_SECONDS:
             self._say(f"{self.title}: {text}{self.left()}")
             self._printed = now
@@ -97,12 +116,18 @@ class Progress:
         log_progress(line + self.left())
 
     def left(self) -> str:
-        """ ", about 3 min 20 s left"; "" before any work was done."""
-        worked = self.done - self._first
-        if not worked:
-            return ""
-        pace = (time.time() - self._started) / worked
-        return f", about {duration(pace * (self.total - self.done))} left"
+        """ ", about 3 min 20 s left"; "" before enough work was done to tell."""
+        seconds = self._seconds_left(time.time())
+        return "" if seconds is None else f", about {duration(seconds)} left"
+
+    def _seconds_left(self, now):
+        if self._since is None:
+            return None
+        began, before = self._since
+        worked = self.done - before
+        if not worked or worked < self._warm_up:
+            return None
+        return (now - began) / worked * (self.total - self.done)
 
     def _say(self, line):
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dermssl.core import config as configs
-from dermssl.core import left_out
+from dermssl.core import left_out, memory
 from dermssl.core.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -194,10 +194,11 @@ def make_callable(
             extra["dataset"] = keywords["data"]
             keywords = keywords | {"data": str(extra["dataset"].root)}
         config = configs.from_keywords(command, arguments, keywords)
-        with left_out.collected() as notes:
-            made = function(config, **extra)
-        notes.write(made, config.get("output"))
-        return result(made)
+        with memory.explained(config):
+            with left_out.collected() as notes:
+                made = function(config, **extra)
+            notes.write(made, config.get("output"))
+            return result(made)
 
     module = sys.modules[name]
     call.__name__, call.__doc__ = command, _documentation(command, module.__doc__)

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import platform
 import shutil
 import time
@@ -19,14 +20,17 @@ from typing import Any
 import tomli_w
 
 from dermssl.core import config as configs
-from dermssl.core import signals
+from dermssl.core import errors, memory, signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import RunFailed, UserError
 
+log = logging.getLogger("dermssl")
+
 STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
+NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
 # What later commands say of a run lies in its folder, and is not true of the next one there.
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
@@ -96,7 +100,7 @@ def is_finished(
     For a look before anything is made; arguments as in `open_run`.
     """
     before = Run(path).status
-    if before:
+    if before and not _holds_nothing(path, before):
         _refuse_difference(path, before, _identity(command, config, data_hash, start, classes))
     return before.get("status") == FINISHED
 
@@ -144,16 +148,13 @@ def open_run(
             f"run.output {path}: can't be written ({error.strerror}); choose another folder"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"run.output {path}: another process is writing there; wait or stop it"
-            ) from error
+        _lock(lock, path)
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
             _remove_derived(run)
         before = {} if overwrite else run.status
+        if _holds_nothing(path, before):
+            before = {}
         if before:
             _refuse_difference(path, before, identity)
         else:
@@ -166,7 +167,8 @@ def open_run(
         remove_leftovers(run.path)
         if before and before["status"] != FINISHED:
             run.started -= before.get("seconds") or 0
-            run.set_status(RUNNING, reason=None)
+            again = {NO_MEMORY: False} if NO_MEMORY in before else {}
+            run.set_status(RUNNING, reason=None, **again)
         try:
             with signals.watch_signals() as run.stop:
                 yield run
@@ -174,11 +176,32 @@ def open_run(
             _end(run, KILLED, str(stopped) or "interrupted")
             raise
         except RunFailed as error:
-            _end(run, FAILED, str(error))
+            no_memory = {NO_MEMORY: True} if isinstance(error, memory.OutOfMemory) else {}
+            _end(run, FAILED, str(error), **no_memory)
             raise
         except BaseException as error:
-            _end(run, FAILED, f"{type(error).__name__}: {error}")
+            if memory.is_out_of_memory(error):
+                said = memory.message(config)
+                _end(run, FAILED, said, **{NO_MEMORY: True})
+                raise memory.OutOfMemory(said) from error
+            _end(run, FAILED, errors.one_line(error))
             raise
+
+
+def _lock(file, path):
+    """Lock a run's folder by its open lock file, where its file system can."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:  # EWOULDBLOCK, EAGAIN
+        raise UserError(
+            f"run.output {path}: another process is writing there; wait or stop it"
+        ) from error
+    except OSError as error:  # NFS without a lock daemon, Lustre without -o flock, some FUSE
+        log.warning(
+            "run.output %s: this file system can't lock (%s), so nothing keeps a second process "
+            "from writing there; start one alone, or set run.output to a folder on a local disk",
+            path, error.strerror,
+        )  # fmt: skip
 
 
 def _remove_derived(run):
@@ -190,20 +213,32 @@ def _remove_derived(run):
             path.unlink(missing_ok=True)
 
 
-def _end(run, state, reason):
+def _end(run, state, reason, **details):
     """Say in status.json why a run ended early, unless it had ended in its own way before."""
     with contextlib.suppress(RunFailed):  # a full disk must not hide the error itself
         if run.status.get("status") == RUNNING:
-            run.set_status(state, reason=reason)
+            run.set_status(state, reason=reason, **details)
+
+
+def _holds_nothing(path, before):
+    """Whether a run ran out of memory before it saved anything.
+
+    It was told to take smaller settings, and loses nothing when it does.
+    """
+    checkpoints = Path(path) / CHECKPOINTS
+    saved = checkpoints.is_dir() and any(checkpoints.iterdir())
+    return before.get("status") == FAILED and before.get(NO_MEMORY) and not saved
 
 
 def _refuse_difference(path, before, now):
     """Raise a `UserError` that shows the first settings in which two runs differ."""
     old, new = _flat(before), _flat(now)
     _refuse_other_version(path, before.get("config") or {}, " with run.overwrite")
-    keys = [key for key in new if old.get(key) != new[key]]
+    keys = [key for key in new | old if old.get(key) != new.get(key)]
     if keys:
-        shown = "; ".join(f"{key}: {old.get(key)!r} there, {new[key]!r} now" for key in keys[:3])
+        shown = "; ".join(
+            f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in keys[:3]
+        )
         more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
         raise UserError(
             f"run.output {path}: holds a different run ({shown}{more}); "
@@ -216,9 +251,17 @@ def _flat(identity):
     flat = {name: identity.get(key) for name, key in (names | {"taxonomy": "classes"}).items()}
     for section, value in configs.comparable(identity.get("config", {})).items():
         if isinstance(value, dict):
-            flat |= {f"{section}.{key}": item for key, item in value.items()}
+            later = {
+                field.name: configs.default_of(field)
+                for field in (dataclasses.fields(SECTIONS[section]) if section in SECTIONS else ())
+                if field.metadata["added"]
+            }
+            flat |= {f"{section}.{key}": item for key, item in (later | value).items()}
         else:
             flat[section] = value
+    # The weights that a run starts from are known by their own hash, "starting weights".
+    for name in ("backbone.weights", "grid.weights"):
+        flat.pop(name, None)
     return flat
 
 
@@ -255,8 +298,10 @@ def _refuse_other_version(path, config, way_out=""):
         section = SECTIONS.get(name)
         if section is None or not isinstance(table, dict):
             continue
-        known = {field.name for field in dataclasses.fields(section)}
-        if odd := sorted(known.symmetric_difference(table)):
+        fields = dataclasses.fields(section)
+        later = {field.name for field in fields if field.metadata["added"]}
+        known = {field.name for field in fields}
+        if odd := sorted((known - later - table.keys()) | (table.keys() - known)):
             raise UserError(
                 f"{path}: a run of another version of dermssl, which differs in the settings "
                 f"[{name}] {', '.join(odd)}; make the run again{way_out}"

@@ -11,6 +11,7 @@ BACKBONES = (
     "mobilenet", "mobilenetv2", "resnet50", "inceptionv3", "densenet121", "efficientnetb0",
     "efficientnetb1", "efficientnetv2b0", "cnn", "mlp",
 )  # fmt: skip
+NOT_ON_IMAGENET = ("cnn", "mlp")  # there are no such weights for them
 AUGMENTATIONS = (
     "none", "flip_hv", "brightness", "flip_brightness", "skin", "skin_artefacts", "skin_cutout",
     "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
@@ -21,7 +22,7 @@ ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
 def setting(
     default: Any, help: str, flag: str | None = None, choices: Sequence[Any] | None = None,
     low: float | None = None, high: float | None = None, identity: bool = True,
-    positional: str | bool = False, names: Sequence[str] | None = None,
+    positional: str | bool = False, names: Sequence[str] | None = None, added: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field with what the command line and the checks need to know.
 
@@ -33,11 +34,15 @@ def setting(
         names: tuple of str, valid names to show in `--help`; a registry refuses others.
         choices, low, high: what is valid.
         identity: bool, whether runs with different values are different runs. False for what
-            changes neither weights nor predictions.
+            changes neither weights nor predictions, or is known otherwise.
+        added: bool, whether runs are around that were made before there was this setting. Its
+            default is what they did, so it is no part of a hash, and no run is of another version
+            for the lack of it.
     """
     metadata = {
         "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
         "identity": identity, "positional": positional, "names": names,
+        "added": added,
     }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)

@@ -13,15 +13,20 @@ from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, setting
 class Data:
     """Where the photos are, what their labels mean, how they are split."""
 
-    path: str = setting("", "folder with the photos (and labels, if any)", flag="data")
+    # Not how a path was typed, but what lies there makes a run: its data hash.
+    path: str = setting(
+        "", "folder with the photos (and labels, if any)", flag="data", identity=False
+    )
     format: str = setting(
         "auto",
         "how to read the folder",
         flag="data-format",
-        choices=("auto", "folders", "labels", "ham10000", "unlabelled"),
+        choices=("auto", "folders", "labels", "ham10000", "released", "unlabelled"),
     )
     taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
-    unlabelled: str = setting("", "one more folder of photos, used for pretraining only")
+    unlabelled: str = setting(
+        "", "one more folder of photos, used for pretraining only", identity=False
+    )
     group_by: str = setting(
         "auto",
         "what must never cross two splits; auto: patient, else lesion, else photo",
@@ -135,6 +140,14 @@ class Finetune:
         "skin", "training augmentation (see dermssl.data.augmentation.opencv)"
     )
     arm: str = setting("", "name in comparisons; none: by the weights", identity=False)
+    classes: list[str] = setting([], "keep only these fine classes", added=True)
+    rare_classes: str = setting(
+        "train",
+        "a class of too few lesions to be in every split: train on it without scoring it, drop it, "
+        "or stop with an error",
+        choices=("train", "drop", "error"),
+        added=True,
+    )
     predict: str = setting(
         "all",
         "records to predict at the end: all, or held_out for validation and test alone",

@@ -29,7 +29,7 @@ class Evaluate:
     )
     readers: str = setting("", "CSV of human readers' answers: reader, path, answer")
     coverage: float = setting(
-        0.9, "share of photos of each class whose set of classes holds it", low=0.5, high=0.99
+        0.9, "share of photos of each class whose set of classes holds it", low=0.3, high=0.99
     )
     prevalence: list[float] = setting(
         [],
@@ -56,7 +56,9 @@ class ModelComparison:
     """Which runs are compared, and how."""
 
     runs: list[str] = setting(
-        [], "a run, or a folder that holds some; none: the output of --config", positional="RUN"
+        [],
+        "a run, or a folder that holds some; none: the output of --config, else outputs/",
+        positional="RUN",
     )
     baseline: str = setting("", "arm that the others are compared with; none: random, if there")
     split: str = setting("test", "records to score", choices=SPLITS)
@@ -229,6 +231,9 @@ class LabelEfficiency:
     labels: list[str] = setting([], "10 (a class), 5% or all; none: the file's, else 1% 10% 100%")
     seeds: list[int] = setting([], "training seeds; none: the file's, else 0 1 2", low=0)
     imagenet_weights: str = setting("", "file to take where an arm asks for imagenet")
+    classes: list[str] = setting(
+        [], "keep only these fine classes; none: the file's, else all", added=True
+    )
     probe: bool = setting(
         False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
         "pretrain still do",

@@ -43,7 +43,8 @@ def assign(
 
     Within each class the groups are shuffled by `seed` and dealt out until each split
     holds its share of the class's groups, at least one each. A group with several
-    classes counts under its rarest.
+    classes counts under its rarest. A class of fewer groups than splits is in train alone:
+    `class_choice` says so where labels matter, and can leave it out.
 
     Args:
         dataset: with records, and splits or none.
@@ -55,13 +56,15 @@ def assign(
         The data set with every `split` one of train, validation, test.
 
     Raises:
-        UserError: a class has fewer groups than splits, a brought split is unknown or
-            incomplete, or a lesion or patient crosses two splits.
+        UserError: a brought split is unknown or incomplete, or a lesion or patient crosses two
+            splits.
     """
     index = dataset.index
     brought = index["split"] != ""
     if brought.any():
         split = _brought(index)
+        if validation and not (split == VALIDATION).any() and (split == TEST).any():
+            split = _with_validation(index, split, validation, seed, group_by)
     else:
         if validation + test >= 1:
             raise UserError(
@@ -93,6 +96,23 @@ def _brought(index):
     return np.array(
         [name or known.get(group, TRAIN) for group, name in zip(groups, split)], dtype=object
     )
+
+
+def _with_validation(index, split, share, seed, group_by):
+    """Validation dealt out of train, where a data set brings train and test alone."""
+    train = split == TRAIN
+    groups = group_ids(index, group_by)
+    strata = {
+        label: own for label, own in _strata(index[train], groups[train]).items() if len(own) > 1
+    }
+    by_group = _deal(strata, {VALIDATION: share}, seed)
+    dealt = np.array([by_group.get(group, TRAIN) for group in groups], dtype=object)
+    log.warning(
+        "the data set brings train and test alone: %d of its %d training photos serve as "
+        "validation (data.validation %g)",
+        int((train & (dealt == VALIDATION)).sum()), int(train.sum()), share,
+    )  # fmt: skip
+    return np.where(train, dealt, split)
 
 
 def _strata(index, groups):
@@ -145,13 +165,7 @@ def deal_groups(
 
 def _deal(strata, shares, seed):
     """dict of group -> held-out split; groups that are in none stay in train."""
-    for (fine, _), groups in strata.items():
-        if fine and len(groups) <= len(shares):
-            raise UserError(
-                f"class '{fine}' has {len(groups)} group(s) for {len(shares) + 1} splits; "
-                "add photos, leave the class out, or set data.validation 0 or data.test 0"
-            )
-    # A few photos with only a coarse label are for training.
+    # A class of too few groups is for training, and so are a few photos with a coarse label only.
     strata = {label: groups for label, groups in strata.items() if len(groups) > len(shares)}
     by_group = {}
     for _, groups in shuffled_groups(strata, np.random.Generator(np.random.Philox(key=seed))):

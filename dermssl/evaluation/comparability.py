@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 
@@ -137,9 +138,10 @@ def _budget_difference(first, other, free):
 def _budget(member, free):
     config = member.status["config"]
     # What was done to the photos is no part of the data hash.
+    compared = configs.comparable(config)  # a run may be older than a setting
     return {"data.preprocess": config["data"]["preprocess"]} | {
         f"{section}.{key}": value
         for section in ("finetune", "backbone")
-        for key, value in config.get(section, {}).items()
+        for key, value in compared.get(section, {}).items()
         if f"{section}.{key}" not in free
     }

@@ -194,18 +194,80 @@ def gather(
     for other in finished[1:]:
         comparability.check_data(first, other, split)
     comparability.check_starts(finished)
-    groups: dict[tuple[str, int | str], list[FinetuneRun]] = {}
-    for member in finished:
-        groups.setdefault((member.status["arm"], member.labels), []).append(member)
-    models = [
-        RunGroup(arm, labels, tuple(sorted(members, key=lambda m: m.status["seed"])))
-        for (arm, labels), members in groups.items()
-    ]
+    models = _models(finished)
     for model in models:
         comparability.check_seeds(model)
     models.sort(key=lambda m: (m.labels == "all", m.members[0].status["n_labels"], *_order(m.arm)))
     notes = comparability.budget_notes(models, allow_different_budget)
     return Comparison(tuple(models), split, tuple(failures), tuple(notes))
+
+
+def _models(members):
+    """The runs as `RunGroup`s, in the order of the first of each."""
+    groups: dict[tuple[str, int | str], list[FinetuneRun]] = {}
+    for member in members:
+        groups.setdefault((member.status["arm"], member.labels), []).append(member)
+    return [
+        RunGroup(arm, labels, tuple(sorted(group, key=lambda m: m.status["seed"])))
+        for (arm, labels), group in groups.items()
+    ]
+
+
+def largest(
+    paths: Iterable[Path | str], split: str = TEST, allow_different_budget: bool = False
+) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The most runs under `paths` that `gather` compares with one another.
+
+    Args:
+        paths, split, allow_different_budget: as for `gather`.
+
+    Returns:
+        The runs' folders, in order, and (folder, reason) of each that was left out. Of two equally
+        large groups it is the one that comes first.
+
+    Raises:
+        UserError: none is finished.
+    """
+    left_out: list[tuple[Path, str]] = []
+    groups: list[list[FinetuneRun]] = []
+    for path in find(paths):
+        try:
+            member = _member(path, split)
+        except UserError as error:
+            left_out.append((path, str(error)))
+            continue
+        for group in groups:
+            if not _misfit(group, member, split, allow_different_budget):
+                group.append(member)
+                break
+        else:
+            groups.append([member])
+    if not groups:
+        raise UserError(
+            f"no finished fine-tuning run among {len(left_out)}, the first: {left_out[0][1]}"
+        )
+    best = max(groups, key=len)  # the first of equals
+    for group in groups:
+        if group is not best:
+            left_out += [
+                (member.path, _misfit(best, member, split, allow_different_budget))
+                for member in group
+            ]
+    return [member.path for member in best], left_out
+
+
+def _misfit(group, member, split, allow_different_budget):
+    """Why a run can't be compared with a group of runs; "" where it can."""
+    try:
+        comparability.check_data(group[0], member, split)
+        comparability.check_starts([*group, member])
+        models = _models([*group, member])
+        for model in models:
+            comparability.check_seeds(model)
+        comparability.budget_notes(models, allow_different_budget)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def find(paths: Iterable[Path | str]) -> list[Path]:

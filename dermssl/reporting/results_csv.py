@@ -139,7 +139,8 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold a lock beside `path`. It isn't the run's own, which the caller may hold already."""
     try:
         with open(path.with_name(f".{path.name}.lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # no locks there: `runs.open_run` says so
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
         raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error

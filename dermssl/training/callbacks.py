@@ -174,13 +174,15 @@ class Progress(keras.callbacks.Callback):
         done: int, steps that an earlier process has done.
     """
 
+    WARM_UP = 3  # steps; the first one traces the network
+
     def __init__(
         self, title: str, epochs: int, steps: int, shown: Sequence[str] = ("loss",), done: int = 0
     ) -> None:
         super().__init__()
         self.epochs, self.shown = epochs, shown
         state = f"epoch {done // steps + 1}/{epochs}"
-        self.display = progress.Progress(title, epochs * steps, done, state)
+        self.display = progress.Progress(title, epochs * steps, done, state, self.WARM_UP)
 
     def __enter__(self) -> "Progress":
         self.display.__enter__()

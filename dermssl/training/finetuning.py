@@ -232,9 +232,8 @@ def labelled_rows(dataset: Dataset, split: str) -> np.ndarray:
     """Positions of a split's labelled records."""
     rows = ((dataset.index["split"] == split) & is_labelled(dataset.index)).to_numpy().nonzero()[0]
     if not len(rows):
-        raise UserError(
-            f"no labelled photo in the {split} split; fine-tuning needs some (data.{split})"
-        )
+        why = "" if split == TRAIN else f" to choose the best epoch (data.{split} above 0)"
+        raise UserError(f"no labelled photo in the {split} split; fine-tuning needs some{why}")
     return rows
 
 

@@ -1,6 +1,8 @@
 """Set-up that pretraining and fine-tuning share: check the input, then lock the run's folder."""
 
-from contextlib import AbstractContextManager
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,10 @@ import keras
 
 from dermssl.core import runs
 from dermssl.core.settings import Backbone
-from dermssl.data import records
+from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
-from dermssl.training import checkpoint, pretraining_pool
+from dermssl.training import checkpoint, memory_check, pretraining_pool
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class RunSetup:
         output: Path of the run's folder, not made yet.
         start: `settings.Backbone` with resolved weights.
         pretrained: Path of the pretraining run that they are from, or None.
-        dataset: `Dataset` with splits.
-        data_hash, origin, classes: str, which data, weights and taxonomy these are.
+        dataset: `Dataset` with splits, of the classes that are learnt.
+        data_hash, origin, classes: str, which data (with all classes), weights and taxonomy these
+            are.
     """
 
     command: str
@@ -54,15 +57,66 @@ class RunSetup:
         backbones.use_precision(self.start)
         return backbones.build(self.start)
 
-    def run(self) -> AbstractContextManager[runs.Run]:
-        """The run's folder, locked: a context, as from `runs.open_run`."""
-        return runs.open_run(self.output, overwrite=self.overwrite, **self._identity())
+    @contextlib.contextmanager
+    def run(self, backbone: keras.Model | None = None) -> Iterator[runs.Run]:
+        """The run's folder, locked: a context, as from `runs.open_run`.
+
+        Args:
+            backbone: what is going to be trained; it is refused where it can't fit into memory.
+        """
+        if backbone is not None and self.overwrite:  # before anything is replaced
+            self._check_memory(backbone)
+        with runs.open_run(self.output, overwrite=self.overwrite, **self._identity()) as made:
+            if backbone is not None and made.status["status"] != runs.FINISHED:
+                self._check_memory(backbone)
+            yield made
+
+    def _check_memory(self, backbone):
+        pretrain, finetune = self.config.get("pretrain"), self.config.get("finetune")
+        whole = finetune is None or (finetune.unfrozen_epochs > 0 and finetune.depth < 0)
+        memory_check.check(
+            backbone, (pretrain or finetune).batch_size,
+            ("pretrain.batch_size" if pretrain else "finetune.batch_size", "backbone.image_size"),
+            trained=whole, views=2 if pretrain else 1,
+            mixed_precision=self.start.mixed_precision,
+        )  # fmt: skip
 
     def _identity(self):
         return {
             "command": self.command, "config": self.config, "data_hash": self.data_hash,
             "start": self.origin, "classes": self.classes,
         }  # fmt: skip
+
+
+def start_line(start: Backbone, photos: int, work: str, shorter: str) -> str:
+    """What begins, on what, and how to make it shorter; nobody knows yet how long it takes.
+
+    Args:
+        start: the backbone.
+        photos: to train on.
+        work: epochs and steps, in words.
+        shorter: the settings that make it shorter.
+
+    Returns:
+        One line, with settings as `section.field`.
+    """
+    precision = "float16 with float32 weights" if start.mixed_precision else "float32"
+    what = f"{start.name}, {start.image_size} px, weights {start.weights}"
+    return (
+        f"{what}, on {device()}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
+        f"after the first steps; shorter: {shorter}"
+    )
+
+
+def device() -> str:
+    """What TensorFlow computes on: "1 GPU", or "CPU (2 cores)"."""
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus:
+        return f"{gpus} GPU{'s' if gpus > 1 else ''}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU ({cores} core{'' if cores == 1 else 's'})"
 
 
 def set_up_run(
@@ -87,9 +141,12 @@ def set_up_run(
     dataset = dataset or prepare(config["data"])
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)
+    data_hash = records.data_hash(dataset)
+    if "finetune" in config:
+        dataset = class_choice.choose(dataset, config["finetune"])
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return RunSetup(
         command, config, config.get("overwrite", False), Path(config["output"] or output), start,
-        pretrained, dataset, records.data_hash(dataset), weights.fingerprint(start), classes,
+        pretrained, dataset, data_hash, weights.fingerprint(start), classes,
     )  # fmt: skip

@@ -219,10 +219,14 @@ def changed(item, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
-        return [*value, value[0] if value else 1 if item.type == list[int] else "x"]
+        first = {int: 1, float: 0.5, str: "x"}[configs.element_type(item.type)[0]]
+        return [*value, value[0] if value else first]
     if isinstance(value, str):
         return value + "x"
-    return value + 1 if isinstance(value, int) else value / 2 + 0.01
+    if isinstance(value, int):
+        return value + 1
+    half = value / 2 + 0.01
+    return half if half >= item.metadata["low"] else (value + item.metadata["high"]) / 2
 
 
 def test_help_shows_the_names_of_the_registries():
@@ -231,6 +235,8 @@ def test_help_shows_the_names_of_the_registries():
 
     assert set(setting.BACKBONES) == set(backbones.BACKBONES)
     assert set(setting.AUGMENTATIONS) == set(policies.AUGMENTATIONS)
+    scratch = {name for name, spec in backbones.BACKBONES.items() if spec.from_scratch}
+    assert set(setting.NOT_ON_IMAGENET) == scratch
 
 
 def test_every_setting_is_covered():
@@ -249,8 +255,9 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
             other = dataclasses.replace(found[section], **{item.name: value})
             other = configs.config_hash({**found, section: other})
             if f"{section}.{item.name}" in (
-                "data.cache_mb", "data.cache_dir", "data.cache_disk_mb", "pretrain.probe_every",
-                "grid.feature_cache_mb", "grid.dry_run", "finetune.arm",
+                "data.path", "data.unlabelled", "data.cache_mb", "data.cache_dir",
+                "data.cache_disk_mb", "pretrain.probe_every", "grid.feature_cache_mb",
+                "grid.dry_run", "finetune.arm",
             ):  # fmt: skip
                 assert other == configs.config_hash(found)
                 continue
@@ -282,3 +289,34 @@ def test_without_data_the_embedded_set_in_a_small_size(from_toml):
             section, _, field = name.partition(".")
             assert section in entry.sections, command
             assert field in SECTIONS[section].__dataclass_fields__
+
+
+@pytest.mark.parametrize(
+    ("command", "keywords", "weights"),
+    [
+        ("finetune", {}, "none"),  # the embedded drawings
+        ("finetune", {"data": "P"}, "imagenet"),
+        ("finetune", {"data": "P", "backbone": "mobilenet"}, "imagenet"),
+        ("finetune", {"data": "P", "backbone": "mlp"}, "none"),  # it has none
+        ("finetune", {"data": "P", "weights": "none"}, "none"),
+        ("finetune", {"data": "P", "weights": "outputs/ssl"}, "outputs/ssl"),
+        ("pretrain", {"data": "P"}, "none"),
+        ("grid", {}, ["none"]),
+        ("grid", {"data": "P"}, ["imagenet"]),
+        ("grid", {"data": "P", "models": ["mobilenet", "cnn"]}, ["imagenet", "cnn=none"]),
+        ("grid", {"data": "P", "weights": ["none"]}, ["none"]),
+    ],
+)
+def test_a_transfer_starts_from_imagenet_unless_another_start_is_asked_for(
+    command, keywords, weights
+):
+    found = configs.from_keywords(command, (), keywords)
+    section = found["grid"] if command == "grid" else found["backbone"]
+    assert section.weights == weights
+
+
+def test_a_file_s_weights_win_over_imagenet(tmp_path):
+    file = tmp_path / "e.toml"
+    file.write_text('[data]\npath = "P"\n[backbone]\nname = "mlp"\n[grid]\nweights = ["none"]\n')
+    assert configs.from_keywords("finetune", (), {"config": file})["backbone"].weights == "none"
+    assert configs.from_keywords("grid", (), {"config": file})["grid"].weights == ["none"]

@@ -79,3 +79,29 @@ def test_the_terminal_gets_its_cursor_back(capsys, fails):
     assert "\x1b[?25l" in text  # hidden
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and shown again
     assert ("done in" in text) is not fails
+
+
+def test_the_first_step_says_nothing_of_the_pace(capsys, clock):
+    shown = progress.Progress("training", 1000, warm_up=3)
+    shown.console = Console(stderr=True, force_terminal=False, width=60)
+    with shown:
+        for step in range(1, 8):
+            clock.now += 40 if step == 1 else 1  # the first one traces the network
+            shown.reach(step)
+            if step < 6:  # 3 to warm up, 3 to measure
+                assert shown.left() == ""
+        assert shown.left() == ", about 16 min 33 s left"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training: 1/1,000"  # 40 s: the line of who waits
+    assert lines[1] == "training: measured, about 16 min 34 s left"
+    assert len([line for line in lines if "measured" in line]) == 1
+
+
+def test_a_short_task_gets_no_line_of_its_own(capsys, clock):
+    shown = progress.Progress("training", 10, warm_up=3)
+    shown.console = Console(stderr=True, force_terminal=False, width=60)
+    with shown:
+        for step in range(1, 11):
+            clock.now += 1
+            shown.reach(step)
+    assert "measured" not in capsys.readouterr().err

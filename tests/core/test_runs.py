@@ -1,6 +1,8 @@
 """A run's folder: whole files, one writer, one identity, a status that tells the truth."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import tomllib
@@ -13,7 +15,7 @@ import tiny
 from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import Data, Pretrain
+from dermssl.core.settings import Backbone, Data, Finetune, Pretrain
 from dermssl.data import records
 from dermssl.studies.embedding_map import run as embedding_map
 from dermssl.studies.explain import run as explain
@@ -221,7 +223,7 @@ def test_another_command_and_many_differences(tmp_path):
     with pytest.raises(UserError, match="command: 'pretrain' there, 'finetune' now"):
         runs.is_finished(tmp_path, "finetune", CONFIG, "d1")
     config = {**other_epochs(other_seed(CONFIG)), "data": Data(path="b", test=0.3)}
-    with pytest.raises(UserError, match="and 2 more") as error:
+    with pytest.raises(UserError, match="and 1 more") as error:
         runs.is_finished(tmp_path, "pretrain", config, "d2")
     assert "run.overwrite" in str(error.value)
 
@@ -239,6 +241,45 @@ def test_where_and_how_much_is_cached_is_no_difference(tmp_path):
     assert runs.is_finished(tmp_path, "pretrain", config, "d1")
     config = {**config, "data": dataclasses.replace(data, on_bad="skip")}
     with pytest.raises(UserError, match=r"run \(data.on_bad: 'error' there, 'skip' now\)"):
+        runs.is_finished(tmp_path, "pretrain", config, "d1")
+
+
+@pytest.mark.parametrize("path", ["photos/", "./photos", "/elsewhere/photos", ""])
+def test_how_the_path_was_typed_is_no_difference(tmp_path, path):
+    finish(tmp_path)
+    data = Data(path=path, unlabelled=path)
+    config = {**CONFIG, "data": data}
+    assert runs.is_finished(tmp_path, "pretrain", config, "d1")
+    assert configs.config_hash(config) == configs.config_hash(CONFIG)
+    assert status(tmp_path)["config"]["data"]["path"] == "photos"  # as typed at first
+    with pytest.raises(UserError, match="data: 'd1' there, 'd2' now"):
+        runs.is_finished(tmp_path, "pretrain", config, "d2")
+
+
+def test_how_the_weights_were_typed_is_no_difference(tmp_path):
+    config = {**CONFIG, "backbone": Backbone(weights="outputs/ssl")}
+    finish(tmp_path, config=config, start="w1")
+    config = {**config, "backbone": Backbone(weights="/home/me/outputs/ssl/")}
+    assert runs.is_finished(tmp_path, "pretrain", config, "d1", "w1")
+    with pytest.raises(UserError, match="starting weights: 'w1' there, 'w2' now"):
+        runs.is_finished(tmp_path, "pretrain", config, "d1", "w2")
+
+
+def test_a_run_from_before_a_setting_is_this_run_at_its_default(tmp_path):
+    config = {"data": Data(path="p"), "finetune": Finetune(), "seed": 0}
+    finish(tmp_path, config=config)
+    found = status(tmp_path)
+    for name in ("classes", "rare_classes"):
+        del found["config"]["finetune"][name]
+    atomic_files.write_json(tmp_path / "status.json", found)
+    runs.finished(tmp_path)
+    assert runs.is_finished(tmp_path, "pretrain", config, "d1")
+    assert configs.config_hash(found["config"]) == configs.config_hash(config)
+    other = {**config, "finetune": Finetune(rare_classes="drop")}
+    with pytest.raises(UserError, match=r"rare_classes: 'train' there, 'drop' now"):
+        runs.is_finished(tmp_path, "pretrain", other, "d1")
+    finish(tmp_path, config=other, overwrite=True)
+    with pytest.raises(UserError, match=r"rare_classes: 'drop' there, 'train' now"):
         runs.is_finished(tmp_path, "pretrain", config, "d1")
 
 
@@ -330,6 +371,29 @@ def test_a_second_process_is_refused_while_the_first_writes(tmp_path):
     with runs.open_run(tmp_path, "pretrain", {"seed": 0}, "d1"):
         assert "another process is writing there" in tiny.python("-c", LOCKED, tmp_path).stdout
     assert tiny.python("-c", LOCKED, tmp_path).stdout == "opened\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch, caplog, number):
+    def no_locks(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    finish(tmp_path)
+    assert status(tmp_path)["status"] == runs.FINISHED
+    (said,) = caplog.messages
+    assert "this file system can't lock" in said
+    assert "run.output to a folder on a local disk" in said
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN])
+def test_a_lock_that_is_held_is_another_process(tmp_path, monkeypatch, number):
+    def held(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    with pytest.raises(UserError, match="another process is writing there"), opened(tmp_path):
+        pytest.fail("opened")
 
 
 def test_an_output_that_can_t_be_written(tmp_path):

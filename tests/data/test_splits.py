@@ -162,13 +162,6 @@ def test_coarse_photo_does_not_move_its_lesion_to_another_class():
 
 REFUSED = {
     "shares": ({"fine": ["nv"] * 9}, {"validation": 0.5, "test": 0.5}, "leave nothing to train on"),
-    "two groups": ({"fine": ["nv"] * 2}, {}, r"class 'nv' has 2 group\(s\) for 3 splits; add"),
-    "many photos of two lesions": (
-        {"fine": ["mel"] * 8, "lesion_id": ["A"] * 4 + ["B"] * 4},
-        {},
-        r"class 'mel' has 2 group\(s\) for 3 splits",
-    ),
-    "one group": ({"fine": ["nv"]}, {"test": 0}, r"'nv' has 1 group\(s\) for 2 splits"),
     "lesions by photo": (
         {"fine": ["nv"] * 40, "lesion_id": ["A"] * 40},
         {"group_by": "path"},

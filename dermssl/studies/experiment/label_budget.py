@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dermssl.core.errors import UserError
-from dermssl.data import records, splits
+from dermssl.core.settings import Finetune
+from dermssl.data import class_choice, records, splits
 from dermssl.studies.experiment import plan
 
 
@@ -61,7 +62,7 @@ def check(jobs: Sequence[plan.Job], dataset: records.Dataset, tables: dict[str, 
 
     Args:
         jobs: list of `plan.Job`.
-        dataset: `Dataset` with splits.
+        dataset: `Dataset` with splits, of all classes.
         tables: dict, the sections of the experiment file, which say where a number came from.
 
     Raises:
@@ -69,9 +70,13 @@ def check(jobs: Sequence[plan.Job], dataset: records.Dataset, tables: dict[str, 
     """
     from dermssl.training import finetuning
 
-    for settings in dict.fromkeys(job.config["finetune"] for job in jobs if not job.is_pretraining):
+    checked: list[Finetune] = []
+    for settings in (job.config["finetune"] for job in jobs if not job.is_pretraining):
+        if settings in checked:
+            continue
+        checked.append(settings)
         finetuning.check(settings)
-        _check(settings, dataset, tables)
+        _check(settings, class_choice.choose(dataset, settings), tables)
 
 
 def _check(settings, dataset, tables):

@@ -76,12 +76,12 @@ class LinearProbeRunner:
             Path of the folder: `predictions.csv`, `taxonomy.json`, `history.csv`,
             `config.toml`, `status.json`.
         """
-        dataset = dataset or self._dataset
+        settings, seed = config["finetune"], config["seed"]
+        opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset or self._dataset)
+        dataset = opened.dataset  # of the classes that are learnt
         taxonomy = dataset.taxonomy
         if taxonomy is None:
             raise UserError(f"{dataset.root}: no photo has a label; a probe needs some")
-        settings, seed = config["finetune"], config["seed"]
-        opened = run_setup.set_up_run(COMMAND, config, config["output"], dataset)
         few = splits.few_labels(dataset, settings.labels_per_class, settings.label_fraction, seed)
         fine, _ = label_arrays(few.index, taxonomy)
         split = few.index["split"].to_numpy()
@@ -124,7 +124,7 @@ class LinearProbeRunner:
         # Random weights are the seed's; others are the same for all seeds.
         key = (start, opened.origin, seed if start.weights == "none" else None)
         if key not in self._features:
-            photos = photos_of(self._dataset, opened.config["data"], start.image_size, share=0)
+            photos = photos_of(opened.dataset, opened.config["data"], start.image_size, share=0)
             data = pipeline.evaluation_data(photos, BATCH, start.image_size)
             self._features[key] = outputs.embed(opened.backbone(), data)
         return self._features[key]

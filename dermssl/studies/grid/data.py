@@ -160,7 +160,11 @@ def select(dataset: Dataset, grid: Grid, data: Data) -> list[Dataset]:
             known = version.taxonomy.fine if version.taxonomy else ()
             lacking = [name for name in known if name not in there]
             if lacking:
-                raise UserError(f"no {split} photo of class '{lacking[0]}'; add some, or data.test")
+                others = " ".join(name for name in known if name in there)
+                raise UserError(
+                    f"no {split} photo of class '{lacking[0]}': too few lesions; add some, or "
+                    f"leave the class out with grid.classes {others}"
+                )
     return versions
 
 

@@ -12,6 +12,7 @@ from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Backbone, Grid
 from dermssl.data.augmentation.policies import find_policy
 from dermssl.models import backbones, freezing, weights
+from dermssl.training import memory_check
 
 if TYPE_CHECKING:
     import keras
@@ -145,6 +146,10 @@ def plan_models(grid: Grid, timed: bool = False) -> list[ModelPlan]:
             depths = tuple(grid.depths)
             if spec.from_scratch and start.weights == "none":
                 depths = (ALL,)
+            memory_check.check(
+                backbone, grid.batch_size, ("grid.batch_size", "grid.image_size"),
+                trained=ALL in depths,
+            )  # fmt: skip
             manifests = {
                 depth: freezing.set_depth(backbone, depth, grid.depth_unit, grid.batchnorm)
                 for depth in depths

@@ -20,7 +20,7 @@ from dermssl.studies.grid import report, train
 from dermssl.studies.grid import rows as grid_rows
 from dermssl.studies.grid.data import joined
 from dermssl.studies.grid.train import FoldData
-from dermssl.training import pretraining_pool, tensorboard
+from dermssl.training import pretraining_pool, run_setup, tensorboard
 
 OUTPUT = COMMANDS["grid"].output
 FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
@@ -121,6 +121,14 @@ def _train_missing(made, config, plans, folds):
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
     todo = [cell for cell in every if cell.name not in done]
     sizes = [_n(fold) for fold in folds]
+    if todo:
+        progress.log_progress(
+            f"{len(todo)} cells of {grid.epochs} epochs, {grid.image_size} px, on "
+            f"{run_setup.device()}, float32: {sizes[0][0]:,} training photos; weights "
+            f"{', '.join(f'{plan.name} {plan.source}' for plan in plans)}; time: measuring, shown "
+            "after the first cells; shorter: grid.dry_run shows the plan, grid.epochs, "
+            "grid.image_size, grid.depths or grid.augmentations"
+        )
     work = {cell: _work(cell, plans, grid, sizes[cell.fold or 0]) for cell in todo}
     shown, n_done = progress.Progress("grid", sum(work.values())), len(every) - len(todo)
     for plan in plans:

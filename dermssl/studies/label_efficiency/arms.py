@@ -49,6 +49,8 @@ def with_settings(config: dict[str, Any]) -> dict[str, Any]:
     typed = {"labels": settings.labels, "seeds": settings.seeds}
     experiment = {name: value for name, value in typed.items() if value}
     tables["experiment"] = {"labels": LABELS, **tables.get("experiment", {}), **experiment}
+    if settings.classes:
+        tables["finetune"] = {**tables.get("finetune", {}), "classes": settings.classes}
     for text in settings.labels:
         # In a file 0 stands for all labels; typed, it is more likely meant as none.
         every = plan.amount(text, "label_efficiency.labels") == plan.LabelBudget()

@@ -1,0 +1,142 @@
+"""How much memory there is, and one line where it ran out."""
+
+import contextlib
+import dataclasses
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dermssl.core.errors import RunFailed
+
+# TensorFlow's and OpenCV's errors are known by name and text: nothing here waits for them.
+_NAMES = ("ResourceExhaustedError", "OutOfMemoryError")
+_TEXTS = ("OOM when allocating", "out of memory", "Insufficient memory", "Failed to allocate mem")
+# Whose batch went through the network, and what sets its size; the first section that is there.
+_SIZES = (("backbone", "image_size"), ("grid", "image_size"))
+
+
+class OutOfMemory(RunFailed):
+    """A run that needs more memory than there is."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a GPU.
+
+    Example:
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("out of range"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ in _NAMES:
+        return True
+    made_by = type(error).__module__.partition(".")[0]
+    foreign = made_by in ("tensorflow", "cv2", "keras")
+    return foreign and any(text.lower() in str(error).lower() for text in _TEXTS)
+
+
+def message(config: dict[str, Any]) -> str:
+    """What ran out, and which settings make it less.
+
+    Args:
+        config: settings from `core.config.configure`.
+
+    Returns:
+        One line, with settings as `section.field`.
+    """
+    batch = _batch_setting(config)
+    if batch is None:
+        return "out of memory: end other programs, or use a machine with more"
+    n = getattr(config[batch], "batch_size")  # noqa: B009 - sections differ in their classes
+    size = next((place for place in _SIZES if place[0] in config), None)
+    views = ", two views each," if batch == "pretrain" else ""
+    shown = f" of {getattr(config[size[0]], size[1])} px" if size else ""
+    less = f"{batch}.batch_size" + (f" or {size[0]}.{size[1]}" if size else "")
+    return f"out of memory at a batch of {n} photos{views}{shown}: use a smaller {less}"
+
+
+@contextlib.contextmanager
+def explained(config: dict[str, Any]) -> Iterator[None]:
+    """A context that turns an error of memory into an `OutOfMemory` with `message`."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(message(config)) from error
+
+
+def _batch_setting(config):
+    """The section whose `batch_size` this command uses, or None."""
+    for name, section in config.items():
+        if dataclasses.is_dataclass(section) and hasattr(section, "batch_size"):
+            return name
+    return None
+
+
+def available(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes of memory that this process may still take: of the machine, its container, its limits.
+
+    Args:
+        proc, cgroup: where Linux tells.
+
+    Returns:
+        Bytes, swap included, or None where nothing tells.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        lines = (line.split() for line in (proc / "meminfo").read_text().splitlines())
+        kib = {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1}
+        if "MemAvailable" in kib:
+            found.append(1024 * (kib["MemAvailable"] + kib.get("SwapFree", 0)))
+    found += _limits(proc, cgroup)
+    with contextlib.suppress(OSError, ValueError):
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]  # ulimit -v
+        if limit != resource.RLIM_INFINITY:
+            pages = int((proc / "self" / "statm").read_text().split()[0])
+            found.append(max(0, limit - pages * resource.getpagesize()))
+    return min(found) if found else None
+
+
+def _limits(proc, cgroup):
+    """The limits of the control groups (version 2, then 1) that this process is in."""
+    folders = [cgroup, cgroup / "memory"]
+    with contextlib.suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            inside = line.split(":", 2)[-1].strip("/")
+            folders += [cgroup / inside, cgroup / "memory" / inside]
+    found = []
+    for folder in folders:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+                found.append(int((folder / name).read_text()))
+    return found
+
+
+def of_gpu() -> int | None:
+    """Bytes of the largest GPU's memory, from NVIDIA's own tool; None where it isn't there.
+
+    All of it, not what is free: TensorFlow takes it whole when it starts.
+    """
+    if not shutil.which("nvidia-smi"):
+        return None
+    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
+        numbers = re.findall(r"\d+", said)
+        return max(map(int, numbers)) * 2**20 if numbers else None
+    return None
+
+
+def gigabytes(n: float) -> str:
+    """Bytes as "3.2 GB".
+
+    Example:
+
+    >>> gigabytes(3_200_000_000)
+    '3.2 GB'
+    """
+    return f"{n / 1e9:.1f} GB" if n < 1e11 else f"{n / 1e9:,.0f} GB"
