@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables
+from dermssl.data import csv_tables, not_photos
 
 TABLES = (".csv", ".tsv", ".tab", ".txt", "")
 SHEETS = (".xlsx", ".xls", ".ods")
@@ -147,10 +147,19 @@ def tables(root: Path, suffixes: tuple[str, ...] = TABLES) -> list[Path]:
             small = file.suffix.lower() in suffixes and not file.name.startswith(".")
             # A file without an ending may be anything: only names that speak of a table.
             named = file.suffix or "metadata" in file.name.lower()
-            inside = file.parent.resolve() == root.resolve() / file.parent.relative_to(root)
-            if small and named and inside and file.is_file() and not file.is_symlink():
+            if small and named and _belongs(root, file):
                 found.append(file)
     return sorted(found, key=lambda file: (len(file.parts), str(file)))
+
+
+def _belongs(root, file):
+    """Whether a table is a file of the data: no link leads to it, and no command of ours wrote it."""
+    within = file.parent.relative_to(root)
+    if file.parent.resolve() != root.resolve() / within:
+        return False
+    folders = [root / Path(*within.parts[: depth + 1]) for depth in range(len(within.parts))]
+    ours = any(not_photos.is_ours(str(folder)) for folder in folders)
+    return file.is_file() and not file.is_symlink() and not ours
 
 
 def find(root: Path) -> tuple[str, Path] | None:
