@@ -216,6 +216,8 @@ def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkey
     monkeypatch.setattr(command, "run", lambda *words: asked.append(words) or tmp_path)
     atomic_files.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
     atomic_files.write_json(tmp_path / "leakage.json", {"findings": []})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b").mkdir()
     (tmp_path / "e.toml").write_text('[data]\npath = "a b"\npreprocess = ["sharpen"]\n')
     argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
     argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
