@@ -186,9 +186,10 @@ def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
     same = {"patient_id": "P1", "lesion_id": "L1", "label": "nv", "coarse": "x"}
     table = pd.concat([table, again]).assign(**same)
     table.to_csv(tmp_path / "labels.csv", index=False)
-    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 1
+    shares = ("--validation", 0.5, "--test", 0.6)
+    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict", *shares) == 1
     said = capfd.readouterr().out
-    assert "To put right: training would refuse it (class 'nv' has 1 group(s) for 3 spl" in said
+    assert "To put right: training would refuse it (--validation 0.5 and --test 0.6 leave" in said
     assert "Leaks between splits were not looked for." in said
     assert "leak between" not in said
     assert "across splits" not in said
@@ -215,6 +216,8 @@ def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkey
     monkeypatch.setattr(command, "run", lambda *words: asked.append(words) or tmp_path)
     atomic_files.write_json(tmp_path / "check_data.json", {"findings": [], "faults": []})
     atomic_files.write_json(tmp_path / "leakage.json", {"findings": []})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b").mkdir()
     (tmp_path / "e.toml").write_text('[data]\npath = "a b"\npreprocess = ["sharpen"]\n')
     argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
     argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
@@ -382,12 +385,10 @@ def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path,
     (folder / "masks").mkdir()
     Image.fromarray(np.zeros((90, 20), np.uint8)).save(folder / f"masks/{name}.png")
     assert call(check_data, tmp_path / "o", "--data", folder) == 0
-    said = capfd.readouterr().out
+    said, warned = capfd.readouterr()
     assert "1 bad mask, first " in said
     assert "doesn't fit its photo" in said
-    refused = runs.read_json(tmp_path / "o/check_data.json")["refused"]
-    assert "'rare'" in refused
-    assert refused in said
-    assert said.splitlines()[-1] == (
-        f"next: put that right, then python -m dermssl.check_data --data {folder}"
-    )
+    assert said.splitlines()[-1].endswith(f"pretrain --data {folder} --on-bad skip")
+    assert "too few lesions for every split: " in warned
+    notes = runs.read_json(tmp_path / "o/check_data.json")["notes"]
+    assert any("too few lesions for every split: " in note and "rare" in note for note in notes)

@@ -61,7 +61,7 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
         for entry in _entries(root, folder):
             path = f"{folder}{entry.name}"
             link = entry.is_symlink()
-            is_folder = entry.is_dir()
+            is_folder = _is_folder(entry)
             if is_folder and not link:
                 if entry.name.startswith(".") and entry.name not in not_photos.SYSTEM_FOLDERS:
                     continue
@@ -99,6 +99,13 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
     if reasons and strict:
         _tell(root, reasons)
     return sorted(path for path in found if path not in reasons)
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: `decode` says so
+        return False
 
 
 def _entries(root, folder):

@@ -155,6 +155,8 @@ def test_links_in_a_folder_of_photos(tmp_path):
     (tmp_path / "data/inside.jpg").symlink_to(tmp_path / "data/a.jpg")
     (tmp_path / "data/folder").symlink_to(tmp_path / "data")
     assert paths.scan(tmp_path / "data") == ["a.jpg", "inside.jpg"]
+    (tmp_path / "data/loop.jpg").symlink_to(tmp_path / "data/loop.jpg")
+    assert "loop.jpg" in paths.scan(tmp_path / "data")  # `decode` says what is wrong
     (tmp_path / "data/out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="'out' is a link that leaves the folder"):
         paths.scan(tmp_path / "data")

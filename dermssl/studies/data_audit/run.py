@@ -1,20 +1,24 @@
 """Audit a data set and write what was found."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dermssl.core import cli, left_out
+from dermssl.core import settings as core_settings
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
-from dermssl.data import decode, masks, perceptual_hash, preprocess, readers
+from dermssl.data import class_choice, decode, masks, perceptual_hash, preprocess, readers
 from dermssl.data.records import group_ids
 from dermssl.inference import finished_run
 from dermssl.reporting import report
 from dermssl.studies.data_audit import audit, augmentation_sheet, suspects
 from dermssl.studies.data_audit import report as data_report
+
+log = logging.getLogger("dermssl")
 
 BATCH = 64  # photos through the backbone at once
 OUTPUT = COMMANDS["check_data"].output
@@ -54,6 +58,7 @@ def audit_data(config: dict[str, Any]) -> Path:
     dealt = (data.validation, data.test, data.split_seed, data.group_by)
     good, splits_from = audit.with_splits(whole, *dealt)
     refused, bad_masks = audit.refusal(whole, *dealt), _bad_masks(whole)
+    notes.lines.extend([] if refused else _class_notes(good))
     split = np.full(len(readable), "", dtype=object)
     split[readable] = good.index["split"]
     dataset = dataset.with_index(dataset.index.assign(split=split))
@@ -87,6 +92,19 @@ def _read(data):
         # A missing photo is a finding here, not the end.
         dataset = readers.read(dataclasses.replace(data, on_bad="skip"))
     return dataset, notes
+
+
+def _class_notes(dataset):
+    """What fine-tuning would say of the classes: too few lesions, no training photo, one alone."""
+    if dataset.taxonomy is None:
+        return []
+    with left_out.collected() as notes:
+        if len(dataset.taxonomy.fine) < 2:
+            name = dataset.taxonomy.fine[0]
+            log.warning("one class only, %s: fine-tuning needs two or more", name)
+        else:
+            class_choice.choose(dataset, core_settings.Finetune())
+    return notes.lines
 
 
 def _bad_masks(dataset):

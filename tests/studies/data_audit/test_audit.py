@@ -209,8 +209,11 @@ def test_many_photos_take_no_loop():
 
 def test_splits_that_can_t_be_made_are_a_note():
     rows = make_index({"path": ["a", "b"], "fine": ["nv", "mel"]})
-    dataset, note = audit.with_splits(records.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
-    assert note.startswith("none: class 'mel' has 1 group")
+    dataset = records.Dataset(None, rows, None)
+    assert audit.refusal(dataset, 0.1, 0.2, 0, "auto") == ""
+    assert "leave nothing to train on" in audit.refusal(dataset, 0.5, 0.6, 0, "auto")
+    dataset, note = audit.with_splits(dataset, 0.5, 0.6, 0, "auto")
+    assert note.startswith("none: data.validation 0.5 and data.test 0.6 leave nothing")
     assert (dataset.index["split"] == "").all()
     rows = rows.assign(split=["val", "holdout"])
     dataset, note = audit.with_splits(records.Dataset(None, rows, None), 0.1, 0.2, 0, "auto")
