@@ -77,7 +77,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             return made.path
         steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
         work = (
-            f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at most "
+            f"at most {settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs "
             f"of {steps} steps of {settings.batch_size} photos"
         )
         shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
