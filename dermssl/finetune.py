@@ -76,10 +76,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             _check_arm(made.path, settings.arm)
             return made.path
         steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
-        work = (
-            f"at most {settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs "
-            f"of {steps} steps of {settings.batch_size} photos"
-        )
+        epochs = f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs"
+        work = f"at most {epochs} of {steps} steps of {settings.batch_size} photos"
         shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
         progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)

@@ -29,7 +29,7 @@ class Evaluate:
     )
     readers: str = setting("", "CSV of human readers' answers: reader, path, answer")
     coverage: float = setting(
-        0.9, "share of photos of each class whose set of classes holds it", low=0.5, high=0.99
+        0.9, "share of photos of each class whose set of classes holds it", low=0.3, high=0.99
     )
     prevalence: list[float] = setting(
         [],

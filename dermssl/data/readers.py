@@ -2,8 +2,9 @@
 
 | format | what the folder holds |
 | --- | --- |
-| labels | `labels.csv`: `filename` (see `labels`), `label` and/or `coarse`, any of `LABELS` |
-| ham10000 | `*metadata*.csv` with the columns of HAM10000, photos anywhere below |
+| labels | `labels.csv` (`.tsv`, `.tab`, `.txt`): `filename`, `label`, `coarse`, any of `LABELS` |
+| ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
+| released | another data set's own table, see `layouts`; photos anywhere below |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
-from dermssl.data import csv_tables, decode, masks
+from dermssl.data import class_folders, csv_tables, decode, layouts, masks
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset, check_files, make_index
@@ -39,9 +40,8 @@ HAM10000 = {
     "localization": "site", "sex": "sex", "age": "age",
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
-SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
-NOT_CLASSES = (*SPLIT_FOLDERS, "training", "testing", "dev")
 MAX_AGE = 120  # years
+PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".hdf5", ".h5", ".npz")
 
 log = logging.getLogger(__name__)
 
@@ -107,16 +107,39 @@ def checked(dataset: Dataset, on_bad: str, where: str) -> tuple[Dataset, list[tu
 
 
 def detect(root: Path, extra: Path | None = None) -> str:
-    """The format of a folder: a key of `READERS`."""
-    if (root / "labels.csv").is_file():
+    """The format of a folder: a key of `READERS`.
+
+    Raises:
+        UserError: a table names the photos, but is none that is known; or the labels are in a
+            spreadsheet: the folders' names would be taken for diagnoses.
+    """
+    if _labels_file(root).is_file():
         return "labels"
     if _metadata_files(root):
         return "ham10000"
-    for file in sorted(root.glob("*.csv")):
-        log.warning("%s: not read; a table needs the name labels.csv", file)
-    folders = {path.split("/")[0] for path in files.scan(root, extra, strict=False) if "/" in path}
-    # A lone images/ is where photos are kept, not a diagnosis.
-    return "folders" if folders - {"images"} else "unlabelled"
+    if layouts.find(root):
+        return "released"
+    photos = files.scan(root, extra, strict=False)
+    if photos and (known := layouts.naming(root, photos)):
+        file, column = known
+        raise UserError(
+            f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
+            "that is known; write labels.csv with the columns filename,label, or give "
+            "data.format folders or unlabelled to do without it"
+        )
+    for file in layouts.tables(root, (*layouts.TABLES, *layouts.SHEETS)):
+        if photos and file.suffix.lower() in layouts.SHEETS:
+            raise UserError(f"{file}: a spreadsheet isn't read; save the sheet as labels.csv")
+        if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab"):
+            log.warning("%s: not read; a table needs the name labels.csv", file)
+    return "folders" if class_folders.has_classes(photos) else "unlabelled"
+
+
+def _labels_file(root):
+    """labels.csv, or the same with another table's ending where that is all there is."""
+    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt")]
+    there = [name for name in names if (root / name).is_file()]
+    return files.path_inside(root, there[0] if there else names[0])
 
 
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
@@ -124,7 +147,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
 
     File names start at the folder, or at `images/` in it.
     """
-    file = files.path_inside(root, "labels.csv")
+    file = _labels_file(root)
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
     table = csv_tables.read_table(file, "filename,label")
@@ -144,6 +167,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     below = "images/" + records["path"][~there]  # many tables name the photos only
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
+    records["path"], there = _found_below(root, records["path"], there, file)
     records = _drop_missing(records, there, file, skip_missing)
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK], file)
@@ -173,25 +197,51 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     return records.assign(path=records["path"].map(photos)), file
 
 
+def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
+    """A data set's own table (see `layouts`): (records, the file). Photos are found by their id."""
+    found = layouts.find(root)
+    if not found:
+        known = ", ".join(layouts.LAYOUTS)
+        raise UserError(f"data.path {root}: no table of a known data set there ({known})")
+    name, file = found
+    log.warning("%s: read as the table of %s", file, name)
+    records = _cleaned(layouts.read(root, name, file), file)
+    records = csv_tables.drop_duplicate_rows(records, "path", file)
+    nowhere = pd.Series(False, records.index)
+    paths, there = _found_below(root, records["path"], nowhere, file)
+    records = records.assign(path=paths.to_numpy())
+    records = _drop_missing(records, there, file, skip_missing)
+    _warn_unlisted(set(files.scan(root)) - set(records["path"]), file, extra)
+    return records, file
+
+
+def _found_below(root, names, there, file):
+    """The paths of names that aren't there as written: anywhere below, with or without ending."""
+    if there.all():
+        return names, there
+    known: dict[str, set[str]] = {}
+    for path in files.scan(root, strict=False):
+        plain = PurePosixPath(path)
+        for name in (plain.name, plain.stem):
+            known.setdefault(name.lower(), set()).add(path)
+    paths, seen = list(names), list(there)
+    for place, (line, name) in enumerate(names.items()):
+        if seen[place]:
+            continue
+        found = known.get(PurePosixPath(name).name.lower(), set())
+        if len(found) > 1:
+            raise UserError(
+                f"{file}: line {line}: {csv_tables.quoted(name)} may be "
+                f"{' or '.join(sorted(found))}; write the whole path"
+            )
+        if found:
+            paths[place], seen[place] = next(iter(found)), True
+    return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
+
+
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
-    """Class = first folder of the path: (records, None). Loose photos are unlabelled."""
-    parts = [path.split("/") for path in _some_photos(root, extra)]
-    if all(len(part) == 1 for part in parts):
-        raise UserError(f"{root}: no photos in sub-folders; make one for each class")
-    fits = [len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts]
-    split_first = all(fits)
-    named = sorted({part[0] for part in parts if len(part) > 1 and part[0].lower() in NOT_CLASSES})
-    if named and not split_first:
-        odd = "/".join(parts[fits.index(False)])
-        raise UserError(
-            f"data.path {root}: {', '.join(named)} would be classes. Put all photos or none into "
-            f"SPLIT/CLASS/ ({', '.join(SPLIT_FOLDERS)}): move or rename {odd}, or write labels.csv"
-        )
-    return pd.DataFrame({
-        "path": ["/".join(part) for part in parts],
-        "fine": [part[split_first] if len(part) > 1 else "" for part in parts],
-        "split": [part[0].lower() if split_first else "" for part in parts],
-    }), None  # fmt: skip
+    """A folder a class: (records, None); see `class_folders`."""
+    return class_folders.read(root, _some_photos(root, extra)), None
 
 
 def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
@@ -200,13 +250,17 @@ def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.D
 
 
 READERS = {
-    "labels": labels, "ham10000": ham10000, "folders": folders, "unlabelled": unlabelled,
+    "labels": labels, "ham10000": ham10000, "released": released, "folders": folders,
+    "unlabelled": unlabelled,
 }  # fmt: skip
 
 
 def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
+        packed = sorted(file.name for ending in PACKED for file in root.glob(f"*{ending}"))
+        if packed:
+            raise UserError(f"data.path {root}: {', '.join(packed)} is packed; unpack it first")
         raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 
@@ -233,10 +287,19 @@ def _unlabelled_records(root, extra, records):
 def _metadata_files(root):
     return [
         file
-        for file in sorted(root.glob("*.csv"))
+        for file in _without_twins(root)
         if "metadata" in file.name.lower()
         and {"image_id", "dx"} <= {*csv_tables.header_of(file, "image_id,dx")}
     ]
+
+
+def _without_twins(root):
+    """Tables in the folder itself; of NAME.csv and NAME.tab, as Dataverse gives both, the first."""
+    first: dict[str, Path] = {}
+    for file in layouts.tables(root):
+        if file.parent == root:
+            first.setdefault(file.stem, file)
+    return list(first.values())
 
 
 def _ham10000_rank(path):
@@ -247,8 +310,14 @@ def _ham10000_rank(path):
 
 
 def _rename(table, columns, file):
-    """The known columns under the index's names, without words for "unknown", ages checked."""
-    records = table[[name for name in columns if name in table]].rename(columns=columns)
+    """The known columns under the index's names, cleaned."""
+    return _cleaned(
+        table[[name for name in columns if name in table]].rename(columns=columns), file
+    )
+
+
+def _cleaned(records, file):
+    """Records without words for "unknown", ages checked."""
     for name in records.columns.difference(["path", "fine", "coarse"]):
         records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
     if "split" in records:

@@ -63,6 +63,8 @@ def assign(
     brought = index["split"] != ""
     if brought.any():
         split = _brought(index)
+        if validation and not (split == VALIDATION).any() and (split == TEST).any():
+            split = _with_validation(index, split, validation, seed, group_by)
     else:
         if validation + test >= 1:
             raise UserError(
@@ -94,6 +96,23 @@ def _brought(index):
     return np.array(
         [name or known.get(group, TRAIN) for group, name in zip(groups, split)], dtype=object
     )
+
+
+def _with_validation(index, split, share, seed, group_by):
+    """Validation dealt out of train, where a data set brings train and test alone."""
+    train = split == TRAIN
+    groups = group_ids(index, group_by)
+    strata = {
+        label: own for label, own in _strata(index[train], groups[train]).items() if len(own) > 1
+    }
+    by_group = _deal(strata, {VALIDATION: share}, seed)
+    dealt = np.array([by_group.get(group, TRAIN) for group in groups], dtype=object)
+    log.warning(
+        "the data set brings train and test alone: %d of its %d training photos serve as "
+        "validation (data.validation %g)",
+        int((train & (dealt == VALIDATION)).sum()), int(train.sum()), share,
+    )  # fmt: skip
+    return np.where(train, dealt, split)
 
 
 def _strata(index, groups):

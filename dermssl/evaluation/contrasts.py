@@ -107,6 +107,7 @@ def contrasts(
     baseline: str,
     margin: float = 0.0,
     primary: str = "",
+    command: str = "model_comparison",
 ) -> list[Contrast]:
     """The comparisons that a report's sentences are about, fewest labels first.
 
@@ -117,9 +118,10 @@ def contrasts(
         margin: smallest difference that matters; 0 for none.
         primary: "ARM:ARM" of the one comparison that was planned, or "ARM:ARM:LABELS" (a number,
             or all) where there are several numbers of labels; "" for none.
+        command: whose setting `primary` is, for its error.
     """
     pairs = pairs_of(compared, baseline)
-    planned = _planned(primary, pairs)
+    planned = _planned(primary, pairs, command)
     family = len(pairs) - (planned is not None)
     made = []
     for a, b in pairs:
@@ -168,8 +170,8 @@ def check_margin(tables: Mapping[str, Mapping[str, Any]], command: str) -> None:
         )
 
 
-def _planned(primary: str, pairs: Sequence[tuple[RunGroup, RunGroup]]):
-    """The pair that `model_comparison.primary` names, either way round; None for ""."""
+def _planned(primary: str, pairs: Sequence[tuple[RunGroup, RunGroup]], command: str):
+    """The pair that the setting `primary` names, either way round; None for ""."""
     if not primary:
         return None
     arms, labels = primary.split(":")[:2], primary.split(":")[2:]
@@ -182,4 +184,4 @@ def _planned(primary: str, pairs: Sequence[tuple[RunGroup, RunGroup]]):
         return found[0]
     there = ", ".join(f"{a.arm}:{b.arm}:{a.labels}" for a, b in pairs) or "none"
     problem = "names no comparison" if not found else f"names {len(found)} comparisons"
-    raise UserError(f"model_comparison.primary {primary}: {problem} of this report; there: {there}")
+    raise UserError(f"{command}.primary {primary}: {problem} of this report; there: {there}")

@@ -66,7 +66,7 @@ def score(
         for model in compared.models
     }
     pairs: dict[tuple[str, str], list[Contrast]] = {}
-    for one in contrasts.contrasts(compared, draws, baseline, margin, primary):
+    for one in contrasts.contrasts(compared, draws, baseline, margin, primary, "label_efficiency"):
         pairs.setdefault((one.a.arm, one.b.arm), []).append(one)
     y = compared.members[0].arrays.y
     return Curve(

@@ -1,0 +1,93 @@
+"""Folders as classes: which names are diagnoses, and which are splits, parts or "no label"."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from dermssl.core.errors import UserError
+
+SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
+NOT_CLASSES = (*SPLIT_FOLDERS, "training", "testing", "dev")
+# Folder names that say "no label", and those that archives give to parts of themselves.
+WITHOUT_LABEL = (
+    "unlabelled", "unlabeled", "no_label", "no_labels", "nolabel", "unsorted", "unknown", "unk",
+)  # fmt: skip
+PART = re.compile(
+    r"(.*[_\-\s])?(images?|imgs?|photos?|pictures?|part|batch)([_\-\s]*(part[_\-\s]*)?\d+)?"
+    r"|isic[_\-\s].*(input|images?)|train-image",
+    re.IGNORECASE,
+)
+
+log = logging.getLogger(__name__)
+
+
+def has_classes(photos: list[str]) -> bool:
+    """Whether some folder's name may be a diagnosis."""
+    _, inside = _unwrapped(photos)
+    named = {path.split("/")[0] for path in inside if "/" in path}
+    return any(not _is_part(name) for name in named)
+
+
+def read(root: Path, photos: list[str]) -> pd.DataFrame:
+    """Records whose class is the first folder of the path; loose photos are unlabelled.
+
+    Args:
+        root: the data folder, for messages.
+        photos: paths below it.
+
+    Raises:
+        UserError: a folder's name is no diagnosis, but a split's or a part of an archive.
+    """
+    prefix, inside = _unwrapped(photos)
+    parts = [path.split("/") for path in inside]
+    if all(len(part) == 1 for part in parts):
+        raise UserError(f"{root}: no photos in sub-folders; make one for each class")
+    fits = [len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts]
+    split_first = all(fits)
+    named = sorted({part[0] for part in parts if len(part) > 1 and part[0].lower() in NOT_CLASSES})
+    if named and not split_first:
+        odd = prefix + "/".join(parts[fits.index(False)])
+        raise UserError(
+            f"data.path {root}: {', '.join(named)} would be classes. Put all photos or none into "
+            f"SPLIT/CLASS/ ({', '.join(SPLIT_FOLDERS)}): move or rename {odd}, or write labels.csv"
+        )
+    fine = [part[split_first] if len(part) > 1 + split_first else "" for part in parts]
+    parts_of_archive = sorted({name for name in fine if PART.fullmatch(name)})
+    if parts_of_archive:
+        raise UserError(
+            f"data.path {root}: folder {', '.join(parts_of_archive)} looks like a part of an "
+            "archive, not like a diagnosis; move its photos, write labels.csv, or give data.format "
+            "unlabelled"
+        )
+    blank = sorted({name for name in fine if name.lower() in WITHOUT_LABEL})
+    if blank:
+        n = sum(name in blank for name in fine)
+        log.warning("%s: %d photos in %s are taken as without a label", root, n, ", ".join(blank))
+    return pd.DataFrame({
+        "path": photos,
+        "fine": ["" if name in blank else name for name in fine],
+        "split": [part[0].lower() if split_first else "" for part in parts],
+    })  # fmt: skip
+
+
+def _unwrapped(photos):
+    """(prefix, rest of each path) without the folders that all photos share.
+
+    An archive unpacks into a folder of its name: a folder that is alone is no diagnosis.
+    """
+    prefix, rest = "", list(photos)
+    while rest and all("/" in path for path in rest):
+        first = rest[0].split("/")[0]
+        if any(path.split("/")[0] != first for path in rest):
+            break
+        prefix, rest = f"{prefix}{first}/", [path[len(first) + 1 :] for path in rest]
+    return prefix, rest
+
+
+def _is_part(name):
+    """Whether a folder's name speaks of photos or of a part of an archive, not of a diagnosis."""
+    return bool(PART.fullmatch(name)) or name.lower() in WITHOUT_LABEL

@@ -1,0 +1,254 @@
+"""Data sets as they were released: each is known by its columns, and read as it says."""
+
+import logging
+
+import pytest
+from PIL import Image
+
+from dermssl.core.errors import UserError
+from dermssl.core.settings import Data
+from dermssl.data import layouts, readers, splits
+
+GREY = Image.new("RGB", (8, 8), (120, 90, 80))
+
+
+def fill(root, photos=(), **tables):
+    """A folder with photos at the given paths, and tables of lines."""
+    for place in photos:
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        GREY.save(root / place)
+    for name, lines in tables.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def read(root, **options):
+    return readers.read(Data(path=str(root), **options)).index.set_index("path")
+
+
+RELEASED = {
+    "isic_onehot": (  # ISIC 2019
+        ["ISIC_2019_Training_Input/ISIC_1.jpg", "ISIC_2019_Training_Input/ISIC_2.jpg"],
+        {
+            "ISIC_2019_Training_GroundTruth.csv": [
+                "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK",
+                "ISIC_1,0.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0",
+                "ISIC_2,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,0.0",
+            ],
+            "ISIC_2019_Training_Metadata.csv": [
+                "image,age_approx,anatom_site_general,lesion_id,sex",
+                "ISIC_1,55.0,anterior torso,BCN_7,female", "ISIC_2,,,,",
+            ],
+        },
+        {"fine": "nv", "lesion_id": "BCN_7", "age": 55.0, "site": "anterior torso"},
+    ),
+    "isic2020": (
+        ["train/ISIC_1.jpg", "train/ISIC_2.jpg"],
+        {"train.csv": [
+            "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,"
+            "benign_malignant,target",
+            "ISIC_1,IP_1,male,45.0,head/neck,unknown,benign,0",
+            "ISIC_2,IP_2,female,50.0,torso,melanoma,malignant,1",
+        ]},
+        {"fine": "benign", "patient_id": "IP_1", "sex": "male", "site": "head/neck"},
+    ),
+    "isic2024": (
+        ["train-image/image/ISIC_1.jpg", "train-image/image/ISIC_2.jpg"],
+        {"train-metadata.csv": [
+            "isic_id,target,patient_id,age_approx,sex,anatom_site_general,tbp_lv_location",
+            "ISIC_1,1,IP_1,60.0,male,torso,Torso Back", "ISIC_2,0,IP_2,60.0,male,torso,Torso",
+        ]},
+        {"fine": "malignant", "patient_id": "IP_1", "age": 60.0},
+    ),
+    "isic_archive": (
+        ["ISIC-images/ISIC_1.jpg", "ISIC-images/ISIC_2.jpg"],
+        {"metadata.csv": [
+            "isic_id,age_approx,diagnosis_1,diagnosis_2,diagnosis_3,lesion_id",
+            "ISIC_1,30,Malignant,Malignant melanocytic,Melanoma Invasive,IL_1",
+            "ISIC_2,30,Benign,,,IL_2",
+        ]},
+        {"fine": "Melanoma Invasive", "coarse": "Malignant", "lesion_id": "IL_1"},
+    ),
+    "bcn20000": (
+        ["images/BCN_1.jpg", "images/BCN_2.jpg"],
+        {"bcn_20k_train.csv": [
+            "bcn_filename,age_approx,anatom_site_general,diagnosis,lesion_id,sex",
+            "BCN_1.jpg,40,torso,NV,BCN_9,male", "BCN_2.jpg,40,torso,MEL,BCN_8,male",
+        ]},
+        {"fine": "NV", "lesion_id": "BCN_9"},
+    ),
+    "pad_ufes_20": (
+        ["imgs_part_1/imgs_part_1/PAT_1_2_3.png", "imgs_part_2/imgs_part_2/PAT_4_5_6.png"],
+        {"metadata.csv": [
+            "patient_id,lesion_id,age,gender,region,diagnostic,fitspatrick,img_id,biopsed",
+            "PAT_1,2,70,MALE,NOSE,BCC,2.0,PAT_1_2_3.png,True",
+            "PAT_4,5,30,FEMALE,ARM,NEV,,PAT_4_5_6.png,False",
+        ]},
+        {"fine": "BCC", "patient_id": "PAT_1", "sex": "MALE", "site": "NOSE", "skin_tone": "2.0"},
+    ),
+    "derm7pt": (
+        ["images/NAA/Naa1.jpg", "images/NAA/Naa2.jpg"],
+        {"meta/meta.csv": [
+            "case_num,diagnosis,seven_point_score,location,sex,clinic,derm",
+            "1,clark nevus,2,abdomen,female,NAA/Naa1.jpg,NAA/Naa2.jpg",
+        ]},
+        {"fine": "clark nevus", "lesion_id": "1", "source": "clinic"},
+    ),
+    "ddi": (
+        ["images/000001.png", "images/000002.png"],
+        {"ddi_metadata.csv": [
+            ",DDI_ID,DDI_file,skin_tone,malignant,disease",
+            "0,1,000001.png,56,True,melanoma-in-situ", "1,2,000002.png,12,False,nevus",
+        ]},
+        {"fine": "malignant", "skin_tone": "56"},
+    ),
+    "fitzpatrick17k": (
+        [
+            "images/5e82a45bc5d78bd24ae9202d194423f8.jpg",
+            "images/fa2911a9b13b6f8af79cb700937cc14f.jpg",
+        ],
+        {"fitzpatrick17k.csv": [
+            "md5hash,fitzpatrick_scale,label,nine_partition_label,three_partition_label",
+            "5e82a45bc5d78bd24ae9202d194423f8,3,acne vulgaris,inflammatory,non-neoplastic",
+            "fa2911a9b13b6f8af79cb700937cc14f,1,melanoma,malignant melanoma,malignant",
+        ]},
+        {"fine": "acne vulgaris", "coarse": "non-neoplastic", "skin_tone": "3"},
+    ),
+    "milk10k": (
+        ["MILK10k_Training_Input/IL_1/ISIC_1.jpg", "MILK10k_Training_Input/IL_1/ISIC_2.jpg"],
+        {
+            "MILK10k_Training_Metadata.csv": [
+                "lesion_id,image_type,isic_id,age_approx,sex,site",
+                "IL_1,clinical: close-up,ISIC_1,50,male,trunk",
+                "IL_1,dermoscopic,ISIC_2,50,male,trunk",
+            ],
+            "MILK10k_Training_GroundTruth.csv": [
+                "lesion_id,AKIEC,BCC,BKL,DF,MEL,NV,VASC", "IL_1,0,1,0,0,0,0,0",
+            ],
+        },
+        {"fine": "bcc", "lesion_id": "IL_1", "source": "clinical: close-up"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_data_set_is_known_by_its_columns(tmp_path, name, caplog):
+    photos, tables, first = RELEASED[name]
+    fill(tmp_path, photos, **tables)
+    assert layouts.find(tmp_path)[0] == name
+    with caplog.at_level(logging.WARNING, logger="dermssl"):
+        found = read(tmp_path)
+    assert set(found.index) == set(photos)
+    row = found.loc[photos[0]]
+    assert {key: row[key] for key in first} == first
+    assert f"read as the table of {name}" in caplog.text
+    assert "dx_type" not in found
+
+
+def test_every_layout_has_a_folder_here():
+    assert set(layouts.LAYOUTS) == set(RELEASED)
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.tab", "HAM10000_metadata", "a_metadata.csv"])
+def test_ham10000_as_it_is_given(tmp_path, name):
+    sep = "," if name.endswith(".csv") else "\t"
+    rows = [
+        ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"],
+        ["HAM_1", "ISIC_1", "nv", "histo", "50", "male", "back"],
+        ["HAM_2", "ISIC_2", "mel", "histo", "60", "male", "back"],
+    ]
+    folders = ["HAM10000_images_part_1/ISIC_1.jpg", "HAM10000_images_part_2/ISIC_2.jpg"]
+    found = read(fill(tmp_path, folders, **{name: [sep.join(row) for row in rows]}))
+    assert found["fine"].to_dict() == dict(zip(folders, ("nv", "mel")))
+
+
+NAMES = [f"part_{k % 2}/m{k}.jpg" for k in range(4)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "tab", "txt"])
+@pytest.mark.parametrize("write", ["m{k}.jpg", "m{k}", "part_{odd}/m{k}.jpg"])
+def test_labels_under_any_tables_name_find_photos_anywhere_below(tmp_path, ending, write):
+    sep = "," if ending == "csv" else "\t"
+    rows = [f"{write.format(k=k, odd=k % 2)}{sep}nv" for k in range(4)]
+    fill(tmp_path, NAMES, **{f"labels.{ending}": [f"filename{sep}label", *rows]})
+    assert set(read(tmp_path).index) == set(NAMES)
+
+
+def test_a_name_that_may_be_two_photos_is_refused(tmp_path):
+    fill(tmp_path, ["a/1.jpg", "b/1.jpg"], **{"labels.csv": ["filename,label", "1.jpg,nv"]})
+    with pytest.raises(UserError, match=r"'1.jpg' may be a/1.jpg or b/1.jpg; write the whole path"):
+        read(tmp_path)
+
+
+def test_a_table_that_names_the_photos_and_is_not_known_is_refused(tmp_path):
+    rows = ["photo_name,finding", *(f"m{k},nv" for k in range(4))]
+    fill(tmp_path, NAMES, **{"truth.csv": rows})
+    with pytest.raises(UserError, match=r"truth.csv: its column 'photo_name' names the photos"):
+        read(tmp_path)
+    assert set(read(tmp_path, format="unlabelled")["fine"]) == {""}
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "deep/labels.ods"])
+def test_a_spreadsheet_is_refused(tmp_path, name):
+    fill(tmp_path, NAMES, **{name: ["PK"]})
+    with pytest.raises(UserError, match=r"a spreadsheet isn't read; save the sheet as labels\.csv"):
+        read(tmp_path)
+
+
+def test_what_is_packed_is_refused(tmp_path):
+    fill(tmp_path, **{"images.zip": ["PK"]})
+    with pytest.raises(UserError, match=r"images.zip is packed; unpack it first"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["imgs_part_2", "HAM10000_images_part_1", "ISIC-images", "part3"])
+def test_parts_of_an_archive_are_no_diagnoses(tmp_path, part):
+    fill(tmp_path, ["mel/1.jpg", "nv/2.jpg", f"{part}/3.jpg"])
+    with pytest.raises(UserError, match=f"folder {part} looks like a part of an archive"):
+        read(tmp_path)
+
+
+def test_parts_alone_are_photos_without_labels(tmp_path):
+    fill(tmp_path, ["imgs_part_1/1.jpg", "imgs_part_2/2.jpg"])
+    assert read(tmp_path)["fine"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("wrapper", ["ISIC-images", "download/unpacked", "benign"])
+def test_folders_that_are_alone_are_no_diagnosis(tmp_path, wrapper):
+    fill(tmp_path, [f"{wrapper}/1.jpg", f"{wrapper}/2.jpg"])
+    assert read(tmp_path)["fine"].tolist() == ["", ""]
+    fill(tmp_path / "tree", [f"{wrapper}/mel/1.jpg", f"{wrapper}/nv/2.jpg"])
+    assert read(tmp_path / "tree")["fine"].tolist() == ["mel", "nv"]
+
+
+def test_folders_that_say_no_label_have_none(tmp_path, caplog):
+    fill(tmp_path, ["mel/1.jpg", "nv/2.jpg", "Unlabeled/3.jpg", "unsorted/4.jpg"])
+    with caplog.at_level(logging.WARNING, logger="dermssl"):
+        found = read(tmp_path)
+    assert found["fine"].to_dict() == {
+        "mel/1.jpg": "mel", "nv/2.jpg": "nv", "Unlabeled/3.jpg": "", "unsorted/4.jpg": "",
+    }  # fmt: skip
+    assert "2 photos in Unlabeled, unsorted are taken as without a label" in caplog.text
+
+
+def test_validation_is_dealt_out_of_train_where_there_is_none(tmp_path, caplog):
+    photos = [f"{split}/{name}/{k}.jpg" for split, n in (("train", 10), ("test", 4))
+              for name in ("mel", "nv") for k in range(n)]  # fmt: skip
+    dataset = readers.read(Data(path=str(fill(tmp_path, photos))))
+    with caplog.at_level(logging.WARNING, logger="dermssl"):
+        found = splits.assign(dataset, validation=0.2).index
+    counts = found.groupby(["split", "fine"]).size().to_dict()
+    expected = {("test", 4), ("train", 8), ("validation", 2)}
+    assert counts == {(split, name): n for split, n in expected for name in ("mel", "nv")}
+    assert set(found[found["path"].str.startswith("test")]["split"]) == {"test"}
+    assert "4 of its 20 training photos serve as validation" in caplog.text
+    without = splits.assign(dataset, validation=0.0).index
+    assert set(without["split"]) == {"train", "test"}
+
+
+def test_two_marks_in_a_row_are_refused(tmp_path):
+    table = ["image,MEL,NV,BCC", "a,1,1,0"]
+    fill(tmp_path, ["a.jpg"], **{"truth.csv": table})
+    with pytest.raises(UserError, match=r"truth.csv: line 2: two classes are marked; mark one"):
+        read(tmp_path)
