@@ -27,7 +27,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     Returns:
         Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
         `likeness.npz`, `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`,
-        `config.toml`, `status.json`.
+        `classes.csv` (what became of each), `config.toml`, `status.json`.
 
     Raises:
         UserError: bad input, before any training.
@@ -83,6 +83,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+        if opened.class_table is not None:
+            atomic_files.write_csv(made / "classes.csv", opened.class_table)
         train_labels, validation_labels = (
             finetuning.labelled_photos(shown, rows, model.taxonomy, config)
             for rows in (train, validation)
