@@ -9,11 +9,14 @@ its backbone takes for alike, and labels that other lesions' photos speak agains
 sheets: suggestions, nothing is removed. Writes a report, and CSV files.
 """
 
+import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, results, runs
+from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed
 
 
@@ -34,10 +37,32 @@ def tell(config: dict[str, Any], path: Path) -> None:
     for finding in summary["findings"]:
         print(f"- {finding}")
     print(f"report: {path / 'report.md'}")
+    print(_next(config, summary))
     if settings.strict and summary["faults"]:
         raise RunFailed(
             f"check_data.strict: {'; '.join(summary['faults'])}; see {path / 'report.md'}"
         )
+
+
+def _next(config, summary):
+    """What to type next."""
+    data = _flags(config["data"])
+    if summary.get("refused"):
+        return f"next: put that right, then python -m dermssl.check_data {data}"
+    if any(summary.get(name) for name in ("missing", "unreadable", "bad_masks")):
+        data += "" if "--on-bad" in data else " --on-bad skip"
+    return f"next: python -m dermssl.pretrain {data}"
+
+
+def _flags(data):
+    """The settings of the data as they are typed."""
+    words = []
+    for field in dataclasses.fields(data):
+        value = getattr(data, field.name)
+        if value != configs.default_of(field):
+            words += [f"--{configs.flag_of(field)}"]
+            words += map(str, value if isinstance(value, list) else [value])
+    return shlex.join(words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

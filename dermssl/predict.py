@@ -17,12 +17,13 @@ of a research model.
 """
 
 import io
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from dermssl.core import atomic_files, cli, results
+from dermssl.core import atomic_files, cli, left_out, results
 from dermssl.core.errors import UserError
 
 
@@ -53,10 +54,8 @@ def run(config: dict[str, Any], file: TextIO | None = None) -> int:
     sets = new_photos.sets_of(folder, settings.coverage)
     files = image_files(source)
     bad = decode.verify_all(files)
-    if bad and on_bad == "skip":
-        print(f"skipped: {len(bad)} of {len(files)} photos", file=sys.stderr)
-        for _, message in bad:
-            print(f"skipped: {message}", file=sys.stderr)
+    if on_bad == "skip":
+        left_out.tell_bad(logging.getLogger("dermssl"), bad, len(files))
     if bad and on_bad == "error":
         raise UserError(
             f"{bad[0][1]} ({len(bad)} bad of {len(files)}; predict.on_bad skip leaves them out)"

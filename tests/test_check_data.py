@@ -186,10 +186,10 @@ def test_without_splits_no_leak_was_looked_for(photos, tmp_path, capfd):
     same = {"patient_id": "P1", "lesion_id": "L1", "label": "nv", "coarse": "x"}
     table = pd.concat([table, again]).assign(**same)
     table.to_csv(tmp_path / "labels.csv", index=False)
-    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 0
+    assert call(check_data, tmp_path / "o", "--data", tmp_path, "--strict") == 1
     said = capfd.readouterr().out
-    assert "No unreadable photo, no contradicting labels found." in said
-    assert "Leaks between splits were not looked for; splits: none: " in said
+    assert "To put right: training would refuse it (class 'nv' has 1 group(s) for 3 spl" in said
+    assert "Leaks between splits were not looked for." in said
     assert "leak between" not in said
     assert "across splits" not in said
 
@@ -345,3 +345,49 @@ def test_embeddings_are_of_prepared_photos(photos, pretrained, tmp_path, monkeyp
         check_data(data=photos, run=run, output=tmp_path / "o")
     with pytest.raises(Seen, match="shades_of_grey"):
         leakage(data=photos, preprocess="shades_of_grey", backbone="mlp", image_size=32)
+
+
+def test_all_that_a_later_command_would_refuse_is_found_and_the_next_one_named(
+    photos, tmp_path, capfd
+):
+    folder = shutil.copytree(photos, tmp_path / "data")
+    table = pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)
+    rows = [{"filename": f"gone{k}.jpg", "label": table["label"][0]} for k in (1, 2)]
+    gone = pd.DataFrame(rows).reindex(columns=table.columns, fill_value="")
+    pd.concat([table, gone]).to_csv(folder / "labels.csv", index=False)
+    (folder / "images/raw.cr2").write_bytes(b"")
+    output = tmp_path / "o"
+    assert call(check_data, output, "--data", folder, "--strict") == 1
+    said, warned = capfd.readouterr()
+    finding = "2 photos of labels.csv are missing, first gone1.jpg (line 162)"
+    assert f"To put right: {finding}." in said
+    assert finding in warned.splitlines()[-1]  # the error of --strict
+    assert said.splitlines()[-1] == (
+        f"next: python -m dermssl.pretrain --data {folder} --on-bad skip"
+    )
+    assert "'gone1.jpg' not found (2 of 162 images are missing)" in warned
+    assert len(warned.splitlines()) == 3  # what is missing, where the list is, the error
+    listed = pd.read_csv(output / "left_out.csv")
+    assert listed["path"].tolist() == ["gone1.jpg", "gone2.jpg"]
+    assert listed["reason"].str.endswith("labels.csv: line 162: not found").tolist()[0]
+
+
+def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path, capfd):
+    folder = tmp_path / "data"
+    for k, file in enumerate(sorted((photos / "images").iterdir())[:13]):
+        place = folder / ("rare" if k == 0 else ("nv", "mel")[k % 2])
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place / file.name)
+    name = next((folder / "nv").iterdir()).stem
+    (folder / "masks").mkdir()
+    Image.fromarray(np.zeros((90, 20), np.uint8)).save(folder / f"masks/{name}.png")
+    assert call(check_data, tmp_path / "o", "--data", folder) == 0
+    said = capfd.readouterr().out
+    assert "1 bad mask, first " in said
+    assert "doesn't fit its photo" in said
+    refused = runs.read_json(tmp_path / "o/check_data.json")["refused"]
+    assert "'rare'" in refused
+    assert refused in said
+    assert said.splitlines()[-1] == (
+        f"next: put that right, then python -m dermssl.check_data --data {folder}"
+    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
-from dermssl.core import memory, runs, signals
+from dermssl.core import left_out, memory, runs, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import RunFailed, UserError, one_line, unknown_name
 
@@ -149,7 +149,10 @@ def main(
                 first(config)
             quiet_tensorflow()
         with memory.explained(config):
-            tell(config, function(config))
+            with left_out.collected() as notes:
+                made = function(config)
+            notes.write(made, config.get("output"))
+            tell(config, made)
 
     return run(parser(command, doc), work, argv)
 

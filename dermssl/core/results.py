@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dermssl.core import config as configs
-from dermssl.core import memory
+from dermssl.core import left_out, memory
 from dermssl.core.commands import COMMANDS
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ def make_callable(
             keywords = keywords | {"data": str(extra["dataset"].root)}
         config = configs.from_keywords(command, arguments, keywords)
         with memory.explained(config):
-            return result(function(config, **extra))
+            with left_out.collected() as notes:
+                made = function(config, **extra)
+            notes.write(made, config.get("output"))
+            return result(made)
 
     module = sys.modules[name]
     call.__name__, call.__doc__ = command, _documentation(command, module.__doc__)

@@ -1,7 +1,8 @@
 """Decode image files safely to RGB pixels.
 
-- Only JPEG, PNG, BMP and WebP are parsed, chosen by their first bytes. The extension is not
-  asked: a PNG named `.jpg` is a whole image, and downloaded data sets have many.
+- Only JPEG, PNG, BMP and WebP are parsed here, and TIFF, HEIC and DICOM in `other_formats`, chosen
+  by their first bytes. The extension is not asked: a PNG named `.jpg` is a whole image, and
+  downloaded data sets have many.
 - Sizes are capped before memory for pixels is taken.
 - What Pillow repairs or overlooks in silence (PNG checksums, missing rows, transparency,
   16-bit grey) is checked or converted here.
@@ -27,16 +28,17 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 from dermssl.core import threads
 from dermssl.core.errors import UserError
+from dermssl.data import other_formats
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB
 MAX_BYTES = 4 * MAX_PIXELS + 4096  # the largest BMP within MAX_PIXELS: 4 bytes a pixel and a header
 _CONVERT = "replace it with a JPEG or PNG, or drop its record"
+_READ = "JPEG, PNG, BMP, WebP, TIFF, HEIC or DICOM"
 _SIGNATURES = (  # (offset, bytes, a format that is read or words for the message)
     *((0, b"\xff\xd8\xff", "JPEG"), (0, b"\x89PNG\r\n\x1a\n", "PNG")),
     *((0, b"BM", "BMP"), (8, b"WEBP", "WEBP"), (0, b"GIF8", "a GIF")),
-    *((0, b"II*\0", "a TIFF"), (0, b"MM\0*", "a TIFF"), (128, b"DICM", "a DICOM")),
-    (4, b"ftyp", "an AVIF, HEIC or video"),
+    (4, b"ftyp", "an AVIF or video"),
     (0, b"version https://git-lfs", "a Git LFS pointer (run `git lfs pull`)"),
 )
 
@@ -59,7 +61,8 @@ class BadImage(UserError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: "JPEG", "PNG", "BMP" or "WEBP", and its upright size in px."""
+    """What a file says of itself: "JPEG", "PNG", "BMP", "WEBP" or one of `other_formats`, and its
+    upright size in px."""
 
     format: str
     width: int
@@ -96,6 +99,8 @@ def _opened(path):
             yield file
     except FileNotFoundError:
         raise _bad(path, "not found", "check the path and the data folder") from None
+    except other_formats.Refused as error:
+        raise _bad(path, error.found, error.way_out) from None
     except PermissionError:
         raise _bad(path, "no permission to read", "change its permissions") from None
     except MemoryError:
@@ -131,7 +136,7 @@ def _open_image(path, file):
         unknown = "HTML or XML, perhaps a saved error page"
     name = next((name for at, key, name in _SIGNATURES if head.startswith(key, at)), unknown)
     if name not in _READERS:
-        raise _bad(path, f"looks like {name}, not JPEG, PNG, BMP or WebP", _CONVERT)
+        raise _bad(path, f"looks like {name}, not {_READ}", _CONVERT)
     if name == "WEBP":
         _check_size(path, _webp_size(head))
     file.seek(0)
@@ -224,6 +229,9 @@ def _to_rgb(image, name, depth):
 
 def _load(path, min_size=None, count_rows=False, header_only=False):
     with _opened(path) as file:
+        if other := other_formats.kind(file.read(256)):
+            return _load_other(path, file, other, header_only)
+        file.seek(0)
         image = _open_image(path, file)
         orientation = _orientation(image, file)
         header = Header(image.format, *(image.size if orientation < 5 else image.size[::-1]))
@@ -238,6 +246,14 @@ def _load(path, min_size=None, count_rows=False, header_only=False):
         if orientation > 1:
             image = image.transpose(_UPRIGHT[orientation])
         return header, _to_rgb(image, header.format, depth)
+
+
+def _load_other(path, file, name, header_only):
+    file.seek(0)
+    size, found = other_formats.load(name, file, lambda size: _check_size(path, size), header_only)
+    if isinstance(found, Image.Image):
+        found = _to_rgb(found, name, 8)
+    return Header(name, *size), found
 
 
 def read_header(path: Path | str) -> Header:
@@ -257,7 +273,7 @@ def decode(path: Path | str, min_size: int | None = None, strict: bool = False) 
     colour keeps its high byte).
 
     Args:
-        path: `str` or path of a JPEG, PNG, BMP or WebP file.
+        path: `str` or path of a file of one of the formats above.
         min_size: positive int or `None`. Lets the JPEG decoder shrink by 2, 4 or 8 while it
             decodes, as long as the shorter side stays at `min_size` px or more. Other formats
             keep their size, and no image is enlarged.

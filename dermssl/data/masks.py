@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from dermssl.core import settings
+from dermssl.core import left_out, settings
 from dermssl.core.errors import UserError
 from dermssl.data import csv_tables, decode, preprocess
 from dermssl.data import paths as files
@@ -95,7 +95,7 @@ def within_crop(box: Box, aspect: float) -> Box:
     )  # fmt: skip
 
 
-ENDING = re.compile("_segmentation.*|_mask$", re.IGNORECASE)
+ENDING = re.compile("_segmentation.*|_mask$|_lesion$", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +121,13 @@ class MaskIndex:
     ) -> None:
         self._listed = _listed(root) if photos is None else {}
         photos = photos_in(root, strict=False) if photos is None else photos
+        photos = set(photos)
         masks = files.scan_masks(root) if masks is None else masks
-        self._photos = Counter(PurePosixPath(photo).stem for photo in photos)
+        masks = [mask for mask in masks if mask not in photos]
+        self._photos = Counter(_stem(photo) for photo in photos)
         self._beside: dict[tuple[PurePosixPath, str], str] = {}
         self._anywhere: dict[str, str] = {}
-        stems = [PurePosixPath(mask).stem for mask in masks]
+        stems = [_stem(mask) for mask in masks]
         for names in (stems, [ENDING.sub("", stem) for stem in stems]):
             for mask, name in zip(masks, names):
                 self._beside.setdefault((PurePosixPath(mask).parent, name), mask)
@@ -140,12 +142,17 @@ class MaskIndex:
         return [self._listed[path] if path in self._listed else self._named(path) for path in paths]
 
     def _named(self, path):
-        photo = PurePosixPath(path)
+        photo, stem = PurePosixPath(path), _stem(path)
         if photo.parts[0] == "..":
             return ""
-        lone = self._photos[photo.stem] <= 1
-        beside = self._beside.get((photo.parent, photo.stem))
-        return beside or (self._anywhere.get(photo.stem, "") if lone else "")
+        lone = self._photos[stem] <= 1
+        beside = self._beside.get((photo.parent, stem))
+        return beside or (self._anywhere.get(stem, "") if lone else "")
+
+
+def _stem(path):
+    """A file's name without its ending, in one Unicode form."""
+    return files.nfc(PurePosixPath(path).stem)
 
 
 def attach(
@@ -292,10 +299,9 @@ def verified(dataset: Dataset, on_bad: str, where: str) -> Dataset:
     if masks is None:
         return dataset
     kept, messages = usable(dataset.files, masks, on_bad, where)
-    for message in messages:
-        log.warning("skipped, while its photo stays: %s", message)
     if not messages:
         return dataset
+    _tell_bad(messages)
     column = dataset.index[MASK].where(np.array(kept, dtype=object) != "", "")
     return dataset.with_index(dataset.index.assign(**{MASK: column}))
 
@@ -318,12 +324,19 @@ def of_model(
     photos = [photo for _, paths in given for photo in paths]
     masks = [mask for source, paths in given for mask in of_files(source, paths)]
     masks, messages = usable(photos, masks, on_bad, "masks")
-    for message in messages:
-        print(f"skipped, while its photo stays: {message}", file=sys.stderr)
+    _tell_bad(messages)
     if "" in masks:
         line = f"{masks.count('')} of {len(masks)} photos have no mask and stay whole, where the "
         print(f"{line}run learnt from photos cropped to the lesion", file=sys.stderr)
     return masks
+
+
+def _tell_bad(messages):
+    """One line for bad masks whose photos stay."""
+    if messages:
+        more = f" (and {len(messages) - 1:,} more)" if len(messages) > 1 else ""
+        line = f"skipped, while their photos stay: {len(messages):,} mask(s): {messages[0]}{more}"
+        left_out.tell(log, line, [("", message) for message in messages])
 
 
 def _mask_table(root):

@@ -10,18 +10,19 @@ import os
 import posixpath
 import re
 import stat
-from collections import Counter
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError
+from dermssl.data import not_photos
 from dermssl.data.csv_tables import quoted
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-ACCEPTED = f"accepted formats are JPEG, PNG, BMP and WebP ({', '.join(SUFFIXES)})"
-UNREADABLE = (".tif", ".tiff", ".gif", ".avif", ".heic", ".heif", ".dcm", ".npz")  # see decode.py
-SKIPPED = ("masks", "__macosx")  # folders whose images are no photos
-MASK_NAME = re.compile("_segmentation", re.IGNORECASE)  # nor are HAM10000's and ISIC's masks
+ACCEPTED = not_photos.ACCEPTED
+
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,10 @@ def existing_folder(path: Path | str, option: str) -> Path:
 
 
 def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]:
-    """All photos under a folder, by extension, in any depth.
+    """All photos under a folder, in any depth.
 
-    Hidden files, masks and the folders `SKIPPED` are left out. So are links to folders inside the
-    root, whose photos are found in their own place.
+    What `not_photos` has a reason for is left out, and with `strict` summed up in a line of the
+    log. So are links to folders inside the root, whose photos are found in their own place.
 
     Args:
         root: real path of the folder.
@@ -54,64 +55,139 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
         Sorted list of paths relative to `root`, with "/".
     """
     found, waiting = [], [""]
-    other: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
     while waiting:
         folder = waiting.pop()
-        try:
-            with os.scandir(root / folder) as listing:
-                entries = list(listing)
-        except OSError as error:
-            raise UserError(
-                f"{root / folder}: can't list this folder ({error.strerror}); check permissions"
-            ) from error
-        for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith(".") or entry.name.lower() in SKIPPED:
-                continue
-            if suffix == ".png" and MASK_NAME.search(entry.name):
-                continue
+        for entry in _entries(root, folder):
+            path = f"{folder}{entry.name}"
             link = entry.is_symlink()
-            if entry.is_dir():
-                if link and (is_inside(root, os.path.realpath(entry.path)) or not strict):
+            is_folder = entry.is_dir()
+            if is_folder and not link:
+                if entry.name.startswith(".") and entry.name not in not_photos.SYSTEM_FOLDERS:
                     continue
-                if not link:
-                    if skip is None or entry.path != str(skip):
-                        waiting.append(f"{folder}{entry.name}/")
+                if skip is not None and entry.path == str(skip):
                     continue
-            elif suffix not in SUFFIXES:
-                other[suffix] += suffix in UNREADABLE
+                if reason := not_photos.folder_reason(entry.path, entry.name):
+                    if entry.name.lower() != "masks":  # its usual place is no news
+                        reasons[f"{path}/"] = reason
+                else:
+                    waiting.append(f"{path}/")
                 continue
             outside = link and not is_inside(root, os.path.realpath(entry.path))
+            if is_folder and (not outside or not strict or entry.name.startswith(".")):
+                continue
+            if not is_folder:
+                # A link out of the root isn't followed, not even for a look.
+                by_name = outside and os.path.splitext(entry.name)[1].lower()
+                if outside and by_name not in not_photos.SUFFIXES:
+                    continue
+                why = not_photos.file_reason(entry.path, entry.name)
+                if why is None:
+                    continue
+                if why:
+                    reasons[path] = why
+                    continue
             if (outside or not entry.name.isprintable()) and not strict:
                 continue
             if not entry.name.isprintable():
                 raise UserError(f"{quoted(entry.path, 400)}: name with odd characters; rename it")
             if outside:
-                raise _leaves(root, f"{folder}{entry.name}")
-            found.append(f"{folder}{entry.name}")
-    if other.total() and strict:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()) if count)
-        log.warning("%s: %s file(s) are not read; convert them to JPEG or PNG", root, kinds)
-    return sorted(found)
+                raise _leaves(root, path)
+            found.append(path)
+    for path in not_photos.masks_by_companion(str(root), found):
+        reasons[path] = not_photos.MASK
+    if reasons and strict:
+        _tell(root, reasons)
+    return sorted(path for path in found if path not in reasons)
+
+
+def _entries(root, folder):
+    try:
+        with os.scandir(root / folder) as listing:
+            return list(listing)
+    except OSError as error:
+        raise UserError(
+            f"{root / folder}: can't list this folder ({error.strerror}); check permissions"
+        ) from error
+
+
+def _tell(root, reasons):
+    """One line for all that was left out, by reason."""
+    by_reason = defaultdict(list)
+    for path, reason in sorted(reasons.items()):
+        kind, way_out = reason.partition(": ")[::2]  # ".cr2: convert them ..."
+        by_reason[way_out or kind].append((path, kind if way_out else ""))
+    parts = []
+    for reason, found in by_reason.items():
+        kinds = ", ".join(sorted({kind for _, kind in found} - {""}))
+        names = left_out.few([path for path, _ in found], 2)
+        parts.append(f"{len(found):,} {f'{kinds}, ' if kinds else ''}{reason} ({names})")
+    line = f"{root}: {len(reasons):,} left out: {'; '.join(parts)}"
+    left_out.tell(log, line, [(f"{root}/{path}", reason) for path, reason in reasons.items()])
 
 
 def scan_masks(root: Path) -> list[str]:
-    """Sorted paths, relative to `root`, of the PNG files that are lesion masks by place or name.
+    """Sorted paths, relative to `root`, of the images that are lesion masks by place or name.
 
+    Those are `NAME_segmentation`, `NAME_mask` and `NAME_lesion`, and all in a folder `masks`.
     Links are left out, to files as to folders.
     """
     found = []
-    for folder, _, names in os.walk(root):
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if name.lower() not in not_photos.SYSTEM_FOLDERS]
         inside = os.path.relpath(folder, root).replace(os.sep, "/")
         in_masks = "masks" in inside.lower().split("/")
         found += [
             name if inside == "." else f"{inside}/{name}"
             for name in names
-            if name.lower().endswith(".png") and not name.startswith(".")
-            if in_masks or MASK_NAME.search(name)
+            if os.path.splitext(name)[1].lower() in MASK_SUFFIXES and not name.startswith(".")
+            if in_masks or not_photos.LESION_MASK.fullmatch(os.path.splitext(name)[0])
             if not os.path.islink(os.path.join(folder, name))
         ]
-    return sorted(found)
+    # A picture with colours is no mask, whatever its name.
+    unsure = [path for path in found if not not_photos.is_mask_for_sure(path)]
+    photos = set(scan(root, strict=False)) if unsure else ()
+    return sorted(path for path in found if path not in photos)
+
+
+def nfc(text: str) -> str:
+    """A name in Unicode's composed form: macOS writes "é" as "e" and an accent.
+
+    Example:
+
+    >>> nfc("ne\\u0301vus") == "n\\xe9vus"
+    True
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def as_on_disk(root: Path, paths: Sequence[str]) -> list[str]:
+    """Paths of a table as the disk spells them, where it has them in another Unicode form.
+
+    Args:
+        root: real path of the folder.
+        paths: relative to the root.
+    """
+    spelled: dict[str, str] = {}
+    listed: dict[str, dict[str, str]] = {}
+    for path in paths:
+        if path.isascii() or path in spelled or os.path.lexists(root / path):
+            continue
+        here = ""
+        for part in path.split("/"):
+            if here not in listed:
+                listed[here] = _names(root / here)
+            here = posixpath.join(here, listed[here].get(nfc(part), part))
+        spelled[path] = here
+    return [spelled.get(path, path) for path in paths]
+
+
+def _names(folder):
+    """The names in a folder by their composed form; none where it can't be listed."""
+    try:
+        return {nfc(name): name for name in os.listdir(folder)}
+    except OSError:
+        return {}
 
 
 def checked_relative_path(name: str, place: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
 from dermssl.data import class_folders, csv_tables, decode, layouts, masks
@@ -70,6 +71,8 @@ def read(data: Data) -> Dataset:
     if kind not in READERS:
         raise unknown_name("data format", kind, ["auto", *READERS])
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
+    for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
+        records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
     built_in = "ham10000" if kind == "ham10000" else None
     records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
     if extra is not None:
@@ -163,8 +166,10 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         files.checked_relative_path(name, f"{file}: line {line}")
         for line, name in records["path"].items()
     ]
+    records["path"] = files.as_on_disk(root, records["path"].tolist())
     there = pd.Series(files.existing(root, records["path"]), records.index)
     below = "images/" + records["path"][~there]  # many tables name the photos only
+    below[:] = files.as_on_disk(root, below.tolist())
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
     records["path"], there = _found_below(root, records["path"], there, file)
@@ -353,9 +358,8 @@ def _drop_missing(records, there, file, skip):
         raise UserError(f"{finding}; put the photos below the folder, or correct the names")
     if not skip:
         raise UserError(f"{finding}; add the file, correct the line, or use data.on_bad skip")
-    log.warning("%s; their rows are left out", finding)
-    for line, name in gone["path"].items():
-        log.warning("skipped: %s: line %d: image %s not found", file, line, csv_tables.quoted(name))
+    rows = [(name, f"{file}: line {line}: not found") for line, name in gone["path"].items()]
+    left_out.tell(log, f"{finding}; their rows are left out", rows, left_out.MISSING)
     return records[there]
 
 
@@ -364,7 +368,8 @@ def _warn_unlisted(names, file, extra):
         files.is_inside(file.parent, str(extra)) or files.is_inside(extra, str(file.parent))
     )
     if names and not near:  # else the second folder brings them in
-        log.warning(
-            "%s: %d image(s) in the folder have no row and are left out, the first is '%s'",
-            file, len(names), min(names),
-        )  # fmt: skip
+        line = (
+            f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
+            f"the first is '{min(names)}'"
+        )
+        left_out.tell(log, line, [(name, f"no row in {file}") for name in sorted(names)])

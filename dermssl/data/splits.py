@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import config as configs
-from dermssl.core import settings
+from dermssl.core import left_out, settings
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import readers
@@ -271,16 +271,13 @@ def prepare(config: settings.Data) -> Dataset:
 
 
 def report_skipped(bad: Sequence[tuple[str, str]], total: int) -> None:
-    """Say how many photos were left out, and each with its reason, in the log.
+    """Say how many photos were left out, in one line of the log; see `left_out`.
 
     Args:
         bad: (path, message) of each, as from `readers.checked`.
         total: photos before.
     """
-    if bad:
-        log.warning("skipped: %d of %d photos", len(bad), total)
-    for _, message in bad:
-        log.warning("skipped: %s", message)
+    left_out.tell_bad(log, bad, total)
 
 
 def load_dataset(path: Path | str, **settings: Any) -> Dataset:

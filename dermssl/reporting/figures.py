@@ -7,6 +7,8 @@ Only seaborn imports pyplot; it is imported when a heat map is drawn.
 from __future__ import annotations
 
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dermssl.core import atomic_files
-from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import contact_sheet
+from dermssl.reporting import fonts
 
 DPI = 160
 INK, MUTED, GRID = "#1F2933", "#5F6B7A", "#E3E8EE"
@@ -32,7 +34,6 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 STYLES = ("-", "--", ":", "-.")
 DOTTED = (0, (2, 3))
 FEW_IN_BIN = 10
-ANNOTATED = 12  # classes; beyond, the numbers in a confusion matrix can't be read
 LEGENDS: dict[str, dict[str, Any]] = {
     "inside": {},
     "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)},
@@ -83,7 +84,7 @@ def new(
 
 def save(figure: Figure, path: Path | str) -> Path:
     """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
-    with atomic_files.atomic_write(path) as temporary:
+    with fonts.readable(figure, Path(path).parent), atomic_files.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
     return Path(path)
 
@@ -101,6 +102,27 @@ def wrap(text: str, width: int = 24) -> str:
 def shorten(text: str, width: int) -> str:
     """Text from outside, cut at `width` letters."""
     return escape_dollar(textwrap.shorten(text, width, placeholder=" …") or text[:width])
+
+
+def fit(text: str, width: int, lines: int = 3) -> str:
+    """Text from outside in at most `lines` lines of `width` letters; its middle goes first.
+
+    Names of one list mostly differ at an end.
+
+    Example:
+
+    >>> print(fit("Benign epidermal proliferations, solar lentigo", 16, 2))
+    Benign epide …
+    , solar lentigo
+    """
+    text = " ".join(str(text).split())
+    rows = textwrap.wrap(text, width)
+    room = width * lines
+    while len(rows) > lines and room > 4:
+        head = text[: room // 2].rstrip()
+        rows = textwrap.wrap(f"{head} … {text[len(text) - room // 2 :].lstrip()}", width)
+        room -= 2
+    return escape_dollar("\n".join(rows))
 
 
 def headline(figure: Figure, title: str, note: str = "") -> None:
@@ -208,88 +230,19 @@ def heat_map(
     """
     import seaborn  # imports pyplot, which nobody should get by importing this module
 
-    seaborn.heatmap(
-        values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], cbar=False, fmt="",
-        annot=np.array(texts) if texts else None, annot_kws={"fontsize": size},
-        xticklabels=[wrap(name, 18) for name in columns], yticklabels=list(rows),
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # `save` looks after them
+        seaborn.heatmap(
+            values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], cbar=False, fmt="",
+            annot=np.array(texts) if texts else None, annot_kws={"fontsize": size},
+            xticklabels=[fit(name, 18) for name in columns], yticklabels=list(rows),
+        )  # fmt: skip
     axes.set_facecolor(GRID)
     if texts:
         for i, j in np.argwhere(np.isnan(values)).tolist():
             axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
                       color=MUTED)  # fmt: skip
     axes.tick_params(length=0, labelrotation=0)
-
-
-def draw_confusion(
-    axes: Axes,
-    matrix: np.ndarray,
-    names: Sequence[str],
-    titles: Sequence[str],
-    normalised: bool,
-    repeats: int = 1,
-) -> None:
-    """A confusion matrix on `axes`; rows are the truth, shares are of the row.
-
-    `repeats` is how often each record was counted: once a seed.
-    """
-    matrix = np.asarray(matrix)
-    support = matrix.sum(axis=1)
-    shares = np.divide(
-        matrix, support[:, None], out=np.full(matrix.shape, np.nan), where=support[:, None] > 0
-    )
-    texts = None
-    if len(names) <= ANNOTATED:
-        formatted = "{:.2f}" if normalised else "{:,}"
-        texts = [[formatted.format(value).replace("nan", "n/a") for value in row]
-                 for row in (shares if normalised else matrix)]  # fmt: skip
-    labels = [
-        f"{wrap(title if title == name else f'{title} ({name})', 32)}, n = {n // repeats:,}"
-        for name, title, n in zip(names, titles, support)
-    ]
-    heat_map(axes, shares, texts, names, labels, size=10 if len(names) <= 8 else 8)
-    for text in axes.texts:
-        if text.get_text() in ("0", "0.00"):
-            text.set_color(MUTED)
-    for label in axes.get_xticklabels():
-        label.set(rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_aspect("equal", anchor="W")  # else the labels get too little room
-    axes.set_xlabel("predicted", fontsize=10, color=INK)
-    axes.set_ylabel("true", fontsize=10, color=INK)
-
-
-def confusion(
-    path: Path,
-    matrix: np.ndarray,
-    names: Sequence[str],
-    titles: Sequence[str],
-    title: str,
-    normalised: bool = True,
-) -> Path:
-    """Write a confusion matrix with counts, or with the shares of each true class."""
-    side = 2.2 + 0.62 * len(names)
-    figure, (axes,) = new(side + 2.0, side)
-    draw_confusion(axes, matrix, names, titles, normalised)
-    headline(figure, title)
-    return save(figure, path)
-
-
-def confusion_pair(
-    path: Path, fine: np.ndarray, coarse: np.ndarray, taxonomy: Taxonomy, title: str, repeats: int
-) -> Path:
-    """Write the shares of each true class at both levels, side by side."""
-    levels = [(fine, taxonomy.fine, taxonomy.titles, "fine")]
-    if taxonomy.has_hierarchy:
-        levels.append((coarse, taxonomy.coarse, taxonomy.coarse, "coarse"))
-    widths = [3.3 + 0.62 * len(names) for _, names, _, _ in levels]
-    figure, panels = new(
-        sum(widths), 1.5 + 0.62 * len(taxonomy.fine), 1, len(levels), width_ratios=widths
-    )
-    for axes, (matrix, names, titles, level) in zip(panels, levels):
-        draw_confusion(axes, matrix, names, titles, normalised=True, repeats=repeats)
-        panel_title(axes, level)
-    headline(figure, title)
-    return save(figure, path)
 
 
 def draw_reliability(
@@ -355,8 +308,9 @@ def image_sheet(
     sheet = contact_sheet.compose(rows, side, above := max(heights, default=0))
     titles, names = [wrap(text, 14) for text in titles], [wrap(text, 22) for text in names]
     heads = max((text.count("\n") + 1 for text in titles), default=0)
+    beside = max(map(label_width, names), default=0)
     figure, (axes,) = new(
-        sheet.shape[1] / DPI + 0.4 + 0.08 * max(map(_width, names), default=0) + 1.2 * bool(scale),
+        sheet.shape[1] / DPI + 0.4 + 0.08 * beside + 1.2 * bool(scale),
         sheet.shape[0] / DPI + 0.25 + 0.16 * heads + 0.35 * bool(title),
     )
     axes.imshow(sheet)
@@ -378,6 +332,9 @@ def image_sheet(
     return save(figure, path)
 
 
-def _width(text: str) -> int:
-    """Letters of the longest line."""
-    return max(map(len, text.split("\n")))
+def label_width(text: str) -> int:
+    """Letters of a label's longest line; those of Chinese, Japanese and Korean count twice."""
+    return max(
+        sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line)
+        for line in text.split("\n")
+    )

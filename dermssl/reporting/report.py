@@ -9,6 +9,7 @@ what comes from outside goes into them through `escaped` or `code`.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import html
 import mimetypes
@@ -26,7 +27,7 @@ from markupsafe import Markup
 from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
 from dermssl.evaluation.interval import Interval
-from dermssl.reporting import wording
+from dermssl.reporting import fonts, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_DIAGNOSIS = "Research software: nothing here is for diagnosis."
@@ -219,6 +220,10 @@ def write(report: Report, folder: Path | str, name: str = "report") -> Path:
     Returns:
         Path of the Markdown file.
     """
+    if names := fonts.key_of(folder):
+        words = "; ".join(f"#{k} is {escaped(name)}" for k, name in enumerate(names, 1))
+        line = f"Names in figures, as no font there has their characters: {words}."
+        report = dataclasses.replace(report, provenance=[*report.provenance, line])
     path = Path(folder) / f"{name}.md"
     atomic_files.write_text(path, to_markdown(report))
     atomic_files.write_text(path.with_suffix(".html"), to_html(report, folder))

@@ -227,9 +227,7 @@ REFUSED = [
     ("text", b"hello", r"no known image \(first bytes 68 65 6c 6c 6f\)"),
     ("gif", encoded(BLOCKS, "GIF"), "looks like a GIF"),
     ("animated gif", encoded(Image.fromarray(BLOCKS), "GIF", **FRAMES), "looks like a GIF"),
-    ("tiff", encoded(BLOCKS, "TIFF"), "looks like a TIFF"),
-    ("avif", b"\0\0\0\x1cftypavif" + bytes(40), "AVIF, HEIC or video"),
-    ("dicom", bytes(128) + b"DICM" + bytes(40), "looks like a DICOM"),
+    ("avif", b"\0\0\0\x1cftypavif" + bytes(40), "AVIF or video"),
     ("animated webp", encoded(Image.fromarray(BLOCKS), "WEBP", **FRAMES), "animated WEBP of 2"),
     ("apng", encoded(Image.fromarray(BLOCKS), "PNG", **FRAMES), "animated PNG of 2 frames"),
     ("small", encoded(BLOCKS[:15], "PNG"), "48 x 15 px, a side under 16"),
@@ -313,6 +311,8 @@ REAL = {
     "webp": encoded(PHOTO, "WEBP"),
     "webp lossless": encoded(PHOTO, "WEBP", lossless=True),
     "bmp": encoded(PHOTO, "BMP"),
+    "tiff": encoded(PHOTO, "TIFF"),
+    "tiff deflate": encoded(PHOTO, "TIFF", compression="tiff_adobe_deflate"),
 }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import masks as mask_files
@@ -102,16 +103,19 @@ def test_bad_masks_are_refused_or_left_out_before_training(tmp_path, caplog):
         UserError, match=r"data.path x: .*a\.png: 0 bytes.*1 more bad mask.*data.on_b"
     ):
         readers.checked(data_of(tmp_path), "error", "data.path x")
-    found, bad = readers.checked(data_of(tmp_path), "skip", "data.path x")
+    with left_out.collected() as notes:
+        found, bad = readers.checked(data_of(tmp_path), "skip", "data.path x")
     assert found.index["mask"].tolist() == ["", "masks/b.png", ""]
     assert bad == []
-    assert "c.png: a mask of 40 x 60 px doesn't fit its photo of 60 x 40" in caplog.text
+    assert "2 mask(s): " in caplog.text
+    reason = "c.png: a mask of 40 x 60 px doesn't fit its photo of 60 x 40"
+    assert any(reason in row.reason for row in notes.rows)
     write(tmp_path, "masks/a.png", "masks/c.png")
     same = data_of(tmp_path)
     assert readers.checked(same, "error", "x")[0] is same
 
 
-def test_new_photos_masks_are_checked_too(tmp_path, capsys):
+def test_new_photos_masks_are_checked_too(tmp_path, capsys, caplog):
     write(tmp_path, "a.jpg", "b.jpg", "masks/a.png")
     (tmp_path / "masks/b.png").write_bytes(b"no image")
     given = [(str(tmp_path), [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")])]
@@ -121,7 +125,7 @@ def test_new_photos_masks_are_checked_too(tmp_path, capsys):
     want = [str(tmp_path / "masks/a.png"), ""]
     assert mask_files.of_model(given, ["lesion_crop"], "skip") == want
     said = capsys.readouterr().err
-    assert "skipped, while its photo stays: " in said
+    assert "skipped, while their photos stay: 1 mask(s): " in caplog.text
     assert "1 of 2 photos have no mask and stay whole" in said
 
 

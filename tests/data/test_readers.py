@@ -62,7 +62,7 @@ LAYOUTS = {
     ),
     "no photos: masks, hidden files, other formats": (
         {"nv/a.jpg": None, "masks/a.png": None, "nv/masks/a.png": None, "nv/._a.jpg": None,
-         "nv/x.txt": "", "nv/y.tif": None, "__MACOSX/nv/a.jpg": None, "mel/b.jpg": None},
+         "nv/x.txt": "", "nv/y.gif": None, "__MACOSX/nv/a.jpg": None, "mel/b.jpg": None},
         {},
         [("mel/b.jpg", "mel", "mel"), ("nv/a.jpg", "nv", "nv")],
         "flat",
@@ -173,8 +173,8 @@ def labels(text, **settings):
 
 
 REFUSED = {
-    "empty folder": (({}, {}), r"data.path .*no images found; accepted formats are JPEG.*\.webp"),
-    "only other files": (({"a.tif": None, "b.txt": ""}, {}), "no images found; accepted formats"),
+    "empty folder": (({}, {}), r"data.path .*no images found; accepted formats are JPEG.*WebP"),
+    "only other files": (({"a.gif": None, "b.txt": ""}, {}), "no images found; accepted formats"),
     "unknown format": (({"a.jpg": None}, {"format": "x"}), "unknown data format 'x'; choose one"),
     "no labels.csv": (({"a.jpg": None}, {"format": "labels"}), r"labels\.csv: not found; add it"),
     "no metadata": (({"a.jpg": None}, {"format": "ham10000"}), "found none with .*image_id and dx"),
@@ -455,7 +455,10 @@ def test_link_loop_ends(tmp_path):
         ),
         ({"m_metadata.csv": HAM + "L,a,nv,,,,\n"}, r"1 image\(s\) .*have no row.*'b'"),
         ({"truth.csv": TOP + "a.jpg,nv\n"}, "truth.csv: not read"),
-        ({"c.tif": None, "d.HEIC": None}, r"1 \.heic, 1 \.tif file\(s\) are not read"),
+        (
+            {"c.cr2": None, "d.GIF": None},
+            r"2 left out: 2 \.cr2, \.gif, conv.*\(c\.cr2, d\.GIF\)",
+        ),
     ],
 )
 def test_nothing_is_left_out_in_silence(tmp_path, caplog, content, message):

@@ -14,7 +14,7 @@ from sklearn.metrics import auc, roc_auc_score
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions
 from dermssl.evaluation.interval import Interval
-from dermssl.reporting import arms, figures, report
+from dermssl.reporting import arms, confusion, figures, report
 from dermssl.studies.single_run import figures as figures_curves
 
 HOSTILE = ["<script>alert(1)</script>", "a|b", "*bold*", "**b**", "[x](y)", "`code`", "_x_", "# h",
@@ -117,12 +117,12 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
 
 def test_importing_figures_brings_no_pyplot_and_drawing_changes_nothing_global():
     code = (
-        "import sys, matplotlib, numpy; from dermssl.reporting import figures\n"
+        "import sys, matplotlib, numpy; from dermssl.reporting import confusion, figures\n"
         "from dermssl.studies.comparison import figures as own\n"
         "figure, (axes,) = figures.new(2, 2)\n"
         "assert 'matplotlib.pyplot' not in sys.modules and 'tensorflow' not in sys.modules\n"
         "matplotlib.use('svg'); before = dict(matplotlib.rcParams)\n"
-        "figures.draw_confusion(axes, numpy.eye(2, dtype=int), 'ab', 'ab', False)\n"
+        "confusion.draw(axes, numpy.eye(2, dtype=int), 'ab', 'ab', False)\n"
         "assert dict(matplotlib.rcParams) == before and matplotlib.get_backend() == 'svg'\n"
         "assert not matplotlib.pyplot.get_fignums() and 'tensorflow' not in sys.modules"
     )
@@ -132,11 +132,11 @@ def test_importing_figures_brings_no_pyplot_and_drawing_changes_nothing_global()
 def test_a_picture_is_the_same_bytes_twice_and_whole(tmp_path):
     for name in ("a.png", "b.png"):
         matrix = np.array([[3, 1], [0, 0]])
-        figures.confusion(tmp_path / name, matrix, ("a", "b"), ("a", "B"), "t")
+        confusion.write(tmp_path / name, matrix, ("a", "b"), ("a", "B"), "t")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "b.png"]
     with pytest.raises(RunFailed, match="can't be written"):
-        figures.confusion(tmp_path / "no" / "a.png", np.eye(2), ("a", "b"), ("a", "b"), "t")
+        confusion.write(tmp_path / "no" / "a.png", np.eye(2), ("a", "b"), ("a", "b"), "t")
 
 
 def test_arms_keep_their_looks_whatever_else_is_there():

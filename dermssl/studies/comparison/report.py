@@ -10,7 +10,7 @@ from pathlib import Path
 from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.run_groups import Comparison, RunGroup
-from dermssl.reporting import figures, report, wording
+from dermssl.reporting import confusion, report, wording
 from dermssl.studies.comparison import compute, decision
 from dermssl.studies.comparison import figures as own_figures
 from dermssl.studies.comparison import wording as sentences
@@ -92,7 +92,7 @@ def draw(folder: Path, numbers: compute.Scored) -> None:
         fine, coarse = metric_tables.matrices(model.arrays, taxonomy)
         title = f"{model.name} ({wording.count(len(model.members), 'seed')})"
         file = folder / confusion_file(model)
-        figures.confusion_pair(file, fine, coarse, taxonomy, title, len(model.members))
+        confusion.write_pair(file, fine, coarse, taxonomy, title, len(model.members))
 
 
 def _comparison(numbers: compute.Scored) -> report.Section:

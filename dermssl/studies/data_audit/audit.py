@@ -76,6 +76,19 @@ def with_splits(
         return dataset, f"none: {error}"
 
 
+def refusal(dataset: Dataset, validation: float, test: float, seed: int, group_by: str) -> str:
+    """Why training would refuse the records; "" where it would not.
+
+    Lesions and patients in several splits are not told: `ids_in_several_splits` has them all.
+    """
+    try:
+        splits.assign(dataset, validation, test, seed, group_by)
+    except UserError as error:
+        known, _ = with_splits(dataset, validation, test, seed, group_by)
+        return "" if len(ids_in_several_splits(known.index)) else str(error)
+    return ""
+
+
 def audit(
     index: pd.DataFrame,
     seen: perceptual_hash.Survey,

@@ -28,7 +28,7 @@ def classes(path: Path, table: pd.DataFrame) -> Path:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     titled(axes, "Photos by class and split", "photos")
-    legend(axes)
+    legend(axes, "right")  # inside it would lie on the bars
     return save(figure, path)
 
 

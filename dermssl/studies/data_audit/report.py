@@ -41,7 +41,8 @@ def write(
         folder: to write into.
         findings: of the audit.
         dataset: that was audited.
-        settings: data, near_bits, bits, run, similarity, splits, command, notes.
+        settings: data, near_bits, bits, run, similarity, splits, command, notes, and what a later
+            command would refuse: missing, refused, bad_masks.
         suspected: likely label errors and off-topic photos, or None where none were looked for.
 
     Returns:
@@ -263,6 +264,20 @@ def faults(numbers: dict[str, Any]) -> list[str]:
     lines = []
     if numbers["unreadable"]:
         lines.append(count(len(numbers["unreadable"]), "unreadable photo"))
+    if numbers["missing"]:
+        first = numbers["missing"][0]
+        file, _, line = first["reason"].removesuffix(": not found").rpartition(": ")
+        are = "is" if len(numbers["missing"]) == 1 else "are"
+        lines.append(
+            f"{count(len(numbers['missing']), 'photo')} of {Path(file).name} {are} missing, first "
+            f"{first['path']} ({line})"
+        )
+    if numbers["bad_masks"]:
+        lines.append(
+            f"{count(len(numbers['bad_masks']), 'bad mask')}, first {numbers['bad_masks'][0]}"
+        )
+    if numbers["refused"]:
+        lines.append(f"training would refuse it ({numbers['refused']})")
     for name, word in (("lesion_id", "lesion"), ("patient_id", "patient")):
         if numbers["crossing"][name]:
             lines.append(f"{count(numbers['crossing'][name], word)} in more than one split")
@@ -302,7 +317,8 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
     if numbers["near_bits"] < 0:
         lines.append("Near duplicates were not looked for (check_data.near).")
     if not split:
-        lines.append(f"Leaks between splits were not looked for; splits: {numbers['splits']}.")
+        why = "" if numbers["refused"] else f"; splits: {numbers['splits']}"
+        lines.append(f"Leaks between splits were not looked for{why}.")
     for row in numbers["duplicates"]:
         if not row["pairs"]:
             continue

@@ -1,13 +1,12 @@
 """Audit a data set and write what was found."""
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dermssl.core import cli
+from dermssl.core import cli, left_out
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 from dermssl.data import decode, masks, perceptual_hash, preprocess, readers
@@ -51,10 +50,10 @@ def audit_data(config: dict[str, Any]) -> Path:
             f"the first: {seen.table['error'].iloc[0]}"
         )
     # As for training: without the photos that can't be read.
-    good, splits_from = audit.with_splits(
-        dataset.with_index(dataset.index[readable]),
-        data.validation, data.test, data.split_seed, data.group_by,
-    )  # fmt: skip
+    whole = dataset.with_index(dataset.index[readable])
+    dealt = (data.validation, data.test, data.split_seed, data.group_by)
+    good, splits_from = audit.with_splits(whole, *dealt)
+    refused, bad_masks = audit.refusal(whole, *dealt), _bad_masks(whole)
     split = np.full(len(readable), "", dtype=object)
     split[readable] = good.index["split"]
     dataset = dataset.with_index(dataset.index.assign(split=split))
@@ -68,7 +67,9 @@ def audit_data(config: dict[str, Any]) -> Path:
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
         "run": settings.run or None,
         "similarity": settings.similarity if settings.run else None,
-        "splits": cli.with_flags(splits_from), "command": config["command"], "notes": notes,
+        "splits": cli.with_flags(splits_from), "command": config["command"],
+        "notes": [cli.with_flags(line) for line in notes.lines], "refused": cli.with_flags(refused),
+        "missing": [row._asdict() for row in notes.missing], "bad_masks": bad_masks,
     }  # fmt: skip
     suspected = None
     if settings.suspects:
@@ -81,17 +82,18 @@ def audit_data(config: dict[str, Any]) -> Path:
 
 
 def _read(data):
-    """The data set and what its reader warned of, each a line."""
-    notes, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(cli.with_flags(record.getMessage()))
-    log = logging.getLogger("dermssl")
-    log.addHandler(handler)
-    try:
+    """The data set, and what its reader left out, as of `left_out.collected`."""
+    with left_out.collected() as notes:
         # A missing photo is a finding here, not the end.
         dataset = readers.read(dataclasses.replace(data, on_bad="skip"))
-    finally:
-        log.removeHandler(handler)
     return dataset, notes
+
+
+def _bad_masks(dataset):
+    """A message for each mask that a run would refuse."""
+    if dataset.mask_files is None:
+        return []
+    return masks.usable(dataset.files, dataset.mask_files, "skip", "")[1]
 
 
 def _finished(path):

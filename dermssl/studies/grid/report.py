@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
-from dermssl.reporting import figures, report, wording
+from dermssl.reporting import confusion, report, wording
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid import read
@@ -335,7 +335,7 @@ def _best_pictures(folder: Path, grid: GridResults, best: BestCell) -> None:
     model, p = best.cell.key[0], grid.by_seed(best.cell.key)
     n = len(grid.taxonomy.fine)
     matrix = np.sum([metrics.confusion_matrix(grid.y, q.argmax(axis=1), n) for q in p], axis=0)
-    figures.confusion(
+    confusion.write(
         folder / f"confusion_{model}.png", matrix, grid.taxonomy.fine, grid.taxonomy.titles,
         f"{model}, {grid_findings.describe(best.cell.key)}, sum over seeds", normalised=False,
     )  # fmt: skip

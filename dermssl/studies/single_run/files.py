@@ -11,7 +11,7 @@ from dermssl.core import atomic_files
 from dermssl.evaluation import curves, metric_tables
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS, Gap
-from dermssl.reporting import figures, results_csv, wording
+from dermssl.reporting import confusion, figures, results_csv, wording
 from dermssl.studies.single_run import abstention, calibration_effect, compute, readers, yes_no
 from dermssl.studies.single_run import figures as figures_curves
 
@@ -139,7 +139,7 @@ def draw(folder: Path, evaluation: compute.Evaluation) -> None:
         titles = taxonomy.titles if level == "fine" else names
         for kind, normalised in (("counts", False), ("shares", True)):
             what = "share of each true class" if normalised else "records"
-            figures.confusion(
+            confusion.write(
                 folder / f"confusion_{level}_{kind}.png", matrix, names, titles,
                 f"{level} classes, {split} split: {what}", normalised,
             )  # fmt: skip
