@@ -27,7 +27,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     Returns:
         Path of the run's folder: `model.keras`, `temperature.json`, `predictions.csv` (raw),
         `likeness.npz`, `finetuned_stats.json`, `history.csv`, `taxonomy.json`, `tensorboard/`,
-        `config.toml`, `status.json`.
+        `classes.csv` (what became of each), `config.toml`, `status.json`.
 
     Raises:
         UserError: bad input, before any training.
@@ -76,15 +76,15 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             _check_arm(made.path, settings.arm)
             return made.path
         steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
-        work = (
-            f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs at "
-            f"most of {steps} steps of {settings.batch_size} photos"
-        )
+        epochs = f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs"
+        work = f"at most {epochs} of {steps} steps of {settings.batch_size} photos"
         shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
         progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
+        if opened.class_table is not None:
+            atomic_files.write_csv(made / "classes.csv", opened.class_table)
         train_labels, validation_labels = (
             finetuning.labelled_photos(shown, rows, model.taxonomy, config)
             for rows in (train, validation)

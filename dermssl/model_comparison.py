@@ -10,11 +10,12 @@ differences.csv, ensemble_tests.csv, runs.csv, pictures, and ssl_analysis_report
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermssl.core import cli, progress, results
+from dermssl.core import cli, left_out, progress, results
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 OUTPUT = COMMANDS["model_comparison"].output
 NAME = "ssl_analysis_report"
 RUNS = "outputs"  # where commands leave their runs
-LEFT_OUT = "left_out.csv"
+
+log = logging.getLogger("dermssl")
 
 
 def run(config: dict[str, Any]) -> Path:
@@ -52,9 +54,8 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
     settings, place = config["model_comparison"], config["tables"].get("output")
     contrasts.check_margin(config["tables"], "model_comparison")
     paths = [Path(path) for path in settings.runs]
-    left_out: list[tuple[Path, str]] = []
     if not paths and not place:
-        paths, left_out = _all_comparable(settings)
+        paths = _all_comparable(settings)
     paths = paths or [Path(place)]
     default = Path(place) / "model_comparison" if place else OUTPUT
     output = Path(default if config["output"] in (None, place) else config["output"])
@@ -71,10 +72,6 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
         found, settings.baseline or None, settings.n_resamples, settings.margin, settings.primary
     )
     folder = report.make_output_folder(output)
-    (folder / LEFT_OUT).unlink(missing_ok=True)
-    if left_out:
-        rows = [{"run": str(path), "reason": reason} for path, reason in left_out]
-        results_csv.write_rows(folder / LEFT_OUT, rows)
     results_csv.write_rows(folder / "performance_comparison.csv", compute.performance_rows(numbers))
     results_csv.write_rows(folder / "runs.csv", compute.run_rows(numbers))
     differences = compute.difference_rows(numbers)
@@ -91,7 +88,7 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
 
 
 def _all_comparable(settings):
-    """The largest group of comparable finished runs under outputs/, and what was left out."""
+    """The largest group of comparable finished runs under outputs/; says what it leaves out."""
     from dermssl.evaluation import run_groups
 
     if not Path(RUNS).is_dir():
@@ -99,13 +96,13 @@ def _all_comparable(settings):
             f"no run given, and no folder {RUNS}/ here; name a run's folder, or run.config F.toml "
             "with an 'output'"
         )
-    paths, left_out = run_groups.largest([RUNS], settings.split, settings.allow_different_budget)
+    paths, others = run_groups.largest([RUNS], settings.split, settings.allow_different_budget)
     progress.log_progress(f"No run given: the {len(paths)} finished runs under {RUNS}/ that can be "
                           f"compared: {', '.join(map(str, paths))}")  # fmt: skip
-    if left_out:
-        progress.log_progress(f"left out: {len(left_out)} runs, the first: {left_out[0][1]}; all "
-                              f"in {LEFT_OUT}, in the folder of the report")  # fmt: skip
-    return paths, left_out
+    if others:
+        line = f"left out: {len(others)} runs, the first: {others[0][1]}"
+        left_out.tell(log, line, [(str(path), reason) for path, reason in others])
+    return paths
 
 
 def _check_named(paths):

@@ -498,10 +498,10 @@ def test_without_a_run_all_comparable_ones_are_compared(tmp_path, monkeypatch, c
     fake_runs.make(outputs / "again", table, p, arm="random", seed=1)
     fake_runs.make(outputs / "tuned", table, p, arm="imagenet", finetune={"gamma": 1.0})
     assert model_comparison.main(["--n-resamples", "100"]) == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     folder = outputs / "model_comparison"
     left_out = results_csv.read_rows(folder / "left_out.csv")
-    reasons = dict(zip(left_out["run"], left_out["reason"]))
+    reasons = dict(zip(left_out["path"], left_out["reason"]))
     # "again" comes first and so takes the place of study/random_70_1.
     assert set(reasons) == {
         "outputs/a_alone", "outputs/broken", "outputs/study/random_70_1", "outputs/tuned"

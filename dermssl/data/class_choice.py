@@ -152,6 +152,31 @@ def choose(dataset: Dataset, settings: Any) -> Dataset:
     return dataset
 
 
+def table(dataset: Dataset, chosen: Dataset) -> pd.DataFrame:
+    """What became of every class that has photos: a row each.
+
+    Args:
+        dataset: with splits and all classes.
+        chosen: what `choose` made of it.
+
+    Returns:
+        Columns `class`, the splits (photos), `groups` (lesions or patients) and `use`.
+    """
+    kept = chosen.taxonomy.fine if chosen.taxonomy else ()
+    rows = []
+    for each in count(dataset):
+        use = "learnt and scored"
+        if each.name not in kept:
+            use = "left out"
+        elif each.is_untaught:
+            use = "no training photo"
+        elif each.is_rare:
+            use = "trained on, not scored"
+        if sum(each.photos.values()):
+            rows.append({"class": each.name, **each.photos, "groups": each.groups, "use": use})
+    return pd.DataFrame(rows, columns=["class", *SPLITS, "groups", "use"])
+
+
 def _listed(counts):
     return "; ".join(map(str, counts))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import pandas as pd
 
 from dermssl.core import runs
 from dermssl.core.settings import Backbone
@@ -29,6 +30,7 @@ class RunSetup:
         start: `settings.Backbone` with resolved weights.
         pretrained: Path of the pretraining run that they are from, or None.
         dataset: `Dataset` with splits, of the classes that are learnt.
+        class_table: what became of every class, as from `class_choice.table`; None without labels.
         data_hash, origin, classes: str, which data (with all classes), weights and taxonomy these
             are.
     """
@@ -40,6 +42,7 @@ class RunSetup:
     start: Backbone
     pretrained: Path | None
     dataset: records.Dataset
+    class_table: pd.DataFrame | None
     data_hash: str
     origin: str
     classes: str
@@ -142,11 +145,13 @@ def set_up_run(
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)
     data_hash = records.data_hash(dataset)
-    if "finetune" in config:
-        dataset = class_choice.choose(dataset, config["finetune"])
+    table = None
+    if "finetune" in config and dataset.taxonomy is not None:
+        every, dataset = dataset, class_choice.choose(dataset, config["finetune"])
+        table = class_choice.table(every, dataset)
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
     return RunSetup(
         command, config, config.get("overwrite", False), Path(config["output"] or output), start,
-        pretrained, dataset, data_hash, weights.fingerprint(start), classes,
+        pretrained, dataset, table, data_hash, weights.fingerprint(start), classes,
     )  # fmt: skip

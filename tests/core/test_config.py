@@ -219,7 +219,7 @@ def changed(item, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, list):
-        first = {int: 1, float: 0.5, str: "x"}[configs.element_type(item.type)[0]]
+        first = {list[int]: 1, list[float]: 0.5}.get(item.type, "x")
         return [*value, value[0] if value else first]
     if isinstance(value, str):
         return value + "x"

@@ -67,6 +67,12 @@ def test_drop(said):
     assert chosen.taxonomy.parents == ("group_n", "group_m")
     assert len(chosen.index) == 20
     assert set(chosen.index["fine"]) == {"nv", "mel"}
+    table = class_choice.table(made, chosen).set_index("class")
+    assert table.loc["rare"].tolist() == [2, 0, 0, 2, "left out"]
+    assert (table.loc[["nv", "mel"], "use"] == "learnt and scored").all()
+    assert class_choice.table(made, made).set_index("class").loc["rare", "use"] == (
+        "trained on, not scored"
+    )
     assert "left out by finetune.rare_classes drop: rare (2 train" in said.text
     assert class_choice.choose(chosen, Finetune(rare_classes="drop")) is chosen
 
