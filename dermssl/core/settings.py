@@ -139,7 +139,7 @@ class Finetune:
     augmentation: str = setting(
         "skin", "training augmentation (see dermssl.data.augmentation.opencv)"
     )
-    arm: str = setting("", "name in comparisons; none: by the weights", identity=False)
+    arm: str = setting("", "name in comparisons; none: by the weights", identity=False, added=True)
     classes: list[str] = setting([], "keep only these fine classes", added=True)
     rare_classes: str = setting(
         "train",
