@@ -153,7 +153,7 @@ def tables(root: Path, suffixes: tuple[str, ...] = TABLES) -> list[Path]:
 
 
 def _belongs(root, file):
-    """Whether a table is a file of the data: no link leads to it, and no command of ours wrote it."""
+    """Whether a table is a file of the data: not reached by a link, not written by a command."""
     within = file.parent.relative_to(root)
     if file.parent.resolve() != root.resolve() / within:
         return False
