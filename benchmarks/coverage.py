@@ -119,6 +119,12 @@ def draws(world: World, runs: list[np.ndarray], metric: str = "balanced_accuracy
     return bootstrap.score(plan, world.lesions, n_resamples=2)[metric]
 
 
+def lesions_alone(a: SeedDraws, b: SeedDraws) -> float:
+    """Standard error of the difference over lesions, were these runs the only ones there are."""
+    moved = [model.basis.strata.influence().mean(axis=0) for model in (a, b)]
+    return float(np.sqrt(((moved[0] - moved[1]) ** 2).sum()))
+
+
 def luck_of(ratio: float, n_lesions: int) -> float:
     """The luck on the scale of records at which its variance in one run's difference is `ratio`
     times the sampling variance of the mean difference over three runs."""
@@ -150,7 +156,7 @@ def equal_arms(quick: bool) -> Iterator[Rate]:
                         found = (a - b).interval()
                         said += verdict(found) in ("better", "worse")
                         half = (found.high - found.low) / 2
-                        narrow += half < norm.ppf(0.975) * np.sqrt(found.record_variance) - 1e-9
+                        narrow += half < norm.ppf(0.975) * lesions_alone(a, b) - 1e-9
                         defined += found.is_defined
                     what = f"winner among equals, {n_lesions} lesions, {runs} runs, luck x{ratio}"
                     what += ", all in one arm" * uneven

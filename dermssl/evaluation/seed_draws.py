@@ -9,6 +9,8 @@ where two models differ in their luck).
 
     half width = sqrt(z^2 V_records + t_df^2 V_runs)
 
+and never less than the records alone give for the mean of these very runs.
+
 With one run the luck isn't known, and an interval covers the photos alone.
 """
 
@@ -165,7 +167,8 @@ class SeedDraws:
             return base
         if len(own.sample) == 1 and luck is None:
             return own._of_one_run(base)
-        records = max(0.0, float(_between(own._covariance()))) + own._hidden()
+        covariance, hidden = own._covariance(), own._hidden()
+        records = max(0.0, float(_between(covariance))) + hidden
         seeds, df = luck or own.luck
         base = replace(base, record_variance=records, seed_variance=seeds, df=df)
         reach = stats.t.ppf((1 + level) / 2, df) * np.sqrt(seeds)
@@ -175,12 +178,13 @@ class SeedDraws:
         below, above = (z, z) if shown is None else (
             base.estimate - shown.low, shown.high - base.estimate
         )  # fmt: skip
-        if np.isnan(records) or max(below, above, reach) < NOTHING:
+        # Never narrower than by records alone, were these runs the only ones there are.
+        alone = stats.norm.ppf((1 + level) / 2) * np.sqrt(covariance.mean() + hidden)
+        below, above = (max(alone, np.hypot(part, reach)) for part in (below, above))
+        if np.isnan(records) or max(below, above) < NOTHING:
             return base
-        return own._clipped(replace(
-            base, low=base.estimate - np.hypot(below, reach),
-            high=base.estimate + np.hypot(above, reach),
-        ))  # fmt: skip
+        low, high = base.estimate - below, base.estimate + above
+        return own._clipped(replace(base, low=low, high=high))
 
     def _too_few(self):
         sides = self.basis.sides
@@ -286,7 +290,7 @@ class SeedDifference:
         if a.basis.kind == "area" and min(a.basis.sides) < FEW_OF_A_CLASS:
             return base
         of_one = min(n, m) == 1 and luck is None
-        records = self._records(a, b, of_one)
+        records, fixed = self._records(a, b, of_one)
         if isinstance(luck, Luck):
             seeds, df = 2 * luck.variance, luck.df
         else:
@@ -294,26 +298,31 @@ class SeedDifference:
         reach = 0.0 if of_one else (q or stats.t.ppf((1 + level) / 2, df)) * np.sqrt(seeds)
         z = (q or _quantile(a.basis, level)) * np.sqrt(records)
         base = replace(base, record_variance=records, seed_variance=seeds, df=df)
-        half = float(np.hypot(z, reach))
+        # Never narrower than by records alone, were these runs the only ones there are.
+        alone = _quantile(a.basis, level) * np.sqrt(fixed)
+        half = float(np.maximum(np.hypot(z, reach), alone))
         if np.isnan(half) or half < NOTHING:
             return base
         return replace(base, low=base.estimate - half, high=base.estimate + half)
 
     @staticmethod
     def _records(a, b, of_one):
-        """The records' variance of the difference.
+        """The records' variance of the difference: of other runs, and of these very runs.
 
-        Runs of one arm share it by their covariance; of an arm with one run it is the variance.
+        Runs of one arm share the first by their covariance; of an arm with one run it is the
+        variance.
         """
         c = _covariance([a, b])
         n = len(a.sample)
-        parts = [_between(c[:n, :n]), _between(c[n:, n:]), -2 * c[:n, n:].mean()]
-        variance = max(0.0, float(sum(parts)))
+        cross = -2 * c[:n, n:].mean()
+        variance = max(0.0, float(_between(c[:n, :n]) + _between(c[n:, n:]) + cross))
+        fixed = max(0.0, float(c[:n, :n].mean() + c[n:, n:].mean() + cross))
         if _alike(a, b):
-            variance += a.basis.strata.floor_of_difference(b.basis.strata, of_one)
+            hidden = a.basis.strata.floor_of_difference(b.basis.strata, of_one)
             if of_one and not np.any(a.basis.strata.hits.mean(0) - b.basis.strata.hits.mean(0)):
-                return 0.0  # the same answers everywhere
-        return variance
+                return 0.0, 0.0  # the same answers everywhere
+            variance, fixed = variance + hidden, fixed + hidden
+        return variance, fixed
 
 
 def _between(covariance):

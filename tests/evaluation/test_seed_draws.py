@@ -70,6 +70,26 @@ def test_shares_need_no_draws_and_are_never_narrower_than_by_lesions_alone():
     assert (found.high - found.low) / 2 >= stats.norm.ppf(0.975) * np.sqrt(found.record_variance)
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "balanced_accuracy"])
+def test_equal_scores_of_runs_dont_hide_the_records(metric):
+    # Runs that err on other records have a covariance near 0, and by luck the same score.
+    rng = np.random.default_rng(3)
+    y = np.repeat([0, 1], 60)
+    runs = []
+    for _ in range(3):
+        p = np.full((120, 2), 0.3)
+        wrong = np.concatenate([rng.permutation(60)[:20], 60 + rng.permutation(60)[:20]])
+        p[np.arange(120), y] = 0.7
+        p[wrong] = 1 - p[wrong]
+        runs.append(p)
+    draws = bootstrap.score({"m": planned(metric, y, runs)}, None, n_resamples=500)["m"]
+    assert np.ptp(draws.sample) < 1e-12
+    found = draws.interval()
+    sd = np.std(draws.draws.mean(axis=0), ddof=1)
+    assert (found.high - found.low) / 2 >= 0.95 * stats.norm.ppf(0.975) * sd
+    assert found.high - found.low > 0.05
+
+
 def test_one_run_in_an_arm_is_records_alone():
     a, b = models(runs=(1, 4))
     found = (a - b).interval()
