@@ -265,11 +265,11 @@ def test_dry_run_prints_the_plan_and_trains_nothing(photos, pretrained, tmp_path
     assert not out.exists()
 
 
-def test_findings_are_told_in_plain_words(made, monkeypatch, capsys):
+def test_findings_are_told_in_plain_words(made, photos, monkeypatch, capsys):
     from dermssl.studies.grid import report
 
     monkeypatch.setattr(grid, "_train", lambda *args, **kwargs: (made, report.write(made)))
-    assert grid.main(["--data", "photos"]) == 0
+    assert grid.main(["--data", str(photos)]) == 0
     said = capsys.readouterr().out
     assert "the highest cell is" in said
     assert not any(sign in said for sign in ("\\", "![", "**"))

@@ -225,9 +225,9 @@ def _basis(one, codes):
     kind, low, high = METRICS[one.metric][2:]
     if kind == "shares":
         right, stratum = _right(one)
-        return Basis("mean", low=low, high=high) if right is None else Basis(
-            kind, strata=strata(right, stratum, codes), low=low, high=high
-        )  # fmt: skip
+        if right is None:
+            return Basis("mean", low=low, high=high)
+        return Basis(kind, strata=strata(right, stratum, codes), low=0.0, high=1.0)
     if kind == "mean" or one.y is None:
         return Basis(kind, low=low, high=high)
     # Of a yes/no question both sides count, also one without a record.

@@ -112,8 +112,8 @@ def fit(text: str, width: int, lines: int = 3) -> str:
     Example:
 
     >>> print(fit("Benign epidermal proliferations, solar lentigo", 16, 2))
-    Benign epide …
-    , solar lentigo
+    Benign epiderm …
+    solar lentigo
     """
     text = " ".join(str(text).split())
     rows = textwrap.wrap(text, width)

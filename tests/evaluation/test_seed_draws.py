@@ -171,6 +171,15 @@ def test_a_shares_bounds_stay_within_0_and_1():
     assert 0.8 < found.low < found.estimate
 
 
+def test_a_mean_of_hits_stays_within_0_and_1_too():
+    rng = np.random.default_rng(0)
+    runs = [(rng.random(14) < share).astype(float) for share in (0.1, 0.3, 0.5)]
+    found = bootstrap.bootstrap_metric("mean", None, runs)
+    assert 0 <= found.low < found.estimate < found.high <= 1
+    losses = [3 + rng.random(14) for _ in range(3)]
+    assert bootstrap.bootstrap_metric("mean", None, losses).high > 3
+
+
 def test_other_records_are_refused():
     a, _ = models()
     b, _ = models(n=150)

@@ -131,7 +131,7 @@ def test_what_adapt_refuses(own_run, finetuned, other, tmp_path, capfd):
     for argv, said in (
         ((own_run,), "--data is empty"),
         ((own_run, "--data", tmp_path / "nowhere"), "nowhere"),
-        ((own_run, "--data", few), "5 photos to adapt to; BatchNorm statistics need at least 32"),
+        ((own_run, "--data", few), "10 photos to adapt to; BatchNorm statistics need at least 32"),
         ((own_run, "--data", other, "--output", finetuned), "holds a run that was trained"),
         ((tmp_path, "--data", other), "no run found there"),
     ):
