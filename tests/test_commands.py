@@ -56,8 +56,8 @@ def test_what_pretraining_leaves(pretrained):
 
 def test_what_fine_tuning_leaves(finetuned, pretrained):
     assert {path.name for path in finetuned.iterdir()} == {
-        ".lock", "classes.csv", "config.toml", "finetuned_stats.json", "history.csv", "likeness.npz",
-        "model.keras",
+        ".lock", "classes.csv", "config.toml", "finetuned_stats.json", "history.csv",
+        "likeness.npz", "model.keras",
         "predictions.csv", "status.json", "tensorboard", "taxonomy.json", "temperature.json",
     }  # fmt: skip
     stats = json.loads((finetuned / "finetuned_stats.json").read_text())
