@@ -31,6 +31,9 @@ ISIC = {
 }  # fmt: skip
 
 
+PH2 = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
+
+
 @dataclass(frozen=True)
 class Layout:
     """One released table.
@@ -88,6 +91,18 @@ def _both_views(table: pd.DataFrame) -> pd.DataFrame:
     return both[both["path"] != ""]
 
 
+def _ph2(table: pd.DataFrame) -> pd.DataFrame:
+    """PH2's clinical diagnosis by its code."""
+    codes = table["clinical diagnosis"]
+    odd = codes[~codes.isin([*PH2, ""])]
+    if len(odd):
+        raise UserError(
+            f"line {odd.index[0]}: clinical diagnosis {csv_tables.quoted(odd.iloc[0])}; "
+            "PH2 has 0, 1 and 2"
+        )
+    return table.assign(fine=codes.map(PH2).fillna(""))
+
+
 # The first whose columns are all there is taken.
 LAYOUTS = {
     "isic2020": Layout(
@@ -136,6 +151,10 @@ LAYOUTS = {
         {"md5hash": "path", "label": "fine", "three_partition_label": "coarse",
          "fitzpatrick_scale": "skin_tone", "fitzpatrick": "skin_tone"},
     ),
+    "ph2": Layout(  # PH2_dataset.txt: "||" between cells, a legend below the table
+        frozenset({"name", "histological diagnosis", "clinical diagnosis"}),
+        {"name": "path", "fine": "fine"}, _ph2,
+    ),
 }  # fmt: skip
 
 
@@ -162,6 +181,37 @@ def _belongs(root, file):
     return file.is_file() and not file.is_symlink() and not ours
 
 
+def _header(file):
+    """A table's columns in lower case; of one with "||" between cells, too."""
+    header = csv_tables.header_of(file, "image,isic_id")
+    if header and header[0].startswith("||"):
+        return _cells(",".join(header))
+    return header
+
+
+def _cells(line):
+    return [cell.strip().lower() for cell in line.strip().strip("|").split("||")]
+
+
+def _piped(file):
+    """The rows of a table with "||" between cells, None of another; lines without are a legend."""
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    rows = {n: line for n, line in enumerate(lines, 1) if line.strip()}
+    if not rows or not next(iter(rows.values())).lstrip().startswith("||"):
+        return None
+    (_, header), *body = rows.items()
+    names = _cells(header)
+    found = {}
+    for n, line in body:
+        if line.lstrip().startswith("||"):
+            cells = [cell.strip() for cell in line.strip().removeprefix("||").split("||")]
+            found[n] = (cells + [""] * len(names))[: len(names)]
+    if not found:
+        raise UserError(f"{file}: a header but no rows; get the file anew")
+    index = pd.Index(list(found), name="line")
+    return pd.DataFrame(list(found.values()), columns=names, index=index, dtype=str)
+
+
 def find(root: Path) -> tuple[str, Path] | None:
     """(name, table) of the released layout that a folder has; None without one.
 
@@ -170,7 +220,7 @@ def find(root: Path) -> tuple[str, Path] | None:
     """
     fits: dict[str, list[Path]] = {}
     for file in tables(root):
-        header = set(csv_tables.header_of(file, "image,isic_id"))
+        header = set(_header(file))
         name = next((name for name, one in LAYOUTS.items() if one.needs <= header), None)
         if name == "isic_archive" and not header & {"diagnosis", "diagnosis_1"}:
             continue
@@ -192,7 +242,9 @@ def find(root: Path) -> tuple[str, Path] | None:
 def read(root: Path, name: str, file: Path) -> pd.DataFrame:
     """The rows of a released table under the index's names; `path` is still the photo's id."""
     layout = LAYOUTS[name]
-    table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
+    table = _piped(file)
+    if table is None:
+        table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
     try:
         if layout.joins:
             table = _joined(root, file, table, layout)

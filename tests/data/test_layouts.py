@@ -129,6 +129,18 @@ RELEASED = {
         },
         {"fine": "bcc", "lesion_id": "IL_1", "source": "clinical: close-up"},
     ),
+    "ph2": (
+        [f"PH2 Dataset images/{case}/{case}_Dermoscopic_Image/{case}.bmp"
+         for case in ("IMD003", "IMD058")],
+        {"PH2_dataset.txt": [
+            "||   Name   ||  Histological Diagnosis  ||  Clinical Diagnosis  ||   Asymmetry   |"
+            "  Pigment Network  ||   Colors   ||",
+            "|| IMD003 ||                        ||                  0 ||       0    |   T || 4 ||",
+            "|| IMD058 || Melanoma in situ       ||                  2 ||       2    |  AT || 3 ||",
+            "", "Legends:", "Histological Diagnosis", "Clinical Diagnosis: 0 - Common Nevus;",
+        ]},
+        {"fine": "common nevus"},
+    ),
 }  # fmt: skip
 
 
@@ -251,4 +263,12 @@ def test_two_marks_in_a_row_are_refused(tmp_path):
     table = ["image,MEL,NV,BCC", "a,1,1,0"]
     fill(tmp_path, ["a.jpg"], **{"truth.csv": table})
     with pytest.raises(UserError, match=r"truth.csv: line 2: two classes are marked; mark one"):
+        read(tmp_path)
+
+
+def test_a_code_that_ph2_does_not_have_is_refused(tmp_path):
+    photos, tables, _ = RELEASED["ph2"]
+    (lines,) = tables.values()
+    fill(tmp_path, photos, **{"PH2_dataset.txt": [lines[0], "|| IMD003 ||  || 7 || 0 || 4 ||"]})
+    with pytest.raises(UserError, match=r"PH2_dataset.txt: line 2: clinical diagnosis '7'; PH2"):
         read(tmp_path)
