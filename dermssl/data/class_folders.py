@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import statistics
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +23,9 @@ PART = re.compile(
     r"|isic[_\-\s].*(input|images?)|train-image",
     re.IGNORECASE,
 )
+FEW = 5  # photos in a folder: a patient's or a lesion's, not a class's
+MANY = 40  # folders of one name and a number: no such data set has as many classes
+NEARLY = 0.9  # of the folders
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,34 @@ def has_classes(photos: list[str]) -> bool:
     _, inside = _unwrapped(photos)
     named = {path.split("/")[0] for path in inside if "/" in path}
     return any(not _is_part(name) for name in named)
+
+
+def refuse_ids(root: Path, photos: list[str]) -> None:
+    """Refuse folders that are a patient or a lesion each: IMD001, P012, PAT_4_55.
+
+    They have the same letters and a number of two or more digits, and few photos each. A handful
+    of folders named by one digit, or with many photos, may be classes.
+
+    Raises:
+        UserError: nearly all folders are such.
+    """
+    _, inside = _unwrapped(photos)
+    parts = [path.split("/") for path in inside]
+    skip = all(len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts)
+    sizes = Counter(part[skip] for part in parts if len(part) > 1 + skip)
+    forms = Counter(re.sub(r"\d+", "#", name) for name in sizes)
+    form, n = forms.most_common(1)[0] if forms else ("", 0)
+    alike = sorted(name for name in sizes if re.sub(r"\d+", "#", name) == form)
+    if n < 2 or n < NEARLY * len(sizes) or not any(re.search(r"\d\d", name) for name in alike):
+        return
+    few = statistics.median(sizes[name] for name in alike)
+    if "#" in form and (few <= FEW or n > MANY):
+        raise UserError(
+            f"data.path {root}: {n} of {len(sizes)} folders are like {alike[0]} ... {alike[-1]}, "
+            f"with {few:g} photo(s) each: patients or lesions, not diagnoses. Write labels.csv "
+            "with filename,label,lesion_id, or give data.format unlabelled (or folders, if they "
+            "are classes)"
+        )
 
 
 def read(root: Path, photos: list[str]) -> pd.DataFrame:

@@ -195,10 +195,10 @@ def _cells(line):
 
 def _piped(file):
     """The rows of a table with "||" between cells, None of another; lines without are a legend."""
+    if not (csv_tables.header_of(file, "") or [""])[0].startswith("||"):
+        return None
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = {n: line for n, line in enumerate(lines, 1) if line.strip()}
-    if not rows or not next(iter(rows.values())).lstrip().startswith("||"):
-        return None
     (_, header), *body = rows.items()
     names = _cells(header)
     found = {}

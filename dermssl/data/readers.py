@@ -135,7 +135,10 @@ def detect(root: Path, extra: Path | None = None) -> str:
             raise UserError(f"{file}: a spreadsheet isn't read; save the sheet as labels.csv")
         if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
-    return "folders" if class_folders.has_classes(photos) else "unlabelled"
+    if not class_folders.has_classes(photos):
+        return "unlabelled"
+    class_folders.refuse_ids(root, photos)
+    return "folders"
 
 
 def _labels_file(root):

@@ -259,6 +259,37 @@ def test_validation_is_dealt_out_of_train_where_there_is_none(tmp_path, caplog):
     assert set(without["split"]) == {"train", "test"}
 
 
+IDS = {
+    "patients": [f"P{k:03d}/a.jpg" for k in range(12)],
+    "lesions": [f"set/IMD{k:03d}/{view}.jpg" for k in (1, 2) for view in ("a", "b")],
+    "splits": [f"{split}/PAT_{k}_{k + 7}/a.jpg" for split in ("train", "test") for k in range(9)],
+    "one odd": [*(f"{k}/a.jpg" for k in range(95, 115)), "other/a.jpg"],
+    "many photos": [f"P{k}/{n}.jpg" for k in range(41) for n in range(6)],
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_folders_that_are_a_patient_or_a_lesion_each_are_no_classes(tmp_path, case):
+    fill(tmp_path, IDS[case])
+    with pytest.raises(UserError, match=r"folders are like .*patients or lesions, not diagnoses"):
+        read(tmp_path)
+    assert set(read(tmp_path, format="unlabelled")["fine"]) == {""}
+
+
+@pytest.mark.parametrize(
+    "names", [["0", "1"], ["class1", "class2"], ["mel", "nv12"], ["bcc", "mel", "nv"]]
+)
+def test_few_folders_with_a_digit_may_be_classes(tmp_path, names):
+    fill(tmp_path, [f"{name}/{name}_{k}.jpg" for name in names for k in range(2)])
+    assert sorted(set(read(tmp_path)["fine"])) == names
+
+
+def test_numbered_folders_with_many_photos_may_be_classes(tmp_path):
+    names = [f"{k:02d}" for k in range(12)]
+    fill(tmp_path, [f"{name}/{k}.jpg" for name in names for k in range(6)])
+    assert sorted(set(read(tmp_path)["fine"])) == names
+
+
 def test_two_marks_in_a_row_are_refused(tmp_path):
     table = ["image,MEL,NV,BCC", "a,1,1,0"]
     fill(tmp_path, ["a.jpg"], **{"truth.csv": table})
