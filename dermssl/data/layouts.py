@@ -31,6 +31,7 @@ ISIC = {
 }  # fmt: skip
 
 
+SCIN = {"image_1_path", "weighted_skin_condition_label"}
 PH2 = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 
 
@@ -216,11 +217,17 @@ def find(root: Path) -> tuple[str, Path] | None:
     """(name, table) of the released layout that a folder has; None without one.
 
     Raises:
-        UserError: two tables fit, so that which is meant isn't known.
+        UserError: two tables fit, so that which is meant isn't known; or the tables are known,
+            but of a kind that isn't read.
     """
     fits: dict[str, list[Path]] = {}
     for file in tables(root):
         header = set(_header(file))
+        if header & SCIN:
+            raise UserError(
+                f"{file}: SCIN isn't read, a case has several photos and weighted conditions; "
+                "write labels.csv with filename,label,lesion_id, or give data.format unlabelled"
+            )
         name = next((name for name, one in LAYOUTS.items() if one.needs <= header), None)
         if name == "isic_archive" and not header & {"diagnosis", "diagnosis_1"}:
             continue

@@ -21,7 +21,7 @@ import pandas as pd
 from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
-from dermssl.data import class_folders, csv_tables, decode, layouts, masks
+from dermssl.data import class_folders, csv_tables, decode, layouts, masks, packed
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset, check_files, make_index
@@ -42,7 +42,6 @@ HAM10000 = {
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
 MAX_AGE = 120  # years
-PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".hdf5", ".h5", ".npz")
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
     records["path"], there = _found_below(root, records["path"], there, file)
-    records = _drop_missing(records, there, file, skip_missing)
+    records = _drop_missing(root, records, there, file, skip_missing)
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK], file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
@@ -200,7 +199,8 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     photos: dict[str, str] = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
-    records = _drop_missing(records, records["path"].isin(photos.keys()), file, skip_missing)
+    there = records["path"].isin(photos.keys())
+    records = _drop_missing(root, records, there, file, skip_missing)
     _warn_unlisted(photos.keys() - set(records["path"]), file, extra)
     return records.assign(path=records["path"].map(photos)), file
 
@@ -218,7 +218,7 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     nowhere = pd.Series(False, records.index)
     paths, there = _found_below(root, records["path"], nowhere, file)
     records = records.assign(path=paths.to_numpy())
-    records = _drop_missing(records, there, file, skip_missing)
+    records = _drop_missing(root, records, there, file, skip_missing)
     _warn_unlisted(set(files.scan(root)) - set(records["path"]), file, extra)
     return records, file
 
@@ -266,9 +266,8 @@ READERS = {
 def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
-        packed = sorted(file.name for ending in PACKED for file in root.glob(f"*{ending}"))
-        if packed:
-            raise UserError(f"data.path {root}: {', '.join(packed)} is packed; unpack it first")
+        if found := packed.way_out(root):
+            raise UserError(f"data.path {root}: {found} first")
         raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 
@@ -348,7 +347,7 @@ def _is_age(text):
         return False
 
 
-def _drop_missing(records, there, file, skip):
+def _drop_missing(root, records, there, file, skip):
     if there.all():
         return records
     gone = records[~there]
@@ -358,7 +357,8 @@ def _drop_missing(records, there, file, skip):
         f"({len(gone)} of {len(records)} images are missing)"
     )
     if len(gone) == len(records):
-        raise UserError(f"{finding}; put the photos below the folder, or correct the names")
+        way_out = packed.way_out(root) or "put the photos below the folder, or correct the names"
+        raise UserError(f"{finding}; {way_out}")
     if not skip:
         raise UserError(f"{finding}; add the file, correct the line, or use data.on_bad skip")
     rows = [(name, f"{file}: line {line}: not found") for line, name in gone["path"].items()]

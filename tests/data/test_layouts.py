@@ -214,6 +214,32 @@ def test_what_is_packed_is_refused(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "way"), [
+    ("train-image.hdf5", r"train-image\.hdf5 is packed; write each of its photos to a file"),
+    ("inside/x.zip", r"inside/x\.zip is packed; unpack it"),
+])  # fmt: skip
+def test_a_table_whose_photos_are_packed_names_the_file(tmp_path, name, way):
+    table = RELEASED["isic2024"][1]
+    with pytest.raises(UserError, match=f"train-metadata.csv.*2 of 2 images are missing.*{way}"):
+        read(fill(tmp_path, **table, **{name: ["x"]}))
+
+
+def test_arrays_say_how_they_become_photos(tmp_path):
+    with pytest.raises(UserError, match=r"dermamnist.npz is packed; write each .* CLASS/NUMBER"):
+        read(fill(tmp_path, **{"dermamnist.npz": ["PK"]}))
+
+
+def test_scin_is_refused_and_not_read_as_unlabelled(tmp_path):
+    scin = {
+        "dataset/scin_cases.csv": ["case_id,image_1_path,image_2_path", "7,dataset/images/1.png,"],
+        "dataset/scin_labels.csv": ["case_id,weighted_skin_condition_label", "7,\"{'Eczema': 1}\""],
+    }
+    fill(tmp_path, ["dataset/images/1.png", "dataset/images/2.png"], **scin)
+    with pytest.raises(UserError, match=r"SCIN isn't read, .*; write labels.csv"):
+        read(tmp_path)
+    assert len(read(tmp_path, format="unlabelled")) == 2
+
+
 @pytest.mark.parametrize("part", ["imgs_part_2", "HAM10000_images_part_1", "ISIC-images", "part3"])
 def test_parts_of_an_archive_are_no_diagnoses(tmp_path, part):
     fill(tmp_path, ["mel/1.jpg", "nv/2.jpg", f"{part}/3.jpg"])
