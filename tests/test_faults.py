@@ -141,7 +141,6 @@ def test_another_setting_or_data_set_is_refused_with_the_difference(call, again,
     code, said, status = call(data=other)
     assert code == 2
     assert "data: '" in said
-    assert "--data: " in said
     assert status["status"] == runs.KILLED
     assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
 
