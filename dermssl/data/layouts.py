@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermssl.core import taxonomy
 from dermssl.core.errors import UserError
 from dermssl.data import csv_tables, not_photos
 
@@ -192,6 +193,26 @@ def _header(file):
 
 def _cells(line):
     return [cell.strip().lower() for cell in line.strip().strip("|").split("||")]
+
+
+def built_in(root: Path, name: str, labels: set[str]) -> str | None:
+    """The built-in taxonomy whose classes are those of a released table; None without one.
+
+    Args:
+        root: the data folder.
+        name: of the layout.
+        labels: those of its rows.
+    """
+    if labels == {"benign", "malignant"}:
+        return "malignancy"
+    if name not in ("isic_onehot", "milk10k"):
+        return None
+    columns = set().union(*(csv_tables.header_of(file, "") for file in tables(root)))
+    classes = (columns & set(CLASSES)) - set(NO_CLASS)
+    for one in ("ham10000", "isic2019"):
+        if classes == set(taxonomy.load(one).fine) and labels <= classes:
+            return one
+    return None
 
 
 def _piped(file):

@@ -67,12 +67,14 @@ def read(data: Data) -> Dataset:
     root = files.existing_folder(data.path, "data.path")
     extra = files.existing_folder(data.unlabelled, "data.unlabelled") if data.unlabelled else None
     kind = detect(root, extra) if data.format == "auto" else data.format
+    built_in = "ham10000" if kind == "ham10000" else None
     if kind not in READERS:
         raise unknown_name("data format", kind, ["auto", *READERS])
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
     for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
-    built_in = "ham10000" if kind == "ham10000" else None
+    if kind == "released" and (found := layouts.find(root)):
+        built_in = layouts.built_in(root, found[0], {*records["fine"]} - {""})
     records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])

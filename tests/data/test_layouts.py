@@ -5,6 +5,7 @@ import logging
 import pytest
 from PIL import Image
 
+from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import layouts, readers, splits
@@ -156,6 +157,25 @@ def test_a_released_data_set_is_known_by_its_columns(tmp_path, name, caplog):
     assert {key: row[key] for key in first} == first
     assert f"read as the table of {name}" in caplog.text
     assert "dx_type" not in found
+
+
+@pytest.mark.parametrize(("name", "taxonomy"), [
+    ("isic2020", "malignancy"), ("isic2024", "malignancy"), ("ddi", "malignancy"),
+    ("isic_onehot", "isic2019"), ("milk10k", "ham10000"), ("bcn20000", "flat"),
+])  # fmt: skip
+def test_classes_that_are_known_bring_their_malignancy(tmp_path, name, taxonomy):
+    photos, tables, _ = RELEASED[name]
+    classes = readers.read(Data(path=str(fill(tmp_path, photos, **tables)))).taxonomy
+    assert classes.name == taxonomy
+    assert all(classes.malignancy) == (taxonomy != "flat")
+
+
+def test_isic_2019_is_ham10000_with_squamous_cell_carcinoma():
+    eight, seven = taxonomies.load("isic2019"), taxonomies.load("ham10000")
+    of = {one.name: dict(zip(one.fine, zip(one.parents, one.malignancy))) for one in (eight, seven)}
+    ham = of["ham10000"]
+    ham["ak"] = ham.pop("akiec")
+    assert of["isic2019"] == {**ham, "scc": ("keratinocytic", "malignant")}
 
 
 def test_every_layout_has_a_folder_here():
