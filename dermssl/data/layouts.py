@@ -7,6 +7,7 @@ tests/data/test_layouts.py. What a table says of how the diagnosis was made (`dx
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,26 +162,39 @@ LAYOUTS = {
 
 
 def tables(root: Path, suffixes: tuple[str, ...] = TABLES) -> list[Path]:
-    """Files of a folder, and of the folders in it, whose ending is a table's; sorted."""
-    found = []
-    for depth in range(DEPTH + 1):
-        for file in root.glob("*/" * depth + "*"):
-            small = file.suffix.lower() in suffixes and not file.name.startswith(".")
+    """Files of a folder, and of the folders in it, whose ending is a table's; sorted.
+
+    Not those that a link leads to, nor those that a command of ours wrote.
+    """
+    found: list[Path] = []
+    waiting: list[tuple[str, ...]] = [()]
+    while waiting:
+        within = waiting.pop()
+        for entry in _entries(root.joinpath(*within)):
+            # Names alone decide of most: a folder may hold 100,000 photos.
+            ending = os.path.splitext(entry.name)[1].lower()
             # A file without an ending may be anything: only names that speak of a table.
-            named = file.suffix or "metadata" in file.name.lower()
-            if small and named and _belongs(root, file):
-                found.append(file)
+            named = bool(ending) or "metadata" in entry.name.lower()
+            named = named and ending in suffixes and not entry.name.startswith(".")
+            if named and entry.is_file(follow_symlinks=False) and not _is_ours(root, within):
+                found.append(Path(entry.path))
+            if len(within) < DEPTH and entry.is_dir(follow_symlinks=False):
+                waiting.append((*within, entry.name))
     return sorted(found, key=lambda file: (len(file.parts), str(file)))
 
 
-def _belongs(root, file):
-    """Whether a table is a file of the data: not reached by a link, not written by a command."""
-    within = file.parent.relative_to(root)
-    if file.parent.resolve() != root.resolve() / within:
-        return False
-    folders = [root / Path(*within.parts[: depth + 1]) for depth in range(len(within.parts))]
-    ours = any(not_photos.is_ours(str(folder)) for folder in folders)
-    return file.is_file() and not file.is_symlink() and not ours
+def _entries(folder):
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except OSError:  # `paths.scan` says so
+        return []
+
+
+def _is_ours(root, within):
+    """Whether a folder below the root, or one above it, was written by a command."""
+    folders = (root.joinpath(*within[: depth + 1]) for depth in range(len(within)))
+    return any(not_photos.is_ours(str(folder)) for folder in folders)
 
 
 def _header(file):

@@ -6,6 +6,7 @@ picture and isn't taken as a photo has a reason; what is no picture (tables, tex
 
 import json
 import os
+import posixpath
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
@@ -164,11 +165,12 @@ def masks_by_companion(root: str, photos: Collection[str]) -> set[str]:
         root: of the paths.
         photos: paths relative to the root.
     """
-    stems = {PurePosixPath(path).stem for path in photos}
+    stems = {path: posixpath.splitext(posixpath.basename(path))[0] for path in photos}
+    names = set(stems.values())
     found = set()
-    for path in photos:
-        name = MAYBE_MASK.fullmatch(PurePosixPath(path).stem)
-        if name and name[1] in stems and _without_colours(os.path.join(root, path)):
+    for path, stem in stems.items():
+        name = MAYBE_MASK.fullmatch(stem)
+        if name and name[1] in names and _without_colours(os.path.join(root, path)):
             found.add(path)
     return found
 
