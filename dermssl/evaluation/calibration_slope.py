@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import validate
-from dermssl.evaluation.bootstrap import Interval, cluster_codes, replicates
+from dermssl.evaluation.bootstrap import cluster_codes, replicates
+from dermssl.evaluation.interval import Interval
 
 CLIP = 1e-7  # a float32 probability knows no less; a logit of 0 or 1 would be infinite
 STEPS = 60

@@ -51,7 +51,7 @@ class Contrast:
     @property
     def level(self) -> float:
         """Of its own interval."""
-        return 1 - (1 - LEVEL) / self.family
+        return intervals.joint_level(self.family)
 
     @property
     def interval(self) -> Interval:

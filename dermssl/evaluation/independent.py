@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 
 
 def difference(a: Interval, b: Interval) -> Interval:

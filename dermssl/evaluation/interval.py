@@ -60,6 +60,15 @@ class Interval:
         return float(max(abs(self.low), abs(self.high)))
 
 
+def joint_level(n: int) -> float:
+    """The level of each of `n` intervals that hold together with 95% (Bonferroni).
+
+    >>> round(joint_level(10), 4)
+    0.995
+    """
+    return 1 - 0.05 / max(1, n)
+
+
 def verdict(interval: Interval, higher_is_better: bool = True) -> str:
     """What an interval of (a - b) says of a: "better", "worse", "not told apart" or "undefined".
 

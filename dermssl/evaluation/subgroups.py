@@ -21,7 +21,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, validate
 from dermssl.evaluation.bootstrap import Replicates, cluster_codes, replicates
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, wilson_if_degenerate
 
@@ -249,7 +249,7 @@ def subgroup_gaps(groups: Sequence[Group], taxonomy: Taxonomy) -> list[Gap]:
         metric: list(filter(None, (_compare(*pair, metric, taxonomy) for pair in pairs)))
         for metric in METRICS
     }
-    level = 1 - 0.05 / max(1, sum(map(bool, of_metric.values())))
+    level = joint_level(sum(map(bool, of_metric.values())))
     ordered = []
     for metric, compared in of_metric.items():
         intervals = simultaneous(

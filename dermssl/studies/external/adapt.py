@@ -21,7 +21,7 @@ from dermssl.data.splits import shuffled_groups
 from dermssl.evaluation import calibrator, metric_tables, predictions, prevalence
 from dermssl.evaluation.bootstrap import Replicates
 from dermssl.evaluation.calibrator import Calibrator
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays
 from dermssl.inference import finished_run, likeness, outputs
 from dermssl.inference.finished_run import FinishedRun
@@ -264,7 +264,7 @@ def _scores(run, level, truth, raw, given, rest, groups, scaling, settings):
     verdicts = {}
     for arm, name in ((NORM, levels.primary(level)), (SHARES, "log_loss")):
         verdicts |= {
-            arm: metric_tables.differences(draws[arm], draws[BEFORE], [name], 1 - 0.05 / 2)[name]
+            arm: metric_tables.differences(draws[arm], draws[BEFORE], [name], joint_level(2))[name]
         }
     first: Arrays = arrays(given[BEFORE])
     known = first.y[first.y >= 0]

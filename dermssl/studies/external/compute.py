@@ -24,9 +24,9 @@ from dermssl.evaluation import (
     prevalence,
     subgroups,
 )
-from dermssl.evaluation.bootstrap import Interval
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
 from dermssl.evaluation.calibration_null import Range
+from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays, Predictions
 from dermssl.studies.external import class_shares, levels
 
@@ -162,7 +162,7 @@ def make(
     asked = thresholds(run, scaling, level, arrays[GIVEN], settings)
     target = next((one for one in asked if not np.isnan(one.threshold)), None)
     n_claims = CLAIMS * n_places
-    confidence = 1 - 0.05 / n_claims
+    confidence = joint_level(n_claims)
     main = (levels.primary(level),)
     here = _intervals(arrays[RAW], at, n_resamples, settings, main, confidence)
     there, _ = _internal(run, level, arrays[RAW].y, settings, main, confidence)

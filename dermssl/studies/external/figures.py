@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import figures, wording
 from dermssl.reporting.figures import INK, MUTED, PALETTE
 from dermssl.reporting.interval_plot import Mark, Row, interval_plot, rows_height

@@ -14,7 +14,7 @@ from dermssl.core import atomic_files, runs
 from dermssl.core.study_settings import Evaluate
 from dermssl.data import class_map
 from dermssl.evaluation import predictions
-from dermssl.evaluation.bootstrap import Interval
+from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.subgroups import FEW, METRICS
 from dermssl.inference.finished_run import FinishedRun
 from dermssl.reporting import results_csv

@@ -28,7 +28,6 @@ from dermssl.evaluation.seed_draws import Luck, SeedDraws
 from dermssl.reporting import wording
 from dermssl.studies.grid.read import CellKey, GridResults
 
-LEVEL = 0.95
 N_RESAMPLES = 1000
 
 
@@ -123,7 +122,7 @@ def family(grid: GridResults) -> int:
 
 def level(grid: GridResults) -> float:
     """The level of each comparison of the family."""
-    return 1 - (1 - LEVEL) / max(1, family(grid))
+    return intervals.joint_level(family(grid))
 
 
 def bests(grid: GridResults) -> dict[str, BestCell]:
@@ -143,7 +142,7 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
             continue
         top = max(whole, key=lambda key: found[key].mean)
         draws, own = _scores(grid, {key: [key] for key in whole}), luck(grid, model)
-        of_all = draws[top].interval(1 - (1 - LEVEL) / len(whole), own)
+        of_all = draws[top].interval(intervals.joint_level(len(whole)), own)
         q = None
         if own and len(whole) > 1:
             q = stats.studentized_range.ppf(level(grid), len(whole), own.df) / np.sqrt(2)

@@ -13,7 +13,7 @@ from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, calibration_null, curves, metric_tables
 from dermssl.evaluation.calibration_null import Range
 from dermssl.evaluation.calibrator import Calibrator
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays
 from dermssl.evaluation.seed_draws import SeedDraws
 
@@ -114,7 +114,7 @@ def in_the_large(
         known = raw.y >= 0
         n = known.sum() or np.nan
         expected = calibration_null.share_range(
-            calibrated.y, calibrated.score, lesions, 1 - 0.05 / len(tasks)
+            calibrated.y, calibrated.score, lesions, joint_level(len(tasks))
         )
         mean = calibrated.score[known].sum() / n
         rows.append(

@@ -12,7 +12,7 @@ from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import multi_reader, shares
 from dermssl.evaluation.bootstrap import cluster_codes
 from dermssl.evaluation.bootstrap_metrics import PlannedMetric
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.multi_reader import MeanOfReaders
 from dermssl.evaluation.predictions import Arrays
 from dermssl.reporting import report, wording
@@ -99,7 +99,7 @@ def compare(
             asked.append(partial(_yes_no, target, said, called, answers.readers, arrays.groups))
     if answers.classes is not None:
         asked.append(partial(_classes, arrays, answers))
-    level = 1 - 0.05 / max(1, len(asked))
+    level = joint_level(len(asked))
     found = [ask(level) for ask in asked]
     return tuple(question for question in found if question.names)
 

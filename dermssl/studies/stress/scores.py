@@ -16,9 +16,7 @@ import numpy as np
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.evaluation import binary_tasks, bootstrap
 from dermssl.evaluation.bootstrap_metrics import planned
-from dermssl.evaluation.interval import Interval
-
-ERROR = 0.05  # chance that a report names any drop where there is none
+from dermssl.evaluation.interval import Interval, joint_level
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Score:
         name: of the condition.
         balanced_accuracy: over the fine classes.
         drop: balanced accuracy on the clean photos minus that here; above 0 the score is lower.
-            Its level is that of the report's family, see `family_level`.
+            Its level is that of the report's family, see `family_size`.
         flips: share of the records whose likeliest class isn't what it was on the clean photo.
         sensitivity: share of the malignant records whose likeliest class is a malignant one.
         sensitivity_drop: as `drop`, for the sensitivity.
@@ -80,7 +78,7 @@ def score(
         )
         for name, probabilities in p.items()
     }
-    level = family_level(family_size(len(p) - 1, "sensitivity" in draws[clean]))
+    level = joint_level(family_size(len(p) - 1, "sensitivity" in draws[clean]))
     return [
         _score(name, draws[name], draws[clean], p[name].argmax(axis=1), before, taxonomy, level)
         if name != clean
@@ -92,15 +90,6 @@ def score(
 def family_size(n_conditions: int, with_sensitivity: bool) -> int:
     """How many drops a report names: each condition's, of one score or of two."""
     return n_conditions * (2 if with_sensitivity else 1)
-
-
-def family_level(n: int) -> float:
-    """The level of each of `n` intervals that hold together in 95% of reports (Bonferroni).
-
-    >>> round(family_level(10), 4)
-    0.995
-    """
-    return 1 - ERROR / max(1, n)
 
 
 def _plan(y, p, before, taxonomy):

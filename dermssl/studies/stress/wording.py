@@ -72,7 +72,7 @@ def findings(
     """A sentence for every drop that its interval shows, then the others, then the lesion.
 
     Arguments are those of `warnings`. All drops of a report are one family, which every sentence
-    on one names (`scores.family_level`). A model that isn't above chance on the clean photos has
+    on one names (`scores.family_size`). A model that isn't above chance on the clean photos has
     nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
     credit.
     """
