@@ -31,8 +31,6 @@ from dermssl.evaluation.seed_draws import Basis, SeedDraws
 from dermssl.evaluation.small_samples import strata
 
 CHUNK = 2**22  # multiplicities held at once (32 MB as int64)
-# Metrics where less is better; the rest are better when higher.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "ece", "tree_distance"})
 
 
 class Replicates(NamedTuple):

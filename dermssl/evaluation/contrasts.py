@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,12 @@ class Contrast:
         """Of its own interval."""
         return intervals.joint_level(self.family)
 
-    @property
+    @cached_property
     def interval(self) -> Interval:
         """Of a - b at `level`."""
         return self.difference.interval(self.level)
 
-    @property
+    @cached_property
     def one_sided(self) -> Interval:
         """Of a - b at 1 - 2 alpha: each end is a one-sided bound at the level alpha."""
         return self.difference.interval(1 - 2 * (1 - self.level))

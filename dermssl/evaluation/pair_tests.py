@@ -39,32 +39,18 @@ class PairTest:
     delong: DeLong | None = None
     delong_holm: float = np.nan
 
-    def of_metric(self, metric: str) -> tuple[str, float, float] | None:
-        """(name of the test, p, Holm's p) that belongs to a difference; None without one."""
-        if metric == "fine_accuracy":
-            return "McNemar", self.mcnemar.p, self.mcnemar_holm
-        if self.delong and metric == self.area:
-            return "DeLong", self.delong.p, self.delong_holm
-        return None
-
 
 def run(
     pairs: Sequence[tuple[Sequence[Arrays], Sequence[Arrays]]], taxonomy: Taxonomy
-) -> list[PairTest | None]:
+) -> list[PairTest]:
     """Test pairs of models.
 
     Args:
-        pairs: list of (arrays of a, arrays of b): lists of `predictions.Arrays`, one a shared
-            seed; an empty list where they share none.
+        pairs: list of (arrays of a, arrays of b): lists of `predictions.Arrays`, one a run.
         taxonomy: `Taxonomy`.
-
-    Returns:
-        list of `PairTest`, None for a pair without a shared seed.
     """
-    known = [number for number, (a, _) in enumerate(pairs) if a]
     chances, areas = [], []
-    for number in known:
-        a, b = pairs[number]
+    for a, b in pairs:
         rows = independent(a[0])
         y = a[0].y[rows]
         p_a, p_b = (np.mean([seed.p_fine[rows] for seed in seeds], axis=0) for seeds in (a, b))
@@ -73,10 +59,10 @@ def run(
         areas.append(_delong(y, p_a, p_b, taxonomy))
     holm = hypothesis_tests.holm([test.p for _, test in chances])
     holm_areas = hypothesis_tests.holm([np.nan if area is None else area[2].p for area in areas])
-    tests: list[PairTest | None] = [None] * len(pairs)
-    for number, (n, mcnemar), p, area, p_area in zip(known, chances, holm, areas, holm_areas):
+    tests = []
+    for (n, mcnemar), p, area, p_area in zip(chances, holm, areas, holm_areas):
         metric, title, test = area or (None, "", None)
-        tests[number] = PairTest(n, mcnemar, float(p), metric, title, test, float(p_area))
+        tests.append(PairTest(n, mcnemar, float(p), metric, title, test, float(p_area)))
     return tests
 
 

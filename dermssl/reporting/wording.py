@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Counts = dict[str, Any]  # from `metric_tables.counts`
 
 NOT_AVAILABLE = "n/a"
-ENOUGH_SEEDS = 3
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 SAME = 0.02  # in a probability; rounding, or half precision, differs by less
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
@@ -42,6 +41,12 @@ def estimate(interval: Interval | None, digits: int = 3) -> str:
         return f"{number(interval.estimate, digits)} (n/a)"
     low, high = number(interval.low, digits), number(interval.high, digits)
     return f"{number(interval.estimate, digits)} ({low} to {high})"
+
+
+def signed(interval: Interval, least: int = 2) -> str:
+    """A difference as a cell of a table: "+0.12 (0.05 to 0.19)", with `least` decimals or more."""
+    places = max(least, digits(interval)) if interval.is_defined else 3
+    return ("+" if interval.estimate > 0 else "") + estimate(interval, places)
 
 
 def of_json(value: dict[str, float | None]) -> str:

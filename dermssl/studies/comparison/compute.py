@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Pair:
     b: RunGroup
     contrast: Contrast | None
     found: dict[str, Interval]
-    tested: PairTest | None = None
+    tested: PairTest
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +99,6 @@ class Scored:
     pairs: tuple[Pair, ...]
     benefits: pd.DataFrame
 
-    @property
-    def tested(self) -> list[tuple[Pair, PairTest]]:
-        """The pairs with their tests."""
-        return [(pair, pair.tested) for pair in self.pairs if pair.tested]
-
 
 def score(
     compared: Comparison,
@@ -134,8 +129,6 @@ def score(
     }
     told = contrasts.contrasts(compared, draws, baseline, margin, primary)
     pairs = _pairs(compared, told, baseline, draws)
-    tests = pair_tests.run([(pair.a.arrays, pair.b.arrays) for pair in pairs], taxonomy)
-    pairs = [replace(pair, tested=tested) for pair, tested in zip(pairs, tests)]
     return Scored(
         compared=compared,
         baseline=baseline,
@@ -243,7 +236,8 @@ def difference_rows(scored: Scored) -> list[dict]:
 def test_rows(scored: Scored) -> list[dict]:
     """Rows of ensemble_tests.csv: each test of each pair, of the runs' mean probabilities."""
     rows = []
-    for pair, tested in scored.tested:
+    for pair in scored.pairs:
+        tested = pair.tested
         base = {"labels": str(pair.a.labels), "a": pair.a.arm, "b": pair.b.arm}
         right = (tested.mcnemar.only_a - tested.mcnemar.only_b) / tested.n if tested.n else math.nan
         found = [("McNemar (fine accuracy)", tested.mcnemar.p, tested.mcnemar_holm, right)]
@@ -293,13 +287,14 @@ def _key(model):
 def _pairs(compared, told, baseline, draws):
     """Every `Pair` of equal labels; a contrast says which way round, else the baseline is b."""
     known = {frozenset((_key(one.a), _key(one.b))): one for one in told}
-    pairs = []
+    sides = []
     for labels in compared.labels:
         at = sorted(compared.at(labels), key=lambda model: model.arm != baseline)
         for b, a in itertools.combinations(at, 2):
             contrast = known.get(frozenset((_key(a), _key(b))))
-            if contrast:
-                a, b = contrast.a, contrast.b
-            found = metric_tables.differences(draws[_key(a)], draws[_key(b)])
-            pairs.append(Pair(a, b, contrast, found))
-    return pairs
+            sides.append((contrast.a, contrast.b, contrast) if contrast else (a, b, None))
+    tests = pair_tests.run([(a.arrays, b.arrays) for a, b, _ in sides], compared.taxonomy)
+    return [
+        Pair(a, b, contrast, metric_tables.differences(draws[_key(a)], draws[_key(b)]), tested)
+        for (a, b, contrast), tested in zip(sides, tests)
+    ]

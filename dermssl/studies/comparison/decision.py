@@ -54,8 +54,10 @@ def differences(
         yes/no question.
     """
     parts = []
+    models = {id(model): model for one in contrasts for model in (one.a, one.b)}
+    ensembles = {key: ensemble(model, taxonomy) for key, model in models.items()}
     for one in contrasts:
-        a, b = (ensemble(model, taxonomy) for model in (one.a, one.b))
+        a, b = (ensembles[id(model)] for model in (one.a, one.b))
         if a is None or b is None or not 0 < a.n_positive < a.n:
             continue
         groups = one.a.arrays[0].groups

@@ -189,7 +189,7 @@ def _one_digit(value: float) -> str:
 
 def _paired_tests(numbers: compute.Scored) -> list[report.Table | report.Text]:
     """The table of paired tests, one row a pair, and what they ask."""
-    area = next((tested.title for _, tested in numbers.tested if tested.area), "")
+    area = next((pair.tested.title for pair in numbers.pairs if pair.tested.area), "")
     columns = [
         "labels",
         "pair",
@@ -199,7 +199,8 @@ def _paired_tests(numbers: compute.Scored) -> list[report.Table | report.Text]:
     ]
     columns += ["AUC", "DeLong p (ensembles)"] if area else []
     rows = []
-    for pair, tested in numbers.tested:
+    for pair in numbers.pairs:
+        tested = pair.tested
         mcnemar, delong = tested.mcnemar, tested.delong
         row = [
             pair.a.labels_text,

@@ -262,7 +262,8 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
         f"{span(top.interval)}{seeds}{joint})."
     ]
     if n > 1:
-        whole = np.mean([cells(grid, model)[key].mean for key in grid.whole(model)])
+        found = cells(grid, model)
+        whole = np.mean([found[key].mean for key in grid.whole(model)])
         said.append(
             f"As the highest of {n} it is likely too high: the mean of {every} is {whole:.3f}."
         )
@@ -322,7 +323,8 @@ def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]
     """One sentence on an axis: list of (value in words, `Interval`), against `base`."""
     verdicts = [verdict(difference) for _, difference in effects]
     listed = "; ".join(
-        f"{value} {_signed(difference)}" + (", differs" if said in ("better", "worse") else "")
+        f"{value} {wording.signed(difference, 3)}"
+        + (", differs" if said in ("better", "worse") else "")
         for (value, difference), said in zip(effects, verdicts)
     )
     if "one run" in verdicts:
@@ -343,11 +345,6 @@ def effect_sentence(axis: str, base: str, effects: Sequence[tuple[str, Interval]
         f"No {axis} is told apart from {base}: differences up to {bound} aren't ruled out "
         f"({listed})."
     )
-
-
-def _signed(interval: Interval) -> str:
-    sign = "+" if interval.estimate > 0 else ""
-    return sign + wording.estimate(interval, _digits(interval))
 
 
 def _digits(interval: Interval) -> int:

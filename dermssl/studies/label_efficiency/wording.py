@@ -104,7 +104,7 @@ def _number(step):
 
 
 def _evidence(step, unit):
-    where, shown = f"with {step.a.labels_text}", difference(step.interval)
+    where, shown = f"with {step.a.labels_text}", _difference(step.interval)
     if step.verdict == "one run":
         over = f" over {unit}s alone" if step.interval.is_defined else ""
         each = "one run each" if max(step.n_runs) == 1 else "one run of an arm"
@@ -121,12 +121,8 @@ def _is_same(step):
     return not found.is_defined and found.estimate == 0 and found.record_variance == 0
 
 
-def difference(interval: Interval | None) -> str:
-    """ "+0.12 (0.05 to 0.19)"; "n/a" for None or where it isn't defined."""
-    if interval is None or not interval.is_defined:
-        return wording.NOT_AVAILABLE
-    sign = "+" if interval.estimate > 0 else ""
-    return sign + wording.estimate(interval, wording.digits(interval))
+def _difference(interval):
+    return wording.signed(interval) if interval.is_defined else wording.NOT_AVAILABLE
 
 
 def _basis(steps, counts, split):
