@@ -1,17 +1,53 @@
 """The settings of commands that score, compare, explain and audit; as `settings` has the others."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, setting
+
+# Settings that several commands have.
+
+
+def _finetuned_run() -> Any:
+    return setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+
+
+def _moved_photos() -> Any:
+    return setting("", "the folder of the run's photos, if it has moved")
+
+
+def _scored_split() -> Any:
+    return setting("test", "records to score", choices=SPLITS)
+
+
+def _n_resamples(default: int = 1000) -> Any:
+    return setting(default, "bootstrap resamples", low=1)
+
+
+def _batch_size() -> Any:
+    return setting(32, "photos through the network at once", low=1)
+
+
+def _margin() -> Any:
+    return setting(
+        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
+        "equivalence or worth", low=0.0, high=1.0,
+    )  # fmt: skip
+
+
+def _primary() -> Any:
+    return setting(
+        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
+    )
 
 
 @dataclass(frozen=True)
 class Evaluate:
     """Which records are scored, at which point of a curve, and how they are grouped."""
 
-    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
-    split: str = setting("test", "records to score", choices=SPLITS)
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    run: str = _finetuned_run()
+    split: str = _scored_split()
+    n_resamples: int = _n_resamples()
     one_class: str = setting(
         "auto",
         "fine class that is scored against the rest; auto: mel, or the second of two",
@@ -61,15 +97,10 @@ class ModelComparison:
         positional="RUN",
     )
     baseline: str = setting("", "arm that the others are compared with; none: random, if there")
-    split: str = setting("test", "records to score", choices=SPLITS)
-    margin: float = setting(
-        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
-        "equivalence or worth", low=0.0, high=1.0,
-    )  # fmt: skip
-    primary: str = setting(
-        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
-    )
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    split: str = _scored_split()
+    margin: float = _margin()
+    primary: str = _primary()
+    n_resamples: int = _n_resamples()
     skip_unfinished: bool = setting(False, "list runs that did not finish and leave them out")
     allow_different_budget: bool = setting(
         False, "compare arms that were tuned differently, with a warning in the report"
@@ -96,7 +127,7 @@ class SampleSize:
 class Adapt:
     """To which photos a run is adapted, and how it is seen whether that helps."""
 
-    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    run: str = _finetuned_run()
     data: str = setting("", "folder of photos from the new place; labels are for scoring only")
     share: float = setting(
         0.5, "share of the lesions, or patients, that is adapted to; the rest, where labelled, is "
@@ -108,11 +139,11 @@ class Adapt:
     classes: str = setting(
         "", "a .toml file with [classes] theirs = ours, for names that don't match"
     )
-    run_data: str = setting("", "the folder of the run's photos, if it has moved")
+    run_data: str = _moved_photos()
     specificity: float = setting(
         0.9, "specificity on validation at which the kept threshold lies", low=0.0, high=1.0
     )
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    n_resamples: int = _n_resamples()
     on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     batch_size: int = setting(64, "photos through the network at once", low=2)
 
@@ -123,7 +154,7 @@ class Predict:
 
     run: str = setting("", "folder of a fine-tuned run", positional="RUN")
     source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
-    batch_size: int = setting(32, "photos through the network at once", low=1)
+    batch_size: int = _batch_size()
     on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
     coverage: float = setting(
@@ -139,14 +170,14 @@ class Predict:
 class Explain:
     """Which photos get a heat map."""
 
-    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
+    run: str = _finetuned_run()
     photos: list[str] = setting(
         [], "photos and folders; none: a choice of the run's own", positional="PHOTO_OR_FOLDER"
     )
-    data: str = setting("", "the folder of the run's photos, if it has moved")
+    data: str = _moved_photos()
     split: str = setting("test", "where the choice is made", choices=SPLITS)
     count: int = setting(6, "most confident correct predictions, and as many wrong ones", low=1)
-    batch_size: int = setting(32, "photos through the network at once", low=1)
+    batch_size: int = _batch_size()
 
 
 @dataclass(frozen=True)
@@ -154,7 +185,7 @@ class Embeddings:
     """Which photos are laid out, and how."""
 
     run: str = setting(PRETRAINED, "folder of a pretraining or fine-tuning run", positional="RUN")
-    data: str = setting("", "the folder of the run's photos, if it has moved")
+    data: str = _moved_photos()
     split: str = setting("all", "records to show", choices=("all", *SPLITS))
     max_photos: int = setting(
         # Beyond, t-SNE takes many minutes and its picture is a cloud.
@@ -163,22 +194,22 @@ class Embeddings:
     perplexity: float = setting(0.0, "of t-SNE; 0: 30, or less for few photos", low=0.0)
     umap: bool = setting(False, "UMAP too; needs umap-learn")
     colour_by: list[str] = setting([], "a picture for each of these columns too")
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
-    batch_size: int = setting(32, "photos through the network at once", low=1)
+    n_resamples: int = _n_resamples()
+    batch_size: int = _batch_size()
 
 
 @dataclass(frozen=True)
 class StressTest:
     """What is done to which photos."""
 
-    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
-    data: str = setting("", "the folder of the run's photos, if it has moved")
-    split: str = setting("test", "records to score", choices=SPLITS)
+    run: str = _finetuned_run()
+    data: str = _moved_photos()
+    split: str = _scored_split()
     max_photos: int = setting(0, "at most N, spread evenly over the classes; 0: all", low=0)
     masks: str = setting("", "folder of lesion masks; none: the run's")
     strength: float = setting(1.0, "of the artefacts", low=0.01, high=1.0)
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
-    batch_size: int = setting(32, "photos through the network at once", low=1)
+    n_resamples: int = _n_resamples()
+    batch_size: int = _batch_size()
 
 
 @dataclass(frozen=True)
@@ -187,15 +218,15 @@ class Leakage:
 
     folds: int = setting(5, "parts of the data; each lesion is tested in one of them", low=2)
     n_seeds: int = setting(3, "repetitions with other folds and other tested photos", low=1)
-    n_resamples: int = setting(1000, "bootstrap resamples", low=1)
+    n_resamples: int = _n_resamples()
 
 
 @dataclass(frozen=True)
 class Forms:
     """Whose forms are filled, and with what the author states."""
 
-    run: str = setting(FINETUNED, "folder of a finished fine-tuning run", positional="RUN")
-    data: str = setting("", "the folder of the run's photos, if it has moved")
+    run: str = _finetuned_run()
+    data: str = _moved_photos()
     stated: str = setting(
         "", 'TOML file with what the author states, by form and item: [claim] 44 = "No funding."'
     )
@@ -238,14 +269,9 @@ class LabelEfficiency:
         False, "fast: a logistic regression on frozen features instead of fine-tuning; arms that "
         "pretrain still do",
     )  # fmt: skip
-    margin: float = setting(
-        0.0, "smallest difference in balanced accuracy that matters; none: no verdict of "
-        "equivalence or worth", low=0.0, high=1.0,
-    )  # fmt: skip
-    primary: str = setting(
-        "", "the one comparison that was planned, ARM:ARM or ARM:ARM:LABELS; it has 95% alone"
-    )
-    n_resamples: int = setting(2000, "bootstrap resamples", low=1)
+    margin: float = _margin()
+    primary: str = _primary()
+    n_resamples: int = _n_resamples(2000)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from dermssl.evaluation import validate
 from dermssl.evaluation.bootstrap import cluster_codes
 from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.small_samples import wilson_bounds
 
 
 def clustered_share(
@@ -58,15 +58,6 @@ def clustered_share(
         effective = min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)
     low, high = wilson_bounds(p, effective, level)
     return Interval(p, low, high, level, n_clusters=n_groups)
-
-
-def wilson_bounds(p: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's bounds (1927) of a share `p` of `n` records, which needn't be whole numbers."""
-    z = float(norm.ppf((1 + level) / 2))
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
-    return (0.0 if p == 0 else float(low)), (1.0 if p == 1 else float(high))
 
 
 def mean_of_shares(shares: Sequence[Interval]) -> Interval:

@@ -31,8 +31,16 @@ def wilson(k: int, n: int, level: float = 0.95) -> Interval:
         raise UserError(f"wilson: {k} of {n}; expected whole numbers with 0 <= k <= n")
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, level)
-    bounds = stats.binomtest(int(k), int(n)).proportion_ci(level, method="wilson")
-    return Interval(k / n, float(bounds.low), float(bounds.high), level)
+    return Interval(k / n, *wilson_bounds(k / n, n, level), level)
+
+
+def wilson_bounds(p: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's bounds (1927) of a share `p` of `n` records, which needn't be whole numbers."""
+    z = float(stats.norm.ppf((1 + level) / 2))
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    return (0.0 if p == 0 else float(low)), (1.0 if p == 1 else float(high))
 
 
 def wilson_if_degenerate(interval: Interval, n: int) -> Interval:

@@ -288,6 +288,17 @@ def inline(text: str) -> Markup:
     return parts + html.unescape(text[end:])
 
 
+# Every figure of a class, as one run's reports show them.
+CLASS_COLUMNS = {
+    "sensitivity": Column("sensitivity (95% interval)"),
+    "specificity": Column("specificity"),
+    "precision": Column("precision"),
+    "f1": Column("F1"),
+    "roc_auc": Column("ROC-AUC"),
+    "average_precision": Column("average precision"),
+}
+
+
 def class_table(classes: pd.DataFrame, figures: dict[str, Column]) -> Table:
     """The table of one model's classes.
 

@@ -6,7 +6,7 @@ import pytest
 from dermssl.core.errors import UserError
 from dermssl.evaluation import binary_tasks, operating_points
 from dermssl.evaluation.interval import Interval
-from dermssl.evaluation.shares import wilson_bounds
+from dermssl.evaluation.small_samples import wilson_bounds
 
 
 def target(hits, misses, alarms, passes):

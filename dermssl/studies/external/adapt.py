@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, progress, runs
+from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.core.study_settings import Adapt, Evaluate
 from dermssl.core.taxonomy import Taxonomy
@@ -23,13 +23,13 @@ from dermssl.evaluation.bootstrap import Replicates
 from dermssl.evaluation.calibrator import Calibrator
 from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays
-from dermssl.inference import finished_run, likeness, outputs
+from dermssl.inference import finished_run, likeness
 from dermssl.inference.finished_run import FinishedRun
 from dermssl.models import batchnorm, weights
 from dermssl.reporting import report
 from dermssl.studies.external import adapt_report, compute, levels, places
 from dermssl.studies.external.places import Place
-from dermssl.studies.external.run import without_overlaps
+from dermssl.studies.external.run import predict, without_overlaps
 
 BEFORE, SHARES, NORM, BOTH = ARMS = ("before", "class shares", "BatchNorm", "both")
 FEWEST_SCORED = 20  # labelled photos of the half that is scored
@@ -103,10 +103,10 @@ def adapt_run(config: dict[str, Any]) -> Path:
             f"at least {batchnorm.FEWEST}: give more photos, or adapt.share 1"
         )
     model, scaling = run.model(), calibrator.of_run(run.predictions)
-    before = _predict(model, run, place, settings.batch_size, "before")
+    before = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, before")
     order = np.random.Generator(np.random.Philox(key=config["seed"])).permutation(mine)
     batchnorm.adapt(model.backbone, _batches(run, place, order, settings.batch_size))
-    after = _predict(model, run, place, settings.batch_size, "after")
+    after = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, after")
     report.make_output_folder(folder)
     found = compare(run, place, mine, rest, before, after, scaling, settings)
     if note:
@@ -160,15 +160,6 @@ def _batches(run, place, rows, batch_size):
     for batch in pipeline.evaluation_data(run.photos(part), batch_size, run.image_size):
         if len(batch) > 1:
             yield batch
-
-
-def _predict(model, run, place, batch_size, when):
-    photos = run.photos(place.dataset)
-    batches = pipeline.evaluation_data(photos, batch_size, run.image_size)
-    with progress.Progress(f"Predicting {place.name}, {when}", len(photos)) as shown:
-        found = outputs.predict_proba(model, batches)
-        shown.reach(len(photos))
-    return found
 
 
 def compare(
@@ -343,11 +334,7 @@ def _own_predictions(run, model, found, after, settings):
             "holds the new place's: it has no validation records to choose thresholds on."
         )
         return _new_predictions(found, after, taxonomy)
-    photos = run.photos(dataset)
-    batches = pipeline.evaluation_data(photos, settings.batch_size, run.image_size)
-    with progress.Progress("Predicting the run's own photos", len(photos)) as shown:
-        p = outputs.predict_proba(model, batches)
-        shown.reach(len(photos))
+    p = predict(model, run, dataset, settings.batch_size, "the run's own photos")
     return predictions.table(dataset.index, p["fine"], p["coarse"], taxonomy)
 
 

@@ -14,14 +14,6 @@ from dermssl.studies.external import wording as sentences
 if TYPE_CHECKING:
     from dermssl.studies.external.files import Scored
 
-CLASS_COLUMNS = {
-    "sensitivity": report.Column("sensitivity (95% interval)"),
-    "specificity": report.Column("specificity"),
-    "precision": report.Column("precision"),
-    "f1": report.Column("F1"),
-    "roc_auc": report.Column("ROC-AUC"),
-    "average_precision": report.Column("average precision"),
-}
 TWO_DIGITS = partial(wording.estimate, digits=2)
 
 
@@ -51,7 +43,7 @@ def build(scored: Scored) -> report.Report:
                 "Classes",
                 [
                     report.class_table(
-                        numbers.classes[numbers.classes["support"] > 0], CLASS_COLUMNS
+                        numbers.classes[numbers.classes["support"] > 0], report.CLASS_COLUMNS
                     ),
                     report.Text("Each class against the rest, where the likeliest is taken."),
                 ],

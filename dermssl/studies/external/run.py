@@ -55,7 +55,7 @@ def evaluate_elsewhere(config: dict[str, Any], dataset: Dataset | None = None) -
     folder = report.make_output_folder(config["output"] or default)
     results = []
     for place in found:
-        p = predict(model, run, place, settings.batch_size)
+        p = predict(model, run, place.dataset, settings.batch_size, place.name)
         one = files.Scored(
             place=place,
             numbers=compute.make(
@@ -107,14 +107,14 @@ def without_overlaps(
 
 
 def predict(
-    model: Any, run: FinishedRun, place: Place, batch_size: int
+    model: Any, run: FinishedRun, dataset: Dataset, batch_size: int, title: str
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Raw probabilities of a place's photos, batch by batch, with a progress line."""
+    """Raw probabilities of a data set's photos, batch by batch, with a progress line."""
     from dermssl.inference import outputs
 
-    photos = run.photos(place.dataset)
+    photos = run.photos(dataset)
     batches = pipeline.evaluation_data(photos, batch_size, run.image_size)
-    with progress.Progress(f"Predicting {place.name}", len(photos)) as shown:
+    with progress.Progress(f"Predicting {title}", len(photos)) as shown:
 
         def counted():
             done = 0

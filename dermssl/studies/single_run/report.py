@@ -23,14 +23,6 @@ from dermssl.studies.single_run import wording as sentences
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
 TWO_DIGITS = partial(wording.estimate, digits=2)
-CLASS_COLUMNS = {
-    "sensitivity": report.Column("sensitivity (95% interval)"),
-    "specificity": report.Column("specificity"),
-    "precision": report.Column("precision"),
-    "f1": report.Column("F1"),
-    "roc_auc": report.Column("ROC-AUC"),
-    "average_precision": report.Column("average precision"),
-}
 
 
 def build(evaluation: compute.Evaluation) -> report.Report:
@@ -149,7 +141,7 @@ def _classes(evaluation: compute.Evaluation) -> report.Section:
     if (evaluation.classes["support"] < wording.ENOUGH_RECORDS).any():
         text += f" (!): fewer than {wording.ENOUGH_RECORDS} records."
     return report.Section(
-        "Classes", [report.class_table(evaluation.classes, CLASS_COLUMNS), report.Text(text)]
+        "Classes", [report.class_table(evaluation.classes, report.CLASS_COLUMNS), report.Text(text)]
     )
 
 

@@ -106,7 +106,7 @@ def write(
     n_discs = summary["n"] - summary["n_masks"]
     summary = {
         **summary,
-        "warnings": warnings(scores, y, p, n_discs),
+        "warnings": warnings(scores, y, n_discs),
         "findings": findings(scores, y, p, n_discs),
         "conditions": numbers(scores),
         "versions": runs.versions(),

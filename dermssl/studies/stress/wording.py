@@ -28,7 +28,6 @@ MANY_DISCS = 0.1  # share of photos without a mask from which on the rims are to
 def warnings(
     scores: Sequence[Score],
     y: np.ndarray,
-    p: dict[str, np.ndarray],
     n_discs: int = 0,
 ) -> list[str]:
     """Why not to trust the model; empty where it does no better than chance without the lesion.
@@ -36,7 +35,6 @@ def warnings(
     Args:
         scores: of each condition, the clean one first.
         y: int (n,), fine classes.
-        p: condition -> float (n, F), probabilities.
         n_discs: number of records whose lesion was erased as a disc, for want of a mask.
     """
     sentences, chance = [], hypothesis_tests.chance(y)
@@ -71,8 +69,9 @@ def findings(
 ) -> list[str]:
     """A sentence for every drop that its interval shows, then the others, then the lesion.
 
-    Arguments are those of `warnings`. All drops of a report are one family, which every sentence
-    on one names (`scores.family_size`). A model that isn't above chance on the clean photos has
+    Arguments are those of `warnings`, and `p`: condition -> float (n, F), probabilities. All drops
+    of a report are one family, which every sentence on one names (`scores.family_size`). A model
+    that isn't above chance on the clean photos has
     nothing to lose: that comes first, and neither a tie nor a score at chance is told to its
     credit.
     """
