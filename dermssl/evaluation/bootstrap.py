@@ -26,7 +26,7 @@ from dermssl.evaluation.bootstrap_metrics import (
     count,
     planned,
 )
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import ROUNDING, Interval
 from dermssl.evaluation.seed_draws import Basis, SeedDraws
 from dermssl.evaluation.small_samples import strata
 
@@ -281,6 +281,6 @@ def _percentiles(value, draws, n_clusters, level, may_be_zero=False):
     low = high = np.nan
     if n_clusters > 1 and dropped <= n_resamples / 2 and not np.isnan(value):
         spread = draws.max() - draws.min()
-        if spread > 1e-12 or (may_be_zero and not draws.any()):
+        if spread > ROUNDING or (may_be_zero and not draws.any()):
             low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return Interval(float(value), low, high, level, n_resamples, dropped, n_clusters)

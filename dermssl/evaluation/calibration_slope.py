@@ -28,6 +28,7 @@ CLIP = 1e-7  # a float32 probability knows no less; a logit of 0 or 1 would be i
 STEPS = 60
 TOLERANCE = 1e-9
 SEPARATED = 50.0  # on standardised logits: a slope beyond is running off to infinity
+LEAST_SPREAD = 1e-3  # of the log odds; a slope over less is read off rounding
 FEWEST = 5  # independent lesions or patients a side; with fewer there is no slope to speak of
 
 
@@ -119,7 +120,7 @@ def _regression(y, x, weights):
     """Intercepts and slopes (2, draws), by Newton's method in all draws at once."""
     draws = weights.shape[1]
     spread = x.std() if len(x) else 0.0
-    if not (0 < y.sum() < len(y)) or spread < 1e-12:
+    if not (0 < y.sum() < len(y)) or spread < LEAST_SPREAD:
         return np.full((2, draws), np.nan)
     centre = x.mean()
     z = ((x - centre) / spread)[:, None]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Scores come from float32 probabilities: what varies less than this varies by rounding.
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Interval:

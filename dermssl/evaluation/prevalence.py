@@ -27,6 +27,7 @@ FLOOR = (
     1e-4  # the least share: EM never leaves 0, and a class of which there is none stays possible
 )
 STEPS = 500
+LEAST_SPREAD = 1e-3  # standard deviation of some class, below which the photos look all alike
 TOLERANCE = 1e-6  # largest change of a share in a step at which EM ends
 
 
@@ -99,7 +100,9 @@ def with_intervals(
         n_resamples: draws of the bootstrap.
 
     Returns:
-        `Replicates` of K shares; its `intervals()` are theirs.
+        `Replicates` of K shares; its `intervals()` are theirs. They are undefined where the
+        probabilities are all but the same for every photo: they tell nothing of shares, and EM
+        stays where it began.
     """
     p = validate.probabilities(p)
     source, n = _checked_source(p, source), len(p)
@@ -107,7 +110,10 @@ def with_intervals(
     def kernel(tally):
         return _em(p, source, tally(np.arange(n), n).astype(np.float64))
 
-    return replicates(kernel, groups, n, n_resamples=n_resamples)
+    drawn = replicates(kernel, groups, n, n_resamples=n_resamples)
+    if not len(p) or p.std(axis=0).max() < LEAST_SPREAD:
+        return drawn._replace(draws=np.full_like(drawn.draws, np.nan))
+    return drawn
 
 
 def _em(p, source, weights):

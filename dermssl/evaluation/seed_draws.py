@@ -25,7 +25,7 @@ from scipy import special, stats
 
 from dermssl.core.errors import UserError
 from dermssl.evaluation import validate
-from dermssl.evaluation.interval import Interval
+from dermssl.evaluation.interval import ROUNDING, Interval
 from dermssl.evaluation.small_samples import (
     FEW_OF_A_CLASS,
     NEWCOMBE_BELOW,
@@ -33,8 +33,6 @@ from dermssl.evaluation.small_samples import (
     newcombe,
     wilson_if_degenerate,
 )
-
-NOTHING = 1e-12  # a spread below this is rounding
 
 
 class Luck(NamedTuple):
@@ -181,7 +179,7 @@ class SeedDraws:
         # Never narrower than by records alone, were these runs the only ones there are.
         alone = stats.norm.ppf((1 + level) / 2) * np.sqrt(covariance.mean() + hidden)
         below, above = (max(alone, np.hypot(part, reach)) for part in (below, above))
-        if np.isnan(records) or max(below, above) < NOTHING:
+        if np.isnan(records) or max(below, above) < ROUNDING:
             return base
         low, high = base.estimate - below, base.estimate + above
         return own._clipped(replace(base, low=low, high=high))
@@ -217,7 +215,7 @@ class SeedDraws:
             low, high = base.estimate - reach, base.estimate + reach
             return self._clipped(replace(base, low=low, high=high, record_variance=variance))
         draws = self.draws[0][~np.isnan(self.draws[0])]
-        if len(draws) < self.draws.shape[1] / 2 or np.ptp(draws) < NOTHING:
+        if len(draws) < self.draws.shape[1] / 2 or np.ptp(draws) < ROUNDING:
             return base
         variance = float(draws.var(ddof=1))
         if self.basis.kind == "area":
@@ -301,7 +299,7 @@ class SeedDifference:
         # Never narrower than by records alone, were these runs the only ones there are.
         alone = _quantile(a.basis, level) * np.sqrt(fixed)
         half = float(np.maximum(np.hypot(z, reach), alone))
-        if np.isnan(half) or half < NOTHING:
+        if np.isnan(half) or half < ROUNDING:
             return base
         return replace(base, low=base.estimate - half, high=base.estimate + half)
 

@@ -81,3 +81,12 @@ def test_certain_probabilities_are_finite():
     assert np.isfinite(calibration_slope.fit(y, p)).all()
     with pytest.raises(UserError, match="expected probabilities"):
         calibration_slope.fit(y, logit(np.clip(p, 0.1, 0.9)))
+
+
+def test_probabilities_that_are_all_but_the_same_have_no_slope():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [60, 40])
+    found = calibration_slope.score(y, 0.3 + 1e-6 * rng.normal(size=100), n_resamples=50)
+    assert np.isnan(found.slope.estimate)
+    assert not found.slope.is_defined
+    assert found.excess.estimate == pytest.approx(-0.1, abs=1e-5)

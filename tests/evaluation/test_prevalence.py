@@ -92,3 +92,11 @@ def test_bad_input(p, source, said):
         prevalence.estimate(p, source)
     with pytest.raises(UserError, match="validation records"):
         prevalence.source_shares(np.zeros((0, 2)))
+
+
+def test_probabilities_that_are_all_but_the_same_tell_nothing_of_shares():
+    rng = np.random.default_rng(0)
+    p = np.array([0.7, 0.3]) + 1e-6 * rng.normal(size=(200, 1)) * [1, -1]
+    found = prevalence.with_intervals(p, [0.7, 0.3], n_resamples=50)
+    assert found.sample.tolist() == pytest.approx([0.7, 0.3], abs=1e-4)
+    assert not any(one.is_defined for one in found.intervals())

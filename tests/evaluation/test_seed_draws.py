@@ -210,3 +210,14 @@ def test_paired_runs_differ_run_by_run():
     assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half))
     with pytest.raises(UserError, match="paired: 3 runs and 2"):
         a.paired(b.at([0, 1]))
+
+
+def test_what_differs_by_rounding_alone_has_no_interval():
+    # A network that says nearly the same of every photo, and the same after a correction.
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    p = np.full((200, 2), 0.5)
+    shifted = p + 1e-8 * np.array([1, -1])
+    found = bootstrap.paired_difference("log_loss", y, shifted, p, n_resamples=50)
+    assert abs(found.estimate) < 1e-7
+    assert not found.is_defined
