@@ -83,7 +83,7 @@ def draw(folder: Path, numbers: compute.Scored) -> None:
         folder / "reliability.png",
         comparison,
         {key: metric_tables.reliability(model.arrays) for key, model in keys.items()},
-        {key: wording.estimate(numbers.intervals[key]["ece"], 2) for key in keys},
+        {key: wording.number(numbers.intervals[key]["ece"].estimate, 2) for key in keys},
     )
     if not numbers.benefits.empty:
         file = folder / "decision_differences.png"
