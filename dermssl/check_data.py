@@ -35,7 +35,7 @@ def tell(config: dict[str, Any], path: Path) -> None:
         return
     summary = runs.read_json(path / "check_data.json")
     for finding in summary["findings"]:
-        print(f"- {finding}")
+        print(f"- {cli.with_flags(finding)}")
     print(f"report: {path / 'report.md'}")
     print(_next(config, summary))
     if settings.strict and summary["faults"]:

@@ -90,6 +90,7 @@ def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
 def _all_comparable(settings):
     """The largest group of comparable finished runs under outputs/; says what it leaves out."""
     from dermssl.evaluation import run_groups
+    from dermssl.reporting import wording
 
     if not Path(RUNS).is_dir():
         raise UserError(
@@ -97,10 +98,11 @@ def _all_comparable(settings):
             "with an 'output'"
         )
     paths, others = run_groups.largest([RUNS], settings.split, settings.allow_different_budget)
-    progress.log_progress(f"No run given: the {len(paths)} finished runs under {RUNS}/ that can be "
-                          f"compared: {', '.join(map(str, paths))}")  # fmt: skip
+    found = wording.count(len(paths), "finished run")
+    progress.log_progress(f"No run given: the {found} under {RUNS}/ that can be compared: "
+                          f"{', '.join(map(str, paths))}")  # fmt: skip
     if others:
-        line = f"left out: {len(others)} runs, the first: {others[0][1]}"
+        line = f"left out: {wording.count(len(others), 'run')}, the first: {others[0][1]}"
         left_out.tell(log, line, [(str(path), reason) for path, reason in others])
     return paths
 

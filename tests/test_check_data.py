@@ -160,6 +160,7 @@ def test_without_ids_no_leak_can_be_ruled_out(photos, tmp_path, capfd):
     assert "could not be checked" in said
     assert "no leak" not in said
     assert "Near duplicates were not looked for" in said
+    assert "that takes a run's embeddings (--run)" in said
 
 
 def test_a_lesion_with_two_labels_is_found(photos, tmp_path, capfd):

@@ -25,6 +25,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dermssl.core import atomic_files
+from dermssl.core.cli import with_flags
 from dermssl.core.errors import UserError
 from dermssl.evaluation.interval import Interval
 from dermssl.reporting import fonts, wording
@@ -199,14 +200,14 @@ def to_html(report: Report, folder: Path | str) -> str:
 
 
 def to_console(report: Report) -> str:
-    """The findings and warnings as plain lines, in the order of the page."""
+    """The findings and warnings as plain lines, in the order of the page; settings as flags."""
     lines: list[str] = []
     for block in report.blocks:
         if isinstance(block, Findings):
             lines += [f"- {text}" if block.bullets else text for text in block.sentences]
         elif isinstance(block, Warnings):
             lines += [f"note: {text}" for text in block.sentences]
-    return "\n".join(lines)
+    return with_flags("\n".join(lines))
 
 
 def write(report: Report, folder: Path | str, name: str = "report") -> Path:

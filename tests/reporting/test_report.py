@@ -97,6 +97,12 @@ def test_the_console_shows_findings_and_warnings_as_they_are():
     assert report.to_console(page) == "- a_b < c\nnote: careful\nd"
 
 
+def test_the_console_names_a_setting_by_its_flag():
+    page = report.Report("t", [report.Warnings(["see model_comparison.primary"])])
+    assert report.to_console(page) == "note: see --primary"
+    assert "model_comparison.primary" in report.to_markdown(page)
+
+
 def test_pictures_go_into_the_page(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     page = report.Report("Title & more", [report.Figure("a.png", 'a "b"')])
