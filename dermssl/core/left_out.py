@@ -38,8 +38,12 @@ def few(names: Sequence[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def tell(log: logging.Logger, line: str, rows: Iterable[tuple[str, str]], kind: str = "") -> None:
+def tell(
+    log: logging.Logger, line: str, rows: Iterable[tuple[str, str]] = (), kind: str = ""
+) -> None:
     """Log a line that sums up (path, reason) rows, which go into `FILE` where a command has one.
+
+    What `collected` has already is not told again: runs of an experiment share one data set.
 
     Args:
         log: to write to.
@@ -47,6 +51,9 @@ def tell(log: logging.Logger, line: str, rows: Iterable[tuple[str, str]], kind: 
         rows: all of them.
         kind: `MISSING` where a later command would refuse them, else "".
     """
+    collecting = [each for each in logging.getLogger("dermssl").handlers if isinstance(each, Notes)]
+    if collecting and line in collecting[-1].lines:
+        return
     log.warning("%s", line, extra={_ROWS: [LeftOut(*row) for row in rows], _KIND: kind})
 
 

@@ -5,7 +5,6 @@ without a training photo can't be learnt at all. Both are named with their count
 over: the first is not scored, the second only ever scored as wrong.
 """
 
-import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data.records import SPLITS, TRAIN, Dataset, group_ids, is_labelled
@@ -133,21 +133,24 @@ def choose(dataset: Dataset, settings: Any) -> Dataset:
         )
     if settings.rare_classes == "drop" and (rare or untaught):
         out = {each.name for each in rare + untaught}
-        _say(
+        left_out.tell(
+            log,
             f"left out by finetune.rare_classes drop: {_listed(rare + untaught)}: too few lesions "
-            "to be trained on and scored"
+            "to be trained on and scored",
         )
         kept = [each.name for each in counts if each.name not in out]
         return only(dataset, kept, "finetune.rare_classes drop")
     if rare:
-        _say(
+        left_out.tell(
+            log,
             f"too few lesions for every split: {_listed(rare)}: trained on, but not scored; "
-            "finetune.rare_classes drop leaves them out"
+            "finetune.rare_classes drop leaves them out",
         )
     if untaught:
-        _say(
+        left_out.tell(
+            log,
             f"no training photo of: {_listed(untaught)}: the model can't learn it, and its photos "
-            "count as errors; finetune.rare_classes drop leaves it out"
+            "count as errors; finetune.rare_classes drop leaves it out",
         )
     return dataset
 
@@ -179,8 +182,3 @@ def table(dataset: Dataset, chosen: Dataset) -> pd.DataFrame:
 
 def _listed(counts):
     return "; ".join(map(str, counts))
-
-
-@functools.lru_cache(maxsize=256)  # an experiment's runs share one data set: say it once
-def _say(line):
-    log.warning("%s", line)

@@ -40,3 +40,17 @@ def test_a_mere_warning_makes_no_file_and_a_table_has_its_list_beside_it(tmp_pat
     ]  # fmt: skip
     left_out.tell_bad(log, [], 9)
     notes.write(9, None)
+
+
+def test_a_line_is_told_once_a_command_and_again_by_the_next(caplog):
+    for _ in range(2):
+        with left_out.collected() as notes:
+            left_out.tell(log, "1 class is rare")
+            left_out.tell(log, "1 class is rare")  # the next run of an experiment
+            with left_out.collected() as inner:  # a part that looks at what was told in it
+                left_out.tell(log, "1 class is rare")
+        assert notes.lines == inner.lines == ["1 class is rare"]
+    assert caplog.text.count("1 class is rare") == 4
+    for _ in range(2):
+        left_out.tell(log, "outside")
+    assert caplog.text.count("outside") == 2

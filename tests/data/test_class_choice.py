@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from dermssl.core import taxonomy
+from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Finetune
 from dermssl.data import class_choice, records, splits
@@ -13,7 +13,6 @@ from dermssl.data import class_choice, records, splits
 
 @pytest.fixture(autouse=True)
 def said(caplog):
-    class_choice._say.cache_clear()
     caplog.set_level(logging.WARNING, "dermssl")
     return caplog
 
@@ -141,8 +140,10 @@ def test_dropping_may_not_leave_one_class():
         class_choice.choose(made, Finetune(rare_classes="drop"))
 
 
-def test_the_same_line_is_said_once(said):
+def test_the_runs_of_a_command_say_the_same_line_once(said):
     made = splits.assign(dataset(COMMON | {"rare": 1}))
-    for _ in range(3):
-        class_choice.choose(made, Finetune())
-    assert len(said.messages) == 1
+    for _ in range(2):
+        with left_out.collected():
+            for _ in range(3):
+                class_choice.choose(made, Finetune())
+    assert len(said.messages) == 2
