@@ -2,7 +2,7 @@
 
 | format | what the folder holds |
 | --- | --- |
-| labels | `labels.csv` (`.tsv`, `.tab`, `.txt`): `filename`, `label`, `coarse`, any of `LABELS` |
+| labels | `labels.csv` (`.tsv`, `.tab`, `.txt`, `.xlsx`): `filename`, `label`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
@@ -12,7 +12,6 @@
 """
 
 import logging
-import math
 import os
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +20,19 @@ import pandas as pd
 from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
-from dermssl.data import class_folders, csv_tables, decode, layouts, masks, packed
+from dermssl.data import (
+    class_folders,
+    csv_tables,
+    decode,
+    masks,
+    packed,
+    released_tables,
+    table_files,
+    vocabulary,
+)
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
+from dermssl.data.layouts import LAYOUTS
 from dermssl.data.records import MASK, Dataset, check_files, make_index
 from dermssl.data.synthetic import embedded
 
@@ -41,7 +50,6 @@ HAM10000 = {
     "localization": "site", "sex": "sex", "age": "age",
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
-MAX_AGE = 120  # years
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +81,10 @@ def read(data: Data) -> Dataset:
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
     for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
-    if kind == "released" and (found := layouts.find(root)):
-        built_in = layouts.built_in(root, found[0], {*records["fine"]} - {""})
-    records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
+    if kind == "released" and (release := released_tables.find(root)):
+        built_in = released_tables.built_in(release, {*records["fine"]} - {""})
+    home = origin.parent if kind == "labels" and origin else root
+    records, classes = labelling.resolve(records, data.taxonomy, home, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
     table = make_index(records.fillna("").reset_index(drop=True))
@@ -121,20 +130,20 @@ def detect(root: Path, extra: Path | None = None) -> str:
         return "labels"
     if _metadata_files(root):
         return "ham10000"
-    if layouts.find(root):
+    if released_tables.find(root):
         return "released"
     photos = files.scan(root, extra, strict=False)
-    if photos and (known := layouts.naming(root, photos)):
+    if photos and (known := table_files.naming(root, photos)):
         file, column = known
         raise UserError(
             f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
             "that is known; write labels.csv with the columns filename,label, or give "
             "data.format folders or unlabelled to do without it"
         )
-    for file in layouts.tables(root, (*layouts.TABLES, *layouts.SHEETS)):
-        if photos and file.suffix.lower() in layouts.SHEETS:
-            raise UserError(f"{file}: a spreadsheet isn't read; save the sheet as labels.csv")
-        if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab"):
+    endings = (*table_files.TABLES, *table_files.OLD_SHEETS)
+    for file in table_files.tables(root, endings) if photos else ():
+        table_files.refuse_unread_sheet(file)
+        if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab", ".xlsx"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
     if not class_folders.has_classes(photos):
         return "unlabelled"
@@ -143,16 +152,21 @@ def detect(root: Path, extra: Path | None = None) -> str:
 
 
 def _labels_file(root):
-    """labels.csv, or the same with another table's ending where that is all there is."""
-    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt")]
-    there = [name for name in names if (root / name).is_file()]
-    return files.path_inside(root, there[0] if there else names[0])
+    """labels.csv, or the same with another table's ending where that is all there is.
+
+    An archive unpacks into a folder of its name: the file may lie in a folder that is alone.
+    """
+    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
+    for folder in files.wrapped(root):
+        if there := [name for name in names if (folder / name).is_file()]:
+            return files.path_inside(root, str((folder / there[0]).relative_to(root)))
+    return files.path_inside(root, names[0])
 
 
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """`labels.csv`: (records, the file). A blank label is unlabelled.
 
-    File names start at the folder, or at `images/` in it.
+    File names start at the folder of the file, or at `images/` in it.
     """
     file = _labels_file(root)
     if not file.is_file():
@@ -166,20 +180,23 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         known = ", ".join(LABELS)
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
+    inside = file.parent.relative_to(root).as_posix()
+    prefix = "" if inside == "." else f"{inside}/"
     records["path"] = [
-        files.checked_relative_path(name, f"{file}: line {line}")
+        prefix + files.checked_relative_path(name, f"{file}: line {line}")
         for line, name in records["path"].items()
     ]
     records["path"] = files.as_on_disk(root, records["path"].tolist())
     there = pd.Series(files.existing(root, records["path"]), records.index)
-    below = "images/" + records["path"][~there]  # many tables name the photos only
+    # Many tables name the photos only.
+    below = f"{prefix}images/" + records["path"][~there].str.removeprefix(prefix)
     below[:] = files.as_on_disk(root, below.tolist())
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
     records["path"], there = _found_below(root, records["path"], there, file)
     records = _drop_missing(root, records, there, file, skip_missing)
     if MASK in records:
-        records[MASK] = masks.checked(root, records[MASK], file)
+        records[MASK] = masks.checked(root, records[MASK].map(lambda m: m and prefix + m), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
     unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
     _warn_unlisted(unlisted, file, extra)
@@ -195,7 +212,7 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
             f"{root}: found {names} with the columns image_id and dx; "
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
-    file = files.path_inside(root, found[0].name)
+    file = files.path_inside(root, found[0].relative_to(root).as_posix())
     table = csv_tables.read_table(file, "image_id,dx")
     records = csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
     photos: dict[str, str] = {}
@@ -208,21 +225,24 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
 
 
 def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
-    """A data set's own table (see `layouts`): (records, the file). Photos are found by their id."""
-    found = layouts.find(root)
-    if not found:
-        known = ", ".join(layouts.LAYOUTS)
+    """A data set's own tables (see `layouts`): (records, the table, or the folder of several).
+
+    Photos are found by their id.
+    """
+    release = released_tables.find(root)
+    if not release:
+        known = ", ".join(LAYOUTS)
         raise UserError(f"data.path {root}: no table of a known data set there ({known})")
-    name, file = found
-    log.warning("%s: read as the table of %s", file, name)
-    records = _cleaned(layouts.read(root, name, file), file)
-    records = csv_tables.drop_duplicate_rows(records, "path", file)
+    records, place = released_tables.read(root, release)
     nowhere = pd.Series(False, records.index)
-    paths, there = _found_below(root, records["path"], nowhere, file)
+    paths, there = _found_below(root, records["path"], nowhere, place)
     records = records.assign(path=paths.to_numpy())
-    records = _drop_missing(root, records, there, file, skip_missing)
-    _warn_unlisted(set(files.scan(root)) - set(records["path"]), file, extra)
-    return records, file
+    seen = set(paths[there])
+    records = released_tables.settle(records, there, place)
+    records = csv_tables.drop_duplicate_rows(records, "path", place)
+    records = _drop_missing(root, records, records["path"].isin(seen), place, skip_missing)
+    _warn_unlisted(set(files.scan(root)) - set(records["path"]), place, extra)
+    return records, place
 
 
 def _found_below(root, names, there, file):
@@ -303,10 +323,14 @@ def _metadata_files(root):
 
 
 def _without_twins(root):
-    """Tables in the folder itself; of NAME.csv and NAME.tab, as Dataverse gives both, the first."""
+    """Tables in the folder itself, or in one that is alone in it.
+
+    Of NAME.csv and NAME.tab, as Dataverse gives both, the first.
+    """
     first: dict[str, Path] = {}
-    for file in layouts.tables(root):
-        if file.parent == root:
+    folders = files.wrapped(root)
+    for file in table_files.tables(root):
+        if file.parent in folders:
             first.setdefault(file.stem, file)
     return list(first.values())
 
@@ -320,33 +344,8 @@ def _ham10000_rank(path):
 
 def _rename(table, columns, file):
     """The known columns under the index's names, cleaned."""
-    return _cleaned(
-        table[[name for name in columns if name in table]].rename(columns=columns), file
-    )
-
-
-def _cleaned(records, file):
-    """Records without words for "unknown", ages checked."""
-    for name in records.columns.difference(["path", "fine", "coarse"]):
-        records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
-    if "split" in records:
-        records["split"] = records["split"].str.lower()
-    if "age" in records:
-        for text in records["age"].unique():
-            if text and not _is_age(text):
-                line = records.index[records["age"] == text][0]
-                raise UserError(
-                    f"{file}: line {line}: age {csv_tables.quoted(text)}; "
-                    f"write years from 0 to {MAX_AGE}, or leave it blank"
-                )
-    return records
-
-
-def _is_age(text):
-    try:
-        return math.isfinite(float(text)) and 0 <= float(text) <= MAX_AGE
-    except ValueError:
-        return False
+    kept = table[[name for name in columns if name in table]].rename(columns=columns)
+    return vocabulary.clean(kept, file)
 
 
 def _drop_missing(root, records, there, file, skip):
@@ -369,8 +368,9 @@ def _drop_missing(root, records, there, file, skip):
 
 
 def _warn_unlisted(names, file, extra):
+    folder = file if file.is_dir() else file.parent
     near = extra is not None and (
-        files.is_inside(file.parent, str(extra)) or files.is_inside(extra, str(file.parent))
+        files.is_inside(folder, str(extra)) or files.is_inside(extra, str(folder))
     )
     if names and not near:  # else the second folder brings them in
         line = (
