@@ -226,9 +226,14 @@ LAYOUTS = {
         frozenset({"image_name", "benign_malignant", "target"}),
         {"image_name": "path", "benign_malignant": "fine", **ISIC}, taxonomies=("malignancy",),
     ),
-    "isic2024": Layout(  # SLICE-3D
+    "isic2024": Layout(  # SLICE-3D as Kaggle has it
         frozenset({"isic_id", "target", "tbp_lv_location"}),
         {"isic_id": "path", "fine": "fine", **ISIC}, _malignant("target"),
+        taxonomies=("malignancy",),
+    ),
+    "isic2024_challenge": Layout(  # as ISIC has it: the truth alone, metadata in a second table
+        frozenset({"isic_id", "malignant"}),
+        {"isic_id": "path", "fine": "fine", **ISIC}, _malignant("malignant"),
         taxonomies=("malignancy",),
     ),
     "milk10k": Layout(  # two photos a lesion

@@ -16,7 +16,7 @@ import pandas as pd
 
 from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, vocabulary
+from dermssl.data import csv_tables, packed, vocabulary
 from dermssl.data.layouts import CLASSES, LAYOUTS, NO_CLASS, Layout, fitting
 from dermssl.data.records import TEST, TRAIN, VALIDATION
 from dermssl.data.table_files import tables
@@ -38,13 +38,14 @@ class Release:
         name: of its layout.
         files: tables with a row a photo, those with diagnoses first.
         truths: tables with a row a lesion or case, see `layouts.Truth`.
-        unread: tables that would do alone, but of another layout.
+        others: tables of these photos in another layout: only their ids of lesion and patient are
+            read, since what else they say is in other words.
     """
 
     name: str
     files: list[Path]
     truths: list[Path]
-    unread: list[Path]
+    others: list[Path]
 
     @property
     def layout(self) -> Layout:
@@ -154,17 +155,19 @@ def read(root: Path, release: Release) -> tuple[pd.DataFrame, Path]:
     Raises:
         UserError: a table is damaged, or two rows of one photo contradict each other.
     """
-    several = len(release.files) > 1
+    several = len(release.files) + len(release.others) > 1
     place = root if several else release.files[0]
     names = ", ".join(file.name for file in (*release.files, *release.truths))
-    unread = ", ".join(file.name for file in release.unread)
+    others = ", ".join(file.name for file in release.others)
     log.warning(
         "%s: read as the table of %s%s%s", place, release.name,
-        f": {names}" if several or release.truths else "", f"; not read: {unread}" if unread else "",
+        f": {names}" if several or release.truths else "",
+        f"; of {others} only the ids" if others else "",
     )  # fmt: skip
-    parts = [_part(root, file, release) for file in release.files]
+    files = [*release.files, *release.others]
+    parts = [_part(root, file, release) for file in files]
     if several:
-        for file, part in zip(release.files, parts):
+        for file, part in zip(files, parts):
             name = file.relative_to(root)
             part.index = pd.Index([f"{line} of {name}" for line in part.index], name="line")
     return (_joined(parts, place) if several else parts[0]), place
@@ -180,11 +183,14 @@ def _part(root, file, release):
     table[TABLE], table["split"] = file.name, split
     if layout.row_positions:
         table["split"] = _split_by_position(file, table, layout.row_positions)
-    if layout.fits(table.columns):
+    if layout.fits(table.columns) and file not in release.others:
         if release.truths:
             table = _with_truth(table, layout.truth, release.truths)
         table = _prepared(file, table, layout.prepare)
-    kept = {theirs: ours for theirs, ours in layout.rename.items() if theirs in table}
+    ids = ("path", "lesion_id", "patient_id") if file in release.others else layout.rename.values()
+    kept = {
+        theirs: ours for theirs, ours in layout.rename.items() if theirs in table and ours in ids
+    }
     records = table[[*kept, TABLE, "split"]].rename(columns=kept)
     records = records.loc[:, ~records.columns.duplicated()]
     if "skin_tone" in records:
@@ -318,7 +324,8 @@ def settle(records: pd.DataFrame, there: pd.Series, place: Path) -> pd.DataFrame
         counts = ", ".join(f"{name} ({n:,} rows)" for name, n in of[~seen].value_counts().items())
         left_out.tell(
             log,
-            f"{place}: left out, since none of their photos is there: {counts}",
+            f"{place}: left out, since none of their photos is there: {counts}"
+            f"{'; ' if packed.way_out(place) else ''}{packed.way_out(place)}",
             [(path, f"{name}: none of its photos is there")
              for path, name in zip(absent["path"], absent[TABLE])],
         )  # fmt: skip

@@ -1,49 +1,14 @@
 """Data sets as they were released: each is known by its columns, and read as it says."""
 
-import datetime
 import logging
 
-import openpyxl
 import pytest
-from PIL import Image
+from folders import fill, read
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data import layouts, readers, released_tables, splits
-
-GREY = Image.new("RGB", (8, 8), (120, 90, 80))
-
-
-def fill(root, photos=(), **tables):
-    """A folder with photos at the given paths, and tables of lines."""
-    for place in photos:
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        GREY.save(root / place)
-    for name, lines in tables.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".xlsx"):
-            workbook(root / name, {"Sheet1": lines})
-        else:
-            (root / name).write_text("\n".join(lines) + "\n")
-    return root
-
-
-def workbook(file, sheets):
-    """An Excel file with the rows of each sheet; a row is a list of cells or a CSV line."""
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for title, rows in sheets.items():
-        sheet = book.create_sheet(title)
-        for row in rows:
-            sheet.append(row.split(",") if isinstance(row, str) else row)
-    book.save(file)
-    return book
-
-
-def read(root, **options):
-    return readers.read(Data(path=str(root), **options)).index.set_index("path")
-
 
 RELEASED = {
     "isic_onehot": (  # ISIC 2019
@@ -78,6 +43,17 @@ RELEASED = {
             "ISIC_1,1,IP_1,60.0,male,torso,Torso Back", "ISIC_2,0,IP_2,60.0,male,torso,Torso",
         ]},
         {"fine": "malignant", "patient_id": "IP_1", "age": 60.0},
+    ),
+    "isic2024_challenge": (
+        ["ISIC_2024_Training_Input/ISIC_1.jpg", "ISIC_2024_Training_Input/ISIC_2.jpg"],
+        {
+            "ISIC_2024_Training_GroundTruth.csv": ["isic_id,malignant", "ISIC_1,0.0", "ISIC_2,1.0"],
+            "ISIC_2024_Training_Input/metadata.csv": [
+                "isic_id,attribution,age_approx,sex,patient_id", "ISIC_1,X,60,male,IP_1",
+                "ISIC_2,X,60,male,IP_2",
+            ],
+        },
+        {"fine": "benign", "patient_id": "IP_1", "sex": "male", "age": 60.0},
     ),
     "isic_archive": (
         ["ISIC-images/ISIC_1.jpg", "ISIC-images/ISIC_2.jpg"],
@@ -202,7 +178,8 @@ def test_a_released_data_set_is_known_by_its_columns(tmp_path, name, caplog):
 
 
 @pytest.mark.parametrize(("name", "taxonomy"), [
-    ("isic2020", "malignancy"), ("isic2024", "malignancy"), ("ddi", "malignancy"),
+    ("isic2020", "malignancy"), ("isic2024", "malignancy"),
+    ("isic2024_challenge", "malignancy"), ("ddi", "malignancy"),
     ("isic_onehot", "isic2019"), ("milk10k", "milk10k"), ("bcn20000", "isic2019"),
     ("pad_ufes_20", "pad_ufes_20"), ("derm7pt", "derm7pt"), ("ph2", "ph2"), ("scin", "flat"),
     ("isic_archive", "derived"), ("fitzpatrick17k", "derived"),
