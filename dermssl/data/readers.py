@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
 from dermssl.data import (
@@ -28,12 +27,13 @@ from dermssl.data import (
     packed,
     released_tables,
     table_files,
+    table_photos,
     vocabulary,
 )
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.layouts import LAYOUTS
-from dermssl.data.records import MASK, Dataset, check_files, make_index
+from dermssl.data.records import MASK, TEST, TRAIN, Dataset, check_files, make_index
 from dermssl.data.synthetic import embedded
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
@@ -193,18 +193,22 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     below[:] = files.as_on_disk(root, below.tolist())
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
-    records["path"], there = _found_below(root, records["path"], there, file)
-    records = _drop_missing(root, records, there, file, skip_missing)
+    records["path"], there = table_photos.found_below(root, records["path"], there, file)
+    records = table_photos.drop_missing(root, records, there, file, skip_missing)
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK].map(lambda m: m and prefix + m), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
     unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
-    _warn_unlisted(unlisted, file, extra)
+    table_photos.warn_unlisted(unlisted, file, extra)
     return records, file
 
 
 def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
-    """HAM10000's metadata: (records, the file). Photos are found by `image_id`."""
+    """HAM10000's metadata: (records, the file). Photos are found by `image_id`.
+
+    Dataverse has ISIC 2018's test set beside it, in the same columns. Where its photos are there,
+    it is the test split, and the records' place is the folder.
+    """
     found = _metadata_files(root)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
@@ -212,15 +216,25 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
             f"{root}: found {names} with the columns image_id and dx; "
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
-    file = files.path_inside(root, found[0].relative_to(root).as_posix())
-    table = csv_tables.read_table(file, "image_id,dx")
-    records = csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
+    file = found[0]
+    records = _ham10000_rows(root, file)
     photos: dict[str, str] = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
+    for other in _ham10000_tests(root):
+        test = _ham10000_rows(root, other)
+        if test["path"].isin(photos.keys()).any():
+            log.warning(
+                "%s: the test split, %d rows; %s: the training split, %d rows",
+                other, len(test), file.name, len(records),
+            )  # fmt: skip
+            parts = [(file, records.assign(split=TRAIN)), (other, test.assign(split=TEST))]
+            records, file = released_tables.stacked(root, parts), root
+            records = csv_tables.drop_duplicate_rows(records, "path", file)
+            break
     there = records["path"].isin(photos.keys())
-    records = _drop_missing(root, records, there, file, skip_missing)
-    _warn_unlisted(photos.keys() - set(records["path"]), file, extra)
+    records = table_photos.drop_missing(root, records, there, file, skip_missing)
+    table_photos.warn_unlisted(photos.keys() - set(records["path"]), file, extra)
     return records.assign(path=records["path"].map(photos)), file
 
 
@@ -235,38 +249,15 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
         raise UserError(f"data.path {root}: no table of a known data set there ({known})")
     records, place = released_tables.read(root, release)
     nowhere = pd.Series(False, records.index)
-    paths, there = _found_below(root, records["path"], nowhere, place)
+    paths, there = table_photos.found_below(root, records["path"], nowhere, place)
     records = records.assign(path=paths.to_numpy())
     seen = set(paths[there])
     records = released_tables.settle(records, there, place)
     records = csv_tables.drop_duplicate_rows(records, "path", place)
-    records = _drop_missing(root, records, records["path"].isin(seen), place, skip_missing)
-    _warn_unlisted(set(files.scan(root)) - set(records["path"]), place, extra)
+    there = records["path"].isin(seen)
+    records = table_photos.drop_missing(root, records, there, place, skip_missing)
+    table_photos.warn_unlisted(set(files.scan(root)) - set(records["path"]), place, extra)
     return records, place
-
-
-def _found_below(root, names, there, file):
-    """The paths of names that aren't there as written: anywhere below, with or without ending."""
-    if there.all():
-        return names, there
-    known: dict[str, set[str]] = {}
-    for path in files.scan(root, strict=False):
-        plain = PurePosixPath(path)
-        for name in (plain.name, plain.stem):
-            known.setdefault(name.lower(), set()).add(path)
-    paths, seen = list(names), list(there)
-    for place, (line, name) in enumerate(names.items()):
-        if seen[place]:
-            continue
-        found = known.get(PurePosixPath(name).name.lower(), set())
-        if len(found) > 1:
-            raise UserError(
-                f"{file}: line {line}: {csv_tables.quoted(name)} may be "
-                f"{' or '.join(sorted(found))}; write the whole path"
-            )
-        if found:
-            paths[place], seen[place] = next(iter(found)), True
-    return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
 
 
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
@@ -314,12 +305,31 @@ def _unlabelled_records(root, extra, records):
 
 
 def _metadata_files(root):
+    return [file for file in _ham10000_tables(root) if "metadata" in file.name.lower()]
+
+
+def _ham10000_tests(root):
+    """ISIC 2018's test set in HAM10000's columns: ISIC2018_Task3_Test_GroundTruth."""
+    return [
+        file for file in _ham10000_tables(root)
+        if "metadata" not in file.name.lower()
+        and released_tables.split_of(Path(file.name)) == TEST
+    ]  # fmt: skip
+
+
+def _ham10000_tables(root):
+    columns = {"image_id", "dx"}
     return [
         file
         for file in _without_twins(root)
-        if "metadata" in file.name.lower()
-        and {"image_id", "dx"} <= {*csv_tables.header_of(file, "image_id,dx")}
+        if columns <= {*csv_tables.header_of(file, "image_id,dx")}
     ]
+
+
+def _ham10000_rows(root, file):
+    file = files.path_inside(root, file.relative_to(root).as_posix())
+    table = csv_tables.read_table(file, "image_id,dx")
+    return csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
 
 
 def _without_twins(root):
@@ -346,35 +356,3 @@ def _rename(table, columns, file):
     """The known columns under the index's names, cleaned."""
     kept = table[[name for name in columns if name in table]].rename(columns=columns)
     return vocabulary.clean(kept, file)
-
-
-def _drop_missing(root, records, there, file, skip):
-    if there.all():
-        return records
-    gone = records[~there]
-    name = gone["path"].iloc[0]
-    finding = (
-        f"{file}: line {gone.index[0]}: image {csv_tables.quoted(name)} not found "
-        f"({len(gone)} of {len(records)} images are missing)"
-    )
-    if len(gone) == len(records):
-        way_out = packed.way_out(root) or "put the photos below the folder, or correct the names"
-        raise UserError(f"{finding}; {way_out}")
-    if not skip:
-        raise UserError(f"{finding}; add the file, correct the line, or use data.on_bad skip")
-    rows = [(name, f"{file}: line {line}: not found") for line, name in gone["path"].items()]
-    left_out.tell(log, f"{finding}; their rows are left out", rows, left_out.MISSING)
-    return records[there]
-
-
-def _warn_unlisted(names, file, extra):
-    folder = file if file.is_dir() else file.parent
-    near = extra is not None and (
-        files.is_inside(folder, str(extra)) or files.is_inside(extra, str(folder))
-    )
-    if names and not near:  # else the second folder brings them in
-        line = (
-            f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
-            f"the first is '{min(names)}'"
-        )
-        left_out.tell(log, line, [(name, f"no row in {file}") for name in sorted(names)])

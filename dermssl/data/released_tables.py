@@ -117,7 +117,7 @@ def _refuse_lone_truth(headers):
                 needed = ", ".join(sorted(layout.needs))
                 raise UserError(
                     f"{file}: {name}'s diagnoses without the table that names the photos, with the "
-                    f"columns {needed}; add it"
+                    f"columns {needed}; add it, or move this one away"
                 )
 
 
@@ -165,12 +165,20 @@ def read(root: Path, release: Release) -> tuple[pd.DataFrame, Path]:
         f"; of {others} only the ids" if others else "",
     )  # fmt: skip
     files = [*release.files, *release.others]
-    parts = [_part(root, file, release) for file in files]
-    if several:
-        for file, part in zip(files, parts):
-            name = file.relative_to(root)
-            part.index = pd.Index([f"{line} of {name}" for line in part.index], name="line")
-    return (_joined(parts, place) if several else parts[0]), place
+    parts = [(file, _part(root, file, release)) for file in files]
+    return (_joined(stacked(root, parts), place) if several else parts[0][1]), place
+
+
+def stacked(root: Path, parts: list[tuple[Path, pd.DataFrame]]) -> pd.DataFrame:
+    """Tables below each other, blank where one lacks a column; lines read "12 of NAME.csv".
+
+    Args:
+        root: the data folder.
+        parts: each table's file and rows, indexed by line.
+    """
+    every = pd.concat([part for _, part in parts]).fillna("")
+    lines = [f"{line} of {file.relative_to(root)}" for file, part in parts for line in part.index]
+    return every.set_axis(pd.Index(lines, name="line"))
 
 
 def _part(root, file, release):
@@ -179,7 +187,7 @@ def _part(root, file, release):
     table = _piped(file)
     if table is None:
         table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
-    split = split_of(file.relative_to(root))
+    split = "" if file in release.others else split_of(file.relative_to(root))
     table[TABLE], table["split"] = file.name, split
     if layout.row_positions:
         table["split"] = _split_by_position(file, table, layout.row_positions)
@@ -282,9 +290,8 @@ def _split_by_position(file, table, column):
     return given.to_numpy()
 
 
-def _joined(parts, place):
-    """Parts as one table with a row a photo: blank cells filled, contradictions refused."""
-    every = pd.concat(parts).fillna("")
+def _joined(every, place):
+    """One row a photo: blank cells filled, contradictions refused."""
     twice = every["path"].duplicated(keep=False)
     columns = [name for name in every if name not in ("path", TABLE)]
     cells = every.loc[twice, ["path", *columns]]

@@ -369,6 +369,32 @@ def test_ham10000_in_a_folder_that_is_alone(tmp_path):
     ]  # fmt: skip
 
 
+HAM = "lesion_id,image_id,dx,dx_type,age,sex,localization"
+HAM_TEST = {
+    "HAM10000_metadata.csv": [HAM, "L1,i1,nv,histo,50,male,back", "L2,i2,mel,histo,50,male,back"],
+    "ISIC2018_Task3_Test_GroundTruth.csv": [f"{HAM},dataset", "L9,t1,mel,histo,60.0,f,back,x"],
+    "ISIC2018_Task3_Test_GroundTruth.tab": [
+        f"{HAM},dataset".replace(",", "\t"), "L9\tt1\tmel\thisto\t60\tf\tback\tx"],
+}  # fmt: skip
+
+
+def test_the_test_set_beside_ham10000_is_its_test_split(tmp_path, caplog):
+    photos = ["HAM10000_images_part_1/i1.jpg", "HAM10000_images_part_2/i2.jpg",
+              "ISIC2018_Task3_Test_Images/t1.jpg"]  # fmt: skip
+    with caplog.at_level(logging.WARNING, logger="dermssl"):
+        records = by_id(fill(tmp_path, photos, **HAM_TEST))
+    assert records["split"].to_dict() == {"i1": "train", "i2": "train", "t1": "test"}
+    assert records.loc["t1", ["fine", "sex", "age", "lesion_id"]].tolist() == [
+        "mel", "female", 60, "L9"]  # fmt: skip
+    assert "Test_GroundTruth.csv: the test split, 1 rows" in caplog.text
+
+
+def test_ham10000_without_the_test_photos_is_as_ever(tmp_path):
+    photos = ["HAM10000_images_part_1/i1.jpg", "HAM10000_images_part_2/i2.jpg"]
+    records = by_id(fill(tmp_path, photos, **HAM_TEST))
+    assert records["split"].to_dict() == {"i1": "", "i2": ""}
+
+
 def test_a_released_table_may_be_a_workbook(tmp_path):
     rows = [["image", "MEL", "NV", "BCC"], ["a", 0, 1, 0], ["b", 1.0, 0, 0]]
     fill(tmp_path, ["x/a.jpg", "x/b.jpg"])
