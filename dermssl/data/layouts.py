@@ -33,8 +33,6 @@ ISIC = {
 PH2 = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
 DDI_TONES = {"12": "I-II", "34": "III-IV", "56": "V-VI"}
 MILK_TONES = {str(k): f"MILK10k {k}" for k in range(6)}  # 0 very dark to 5 very light
-# The archive's tree: benign or malignant, kind of growth, diagnosis; 4 and 5 are its subtypes.
-ISIC_LEVEL = 3
 
 log = logging.getLogger(__name__)
 Prepare = Callable[[pd.DataFrame], pd.DataFrame]
@@ -112,29 +110,12 @@ def _malignant(column: str) -> Prepare:
 def _isic_archive(table: pd.DataFrame) -> pd.DataFrame:
     """The archive's diagnosis: `diagnosis`, else diagnosis_3 under diagnosis_1.
 
-    Where no row is as deep, the deepest level that some row has takes the place of diagnosis_3. A
-    row that stops above it has its coarse label alone: its words would be a class beside their own
-    subclasses.
+    Its tree is benign or malignant, kind of growth, diagnosis; 4 and 5 are subtypes. A row that
+    stops above the diagnosis has its coarse label alone: "Benign" is no class beside "Nevus".
     """
     if "diagnosis" in table:
         return table.assign(fine=table["diagnosis"])
-    levels = [f"diagnosis_{level}" for level in range(1, ISIC_LEVEL + 1)]
-    filled = [name for name in levels if name in table and (table[name] != "").any()]
-    coarse = table["diagnosis_1"]
-    if filled in ([], ["diagnosis_1"]):
-        return table.assign(fine=coarse)
-    fine = table[filled[-1]]
-    alone = (fine == "") & (coarse != "")
-    # A group in which no row has a diagnosis can't be a group of diagnoses.
-    empty = alone & ~coarse.isin(coarse[fine != ""])
-    if alone.any():
-        without = f", {empty.sum():,} of them in a group without any and so unlabelled"
-        left_out.tell(
-            log,
-            f"{alone.sum():,} of {len(table):,} rows have no {filled[-1]}, only a coarse label "
-            f"(diagnosis_1){without if empty.any() else ''}",
-        )
-    return table.assign(fine=fine, coarse=coarse.mask(empty, ""))
+    return table.assign(fine=table.get("diagnosis_3", ""), coarse=table["diagnosis_1"])
 
 
 def _both_views(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,8 +181,8 @@ def _scin_conditions(table: pd.DataFrame) -> pd.DataFrame:
     if ties:
         left_out.tell(
             log,
-            f"{ties:,} of {len(table):,} cases have two conditions of the highest weight and are "
-            "taken as unlabelled",
+            f"SCIN: {ties:,} of {len(table):,} cases have two conditions of the highest weight and "
+            "are taken as unlabelled",
         )
     return table.assign(fine=fine)
 

@@ -28,6 +28,7 @@ from dermssl.data import (
     released_tables,
     table_files,
     table_photos,
+    table_splits,
     vocabulary,
 )
 from dermssl.data import labels as labelling
@@ -313,7 +314,7 @@ def _ham10000_tests(root):
     return [
         file for file in _ham10000_tables(root)
         if "metadata" not in file.name.lower()
-        and released_tables.split_of(Path(file.name)) == TEST
+        and table_splits.split_of(Path(file.name)) == TEST
     ]  # fmt: skip
 
 

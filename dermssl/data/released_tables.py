@@ -8,7 +8,6 @@ are refused. What each table's columns mean is in `layouts`.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +15,10 @@ import pandas as pd
 
 from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, packed, vocabulary
+from dermssl.data import csv_tables, packed, table_splits, vocabulary
 from dermssl.data.layouts import CLASSES, LAYOUTS, NO_CLASS, Layout, fitting
-from dermssl.data.records import TEST, TRAIN, VALIDATION
 from dermssl.data.table_files import tables
 
-SPLIT_WORDS = {
-    "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION,
-    "validation": VALIDATION, "test": TEST, "testing": TEST,
-}  # fmt: skip
 TABLE = "table"  # the column that says which table a row is from, until `settle`
 
 log = logging.getLogger(__name__)
@@ -164,8 +158,11 @@ def read(root: Path, release: Release) -> tuple[pd.DataFrame, Path]:
         f": {names}" if several or release.truths else "",
         f"; of {others} only the ids" if others else "",
     )  # fmt: skip
-    files = [*release.files, *release.others]
-    parts = [(file, _part(root, file, release)) for file in files]
+    parts = [(file, _part(root, file, release)) for file in release.files]
+    known = set().union(*(part["path"] for _, part in parts))
+    for file in release.others:
+        ids = _part(root, file, release)
+        parts.append((file, ids[ids["path"].isin(known)]))
     return (_joined(stacked(root, parts), place) if several else parts[0][1]), place
 
 
@@ -187,10 +184,10 @@ def _part(root, file, release):
     table = _piped(file)
     if table is None:
         table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
-    split = "" if file in release.others else split_of(file.relative_to(root))
+    split = "" if file in release.others else table_splits.split_of(file.relative_to(root))
     table[TABLE], table["split"] = file.name, split
     if layout.row_positions:
-        table["split"] = _split_by_position(file, table, layout.row_positions)
+        table["split"] = table_splits.by_position(file, table, layout.row_positions)
     if layout.fits(table.columns) and file not in release.others:
         if release.truths:
             table = _with_truth(table, layout.truth, release.truths)
@@ -204,7 +201,7 @@ def _part(root, file, release):
     if "skin_tone" in records:
         records["skin_tone"] = vocabulary.skin_tones(records["skin_tone"], layout.skin_tones, file)
     records = vocabulary.clean(records, file)
-    return records.assign(**{name: "" for name in ("fine",) if name not in records})
+    return records.assign(**{name: "" for name in ("fine", "coarse") if name not in records})
 
 
 def _prepared(file, table, prepare):
@@ -244,50 +241,6 @@ def _piped(file):
         raise UserError(f"{file}: a header but no rows; get the file anew")
     index = pd.Index(list(found), name="line")
     return pd.DataFrame(list(found.values()), columns=names, index=index, dtype=str)
-
-
-def split_of(path: Path) -> str:
-    """The split that a table's name speaks of, else its folder's; "" where it speaks of none.
-
-    Example:
-
-    >>> split_of(Path("ISIC_2019_Training_GroundTruth.csv")), split_of(Path("test/metadata.csv"))
-    ('train', 'test')
-    """
-    for name in (path.stem, *reversed(path.parent.parts)):
-        words = re.split("[^a-z]+", name.lower())
-        if splits := {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}:
-            return splits.pop() if len(splits) == 1 else ""
-    return ""
-
-
-def _split_by_position(file, table, column):
-    """The split of each row from tables beside it that list rows by position, from 0."""
-    given = pd.Series("", range(len(table)), dtype=object)
-    files = [other for other in tables(file.parent) if column in csv_tables.header_of(other, "")]
-    for other in files:
-        split = split_of(Path(other.name))
-        if not split:
-            raise UserError(f"{other}: lists rows of a split that its name doesn't say; rename it")
-        for line, text in csv_tables.read_table(other, column)[column].items():
-            if not (text.isdecimal() and int(text) < len(table)):
-                raise UserError(
-                    f"{other}: line {line}: {csv_tables.quoted(text)} is no row of {file.name}, "
-                    f"which has {len(table)}, the first is 0"
-                )
-            if given[int(text)] not in ("", split):
-                raise UserError(
-                    f"{other}: line {line}: row {text} of {file.name} is in {given[int(text)]} and "
-                    f"in {split}; keep one"
-                )
-            given[int(text)] = split
-    if files and (given == "").any():
-        names = ", ".join(other.name for other in files)
-        raise UserError(
-            f"{file}: line {table.index[given == ''][0]} ({(given == '').sum()} in all) is in none "
-            f"of {names}; add what is missing, or move them away to have the photos split anew"
-        )
-    return given.to_numpy()
 
 
 def _joined(every, place):
@@ -337,21 +290,36 @@ def settle(records: pd.DataFrame, there: pd.Series, place: Path) -> pd.DataFrame
              for path, name in zip(absent["path"], absent[TABLE])],
         )  # fmt: skip
         records = records[seen]
-    labelled = records["fine"] != ""
-    if "coarse" in records:
-        labelled |= records["coarse"] != ""
+    records = _labels_told(records, place)
+    labelled = (records["fine"] != "") | (records["coarse"] != "")
     splits = records["split"][labelled].value_counts()
     taken = len(splits) > 1 and "" not in splits
     if taken:
         shown = ", ".join(f"{n:,} {split}" for split, n in splits.items())
         log.warning("%s: labelled photos are split as the tables say: %s", place, shown)
-    if not labelled.all():
-        log.warning(
-            "%s: %s of %s photos have no label", place, f"{(~labelled).sum():,}",
-            f"{len(records):,}",
-        )  # fmt: skip
     split = records["split"].where(records["split"].isin(splits.index) & taken, "")
     return records.drop(columns=TABLE).assign(split=split)
+
+
+def _labels_told(records, place):
+    """The records, with a line on those that have a coarse label alone, or none.
+
+    A group of which no photo has a fine label can't be a group of fine classes: its photos are
+    unlabelled, unless there are groups alone.
+    """
+    fine, coarse = records["fine"], records["coarse"]
+    lone = (fine == "") & (coarse != "")
+    orphans = lone & ~coarse.isin(coarse[fine != ""]) & (fine != "").any()
+    groups = left_out.few(sorted(set(coarse[orphans])))
+    coarse = coarse.mask(orphans, "")
+    counts = {
+        "have a coarse label alone": (lone & ~orphans & (fine != "").any()).sum(),
+        "have no label": ((fine == "") & (coarse == "")).sum(),
+        f"of these are of a group in which no photo has a fine label ({groups})": orphans.sum(),
+    }
+    if told := ", ".join(f"{n:,} {what}" for what, n in counts.items() if n):
+        left_out.tell(log, f"{place}: of {len(records):,} photos {told}")
+    return records.assign(coarse=coarse)
 
 
 def built_in(release: Release, labels: set[str]) -> str | None:

@@ -47,7 +47,7 @@ def test_training_and_test_tables_are_one_data_set_with_its_splits(tmp_path, cap
     assert records.loc["A1", "lesion_id"] == "BCN_7"
     assert (records.loc["A1", "age"], records.loc["T1", "age"]) == (55, 60)
     assert "labelled photos are split as the tables say: 2 train, 1 test" in caplog.text
-    assert "1 of 4 photos have no label" in caplog.text
+    assert "of 4 photos 1 have no label" in caplog.text
 
 
 def test_the_test_photos_without_a_truth_are_unlabelled_and_no_test_split(tmp_path, caplog):
@@ -57,7 +57,7 @@ def test_the_test_photos_without_a_truth_are_unlabelled_and_no_test_split(tmp_pa
         records = by_id(tmp_path)
     assert records["fine"].to_dict() == {"A1": "mel", "A2": "nv", "T1": "", "T2": ""}
     assert set(records["split"]) == {""}
-    assert "2 of 4 photos have no label" in caplog.text
+    assert "of 4 photos 2 have no label" in caplog.text
 
 
 def test_a_part_whose_photos_are_not_there_is_left_out(tmp_path, caplog):
@@ -217,8 +217,21 @@ def test_isic_archive_labels_are_of_one_level(tmp_path, caplog):
         "a": ("Nevus", "Benign"), "b": ("Nevus", "Benign"), "c": ("Melanoma", "Malignant"),
         "d": ("", "Benign"), "e": ("", "Benign"), "f": ("", ""), "g": ("", ""),
     }  # fmt: skip
-    line = "3 of 7 rows have no diagnosis_3, only a coarse label (diagnosis_1), 1 of them in a"
+    line = (
+        "of 7 photos 2 have a coarse label alone, 2 have no label, 1 of these are of a group in "
+        "which no photo has a fine label (Indeterminate)"
+    )
     assert caplog.text.count(line) == 1
+
+
+def test_isic_archive_tables_of_different_depth(tmp_path):
+    archive(tmp_path, "a,Benign,x,Nevus", "b,Malignant,y,Melanoma")
+    more = ["isic_id,diagnosis_1,diagnosis_2", "c,Benign,x", "d,Malignant,y"]
+    records = by_id(fill(tmp_path, ["c.jpg", "d.jpg"], **{"more.csv": more}))
+    assert records["fine"].to_dict() == {"a": "Nevus", "b": "Melanoma", "c": "", "d": ""}
+    assert records["coarse"].to_dict() == {
+        "a": "Benign", "b": "Malignant", "c": "Benign", "d": "Malignant",
+    }  # fmt: skip
 
 
 def test_isic_archive_with_coarse_labels_alone(tmp_path):
@@ -277,7 +290,8 @@ def test_tables_of_two_data_sets_are_refused(tmp_path):
 
 def test_another_table_of_the_same_photos_gives_ids_alone(tmp_path, caplog):
     milk = ["lesion_id,image_type,isic_id,site", "L1,dermoscopic,a,trunk"]
-    more = ["isic_id,diagnosis_1,anatom_site_general,patient_id", "a,Benign,head/neck,P1"]
+    more = ["isic_id,diagnosis_1,anatom_site_general,patient_id", "a,Benign,head/neck,P1",
+            "elsewhere,Benign,head/neck,P2"]  # fmt: skip
     fill(tmp_path, ["a.jpg"], **{"Training_Metadata.csv": milk, "metadata.csv": more})
     with caplog.at_level(logging.WARNING, logger="dermssl"):
         row = by_id(tmp_path).loc["a"]
