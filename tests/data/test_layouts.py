@@ -199,6 +199,34 @@ def test_isic_2019_is_ham10000_with_squamous_cell_carcinoma():
     assert of["isic2019"] == {**ham, "scc": ("keratinocytic", "malignant")}
 
 
+def test_milk10k_is_ham10000_with_four_more():
+    eleven, seven = taxonomies.load("milk10k"), taxonomies.load("ham10000")
+    of = {
+        one.name: dict(zip(one.fine, zip(one.parents, one.malignancy))) for one in (eleven, seven)
+    }
+    assert of["milk10k"] == {
+        **of["ham10000"], "sccka": ("keratinocytic", "malignant"),
+        "inf": ("inflammatory", "benign"),
+        "ben_oth": ("other", "benign"), "mal_oth": ("other", "malignant"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "malignant", "premalignant", "n"), [
+    ("pad_ufes_20", {"MEL", "BCC", "SCC"}, {"ACK"}, 6),
+    ("ph2", {"melanoma"}, set(), 3),
+    ("derm7pt", {"basal cell carcinoma", "melanoma", "melanoma (in situ)", "melanoma metastasis",
+                 "melanoma (less than 0.76 mm)", "melanoma (0.76 to 1.5 mm)",
+                 "melanoma (more than 1.5 mm)"}, set(), 20),
+])  # fmt: skip
+def test_malignancy_follows_medical_convention(name, malignant, premalignant, n):
+    classes = taxonomies.load(name)
+    kinds = {kind: {fine for fine, own in zip(classes.fine, classes.malignancy) if own == kind}
+             for kind in taxonomies.MALIGNANCY}  # fmt: skip
+    assert kinds["malignant"] == malignant
+    assert kinds["premalignant"] == premalignant
+    assert len(kinds["benign"]) == n - len(malignant) - len(premalignant)
+
+
 def test_every_layout_has_a_folder_here():
     assert set(layouts.LAYOUTS) == set(RELEASED)
 
