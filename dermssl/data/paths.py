@@ -101,28 +101,6 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
     return sorted(path for path in found if path not in reasons)
 
 
-def wrapped(root: Path) -> list[Path]:
-    """The folder, and the folders in it down to the one that holds more than a folder alone.
-
-    Files that are no photos, such as the archive that was unpacked, don't count.
-
-    Args:
-        root: real path of a folder.
-    """
-    folders = [root]
-    while True:
-        entries = _entries(folders[-1], "")
-        below = [
-            entry for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-            and not not_photos.folder_reason(entry.path, entry.name)
-        ]  # fmt: skip
-        photos = any(entry.name.lower().endswith(not_photos.SUFFIXES) for entry in entries)
-        if len(below) != 1 or photos:
-            return folders
-        folders.append(Path(below[0].path))
-
-
 def _is_folder(entry):
     try:
         return entry.is_dir()
@@ -177,6 +155,28 @@ def scan_masks(root: Path) -> list[str]:
     unsure = [path for path in found if not not_photos.is_mask_for_sure(path)]
     photos = set(scan(root, strict=False)) if unsure else ()
     return sorted(path for path in found if path not in photos)
+
+
+def wrapped(root: Path) -> list[Path]:
+    """The folder, and the folders in it down to the one that holds more than a folder alone.
+
+    Files that are no photos, such as the archive that was unpacked, don't count.
+
+    Args:
+        root: real path of a folder.
+    """
+    folders = [root]
+    while True:
+        entries = _entries(folders[-1], "")
+        below = [
+            entry for entry in entries
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            and not not_photos.folder_reason(entry.path, entry.name)
+        ]  # fmt: skip
+        photos = any(entry.name.lower().endswith(not_photos.SUFFIXES) for entry in entries)
+        if len(below) != 1 or photos:
+            return folders
+        folders.append(Path(below[0].path))
 
 
 def nfc(text: str) -> str:
