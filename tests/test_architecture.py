@@ -163,7 +163,7 @@ def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
         return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
 
     asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
-    named = ("umap", "keras-cv", "heic", "dicom", "excel")
+    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet")
     optional = set().union(*(names(extras[name]) for name in named))
     sources = metadata.packages_distributions()
     # Maybe absent; protobuf is TensorBoard's.

@@ -155,7 +155,7 @@ class Predict:
     run: str = setting("", "folder of a fine-tuned run", positional="RUN")
     source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
     batch_size: int = _batch_size()
-    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    on_bad: str = setting("skip", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")
     coverage: float = setting(
         0.0,
