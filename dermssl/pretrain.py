@@ -36,6 +36,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
+    _check_chunks(config["pretrain"])
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
@@ -55,7 +56,9 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     if opened.is_finished():
         return opened.output
     backbone = opened.backbone()
-    model = simclr.SimCLR(backbone, settings.projection, settings.temperature, seed=config["seed"])
+    model = simclr.SimCLR(
+        backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
+    )
     with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
@@ -63,6 +66,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         work = (
             f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
         )
+        work += f", in chunks of {settings.chunk_size}" if settings.chunk_size else ""
         shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
         _say(run_setup.start_line(opened.start, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
@@ -98,6 +102,34 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
         checkpoint.clear(made)
     return made.path
+
+
+def _check_chunks(settings):
+    """Refuse chunks that aren't equal parts of a batch.
+
+    A smaller last chunk would have BatchNorm statistics of fewer photos than all others, and the
+    same weight in the moving statistics; and a command's batch can always be divided.
+    """
+    batch, chunk = settings.batch_size, settings.chunk_size
+    if not chunk or (chunk > 1 and batch % chunk == 0):
+        return
+    where = f"pretrain.chunk_size {chunk}"
+    if chunk == 1:
+        raise UserError(
+            f"{where}: BatchNorm would normalise each photo by its own two views; use 2 or more, "
+            "or 0 for the whole batch"
+        )
+    if chunk > batch:
+        raise UserError(
+            f"{where} is larger than pretrain.batch_size {batch}; use a divisor of the batch size, "
+            "or 0 for the whole batch"
+        )
+    fits = [size for size in range(2, batch + 1) if batch % size == 0]
+    near = sorted(fits, key=lambda size: abs(size - chunk))[:2]
+    raise UserError(
+        f"{where} doesn't divide pretrain.batch_size {batch}: the last chunk would have BatchNorm "
+        f"statistics of {batch % chunk} photos alone; use {' or '.join(map(str, sorted(near)))}"
+    )
 
 
 def _say(line):

@@ -55,7 +55,10 @@ def message(config: dict[str, Any]) -> str:
     views = ", two views each," if batch == "pretrain" else ""
     shown = f" of {getattr(config[size[0]], size[1])} px" if size else ""
     less = f"{batch}.batch_size" + (f" or {size[0]}.{size[1]}" if size else "")
-    return f"out of memory at a batch of {n} photos{views}{shown}: use a smaller {less}"
+    what = f"batch of {n}"
+    if chunk := getattr(config[batch], "chunk_size", 0):
+        what, less = f"chunk of {chunk} in a batch of {n}", f"{batch}.chunk_size or {less}"
+    return f"out of memory at a {what} photos{views}{shown}: use a smaller {less}"
 
 
 @contextlib.contextmanager

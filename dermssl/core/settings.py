@@ -81,6 +81,13 @@ class Pretrain:
 
     epochs: int = setting(50, "passes over the unlabelled photos", low=1)
     batch_size: int = setting(64, "photos a step; each gives two views", low=2)
+    chunk_size: int = setting(
+        0,
+        "photos through the network at once, a divisor of the batch size: large batches in little "
+        "memory (gradient caching); 0: the whole batch",
+        low=0,
+        added=True,
+    )
     temperature: float = setting(0.1, "temperature of NT-Xent", low=1e-3, high=100.0)
     projection: list[int] = setting([512, 128], "widths of the projection head", low=1)
     learning_rate: float = setting(1e-3, "peak learning rate of Adam", low=0.0, high=100.0)

@@ -10,8 +10,9 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from dermssl.core.errors import UserError
 from dermssl.losses import nt_xent
-from dermssl.models import backbones
+from dermssl.models import backbones, gradient_cache
 
 
 def projection_head(
@@ -57,6 +58,12 @@ class SimCLR(keras.Model):
         projection: widths of the projection head.
         temperature: float, over 0; of the loss, where `compile` is given no other.
         seed: int, of the head's first weights.
+        chunk_size: int; the records that go through the network at once in training, by
+            `gradient_cache`: a large batch in a small memory, for about a third more time. The
+            loss still contrasts all of the batch; BatchNorm sees a chunk. 0: the whole batch.
+
+    Raises:
+        UserError: `chunk_size` is negative.
 
     Example:
 
@@ -70,9 +77,14 @@ class SimCLR(keras.Model):
 
     def __init__(
         self, backbone: keras.Model | None = None, projection: Sequence[int] = (512, 128),
-        temperature: float = 0.1, seed: int = 0, **kwargs: Any,
+        temperature: float = 0.1, seed: int = 0, chunk_size: int = 0, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        if chunk_size < 0:
+            raise UserError(f"SimCLR: chunk_size is {chunk_size}; it must be 0 (off) or more")
+        self.chunk_size = int(chunk_size)
+        if self.chunk_size:
+            self.supports_jit = False  # the last chunk's size is known only when it runs
         if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
             backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
         backbone = backbone or backbones.Backbone()
@@ -121,14 +133,20 @@ class SimCLR(keras.Model):
 
     def train_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
         """One update by two views of the same records."""
+        if self.chunk_size:
+            loss, projections, gradients = gradient_cache.gradients(self, data, self.chunk_size)
+        else:
+            loss, projections, gradients = self._gradients(data)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return self._logs(loss, projections)
+
+    def _gradients(self, views):
         with tf.GradientTape() as tape:
-            projections = self.project(data, training=True)
+            projections = self.project(views, training=True)
             loss = self.compute_loss(y_pred=projections)
             # Without this, small float16 gradients round to zero.
             scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights))
-        return self._logs(loss, projections)
+        return loss, projections, tape.gradient(scaled, self.trainable_variables)
 
     def test_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
         """The same logs in inference mode, without an update."""
@@ -153,6 +171,7 @@ class SimCLR(keras.Model):
             "projection": list(self.projection),
             "temperature": self.temperature,
             "seed": self.seed,
+            "chunk_size": self.chunk_size,
         }
 
 

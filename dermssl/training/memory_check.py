@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dermssl.core import memory
@@ -51,24 +52,45 @@ def _layers(model):
             yield layer
 
 
+def batch_bytes(image_size: int, batch: int) -> float:
+    """What a step of gradient caching holds of its whole batch: pixels and similarities.
+
+    Args:
+        image_size: int, side of the views, pixels.
+        batch: photos, of two views each.
+
+    Returns:
+        Bytes.
+
+    Example:
+
+    >>> batch_bytes(96, 2048) / 1e6
+    519.962624
+    """
+    views = 2 * batch
+    return 4.0 * (views * 3 * image_size**2 + views**2)
+
+
 def check(
     backbone: keras.Model,
     batch: int,
-    settings: tuple[str, str],
+    settings: Sequence[str],
     trained: bool = True,
     views: int = 1,
     mixed_precision: bool = False,
+    beside: float = 0.0,
     room: int | None = None,
 ) -> None:
     """Refuse a training step that needs more than there is.
 
     Args:
         backbone: as for `step_bytes`.
-        batch: photos a step.
-        settings: the names of the batch's and the size's settings.
+        batch: photos through the network at once.
+        settings: names of the settings that make it less, first that of `batch`.
         trained: as for `step_bytes`.
         views: of each photo in a step.
         mixed_precision: whether outputs are float16.
+        beside: bytes that a step holds besides, as from `batch_bytes`.
         room: bytes; None: of the GPU where TensorFlow uses one, else what is free.
 
     Raises:
@@ -81,16 +103,19 @@ def check(
     if room is None:
         return
     one = step_bytes(backbone, views, trained, 2 if mixed_precision else 4)
-    if one * batch <= room:
+    need = one * batch + beside
+    if need <= room:
         return
     size = backbone.input.shape[1]
-    fits = int(room / (2 * one))  # a lower bound of the need, so half of what it allows
+    # A lower bound of the need, so half of what it allows.
+    fits = max(0, int((room - beside) / (2 * one)))
     advice = f"use a smaller {settings[0]} ({fits} or less)" if fits else f"{settings[0]} 1 is too"
     advice += " or " if fits else " large: use a smaller "
-    shown = f"{batch} photos{', two views each,' if views == 2 else ''} of {size} px"
+    what = settings[0].rpartition(".")[2].removesuffix("_size")
+    shown = f"{what} of {batch} photos{', two views each,' if views == 2 else ''} of {size} px"
     raise memory.OutOfMemory(
-        f"out of memory at a batch of {shown}: a step needs {memory.gigabytes(one * batch)} at "
-        f"least, {memory.gigabytes(room)} are {device}; {advice}{settings[1]}"
+        f"out of memory at a {shown}: a step needs {memory.gigabytes(need)} at "
+        f"least, {memory.gigabytes(room)} are {device}; {advice}{' or '.join(settings[1:])}"
     )
 
 

@@ -77,11 +77,15 @@ class RunSetup:
     def _check_memory(self, backbone):
         pretrain, finetune = self.config.get("pretrain"), self.config.get("finetune")
         whole = finetune is None or (finetune.unfrozen_epochs > 0 and finetune.depth < 0)
+        batch, beside = (pretrain or finetune).batch_size, 0.0
+        names = ["pretrain.batch_size" if pretrain else "finetune.batch_size"]
+        if pretrain and pretrain.chunk_size:
+            names.insert(0, "pretrain.chunk_size")
+            beside = memory_check.batch_bytes(backbone.input.shape[1], batch)
+            batch = pretrain.chunk_size
         memory_check.check(
-            backbone, (pretrain or finetune).batch_size,
-            ("pretrain.batch_size" if pretrain else "finetune.batch_size", "backbone.image_size"),
-            trained=whole, views=2 if pretrain else 1,
-            mixed_precision=self.start.mixed_precision,
+            backbone, batch, [*names, "backbone.image_size"], trained=whole,
+            views=2 if pretrain else 1, mixed_precision=self.start.mixed_precision, beside=beside,
         )  # fmt: skip
 
     def _identity(self):
