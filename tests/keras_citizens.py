@@ -52,7 +52,9 @@ def examples():
 
     ham = taxonomy.load("ham10000")
     return {
-        "SimCLR": dermssl.SimCLR(backbone(), projection=(5, 4), temperature=0.3, seed=2),
+        "SimCLR": dermssl.SimCLR(
+            backbone(), projection=(5, 4), temperature=0.3, seed=2, chunk_size=4
+        ),
         "LesionClassifier": dermssl.LesionClassifier(
             backbone(), ham, head="independent", dropout=0.1, seed=3
         ),
@@ -154,15 +156,18 @@ def distributed(name, strategy):
     }  # fmt: skip
 
 
-def one_step(strategy=None):
+def one_step(strategy=None, chunk_size=0):
     """Weights of SimCLR's projection head after one step of SGD, as a list of numbers."""
     import contextlib
 
     import keras
     import tensorflow as tf
 
+    from dermssl.models import gradient_cache
+
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = examples()["SimCLR"]
+        model.chunk_size = chunk_size
         model.compile(keras.optimizers.SGD(0.1))
     batches = tf.data.Dataset.from_tensor_slices(data("SimCLR")).batch(8)
     if strategy:
@@ -171,6 +176,9 @@ def one_step(strategy=None):
         weights = model.trainable_variables
         gradients = []
         for half in batches.unbatch().batch(4):
+            if chunk_size:
+                gradients.append(gradient_cache.gradients(model, half, chunk_size)[2])
+                continue
             with tf.GradientTape() as tape:
                 loss = model.compute_loss(y_pred=model.project(half, training=True))
             gradients.append(tape.gradient(loss, weights))
@@ -186,10 +194,10 @@ def main():
     import tensorflow as tf
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    step = one_step(strategy)
+    steps = [one_step(strategy, chunk_size) for chunk_size in (0, 2)]
     names = [file.stem for file in Path(sys.argv[1]).glob("*.keras")]
     spread = {name: distributed(name, strategy) for name in names}
-    print(json.dumps({"given": given, "distributed": spread, "step": step}))
+    print(json.dumps({"given": given, "distributed": spread, "steps": steps}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""A step of 2,048 photos in chunks of 64, against plain steps of 64: peak memory, time a photo.
+
+    python benchmarks/gradient_cache.py --quick          # a small CNN at 32 px, batch 256, chunk 32
+    python benchmarks/gradient_cache.py --json cache.json  # EfficientNetB1 at 96 px
+    python benchmarks/gradient_cache.py --check          # exit 1 over the stated ratios
+
+The steps alone, on views that lie in memory. Peak memory is that of fresh processes, one a side,
+after as many photos: TensorFlow, the graph, the views and all else included; what a process held
+before its first step stands beside it. Time is taken in one process, the sides in
+turns, as many photos each; medians of the rounds. The headline is in CPU time where the machine
+is shared: `--clock cpu`.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from dermssl.core import cli
+
+MEMORY_GOAL, TIME_GOAL = 1.2, 1.5
+SIDES = ("plain", "chunks")
+
+
+def parser():
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    made.add_argument("--quick", action="store_true", help="a small network and batch, one round")
+    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
+    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made.add_argument("--backbone", default="efficientnetb1")
+    made.add_argument("--image-size", type=int, default=96)
+    made.add_argument("--batch-size", type=int, default=2048)
+    made.add_argument("--chunk-size", type=int, default=64)
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="of the headline")
+    made.add_argument("--peak-of", choices=SIDES, help=argparse.SUPPRESS)
+    return made
+
+
+def steps(args, sides):
+    """dict of side -> (function of one step, photos a step), all of one network."""
+    import tensorflow as tf
+
+    import dermssl
+
+    backbone = dermssl.Backbone(args.backbone, image_size=args.image_size)
+    functions = {}
+    for side in sides:
+        chunked = side == "chunks"
+        photos = args.batch_size if chunked else args.chunk_size
+        model = dermssl.SimCLR(backbone, chunk_size=args.chunk_size if chunked else 0)
+        model.compile("adam", jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+        shape = (photos, args.image_size, args.image_size, 3)
+        views = tuple(
+            tf.random.stateless_uniform(shape, seed=(0, view), maxval=255.0) for view in range(2)
+        )
+        traced = tf.function(model.train_step)
+
+        def step(traced=traced, views=views):
+            return float(traced(views)["loss"])
+
+        functions[side] = step, photos
+    return functions
+
+
+def peak_mib():
+    """Peak memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def peak_of(args):
+    """In a process of its own: print the peak before and after as many photos as a batch has."""
+    ((step, photos),) = steps(args, [args.peak_of]).values()
+    before = peak_mib()
+    for _ in range(args.batch_size // photos):
+        step()
+    print(json.dumps([before, peak_mib()]))
+
+
+def timed(step, count):
+    """(wall, CPU) seconds of so many steps."""
+    usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    for _ in range(count):
+        step()
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    return wall, after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+
+
+def main(argv=None):
+    """Run it; returns the exit code."""
+    args = parser().parse_args(argv)
+    if args.quick:
+        args.backbone, args.image_size, args.rounds = "cnn", 32, 1
+        args.batch_size, args.chunk_size = 256, 32
+    cli.quiet_tensorflow()
+    if args.peak_of:
+        peak_of(args)
+        return 0
+    own = ["--backbone", args.backbone]
+    for name in ("image_size", "batch_size", "chunk_size"):
+        own += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    peaks = {}
+    for side in SIDES:
+        words = [sys.executable, __file__, *own, "--peak-of", side]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        peaks[side] = json.loads(done.stdout.splitlines()[-1])
+    functions = steps(args, SIDES)
+    for step, _ in functions.values():
+        step()  # traced
+    seconds = {side: [] for side in SIDES}
+    for _ in range(args.rounds):
+        for side, (step, photos) in functions.items():
+            seconds[side].append(timed(step, args.batch_size // photos))
+    print(f"{args.backbone} at {args.image_size} px, {args.batch_size} photos a round by "
+          f"{args.chunk_size}, {args.rounds} round(s)\n")  # fmt: skip
+    print("| side | wall ms a photo | CPU ms a photo | MiB before the step | peak MiB |")
+    print("| :-- | --: | --: | --: | --: |")
+    medians = {}
+    for side, rounds in seconds.items():
+        medians[side] = [statistics.median(column) for column in zip(*rounds)]
+        wall, cpu = (1000 * value / args.batch_size for value in medians[side])
+        before, peak = peaks[side]
+        print(f"| {side} | {wall:.2f} | {cpu:.2f} | {before:.0f} | {peak:.0f} |")
+    memory = peaks["chunks"][1] / peaks["plain"][1]
+    wall, cpu = (chunks / plain for chunks, plain in zip(medians["chunks"], medians["plain"]))
+    ratio = cpu if args.clock == "cpu" else wall
+    print(f"\ntime a photo: {wall:.2f} by the wall, {cpu:.2f} in CPU time")
+    if args.json:
+        numbers = {"settings": vars(args), "seconds": seconds, "peak_mib": peaks,
+                   "memory_ratio": memory, "time_ratio": wall, "cpu_ratio": cpu}  # fmt: skip
+        Path(args.json).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    print(f"gradient cache: {memory:.2f} of the memory and {ratio:.2f} of the time a photo of "
+          f"plain steps of {args.chunk_size}")  # fmt: skip
+    return 1 if args.check and (memory > MEMORY_GOAL or ratio > TIME_GOAL) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
