@@ -125,10 +125,11 @@ def _check_chunks(settings):
             "or 0 for the whole batch"
         )
     fits = [size for size in range(2, batch + 1) if batch % size == 0]
-    near = sorted(fits, key=lambda size: abs(size - chunk))[:2]
+    near = [*[size for size in fits if size < chunk][-1:], min(s for s in fits if s > chunk)]
+    left = f"{batch % chunk} photo{'s' if batch % chunk > 1 else ''}"
     raise UserError(
         f"{where} doesn't divide pretrain.batch_size {batch}: the last chunk would have BatchNorm "
-        f"statistics of {batch % chunk} photos alone; use {' or '.join(map(str, sorted(near)))}"
+        f"statistics of {left} alone; use {' or '.join(map(str, near))}"
     )
 
 

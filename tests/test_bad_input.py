@@ -109,6 +109,20 @@ def test_a_batch_larger_than_the_data(refused, photos):
         assert "--batch-size 1000 is larger than the 90" in said
 
 
+@pytest.mark.parametrize(
+    ("chunk", "said"),
+    [
+        (1, "--chunk-size 1: BatchNorm would normalise each photo by its own two views; use 2"),
+        (32, "--chunk-size 32 is larger than --batch-size 16; use a divisor of the batch size"),
+        (5, "--chunk-size 5 doesn't divide --batch-size 16: the last chunk would have BatchNorm "
+         "statistics of 1 photo alone; use 4 or 8"),
+        (-1, "--chunk-size is -1; it must be at least 0"),
+    ],
+)  # fmt: skip
+def test_chunks_that_are_no_equal_parts_of_a_batch(refused, photos, chunk, said):
+    assert said in refused(pretrain, "--data", photos, *tiny.SMALL, "--chunk-size", chunk)
+
+
 def test_no_network_for_imagenet(refused, photos, monkeypatch):
     def offline(*args, origin=None, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -2] Name not known")

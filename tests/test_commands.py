@@ -13,6 +13,7 @@ from dermssl import finetune, predict, pretrain
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.evaluation import calibrator, predictions
+from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
@@ -52,6 +53,27 @@ def test_what_pretraining_leaves(pretrained):
     width, height = Image.open(pretrained / "views.png").size
     assert width > height  # two rows of eight
     assert list((pretrained / "tensorboard").rglob("events*"))
+
+
+def test_pretraining_in_chunks_is_the_same_pretraining_in_less_memory(
+    photos, tmp_path, monkeypatch
+):
+    # Without BatchNorm: no layer of the MLP is one, and a head of one layer has none.
+    flags = ["--data", photos, *tiny.SMALL, "--epochs", 2, "--projection", 8]
+    assert tiny.call(pretrain, *flags, "--output", tmp_path / "whole") == 0
+    checked = {}
+    monkeypatch.setattr(
+        memory_check, "check", lambda net, batch, names, **more: checked.update({batch: names})
+    )
+    assert tiny.call(pretrain, *flags, "--chunk-size", 4, "--output", tmp_path / "chunks") == 0
+    names = [{path.name for path in (tmp_path / run).iterdir()} for run in ("whole", "chunks")]
+    assert names[0] == names[1]
+    tables = [pd.read_csv(tmp_path / run / "history.csv") for run in ("whole", "chunks")]
+    assert list(tables[0].columns) == list(tables[1].columns)
+    for name in ("loss", "accuracy", "entropy", "spread", "learning_rate"):
+        np.testing.assert_allclose(tables[1][name], tables[0][name], rtol=1e-4, atol=1e-9)
+    assert checked == {4: ["pretrain.chunk_size", "pretrain.batch_size", "backbone.image_size"]}
+    assert "chunk_size = 4" in (tmp_path / "chunks" / "config.toml").read_text()
 
 
 def test_what_fine_tuning_leaves(finetuned, pretrained):

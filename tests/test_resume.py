@@ -25,6 +25,17 @@ def test_pretraining_killed_in_a_checkpoint_and_in_the_last_save(attempts, photo
 
 
 @pytest.mark.slow
+def test_pretraining_in_chunks_killed_in_a_checkpoint(attempts, photos, tmp_path):
+    # The MLP has no state but its weights, so the CNN, with the BatchNorm that moves by chunk.
+    def argv(output, rng):
+        return ["--data", photos, *tiny.SMALL, "--backbone", "cnn", "--epochs", 2, "--projection",
+                16, 8, "--chunk-size", 4, "--checkpoint-steps", 2, "--output", output]  # fmt: skip
+
+    chain = kills.Chain(attempts, "pretrain", argv, tmp_path / "reference")
+    chain.run_with_fuses(tmp_path / "killed", [("replace", ".ckpt", 2, False)])
+
+
+@pytest.mark.slow
 def test_fine_tuning_killed_in_an_epoch_and_in_its_predictions(attempts, photos, tmp_path):
     def argv(output, rng):
         return ["--data", photos, *tiny.SMALL, "--frozen-epochs", 1, "--unfrozen-epochs", 2,

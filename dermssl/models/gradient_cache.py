@@ -51,10 +51,14 @@ def gradients(
     weights = model.trainable_variables
     n = tf.shape(first)[0]
     chunks = -(-n // chunk_size)
+    equal = first.shape[0] is not None and first.shape[0] % chunk_size == 0
 
     def chunk_of(tensors, number):
         rows = slice(number * chunk_size, tf.minimum(n, (number + 1) * chunk_size))
-        return tuple(tensor[rows] for tensor in tensors)
+        parts = [tensor[rows] for tensor in tensors]
+        if equal:  # a known shape spares the graph copies of activations
+            parts = [tf.ensure_shape(part, (chunk_size, *part.shape[1:])) for part in parts]
+        return tuple(parts)
 
     def project(number, values):
         """Projections of a chunk and the state after it, from the state before it."""
@@ -86,8 +90,7 @@ def gradients(
 
     dtype, width = model.projection_head.compute_dtype, model.projection_head.output_shape[-1]
     arrays = [
-        tf.TensorArray(dtype, chunks, infer_shape=False, element_shape=(None, width))
-        for _ in views
+        tf.TensorArray(dtype, chunks, infer_shape=False, element_shape=(None, width)) for _ in views
     ]
     _, arrays = over_chunks(look, arrays)
     projections = tuple(tf.ensure_shape(a.concat(), (first.shape[0], width)) for a in arrays)

@@ -59,6 +59,11 @@ def test_other_errors_are_themselves(error):
             "a batch of 64 photos, two views each, of 224 px: use a smaller pretrain.batch_size or "
             "backbone.image_size",
         ),
+        (
+            {"backbone": Backbone(), "pretrain": Pretrain(batch_size=2048, chunk_size=64)},
+            "a chunk of 64 in a batch of 2048 photos, two views each, of 224 px: use a smaller "
+            "pretrain.chunk_size or pretrain.batch_size or backbone.image_size",
+        ),
         ({"grid": Grid()}, "32 photos of 224 px: use a smaller grid.batch_size or grid.image_size"),
         ({"predict": Predict()}, "a batch of 32 photos: use a smaller predict.batch_size"),
         ({"seed": 0}, "out of memory: end other programs"),

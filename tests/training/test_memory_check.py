@@ -47,6 +47,23 @@ def test_what_can_t_fit_is_refused_with_a_batch_that_passes(backbone):
         memory_check.check(backbone, 1, NAMES, room=10)
 
 
+def test_of_chunks_the_whole_batch_is_pixels_and_similarities(backbone):
+    names = ("pretrain.chunk_size", "pretrain.batch_size", "backbone.image_size")
+    beside = memory_check.batch_bytes(32, 2048)
+    assert beside == 2 * 2048 * 32 * 32 * 3 * 4 + (2 * 2048) ** 2 * 4
+    need = memory_check.step_bytes(backbone, 2 * 8) + beside
+    memory_check.check(backbone, 8, names, views=2, beside=beside, room=int(need) + 1)
+    message = (
+        r"at a chunk of 8 photos, two views each, of 32 px: a step needs 0\.1 GB at least, 0\.1 GB "
+        r"are free; use a smaller pretrain.chunk_size \(3 or less\) or pretrain.batch_size or "
+        "backbone.image_size"
+    )
+    with pytest.raises(OutOfMemory, match=message):
+        memory_check.check(backbone, 8, names, views=2, beside=beside, room=int(need) - 1)
+    with pytest.raises(OutOfMemory, match=r"smaller pretrain\.batch_size or"):
+        memory_check.check(backbone, 8, names, views=2, beside=beside, room=int(beside) // 2)
+
+
 def test_without_a_word_on_memory_nothing_is_refused(backbone, monkeypatch):
     monkeypatch.setattr(memory_check.memory, "available", lambda: None)
     memory_check.check(backbone, 10**9, NAMES)
