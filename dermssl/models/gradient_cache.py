@@ -51,14 +51,10 @@ def gradients(
     weights = model.trainable_variables
     n = tf.shape(first)[0]
     chunks = -(-n // chunk_size)
-    equal = first.shape[0] is not None and first.shape[0] % chunk_size == 0
 
     def chunk_of(tensors, number):
         rows = slice(number * chunk_size, tf.minimum(n, (number + 1) * chunk_size))
-        parts = [tensor[rows] for tensor in tensors]
-        if equal:  # a known shape spares the graph copies of activations
-            parts = [tf.ensure_shape(part, (chunk_size, *part.shape[1:])) for part in parts]
-        return tuple(parts)
+        return tuple(tensor[rows] for tensor in tensors)
 
     def project(number, values):
         """Projections of a chunk and the state after it, from the state before it."""
@@ -110,8 +106,7 @@ def gradients(
 def _apart(function):
     """The function as a graph of its own, where there is a graph.
 
-    In the loop's own graph tensors of one chunk were still held when the next one was under way:
-    a quarter more memory.
+    As part of the loop's graph it took 7% more memory (MobileNet at 96 px, chunks of 64).
     """
     if tf.executing_eagerly():
         return function
