@@ -97,8 +97,11 @@ def adapt_run(config: dict[str, Any], makers: further_pretraining.Makers) -> Pat
     found.notes.extend(text for text in (note, missing) if text)
     if table is None:
         table = _new_predictions(found, after, taxonomy)
-    save(folder, run, model, found, table, scaling, settings)
+    # Until the end it is no run: one that was killed before has neither its status nor old files.
+    (folder / "status.json").unlink(missing_ok=True)
+    atomic_files.remove_leftovers(folder)
     adapt_report.write(folder, found, run, settings, config["command"])
+    save(folder, run, model, found, table, scaling, settings)
     return folder
 
 
@@ -171,7 +174,6 @@ def save(
         scaling: its calibration.
         settings: `study_settings.Adapt`.
     """
-    (folder / "status.json").unlink(missing_ok=True)  # until the end it is no run
     base = found.further.head if found.further else run
     for name in KEPT:
         if (base.path / name).is_file():
