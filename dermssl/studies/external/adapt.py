@@ -72,11 +72,11 @@ def adapt_run(config: dict[str, Any], makers: further_pretraining.Makers) -> Pat
             f"adapt.data {place.path}: {len(mine)} photos to adapt to; BatchNorm statistics need "
             f"at least {batchnorm.FEWEST}: give more photos, or adapt.share 1"
         )
-    batchnorm.check(run.backbone())
-    further = None
+    model, scaling, further = run.model(), calibrator.of_run(run.predictions), None
+    batchnorm.check(model.backbone)
     if own is not None:
         further = further_pretraining.train(run, own, place, mine, rest, folder, config, makers)
-    model, scaling = run.model(), calibrator.of_run(run.predictions)
+        model = run.model()  # Keras's session was cleared
     before = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, before")
     order = np.random.Generator(np.random.Philox(key=config["seed"])).permutation(mine)
     batchnorm.adapt(model.backbone, _batches(run, place, order, settings.batch_size))

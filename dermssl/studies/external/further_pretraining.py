@@ -143,6 +143,10 @@ def train(
         config: settings from `core.config.configure`; its seed is that of SimCLR. The head keeps
             the run's seed, which also chose its labels.
         makers: the `run` functions of `dermssl.pretrain` and `dermssl.finetune`.
+
+    Raises:
+        UserError: the folder holds a further pretraining with other settings.
+        RunFailed: a training diverged, or a file could not be written.
     """
     settings: Adapt = config["adapt"]
     pretrain, finetune = makers
@@ -150,7 +154,6 @@ def train(
     photos = both.subset(TRAIN).index
     n_new = int((photos["source"] == UNLABELLED).sum())
     recipe = _recipe(run, settings.pretrain_epochs, len(photos))
-    # Other flags than before begin the head anew, too; the folder of one that ended is gone.
     every = {"checkpoint": config.get("checkpoint"), "overwrite": config.get("overwrite", False)}
     data, backbone = _own_data(run, settings.run_data), run.settings["backbone"]
     first = dataclasses.replace(backbone, weights=str(_start(run, folder)))
