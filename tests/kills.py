@@ -22,7 +22,6 @@ ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 # Files whose bytes are no function of the run: the lock, the time, and what holds a duration.
 NOT_COMPARED = {".lock", "status.json", "config.toml"}
 TIMES = ("seconds", "epoch_seconds", "photos_per_second")
-COMMAND = "command"  # what was typed, with the name of the output
 
 
 class Attempts:
@@ -231,8 +230,7 @@ def _content(path):
 
 def _timeless(value):
     if isinstance(value, dict):
-        return {key: _timeless(item) for key, item in value.items()
-                if key not in (*TIMES, COMMAND)}  # fmt: skip
+        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 

@@ -248,10 +248,12 @@ def test_killed_in_simclr_in_the_head_and_at_the_end_it_ends_the_same(own_run, o
         return [own_run, "--data", other, "--pretrain-epochs", 1, "--n-resamples", 100,
                 "--checkpoint-steps", 4, "--output", output]  # fmt: skip
 
-    chain = kills.Chain(attempts, "adapt", argv, tmp_path / "reference")
+    out = tmp_path / "out"
+    chain = kills.Chain(attempts, "adapt", argv, out)
+    out.rename(tmp_path / "reference")  # the folder's name is a setting: where SimCLR starts from
     fuses = [
         ("replace", ".ckpt", 2, False),  # SimCLR's second checkpoint
         ("replace", "temperature.json", 1, False),  # the head is trained
     ]
-    chain.run_with_fuses(tmp_path / "killed", fuses)
+    chain.run_with_fuses(out, fuses)
     assert "resumes after step" in attempts.log.read_text()
