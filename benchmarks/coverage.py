@@ -355,7 +355,7 @@ SCENARIOS: dict[str, Callable[[bool], Iterator[Rate]]] = {
 def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions, about 2 minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: 75 s of CPU")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
     parser.add_argument("--json", help="write the rates to this file")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
