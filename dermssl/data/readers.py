@@ -21,6 +21,7 @@ from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
 from dermssl.data import (
     class_folders,
+    column_words,
     csv_tables,
     decode,
     masks,
@@ -127,7 +128,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
         UserError: a table names the photos, but is none that is known; or the labels are in a
             spreadsheet: the folders' names would be taken for diagnoses.
     """
-    if _labels_file(root).is_file():
+    if _labels_file(root).stem == "labels" and _labels_file(root).is_file():
         return "labels"
     if _metadata_files(root):
         return "ham10000"
@@ -136,6 +137,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
     photos = files.scan(root, extra, strict=False)
     if photos and (known := table_files.naming(root, photos)):
         file, column = known
+        if file == _labels_file(root):
+            return "labels"
         raise UserError(
             f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
             "that is known; write labels.csv with the columns filename,label, or give "
@@ -155,13 +158,19 @@ def detect(root: Path, extra: Path | None = None) -> str:
 def _labels_file(root):
     """labels.csv, or the same with another table's ending where that is all there is.
 
-    An archive unpacks into a folder of its name: the file may lie in a folder that is alone.
+    Else the only table of another name that has photos and labels by its columns. An archive
+    unpacks into a folder of its name: the file may lie in a folder that is alone.
     """
     names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
     for folder in files.wrapped(root):
         if there := [name for name in names if (folder / name).is_file()]:
             return files.path_inside(root, str((folder / there[0]).relative_to(root)))
-    return files.path_inside(root, names[0])
+    other = [file for file in _without_twins(root) if _is_labels(file)]
+    return files.path_inside(root, str(other[0].relative_to(root)) if len(other) == 1 else names[0])
+
+
+def _is_labels(file):
+    return column_words.has_labels(csv_tables.header_of(file, "filename,label"))
 
 
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
@@ -172,7 +181,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     file = _labels_file(root)
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
-    table = csv_tables.read_table(file, "filename,label")
+    table = column_words.renamed(csv_tables.read_table(file, "filename,label"), file)
     csv_tables.require_columns(table, ["filename"], file)
     if "coarse" not in table:
         csv_tables.require_columns(table, ["label"], file)
