@@ -1,4 +1,4 @@
-"""Decode image files safely to RGB pixels.
+"""Decode images, of files and of containers, safely to RGB pixels.
 
 - Only JPEG, PNG, BMP and WebP are parsed here, and TIFF, HEIC and DICOM in `other_formats`, chosen
   by their first bytes. The extension is not asked: a PNG named `.jpg` is a whole image, and
@@ -14,7 +14,6 @@ error, in any library. A missing end is always an error, even of the two bytes o
 """
 
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterable
@@ -28,7 +27,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 from dermssl.core import threads
 from dermssl.core.errors import UserError
-from dermssl.data import other_formats
+from dermssl.data import other_formats, photo_bytes
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB
@@ -90,13 +89,13 @@ def _bad(path, found, way_out="copy or download it again, or drop its record"):
 def _opened(path):
     """The open file; every error on the way becomes `BadImage`."""
     try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):  # a pipe would block for ever
-            raise _bad(path, "not a regular file", "name an image file")
-        if not 0 < info.st_size <= MAX_BYTES:
-            raise _bad(path, f"{info.st_size:,} bytes, not 1 to {MAX_BYTES:,}", _CONVERT)
-        with open(path, "rb") as file:
+        size = photo_bytes.stored(path).size
+        if not 0 < size <= MAX_BYTES:
+            raise _bad(path, f"{size:,} bytes, not 1 to {MAX_BYTES:,}", _CONVERT)
+        with photo_bytes.opened(path) as file:
             yield file
+    except photo_bytes.NotRegular:
+        raise _bad(path, "not a regular file", "name an image file") from None
     except FileNotFoundError:
         raise _bad(path, "not found", "check the path and the data folder") from None
     except other_formats.Refused as error:

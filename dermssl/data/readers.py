@@ -5,10 +5,12 @@
 | labels | `labels.csv` (`.tsv`, `.tab`, `.txt`): `filename`, `label`, `coarse`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
+| npz | an .npz file with photos and labels (`train_images`, `train_labels`, ...) |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
-`auto` takes the first that fits. What a reader leaves out is counted in a log warning.
+`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files (`photo_bytes`).
+What a reader leaves out is counted in a log warning.
 """
 
 import logging
@@ -21,7 +23,7 @@ import pandas as pd
 from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
-from dermssl.data import class_folders, csv_tables, decode, layouts, masks, packed
+from dermssl.data import class_folders, csv_tables, decode, layouts, masks, npz_labels, packed
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset, check_files, make_index
@@ -75,6 +77,8 @@ def read(data: Data) -> Dataset:
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
     if kind == "released" and (found := layouts.find(root)):
         built_in = layouts.built_in(root, found[0], {*records["fine"]} - {""})
+    if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
+        built_in = "ham10000"
     records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
@@ -136,6 +140,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
             raise UserError(f"{file}: a spreadsheet isn't read; save the sheet as labels.csv")
         if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
+    if npz_labels.find(root, photos):
+        return "npz"
     if not class_folders.has_classes(photos):
         return "unlabelled"
     class_folders.refuse_ids(root, photos)
@@ -217,11 +223,11 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     log.warning("%s: read as the table of %s", file, name)
     records = _cleaned(layouts.read(root, name, file), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
-    nowhere = pd.Series(False, records.index)
+    nowhere, photos = pd.Series(False, records.index), files.scan(root)
     paths, there = _found_below(root, records["path"], nowhere, file)
     records = records.assign(path=paths.to_numpy())
     records = _drop_missing(root, records, there, file, skip_missing)
-    _warn_unlisted(set(files.scan(root)) - set(records["path"]), file, extra)
+    _warn_unlisted(set(photos) - set(records["path"]), file, extra)
     return records, file
 
 
@@ -249,6 +255,14 @@ def _found_below(root, names, there, file):
     return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
 
 
+def arrays(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
+    """An npz file with photos and labels: (records, the file); see `npz_labels`."""
+    photos = files.scan(root, extra)
+    records, file = npz_labels.read(root, photos)
+    _warn_unlisted(set(photos) - set(records["path"]), file, extra)
+    return records, file
+
+
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
     """A folder a class: (records, None); see `class_folders`."""
     return class_folders.read(root, _some_photos(root, extra)), None
@@ -260,8 +274,8 @@ def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.D
 
 
 READERS = {
-    "labels": labels, "ham10000": ham10000, "released": released, "folders": folders,
-    "unlabelled": unlabelled,
+    "labels": labels, "ham10000": ham10000, "released": released, "npz": arrays,
+    "folders": folders, "unlabelled": unlabelled,
 }  # fmt: skip
 
 
@@ -269,7 +283,7 @@ def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
         if found := packed.way_out(root):
-            raise UserError(f"data.path {root}: {found} first")
+            raise UserError(f"data.path {root}: {found}")
         raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 
