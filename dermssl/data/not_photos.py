@@ -41,9 +41,9 @@ NO_PICTURES = frozenset((
     ".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".xml", ".xlsx", ".xls", ".ods", ".md",
     ".rst", ".html", ".htm", ".pdf", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".py", ".ipynb",
     ".m", ".r", ".sh", ".bat", ".log", ".lock", ".db", ".sqlite", ".zip", ".gz", ".tar", ".tgz",
-    ".bz2", ".xz", ".7z", ".rar", ".h5", ".hdf5", ".keras", ".npy", ".npz", ".pkl", ".mat", ".parquet",
-    ".tfrecord", ".pt", ".pth", ".onnx", ".doc", ".docx", ".ppt", ".pptx", ".aae", ".xmp", ".thm",
-    ".ds_store",
+    ".bz2", ".xz", ".7z", ".rar", ".h5", ".hdf5", ".keras", ".npy", ".npz", ".pkl", ".mat",
+    ".parquet", ".tfrecord", ".pt", ".pth", ".onnx", ".doc", ".docx", ".ppt", ".pptx", ".aae",
+    ".xmp", ".thm", ".ds_store",
 ))  # fmt: skip
 
 SYSTEM_FOLDERS = frozenset((

@@ -7,12 +7,10 @@ split, and so on for `val`, `valid`, `validation` and `test`.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dermssl.core.errors import UserError

@@ -43,7 +43,8 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
     """All photos under a folder, in any depth.
 
     The photos in a container lie below its path, as in a folder. What `not_photos` has a reason for
-    is left out, and with `strict` summed up in a line of the log. So are links to folders inside the root, whose photos are found in their own place.
+    is left out, and with `strict` summed up in a line of the log. So are links to folders inside
+    the root, whose photos are found in their own place.
 
     Args:
         root: real path of the folder.
@@ -316,9 +317,7 @@ def find_identical_files(paths: Sequence[str], originals: Iterable[str]) -> list
         if (size := _size(path)) in wanted:
             known.setdefault((size, _end(path, size)), path)
     twins = {path: known.get((size, _end(path, size))) for path, size in sizes.items()}
-    return [
-        (twin := twins.get(path)) is not None and _are_equal(path, twin) for path in paths
-    ]
+    return [(twin := twins.get(path)) is not None and _are_equal(path, twin) for path in paths]
 
 
 def _are_equal(one, other):

@@ -62,9 +62,8 @@ def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     nothing = np.zeros(WORDS, np.uint64)
     try:
         pixels = decode(path, strict=True)
-        with photo_bytes.opened(path) as file:
-            row["file_hash"] = hashlib.file_digest(file, "sha256").hexdigest()
-            row["bytes"] = file.tell()
+        data = photo_bytes.read(path)
+        row |= {"bytes": len(data), "file_hash": hashlib.sha256(data).hexdigest()}
     except (BadImage, OSError) as error:
         return row | {"error": str(error)}, nothing, nothing
     height, width = pixels.shape[:2]

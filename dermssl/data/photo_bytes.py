@@ -117,5 +117,12 @@ def read(path: Path | str) -> bytes:
     place = located(path)
     if place is None:
         return Path(path).read_bytes()
-    stored(path)  # what is no photo is not opened
-    return _source(place[0]).read(*place)
+    photo = stored(path)  # raises where the container has no such photo
+    if photo.at is None:
+        return _source(place[0]).read(*place)
+    with open(place[0], "rb") as file:
+        file.seek(photo.at)
+        data = file.read(photo.size)
+    if len(data) < photo.size:
+        raise OSError(f"{place[0]} ends within {place[1]}")
+    return data

@@ -6,16 +6,12 @@ A dataset holds the bytes of an image file (opaque, or uint8 of one dimension) o
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-from typing import Any
 
 import numpy as np
 
 from dermssl.data.sources.listing import Listing, Stored, damaged, described, png
 
-OPEN = 16  # files held open in a process
 DEPTH = 32  # groups in groups
 # What h5py raises on damaged and on hostile files.
 ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
@@ -27,43 +23,35 @@ def listing(file: str) -> Listing:
     Raises:
         UserError: it can't be read.
     """
-    photos: dict[str, Stored] = {}
-    others: dict[str, str] = {}
+    found = Listing({}, {})
     try:
-        _walk(_handle(file, os.getpid(), _version(file)).id, "", Listing(photos, others), set())
+        with _opened(file) as container:
+            _walk(container.id, "", found, set())
     except ERRORS as error:
         raise damaged(file, _reason(error), "HDF5") from error
-    return Listing(photos, others)
+    return found
 
 
 def read(file: str, key: str) -> bytes:
-    """The bytes of a photo that `listing` has.
+    """The bytes of a photo that `listing` has, and that doesn't lie in the file as it is.
 
     Raises:
         OSError: they can't be read.
     """
     import h5py
 
-    # The file is opened anew in a forked process, where HDF5's own state would be another's.
-    handle = _handle(file, os.getpid(), _version(file))
     try:
-        dataset = h5py.h5o.open(handle.id, key.encode())
-        values = np.empty(dataset.shape, dataset.dtype)
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        with _opened(file) as container:
+            dataset = h5py.h5o.open(container.id, key.encode())
+            values = np.empty(dataset.shape, dataset.dtype)
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     except ERRORS as error:
         raise OSError(f"its dataset can't be read: {_reason(error)}") from error
     return png(values) if values.ndim == 3 else values.tobytes()
 
 
-def _version(file):
-    """What changes when a file is replaced by another."""
-    info = os.stat(file)
-    return info.st_mtime_ns, info.st_size
-
-
-@functools.lru_cache(maxsize=OPEN)
-def _handle(file: str, process: int, version: tuple[int, int]) -> Any:
-    """The open file. h5py's lock lets one thread at a time into HDF5; decoding is outside of it."""
+def _opened(file):
+    """The open file, for a moment: held open, it couldn't be written, nor read after a fork."""
     import h5py
 
     # Reading needs no lock, which some network file systems don't have.
@@ -90,11 +78,11 @@ def _walk(group, prefix, found, seen):
             else:
                 _walk(item, f"{key}/", found, seen)
         elif isinstance(item, h5py.h5d.DatasetID):
-            size = _photo_size(item)
-            if size is None:
+            photo = _stored(item)
+            if photo is None:
                 found.others[key] = _described(item)
             else:
-                found.photos[key] = Stored(size, size)
+                found.photos[key] = photo
 
 
 def _described(dataset):
@@ -104,24 +92,30 @@ def _described(dataset):
         return "of an unknown type"
 
 
-def _photo_size(dataset):
-    """Bytes of a photo; None of a dataset that is none by its type, or that lies elsewhere."""
+def _stored(dataset):
+    """A photo; None of a dataset that is none by its type, or that lies in another file."""
     import h5py
 
     shape, kind = dataset.shape, dataset.get_type()
-    opaque = kind.get_class() == h5py.h5t.OPAQUE and shape == ()
-    small = kind.get_class() == h5py.h5t.INTEGER and kind.get_size() == 1 and shape
-    if not (opaque or small and (len(shape) == 1 or len(shape) == 3 and shape[2] == 3)):
-        return None
-    if not opaque and dataset.dtype != np.uint8:
+    if kind.get_class() == h5py.h5t.OPAQUE:
+        fits = shape == ()
+    else:
+        integer = kind.get_class() == h5py.h5t.INTEGER
+        pixels = shape is not None and len(shape) == 3 and shape[2] == 3
+        fits = shape is not None and (len(shape) == 1 or pixels)
+        fits = fits and integer and dataset.dtype == np.uint8
+    if not fits:
         return None
     plan = dataset.get_create_plist()
     if plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL:
         return None
-    return kind.get_size() * math.prod(shape)
+    size = kind.get_size() * math.prod(shape)
+    # Of what is compressed or small, and so lies among HDF5's own data, there is no offset.
+    at = None if len(shape) == 3 else dataset.get_offset()
+    return Stored(size, size, at)
 
 
 def _reason(error):
     """HDF5's own reason, without the times and addresses that follow it."""
-    line = str(error).strip("'\"")
-    return line[line.find("(") + 1 :].split(",")[0].split(":")[0].rstrip(")") or type(error).__name__
+    _, _, line = str(error).partition("(")  # "Unable to ... (truncated file: eof = 4096, ...)"
+    return line.split(",")[0].split(":")[0].rstrip(")\"'") or type(error).__name__

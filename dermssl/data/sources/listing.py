@@ -17,10 +17,13 @@ class Stored(NamedTuple):
         size: bytes that it takes there, uncompressed.
         mark: a number that stands for its content in `records.data_hash`: a checksum where the
             container has one, else the size.
+        at: where its bytes begin in the container's file, if they lie there as they are; else None
+            for the source to read them.
     """
 
     size: int
     mark: int
+    at: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from dermssl.data.sources.listing import Listing, Stored, damaged, described, pn
 
 MAX_BYTES = 4 * 2**30  # of all photos of a file in memory; DermaMNIST of 224 px takes 1.5 GB
 MAX_PHOTOS = 1_000_000
+PART = 2**24  # bytes that are unpacked at once
 IMAGES, LABELS = "_images", "_labels"
 # What zipfile, zlib and NumPy raise on damaged and on hostile files.
 ERRORS = (
@@ -104,11 +105,11 @@ def labels_of(array: str) -> str:
 def _holds_photos(file, array, member):
     """Whether an array is one of photos; one that is so by its name only is refused."""
     shape = member.shape
-    fits = member.dtype == np.uint8 and min(shape[1:], default=0) > 0
-    coloured = fits and len(shape) == 4 and shape[3] == 3
-    if not is_images(array):
+    small = member.dtype == np.uint8 and min(shape[1:], default=0) > 0
+    coloured = small and len(shape) == 4 and shape[3] == 3
+    if coloured or not is_images(array):
         return coloured
-    if coloured or fits and (len(shape) == 3 or len(shape) == 4 and shape[3] == 1):
+    if small and (len(shape) == 3 or shape[3:] == (1,)):
         return True
     raise UserError(
         f"{file}: {array} is {described(member.dtype, shape)}, not photos, uint8 "
@@ -166,11 +167,16 @@ def _headers(file: str, modified: int, size: int) -> dict[str, Member]:
 
 def _header(stream):
     """(shape, whether in Fortran's order, dtype) of an .npy file."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(stream)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(stream)
+    except ERRORS:
+        raise
+    except Exception as error:  # NumPy parses it as Python, which raises all kinds
+        raise ValueError(f"a header that is none ({type(error).__name__})") from error
     raise ValueError(f"version {version} of .npy")
 
 
@@ -195,12 +201,13 @@ def loaded(file: str, member: Member) -> np.ndarray:
         values = np.empty(shape, member.dtype)
         with zipfile.ZipFile(file) as archive, archive.open(member.name) as stream:
             _header(stream)
-            left = memoryview(values.reshape(-1).view(np.uint8)) if values.size else memoryview(b"")
-            while len(left):
-                n = stream.readinto(left[: 2**24])
-                if not n:
+            flat, at = values.reshape(-1).view(np.uint8), 0
+            while at < len(flat):
+                part = stream.read(min(PART, len(flat) - at))
+                if not part:
                     raise EOFError(f"{member.name} is cut")
-                left = left[n:]
+                flat[at : at + len(part)] = np.frombuffer(part, np.uint8)
+                at += len(part)
             stream.read(1)  # at its end the checksum is compared
     except MemoryError:
         n = member.dtype.itemsize * math.prod(member.shape)
