@@ -62,7 +62,7 @@ def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     nothing = np.zeros(WORDS, np.uint64)
     try:
         pixels = decode(path, strict=True)
-        data = photo_bytes.read(path)
+        data = photo_bytes.read(path)  # after `decode`, which refuses sizes beyond reason
         row |= {"bytes": len(data), "file_hash": hashlib.sha256(data).hexdigest()}
     except (BadImage, OSError) as error:
         return row | {"error": str(error)}, nothing, nothing

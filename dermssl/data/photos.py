@@ -116,7 +116,7 @@ class Photos:
         min_size = self.side if box is None else None
         photo = None if data is None else pixels(data, min_size)
         if photo is None:
-            photo = decode(self.files[number], min_size=min_size)
+            photo = decode(self.files[number], min_size=min_size, data=data)
         if box is not None:
             photo = masks.cropped(photo, box)
         return preprocess.apply(_shrunk(photo, self.side), self.steps)

@@ -53,9 +53,9 @@ def png(pixels: np.ndarray) -> bytes:
     import cv2
 
     image = pixels[..., ::-1] if pixels.shape[2:] == (3,) else pixels  # OpenCV's order is BGR
-    # Level 1: the bytes live as long as one decoding.
+    # Not compressed: the bytes live as long as one decoding, and packing takes longer than that.
     written, data = cv2.imencode(
-        ".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        ".png", np.ascontiguousarray(image), [cv2.IMWRITE_PNG_COMPRESSION, 0]
     )
     if not written:
         raise ValueError(f"pixels of shape {pixels.shape} can't be a PNG")
