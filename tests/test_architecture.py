@@ -20,8 +20,8 @@ DOORS = (
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
     "sample_size", "stress_test",
 )  # fmt: skip
-# These two make whole experiments out of the others' runs.
-DOORS_OF_DOORS = ("quickstart", "label_efficiency")
+# These make runs of other commands on their way.
+DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")
 
 # Folder -> the folders that it may import, besides itself and core.
 MAY_IMPORT = {
@@ -163,12 +163,12 @@ def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
         return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
 
     asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
-    named = ("umap", "keras-cv", "heic", "dicom")
+    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet")
     optional = set().union(*(names(extras[name]) for name in named))
     sources = metadata.packages_distributions()
     # Maybe absent; protobuf is TensorBoard's.
     sources |= {"umap": ["umap-learn"], "keras_cv": ["keras-cv"], "google": ["tensorboard"]}
-    sources |= {"pillow_heif": ["pillow-heif"], "pydicom": ["pydicom"]}
+    sources |= {"pillow_heif": ["pillow-heif"], "pydicom": ["pydicom"], "openpyxl": ["openpyxl"]}
     imported = {name.split(".")[0] for module in MODULES for name in imports(module)}
     imported -= {*sys.stdlib_module_names, "dermssl"}
     of = {name: {s.lower().replace("_", "-") for s in sources[name]} for name in imported}

@@ -2,17 +2,20 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from PIL import Image
 
 from dermssl import finetune, predict, pretrain
 from dermssl.core import atomic_files, runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
+from dermssl.data import decode
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
@@ -45,7 +48,6 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     )
     assert len(lines) == 2
     found, kept = read(output), read(finetuned / "predictions.csv")
-    found["path"] = [path.removeprefix(f"{photos.resolve()}/") for path in found["path"]]
     assert found["path"].tolist() == kept["path"].tolist()
     np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=1e-6)
     assert found[COLUMNS].to_numpy().std(axis=0).max() > 1e-3  # not one answer for all
@@ -73,7 +75,7 @@ def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tm
     photo = photos / "images" / "SYN_000003.jpg"
     assert len(predict(finetuned, photo, output=tmp_path / "single.csv")) == 1
     alone = read(tmp_path / "single.csv")
-    assert alone["path"].tolist() == [str(photo)]
+    assert alone["path"].tolist() == [photo.name]
     np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
 
 
@@ -131,7 +133,11 @@ def temper(run, folder, temperature, **entries):
 
 @pytest.mark.slow
 def test_a_fresh_process_uses_the_stored_temperature(photos, finetuned, tmp_path):
-    run, raw, new = temper(finetuned, tmp_path / "run", 2.5), tmp_path / "raw", tmp_path / "new"
+    run, raw, new = (
+        temper(finetuned, tmp_path / "run", 2.5),
+        tmp_path / "raw.csv",
+        tmp_path / "new.csv",
+    )
     process = tiny.python("-m", "dermssl.predict", run, photos, "--output", new)
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines()[1].startswith(
@@ -240,16 +246,57 @@ def spoilt(photos, tmp_path):
 def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
     output = tmp_path / "new.csv"
     argv = [str(finetuned), str(spoilt), "--output", str(output)]
-    assert predict.main(argv) == 2
+    assert predict.main([*argv, "--on-bad", "error"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "bad.jpg" in said
     assert "1 bad of 4; --on-bad skip leaves them out" in said
     assert not output.exists()
-    assert predict.main([*argv, "--on-bad", "skip"]) == 0
+    assert predict.main(argv) == 0
     shown = capsys.readouterr()
-    assert "skipped: " in shown.err
-    assert len(read(output)) == 3
+    assert "skipped: 1 of 4 photos, the first: " in shown.err
+    assert shown.out.startswith(f"3 photos: {output}\n")
+    assert read(output)["path"].tolist() == ["'=1+1.jpg", "a.jpg", "sub.jpg"]
+    listed = pd.read_csv(tmp_path / "new_left_out.csv")
+    assert [Path(path).name for path in listed["path"]] == ["bad.jpg"]
+
+
+def test_damage_that_the_fast_decoder_overlooks_is_found_without_a_second_reading(
+    photos, finetuned, tmp_path, monkeypatch
+):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number in range(40):
+        shutil.copy(photos / "images" / f"SYN_0000{number:02}.jpg", folder / f"{number:02}.jpg")
+    damaged = folder / "07.jpg"
+    Image.new("RGB", (120, 90), "tan").save(damaged)
+    whole = bytearray(damaged.read_bytes())
+    middle = whole.index(b"\xff\xda") + 20
+    whole[middle : middle + 2] = b"\xff\xc4"  # a table amid the pixels
+    damaged.write_bytes(whole)
+    assert decode.pixels(damaged.read_bytes()) is not None
+    assert decode.verify_all([str(damaged)])
+    monkeypatch.setattr(decode, "verify_all", None)  # a call would fail
+    table = predict(finetuned, folder, batch_size=16)
+    assert table["path"].tolist() == [f"{number:02}.jpg" for number in range(40) if number != 7]
+
+
+def test_every_format_holds_the_same(photos, finetuned, tmp_path):
+    tables = {"python": predict(finetuned, photos, output=tmp_path / "new.csv")}
+    for ending, reader in (
+        ("csv", read),
+        ("jsonl", lambda file: pd.read_json(file, lines=True)),
+        ("parquet", pd.read_parquet),
+    ):
+        predict(finetuned, photos, output=tmp_path / f"new.{ending}", batch_size=50)
+        tables[ending] = reader(tmp_path / f"new.{ending}")
+    first = tables.pop("python")
+    assert len(first) == 160
+    for table in tables.values():
+        assert list(table) == list(first)
+        assert table["path"].tolist() == first["path"].tolist()
+        np.testing.assert_allclose(table[COLUMNS], first[COLUMNS], atol=1e-6)
+        assert table["unlike_run"].fillna("").tolist() == first["unlike_run"].tolist()
 
 
 def test_a_relative_name_can_be_no_formula(spoilt, finetuned, tmp_path, monkeypatch):
@@ -268,6 +315,7 @@ def test_a_relative_name_can_be_no_formula(spoilt, finetuned, tmp_path, monkeypa
         (["RUN", "PHOTOS", "--batch-size", "0"], "--batch-size is 0"),
         (["RUN", "PHOTOS", "--output", "nowhere/new.csv"], "its folder does not exist"),
         (["RUN", "PHOTOS", "--output", "EMPTY"], "is a folder"),
+        (["RUN", "PHOTOS", "--output", "new.xls"], "its ending is none of .csv, .jsonl, .parquet"),
         (["RUN", "ALLBAD", "--on-bad", "skip"], "none of 1 images is readable"),
     ],
 )

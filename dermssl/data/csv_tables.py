@@ -1,7 +1,8 @@
 """Read CSV files as text, and check them; each row keeps its line number for messages.
 
 Nothing is guessed from the values: "NA", "None" and "007" stay what they are. Only the
-separator is: comma, semicolon or tab, from the header line.
+separator is: comma, semicolon or tab, from the header line. An Excel workbook is read as the CSV
+file that its sheet would be, see `spreadsheets`.
 """
 
 import csv
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermssl.core.errors import UserError
+from dermssl.data import spreadsheets
 
 SEPARATORS = (",", ";", "\t")
 # As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.
@@ -33,22 +35,24 @@ def quoted(value: object, limit: int = 80) -> str:
 
 
 def header_of(file: Path, example: str) -> list[str]:
-    """Column names of a CSV file in lower case, [] where there are none; raises nothing."""
+    """Column names of a table in lower case, [] where there are none; raises nothing."""
     try:
+        if file.suffix.lower() == spreadsheets.ENDING:
+            return next(([cell.lower() for cell in row] for _, row in spreadsheets.rows(file)), [])
         with open(file, encoding="utf-8-sig", errors="replace", newline="") as text:
             line = next(
                 (line for line in iter(lambda: text.readline(65536), "") if line.strip()), ""
             )
         return _split(line, example)[1]
-    except (OSError, csv.Error):
+    except (OSError, csv.Error, UserError):
         return []
 
 
 def read_table(file: Path, example: str) -> pd.DataFrame:
-    """All rows of a CSV file as stripped text.
+    """All rows of a table as stripped text.
 
     Args:
-        file: path of a UTF-8 file, with or without byte order mark.
+        file: path of a UTF-8 file, with or without byte order mark, or of an .xlsx workbook.
         example: a header to show where the file has none, such as "filename,label".
 
     Returns:
@@ -59,9 +63,26 @@ def read_table(file: Path, example: str) -> pd.DataFrame:
         UserError: the file can't be read, is no UTF-8 text or empty, a name stands twice in
             the header, or a row has more or fewer cells than the header.
     """
+    if file.suffix.lower() == spreadsheets.ENDING:
+        sheet = spreadsheets.rows(file)
+        header, rows = [cell.lower() for _, row in sheet[:1] for cell in row], sheet[1:]
+    else:
+        header, rows = _csv_rows(file, example)
+    if not header:
+        raise UserError(f"{file}: empty; write a header line such as {example}, then the rows")
+    _check_header(file, header)
+    if not rows:
+        raise UserError(f"{file}: a header but no rows; add a line for each photo")
+    lines, cells = zip(*rows)
+    table = pd.DataFrame(cells, columns=header, index=pd.Index(lines, name="line"), dtype=str)
+    return table[[name for name in header if name]]
+
+
+def _csv_rows(file, example):
+    """(header in lower case, [(line, cells)]) without blank rows; [] for no header."""
     text = _text(file)
     first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
-    header, rows, lines = None, [], []
+    header, rows = [], []
     try:
         separator, names = _split(first, example)
         reader = csv.reader(
@@ -71,28 +92,21 @@ def read_table(file: Path, example: str) -> pd.DataFrame:
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
-            if header is None:
+            if not header:
                 header = names
-                _check_header(file, header)
                 continue
             if len(cells) != len(header):
                 raise UserError(
                     f"{file}: line {reader.line_num} has {len(cells)} column(s), the header "
                     f"{len(header)}; correct the line, and quote cells that hold {separator!r}"
                 )
-            rows.append(cells)
-            lines.append(reader.line_num)
+            rows.append((reader.line_num, cells))
     except csv.Error as error:
         line = reader.line_num if header else 1
         raise UserError(
             f"{file}: line {line} is no valid CSV ({error}); look for an unclosed quote"
         ) from error
-    if header is None:
-        raise UserError(f"{file}: empty; write a header line such as {example}, then the rows")
-    if not rows:
-        raise UserError(f"{file}: a header but no rows; add a line for each photo")
-    table = pd.DataFrame(rows, columns=header, index=pd.Index(lines, name="line"), dtype=str)
-    return table[[name for name in header if name]]
+    return header, rows
 
 
 def require_columns(table: pd.DataFrame, names: Sequence[str], file: Path) -> None:

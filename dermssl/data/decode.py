@@ -88,7 +88,7 @@ def _bad(path, found, way_out="copy or download it again, or drop its record"):
 
 @contextmanager
 def _opened(path, data=None):
-    """The open file, or its bytes where they are known; every error on the way becomes `BadImage`."""
+    """The open file, or its bytes where known; every error on the way becomes `BadImage`."""
     try:
         size = photo_bytes.stored(path).size if data is None else len(data)
         if not 0 < size <= MAX_BYTES:

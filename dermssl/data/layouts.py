@@ -1,26 +1,24 @@
 """Tables of data sets as they were released: how each is recognised, and what its columns mean.
 
 A layout is known by the names of its columns. To add one, add an entry to `LAYOUTS` and a folder to
-tests/data/test_layouts.py. What a table says of how the diagnosis was made (`dx_type`,
-`diagnosis_confirm_type`, `biopsed`) is left out: it gives the diagnosis away.
+tests/data/test_layouts.py; `released_tables` finds and reads the files. What a table says of how
+the diagnosis was made (`dx_type`, `diagnosis_confirm_type`, `biopsed`) is left out: it gives the
+diagnosis away.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import ast
+import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
-from dermssl.core import taxonomy
+from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos
+from dermssl.data import csv_tables, vocabulary
 
-TABLES = (".csv", ".tsv", ".tab", ".txt", "")
-SHEETS = (".xlsx", ".xls", ".ods")
-DEPTH = 2  # folders below the root in which tables are looked for
 # Challenge tables with one column a class; the union of ISIC 2018, 2019 and MILK10k.
 CLASSES = (
     "mel", "nv", "bcc", "ak", "akiec", "bkl", "df", "vasc", "scc", "unk", "ben_oth", "inf",
@@ -30,11 +28,23 @@ NO_CLASS = ("unk",)
 ISIC = {
     "age_approx": "age", "sex": "sex", "anatom_site_general": "site",
     "anatom_site_general_challenge": "site", "lesion_id": "lesion_id", "patient_id": "patient_id",
+    "fitzpatrick_skin_type": "skin_tone",
 }  # fmt: skip
-
-
-SCIN = {"image_1_path", "weighted_skin_condition_label"}
 PH2 = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
+DDI_TONES = {"12": "I-II", "34": "III-IV", "56": "V-VI"}
+MILK_TONES = {str(k): f"MILK10k {k}" for k in range(6)}  # 0 very dark to 5 very light
+
+log = logging.getLogger(__name__)
+Prepare = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A second table with the diagnoses, one row a lesion or case, tied to the first by `key`."""
+
+    key: str
+    needs: frozenset[str]
+    prepare: Prepare
 
 
 @dataclass(frozen=True)
@@ -45,13 +55,34 @@ class Layout:
         needs: columns (lower case) that tell it from the others.
         rename: its columns -> the index's; `path` is the photo's id or name.
         prepare: makes `fine` (and more) where a column doesn't say it.
-        joins: columns of a second table that belongs to it, matched by `path` or `lesion_id`.
+        one_of: further columns, one of which it has.
+        without: columns that it doesn't have.
+        truth: the second table that belongs to it.
+        taxonomies: built-in ones that its classes may be.
+        skin_tones: words of its scale, in lower case -> how they are written here.
+        row_positions: a column; tables beside it that have it list rows of a split, from 0.
     """
 
     needs: frozenset[str]
-    rename: dict[str, str]
-    prepare: Callable[[pd.DataFrame], pd.DataFrame] | None = None
-    joins: dict[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str]
+    prepare: Prepare | None = None
+    one_of: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+    truth: Truth | None = None
+    taxonomies: tuple[str, ...] = ()
+    skin_tones: Mapping[str, str] = field(default_factory=lambda: vocabulary.FITZPATRICK_WORDS)
+    row_positions: str = ""
+
+    @property
+    def photo(self) -> str:
+        """Its column that names a row's photo; "path" where `prepare` makes it."""
+        return next(theirs for theirs, ours in self.rename.items() if ours == "path")
+
+    def fits(self, columns: Collection[str]) -> bool:
+        """Whether a table with these columns is one of this layout that says a diagnosis."""
+        columns = set(columns)
+        one = not self.one_of or bool(self.one_of & columns)
+        return self.needs <= columns and one and not self.without & columns
 
 
 def _one_hot(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +96,7 @@ def _one_hot(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(fine=named.where(~named.isin(NO_CLASS), ""))
 
 
-def _malignant(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def _malignant(column: str) -> Prepare:
     """Malignant or benign from a column of 1 and 0, or of True and False."""
     words = {"1": "malignant", "0": "benign", "1.0": "malignant", "0.0": "benign",
              "true": "malignant", "false": "benign"}  # fmt: skip
@@ -77,14 +108,14 @@ def _malignant(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def _isic_archive(table: pd.DataFrame) -> pd.DataFrame:
-    """The archive's diagnosis: `diagnosis`, else the deepest of diagnosis_1 to _5 that is given."""
+    """The archive's diagnosis: `diagnosis`, else diagnosis_3 under diagnosis_1.
+
+    Its tree is benign or malignant, kind of growth, diagnosis; 4 and 5 are subtypes. A row that
+    stops above the diagnosis has its coarse label alone: "Benign" is no class beside "Nevus".
+    """
     if "diagnosis" in table:
         return table.assign(fine=table["diagnosis"])
-    fine = pd.Series("", table.index)
-    for level in range(1, 6):
-        column = table.get(f"diagnosis_{level}", fine)
-        fine = column.where(column != "", fine)
-    return table.assign(fine=fine, coarse=table["diagnosis_1"].where(fine != "", ""))
+    return table.assign(fine=table.get("diagnosis_3", ""), coarse=table["diagnosis_1"])
 
 
 def _both_views(table: pd.DataFrame) -> pd.DataFrame:
@@ -106,235 +137,156 @@ def _ph2(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(fine=codes.map(PH2).fillna(""))
 
 
-# The first whose columns are all there is taken.
+def _lower(column: str) -> Prepare:
+    """The diagnosis in lower case: BCN20000's codes are those of ISIC 2019."""
+    return lambda table: table.assign(fine=table[column].str.lower())
+
+
+def _scin_photos(table: pd.DataFrame) -> pd.DataFrame:
+    """SCIN: a row a case with up to three photos -> a row a photo.
+
+    The skin type is the one that all dermatologists who named one agree on. The body part is
+    given where it is the only one.
+    """
+    blank = pd.Series("", table.index)
+    types = [table.get(f"dermatologist_fitzpatrick_skin_type_label_{k}", blank) for k in (1, 2, 3)]
+    prefix = "body_parts_"
+    parts = [name for name in map(str, table) if name.startswith(prefix)]
+    marked = table[parts].apply(lambda column: column.str.lower().isin(("yes", "true", "1")))
+    only = marked.sum(axis=1) == 1
+    site = marked.idxmax(axis=1).str.removeprefix(prefix).str.replace("_", " ") if parts else blank
+    named = [{*row} - {""} for row in zip(*types)]
+    table = table.assign(
+        skin_tone=[row.pop() if len(row) == 1 else "" for row in named],
+        sex=table.get("sex_at_birth", blank).replace("OTHER_OR_UNSPECIFIED", ""),
+        site=site.where(only, ""),
+    )  # fmt: skip
+    photos = [
+        table.assign(path=table[f"image_{k}_path"], source=table.get(f"image_{k}_shot_type", blank))
+        for k in (1, 2, 3) if f"image_{k}_path" in table
+    ]  # fmt: skip
+    every = pd.concat(photos).sort_index(kind="stable")
+    return every[every["path"] != ""]
+
+
+def _scin_conditions(table: pd.DataFrame) -> pd.DataFrame:
+    """SCIN: the condition with the highest weight; none where two weigh the same."""
+    fine, ties = [], 0
+    for line, text in table["weighted_skin_condition_label"].items():
+        weights = _weights(text, line)
+        top = max(weights.values(), default=0)
+        first = [name for name, weight in weights.items() if weight == top]
+        ties += len(first) > 1
+        fine.append(first[0] if len(first) == 1 else "")
+    if ties:
+        left_out.tell(
+            log,
+            f"SCIN: {ties:,} of {len(table):,} cases have two conditions of the highest weight and "
+            "are taken as unlabelled",
+        )
+    return table.assign(fine=fine)
+
+
+def _weights(text, line):
+    """The dict of condition -> weight that a cell spells out."""
+    try:
+        weights = ast.literal_eval(text or "{}")
+        if all(isinstance(name, str) for name in weights):
+            return {name: float(weight) for name, weight in weights.items()}
+    except (ValueError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError):
+        pass
+    raise UserError(
+        f"line {line}: weighted_skin_condition_label {csv_tables.quoted(text)}; "
+        "write it like {'Eczema': 0.7, 'Psoriasis': 0.3}"
+    )
+
+
+# The more special stand first: where two tables of a folder differ, the first is the data set's.
 LAYOUTS = {
     "isic2020": Layout(
         frozenset({"image_name", "benign_malignant", "target"}),
-        {"image_name": "path", "benign_malignant": "fine", **ISIC},
+        {"image_name": "path", "benign_malignant": "fine", **ISIC}, taxonomies=("malignancy",),
     ),
-    "isic2024": Layout(  # SLICE-3D
+    "isic2024": Layout(  # SLICE-3D as Kaggle has it
         frozenset({"isic_id", "target", "tbp_lv_location"}),
         {"isic_id": "path", "fine": "fine", **ISIC}, _malignant("target"),
+        taxonomies=("malignancy",),
     ),
-    "milk10k": Layout(  # two photos a lesion; the truth stands in a second table, a row a lesion
+    "isic2024_challenge": Layout(  # as ISIC has it: the truth alone, metadata in a second table
+        frozenset({"isic_id", "malignant"}),
+        {"isic_id": "path", "fine": "fine", **ISIC}, _malignant("malignant"),
+        taxonomies=("malignancy",),
+    ),
+    "milk10k": Layout(  # two photos a lesion
         frozenset({"lesion_id", "image_type", "isic_id"}),
         {"isic_id": "path", "fine": "fine", "image_type": "source", "skin_tone_class": "skin_tone",
          "site": "site", **ISIC},
-        joins={"lesion_id": "lesion_id"},
+        without=frozenset({"diagnosis", "diagnosis_1"}),  # which the archive's own table has
+        truth=Truth("lesion_id", frozenset({"lesion_id", "mel", "nv", "bcc"}), _one_hot),
+        taxonomies=("milk10k",), skin_tones=MILK_TONES,
     ),
-    "isic_onehot": Layout(  # ISIC 2018 and 2019; 2019 has its lesions in a second table
+    "isic_onehot": Layout(  # ISIC 2018 and 2019
         frozenset({"image", "mel", "nv", "bcc"}),
-        {"image": "path", "fine": "fine", **ISIC}, _one_hot, {"image": "image"},
+        {"image": "path", "fine": "fine", **ISIC}, _one_hot, taxonomies=("ham10000", "isic2019"),
     ),
     "bcn20000": Layout(
         frozenset({"bcn_filename", "diagnosis"}),
-        {"bcn_filename": "path", "diagnosis": "fine", **ISIC},
+        {"bcn_filename": "path", "fine": "fine", **ISIC}, _lower("diagnosis"),
+        taxonomies=("isic2019",),
     ),
     "isic_archive": Layout(
         frozenset({"isic_id"}),
         {"isic_id": "path", "fine": "fine", "coarse": "coarse", **ISIC}, _isic_archive,
+        one_of=frozenset({"diagnosis", "diagnosis_1"}),
     ),
     "pad_ufes_20": Layout(
         frozenset({"img_id", "diagnostic", "patient_id"}),
         {"img_id": "path", "diagnostic": "fine", "patient_id": "patient_id", "age": "age",
          "lesion_id": "lesion_id", "gender": "sex", "region": "site", "fitspatrick": "skin_tone"},
+        taxonomies=("pad_ufes_20",),
     ),
     "derm7pt": Layout(
         frozenset({"case_num", "diagnosis", "derm", "clinic"}),
         {"path": "path", "diagnosis": "fine", "case_num": "lesion_id", "sex": "sex",
          "location": "site", "source": "source"},
-        _both_views,
+        _both_views, taxonomies=("derm7pt",), row_positions="indexes",
     ),
     "ddi": Layout(
         frozenset({"ddi_file", "skin_tone", "malignant"}),
         {"ddi_file": "path", "fine": "fine", "skin_tone": "skin_tone"}, _malignant("malignant"),
+        taxonomies=("malignancy",), skin_tones=DDI_TONES,
     ),
     "fitzpatrick17k": Layout(
         frozenset({"md5hash", "label", "three_partition_label"}),
         {"md5hash": "path", "label": "fine", "three_partition_label": "coarse",
          "fitzpatrick_scale": "skin_tone", "fitzpatrick": "skin_tone"},
     ),
+    "scin": Layout(
+        frozenset({"case_id", "image_1_path"}),
+        {"path": "path", "fine": "fine", "case_id": "lesion_id", "sex": "sex", "site": "site",
+         "skin_tone": "skin_tone", "source": "source"},
+        _scin_photos,
+        truth=Truth(
+            "case_id", frozenset({"case_id", "weighted_skin_condition_label"}), _scin_conditions
+        ),
+    ),
     "ph2": Layout(  # PH2_dataset.txt: "||" between cells, a legend below the table
         frozenset({"name", "histological diagnosis", "clinical diagnosis"}),
-        {"name": "path", "fine": "fine"}, _ph2,
+        {"name": "path", "fine": "fine"}, _ph2, taxonomies=("ph2",),
     ),
 }  # fmt: skip
 
 
-def tables(root: Path, suffixes: tuple[str, ...] = TABLES) -> list[Path]:
-    """Files of a folder, and of the folders in it, whose ending is a table's; sorted.
+def fitting(columns: Collection[str]) -> list[str]:
+    """Names of the layouts that a table with these columns may be of.
 
-    Not those that a link leads to, nor those that a command of ours wrote.
+    A layout whose columns are all among another's isn't named beside it: the other says more.
+
+    Example:
+
+    >>> fitting(["isic_id", "diagnosis_1", "target", "tbp_lv_location"])
+    ['isic2024']
     """
-    found: list[Path] = []
-    waiting: list[tuple[str, ...]] = [()]
-    while waiting:
-        within = waiting.pop()
-        for entry in _entries(root.joinpath(*within)):
-            # Names alone decide of most: a folder may hold 100,000 photos.
-            ending = os.path.splitext(entry.name)[1].lower()
-            # A file without an ending may be anything: only names that speak of a table.
-            named = bool(ending) or "metadata" in entry.name.lower()
-            named = named and ending in suffixes and not entry.name.startswith(".")
-            if named and entry.is_file(follow_symlinks=False) and not _is_ours(root, within):
-                found.append(Path(entry.path))
-            if len(within) < DEPTH and entry.is_dir(follow_symlinks=False):
-                waiting.append((*within, entry.name))
-    return sorted(found, key=lambda file: (len(file.parts), str(file)))
-
-
-def _entries(folder):
-    try:
-        with os.scandir(folder) as listing:
-            return list(listing)
-    except OSError:  # `paths.scan` says so
-        return []
-
-
-def _is_ours(root, within):
-    """Whether a folder below the root, or one above it, was written by a command."""
-    folders = (root.joinpath(*within[: depth + 1]) for depth in range(len(within)))
-    return any(not_photos.is_ours(str(folder)) for folder in folders)
-
-
-def _header(file):
-    """A table's columns in lower case; of one with "||" between cells, too."""
-    header = csv_tables.header_of(file, "image,isic_id")
-    if header and header[0].startswith("||"):
-        return _cells(",".join(header))
-    return header
-
-
-def _cells(line):
-    return [cell.strip().lower() for cell in line.strip().strip("|").split("||")]
-
-
-def built_in(root: Path, name: str, labels: set[str]) -> str | None:
-    """The built-in taxonomy whose classes are those of a released table; None without one.
-
-    Args:
-        root: the data folder.
-        name: of the layout.
-        labels: those of its rows.
-    """
-    if labels == {"benign", "malignant"}:
-        return "malignancy"
-    if name not in ("isic_onehot", "milk10k"):
-        return None
-    columns = set().union(*(csv_tables.header_of(file, "") for file in tables(root)))
-    classes = (columns & set(CLASSES)) - set(NO_CLASS)
-    for one in ("ham10000", "isic2019"):
-        if classes == set(taxonomy.load(one).fine) and labels <= classes:
-            return one
-    return None
-
-
-def _piped(file):
-    """The rows of a table with "||" between cells, None of another; lines without are a legend."""
-    if not (csv_tables.header_of(file, "") or [""])[0].startswith("||"):
-        return None
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    rows = {n: line for n, line in enumerate(lines, 1) if line.strip()}
-    (_, header), *body = rows.items()
-    names = _cells(header)
-    found = {}
-    for n, line in body:
-        if line.lstrip().startswith("||"):
-            cells = [cell.strip() for cell in line.strip().removeprefix("||").split("||")]
-            found[n] = (cells + [""] * len(names))[: len(names)]
-    if not found:
-        raise UserError(f"{file}: a header but no rows; get the file anew")
-    index = pd.Index(list(found), name="line")
-    return pd.DataFrame(list(found.values()), columns=names, index=index, dtype=str)
-
-
-def find(root: Path) -> tuple[str, Path] | None:
-    """(name, table) of the released layout that a folder has; None without one.
-
-    Raises:
-        UserError: two tables fit, so that which is meant isn't known; or the tables are known,
-            but of a kind that isn't read.
-    """
-    fits: dict[str, list[Path]] = {}
-    for file in tables(root):
-        header = set(_header(file))
-        if header & SCIN:
-            raise UserError(
-                f"{file}: SCIN isn't read, a case has several photos and weighted conditions; "
-                "write labels.csv with filename,label,lesion_id, or give data.format unlabelled"
-            )
-        name = next((name for name, one in LAYOUTS.items() if one.needs <= header), None)
-        if name == "isic_archive" and not header & {"diagnosis", "diagnosis_1"}:
-            continue
-        if name:
-            fits.setdefault(name, []).append(file)
-    for name in LAYOUTS:
-        files = fits.get(name, [])
-        if len(files) > 1:
-            shown = ", ".join(str(file.relative_to(root)) for file in files)
-            raise UserError(
-                f"data.path {root}: {len(files)} tables look like {name}: {shown}; keep one, or "
-                "write labels.csv"
-            )
-        if files:
-            return name, files[0]
-    return None
-
-
-def read(root: Path, name: str, file: Path) -> pd.DataFrame:
-    """The rows of a released table under the index's names; `path` is still the photo's id."""
-    layout = LAYOUTS[name]
-    table = _piped(file)
-    if table is None:
-        table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
-    try:
-        if layout.joins:
-            table = _joined(root, file, table, layout)
-        if layout.prepare:
-            table = layout.prepare(table)
-    except UserError as error:
-        place = "" if str(error).startswith(str(root)) else f"{file}: "
-        raise UserError(f"{place}{error}") from error
-    kept = {theirs: ours for theirs, ours in layout.rename.items() if theirs in table}
-    records = table[list(kept)].rename(columns=kept)
-    return records.loc[:, ~records.columns.duplicated()]
-
-
-def _joined(root, file, table, layout):
-    """The table with the columns of the others that share its key (truth, metadata)."""
-    (key,) = layout.joins
-    for other in tables(root):
-        if other == file or key not in csv_tables.header_of(other, key):
-            continue
-        more = csv_tables.read_table(other, key)
-        fresh = [name for name in more if name not in table]
-        if not fresh or more[key].duplicated().any():
-            continue
-        line = table.index
-        table = table.merge(more[[key, *fresh]], on=key, how="left").fillna("").set_index(line)
-    if "fine" not in table and set(CLASSES) & set(table):
-        table = _one_hot(table)
-    return table
-
-
-def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
-    """(table, column) that names at least half of the photos; None without one."""
-    names = {part for path in photos for part in _names(path)}
-    for file in tables(root):
-        if not csv_tables.header_of(file, ""):
-            continue
-        try:
-            table = csv_tables.read_table(file, "")
-        except UserError:
-            continue
-        for column in table:
-            named = sum(bool(_names(cell) & names) for cell in table[column].unique())
-            if named >= max(2, len(photos) / 2):
-                return file, str(column)
-    return None
-
-
-def _names(path):
-    """A photo's name with and without its ending."""
-    name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
-    return {name, name.rsplit(".", 1)[0]} - {""}
+    names = [name for name, layout in LAYOUTS.items() if layout.fits(columns)]
+    needs = [LAYOUTS[name].needs for name in names]
+    return [name for name in names if not any(LAYOUTS[name].needs < other for other in needs)]

@@ -199,6 +199,28 @@ def scan_masks(root: Path) -> list[str]:
     return sorted(path for path in found if path not in photos)
 
 
+def wrapped(root: Path) -> list[Path]:
+    """The folder, and the folders in it down to the one that holds more than a folder alone.
+
+    Files that are no photos, such as the archive that was unpacked, don't count.
+
+    Args:
+        root: real path of a folder.
+    """
+    folders = [root]
+    while True:
+        entries = _entries(folders[-1], "")
+        below = [
+            entry for entry in entries
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+            and not not_photos.folder_reason(entry.path, entry.name)
+        ]  # fmt: skip
+        photos = any(entry.name.lower().endswith(not_photos.SUFFIXES) for entry in entries)
+        if len(below) != 1 or photos:
+            return folders
+        folders.append(Path(below[0].path))
+
+
 def nfc(text: str) -> str:
     """A name in Unicode's composed form: macOS writes "é" as "e" and an accent.
 

@@ -45,6 +45,8 @@ class Photos:
         mask_files: list of str, the mask of each photo, "" for none; or None.
         cache_dir: str, folder for decoded photos that outlive the process; "" for none.
         cache_disk_mb: int, what the folder may hold, MiB.
+        strict: bool, refuse damaged photos as `decode.verify` does, for files that nobody has
+            verified; the fast decoder of plain JPEG files overlooks some damage.
 
     `photos[i]` is uint8 (h, w, 3) RGB, the same array wherever it came from. A file on disk
     is named by a hash of the photo's own bytes, so that a changed photo is read anew. It is
@@ -54,8 +56,9 @@ class Photos:
     def __init__(
         self, files: Sequence[str], image_size: int, cache_mb: int = 2048,
         steps: Sequence[str] = (), mask_files: Sequence[str] | None = None,
-        cache_dir: str = "", cache_disk_mb: int = 0,
+        cache_dir: str = "", cache_disk_mb: int = 0, strict: bool = False,
     ) -> None:  # fmt: skip
+        self._strict = strict
         self.files = list(files)
         self.side = OVERSAMPLING * image_size
         self.steps = preprocess.checked(steps)
@@ -114,9 +117,9 @@ class Photos:
     def _made(self, number, data, box):
         # A crop needs the whole photo's detail, else the decoder may shrink it.
         min_size = self.side if box is None else None
-        photo = None if data is None else pixels(data, min_size)
+        photo = None if data is None or self._strict else pixels(data, min_size)
         if photo is None:
-            photo = decode(self.files[number], min_size=min_size, data=data)
+            photo = decode(self.files[number], min_size, self._strict, data)
         if box is not None:
             photo = masks.cropped(photo, box)
         return preprocess.apply(_shrunk(photo, self.side), self.steps)

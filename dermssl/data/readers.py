@@ -2,7 +2,7 @@
 
 | format | what the folder holds |
 | --- | --- |
-| labels | `labels.csv` (`.tsv`, `.tab`, `.txt`): `filename`, `label`, `coarse`, any of `LABELS` |
+| labels | `labels.csv` (`.tsv`, `.tab`, `.txt`, `.xlsx`): `filename`, `label`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
 | npz | an .npz file with photos and labels (`train_images`, `train_labels`, ...) |
@@ -14,19 +14,30 @@ What a reader leaves out is counted in a log warning.
 """
 
 import logging
-import math
 import os
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
-from dermssl.data import class_folders, csv_tables, decode, layouts, masks, npz_labels, packed
+from dermssl.data import (
+    class_folders,
+    csv_tables,
+    decode,
+    masks,
+    npz_labels,
+    packed,
+    released_tables,
+    table_files,
+    table_photos,
+    table_splits,
+    vocabulary,
+)
 from dermssl.data import labels as labelling
 from dermssl.data import paths as files
-from dermssl.data.records import MASK, Dataset, check_files, make_index
+from dermssl.data.layouts import LAYOUTS
+from dermssl.data.records import MASK, TEST, TRAIN, Dataset, check_files, make_index
 from dermssl.data.synthetic import embedded
 
 # Columns of labels.csv -> columns of the index; all but `filename` may be missing.
@@ -43,7 +54,6 @@ HAM10000 = {
     "localization": "site", "sex": "sex", "age": "age",
 }  # fmt: skip
 HAM10000_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2")
-MAX_AGE = 120  # years
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +85,12 @@ def read(data: Data) -> Dataset:
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
     for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
-    if kind == "released" and (found := layouts.find(root)):
-        built_in = layouts.built_in(root, found[0], {*records["fine"]} - {""})
+    if kind == "released" and (release := released_tables.find(root)):
+        built_in = released_tables.built_in(release, {*records["fine"]} - {""})
     if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
         built_in = "ham10000"
-    records, classes = labelling.resolve(records, data.taxonomy, root, built_in, origin)
+    home = origin.parent if kind == "labels" and origin else root
+    records, classes = labelling.resolve(records, data.taxonomy, home, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
     table = make_index(records.fillna("").reset_index(drop=True))
@@ -125,20 +136,20 @@ def detect(root: Path, extra: Path | None = None) -> str:
         return "labels"
     if _metadata_files(root):
         return "ham10000"
-    if layouts.find(root):
+    if released_tables.find(root):
         return "released"
     photos = files.scan(root, extra, strict=False)
-    if photos and (known := layouts.naming(root, photos)):
+    if photos and (known := table_files.naming(root, photos)):
         file, column = known
         raise UserError(
             f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
             "that is known; write labels.csv with the columns filename,label, or give "
             "data.format folders or unlabelled to do without it"
         )
-    for file in layouts.tables(root, (*layouts.TABLES, *layouts.SHEETS)):
-        if photos and file.suffix.lower() in layouts.SHEETS:
-            raise UserError(f"{file}: a spreadsheet isn't read; save the sheet as labels.csv")
-        if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab"):
+    endings = (*table_files.TABLES, *table_files.OLD_SHEETS)
+    for file in table_files.tables(root, endings) if photos else ():
+        table_files.refuse_unread_sheet(file)
+        if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab", ".xlsx"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
     if npz_labels.find(root, photos):
         return "npz"
@@ -149,16 +160,21 @@ def detect(root: Path, extra: Path | None = None) -> str:
 
 
 def _labels_file(root):
-    """labels.csv, or the same with another table's ending where that is all there is."""
-    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt")]
-    there = [name for name in names if (root / name).is_file()]
-    return files.path_inside(root, there[0] if there else names[0])
+    """labels.csv, or the same with another table's ending where that is all there is.
+
+    An archive unpacks into a folder of its name: the file may lie in a folder that is alone.
+    """
+    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
+    for folder in files.wrapped(root):
+        if there := [name for name in names if (folder / name).is_file()]:
+            return files.path_inside(root, str((folder / there[0]).relative_to(root)))
+    return files.path_inside(root, names[0])
 
 
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """`labels.csv`: (records, the file). A blank label is unlabelled.
 
-    File names start at the folder, or at `images/` in it.
+    File names start at the folder of the file, or at `images/` in it.
     """
     file = _labels_file(root)
     if not file.is_file():
@@ -172,28 +188,35 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         known = ", ".join(LABELS)
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
+    inside = file.parent.relative_to(root).as_posix()
+    prefix = "" if inside == "." else f"{inside}/"
     records["path"] = [
-        files.checked_relative_path(name, f"{file}: line {line}")
+        prefix + files.checked_relative_path(name, f"{file}: line {line}")
         for line, name in records["path"].items()
     ]
     records["path"] = files.as_on_disk(root, records["path"].tolist())
     there = pd.Series(files.existing(root, records["path"]), records.index)
-    below = "images/" + records["path"][~there]  # many tables name the photos only
+    # Many tables name the photos only.
+    below = f"{prefix}images/" + records["path"][~there].str.removeprefix(prefix)
     below[:] = files.as_on_disk(root, below.tolist())
     below = below[files.existing(root, below)]
     records.loc[below.index, "path"], there[below.index] = below, True
-    records["path"], there = _found_below(root, records["path"], there, file)
-    records = _drop_missing(root, records, there, file, skip_missing)
+    records["path"], there = table_photos.found_below(root, records["path"], there, file)
+    records = table_photos.drop_missing(root, records, there, file, skip_missing)
     if MASK in records:
-        records[MASK] = masks.checked(root, records[MASK], file)
+        records[MASK] = masks.checked(root, records[MASK].map(lambda m: m and prefix + m), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
     unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
-    _warn_unlisted(unlisted, file, extra)
+    table_photos.warn_unlisted(unlisted, file, extra)
     return records, file
 
 
 def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
-    """HAM10000's metadata: (records, the file). Photos are found by `image_id`."""
+    """HAM10000's metadata: (records, the file). Photos are found by `image_id`.
+
+    Dataverse has ISIC 2018's test set beside it, in the same columns. Where its photos are there,
+    it is the test split, and the records' place is the folder.
+    """
     found = _metadata_files(root)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
@@ -201,65 +224,56 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
             f"{root}: found {names} with the columns image_id and dx; "
             "keep exactly one *metadata*.csv, such as HAM10000_metadata.csv"
         )
-    file = files.path_inside(root, found[0].name)
-    table = csv_tables.read_table(file, "image_id,dx")
-    records = csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
+    file = found[0]
+    records = _ham10000_rows(root, file)
     photos: dict[str, str] = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
         photos.setdefault(PurePosixPath(path).stem, path)
+    for other in _ham10000_tests(root):
+        test = _ham10000_rows(root, other)
+        if test["path"].isin(photos.keys()).any():
+            log.warning(
+                "%s: the test split, %d rows; %s: the training split, %d rows",
+                other, len(test), file.name, len(records),
+            )  # fmt: skip
+            parts = [(file, records.assign(split=TRAIN)), (other, test.assign(split=TEST))]
+            records, file = released_tables.stacked(root, parts), root
+            records = csv_tables.drop_duplicate_rows(records, "path", file)
+            break
     there = records["path"].isin(photos.keys())
-    records = _drop_missing(root, records, there, file, skip_missing)
-    _warn_unlisted(photos.keys() - set(records["path"]), file, extra)
+    records = table_photos.drop_missing(root, records, there, file, skip_missing)
+    table_photos.warn_unlisted(photos.keys() - set(records["path"]), file, extra)
     return records.assign(path=records["path"].map(photos)), file
 
 
 def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
-    """A data set's own table (see `layouts`): (records, the file). Photos are found by their id."""
-    found = layouts.find(root)
-    if not found:
-        known = ", ".join(layouts.LAYOUTS)
+    """A data set's own tables (see `layouts`): (records, the table, or the folder of several).
+
+    Photos are found by their id.
+    """
+    release = released_tables.find(root)
+    if not release:
+        known = ", ".join(LAYOUTS)
         raise UserError(f"data.path {root}: no table of a known data set there ({known})")
-    name, file = found
-    log.warning("%s: read as the table of %s", file, name)
-    records = _cleaned(layouts.read(root, name, file), file)
-    records = csv_tables.drop_duplicate_rows(records, "path", file)
-    nowhere, photos = pd.Series(False, records.index), files.scan(root)
-    paths, there = _found_below(root, records["path"], nowhere, file)
+    photos = files.scan(root)
+    records, place = released_tables.read(root, release)
+    nowhere = pd.Series(False, records.index)
+    paths, there = table_photos.found_below(root, records["path"], nowhere, place)
     records = records.assign(path=paths.to_numpy())
-    records = _drop_missing(root, records, there, file, skip_missing)
-    _warn_unlisted(set(photos) - set(records["path"]), file, extra)
-    return records, file
-
-
-def _found_below(root, names, there, file):
-    """The paths of names that aren't there as written: anywhere below, with or without ending."""
-    if there.all():
-        return names, there
-    known: dict[str, set[str]] = {}
-    for path in files.scan(root, strict=False):
-        plain = PurePosixPath(path)
-        for name in (plain.name, plain.stem):
-            known.setdefault(name.lower(), set()).add(path)
-    paths, seen = list(names), list(there)
-    for place, (line, name) in enumerate(names.items()):
-        if seen[place]:
-            continue
-        found = known.get(PurePosixPath(name).name.lower(), set())
-        if len(found) > 1:
-            raise UserError(
-                f"{file}: line {line}: {csv_tables.quoted(name)} may be "
-                f"{' or '.join(sorted(found))}; write the whole path"
-            )
-        if found:
-            paths[place], seen[place] = next(iter(found)), True
-    return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
+    seen = set(paths[there])
+    records = released_tables.settle(records, there, place)
+    records = csv_tables.drop_duplicate_rows(records, "path", place)
+    there = records["path"].isin(seen)
+    records = table_photos.drop_missing(root, records, there, place, skip_missing)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), place, extra)
+    return records, place
 
 
 def arrays(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """An npz file with photos and labels: (records, the file); see `npz_labels`."""
     photos = files.scan(root, extra)
     records, file = npz_labels.read(root, photos)
-    _warn_unlisted(set(photos) - set(records["path"]), file, extra)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), file, extra)
     return records, file
 
 
@@ -308,19 +322,42 @@ def _unlabelled_records(root, extra, records):
 
 
 def _metadata_files(root):
+    return [file for file in _ham10000_tables(root) if "metadata" in file.name.lower()]
+
+
+def _ham10000_tests(root):
+    """ISIC 2018's test set in HAM10000's columns: ISIC2018_Task3_Test_GroundTruth."""
+    return [
+        file for file in _ham10000_tables(root)
+        if "metadata" not in file.name.lower()
+        and table_splits.split_of(Path(file.name)) == TEST
+    ]  # fmt: skip
+
+
+def _ham10000_tables(root):
+    columns = {"image_id", "dx"}
     return [
         file
         for file in _without_twins(root)
-        if "metadata" in file.name.lower()
-        and {"image_id", "dx"} <= {*csv_tables.header_of(file, "image_id,dx")}
+        if columns <= {*csv_tables.header_of(file, "image_id,dx")}
     ]
 
 
+def _ham10000_rows(root, file):
+    file = files.path_inside(root, file.relative_to(root).as_posix())
+    table = csv_tables.read_table(file, "image_id,dx")
+    return csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
+
+
 def _without_twins(root):
-    """Tables in the folder itself; of NAME.csv and NAME.tab, as Dataverse gives both, the first."""
+    """Tables in the folder itself, or in one that is alone in it.
+
+    Of NAME.csv and NAME.tab, as Dataverse gives both, the first.
+    """
     first: dict[str, Path] = {}
-    for file in layouts.tables(root):
-        if file.parent == root:
+    folders = files.wrapped(root)
+    for file in table_files.tables(root):
+        if file.parent in folders:
             first.setdefault(file.stem, file)
     return list(first.values())
 
@@ -334,61 +371,5 @@ def _ham10000_rank(path):
 
 def _rename(table, columns, file):
     """The known columns under the index's names, cleaned."""
-    return _cleaned(
-        table[[name for name in columns if name in table]].rename(columns=columns), file
-    )
-
-
-def _cleaned(records, file):
-    """Records without words for "unknown", ages checked."""
-    for name in records.columns.difference(["path", "fine", "coarse"]):
-        records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
-    if "split" in records:
-        records["split"] = records["split"].str.lower()
-    if "age" in records:
-        for text in records["age"].unique():
-            if text and not _is_age(text):
-                line = records.index[records["age"] == text][0]
-                raise UserError(
-                    f"{file}: line {line}: age {csv_tables.quoted(text)}; "
-                    f"write years from 0 to {MAX_AGE}, or leave it blank"
-                )
-    return records
-
-
-def _is_age(text):
-    try:
-        return math.isfinite(float(text)) and 0 <= float(text) <= MAX_AGE
-    except ValueError:
-        return False
-
-
-def _drop_missing(root, records, there, file, skip):
-    if there.all():
-        return records
-    gone = records[~there]
-    name = gone["path"].iloc[0]
-    finding = (
-        f"{file}: line {gone.index[0]}: image {csv_tables.quoted(name)} not found "
-        f"({len(gone)} of {len(records)} images are missing)"
-    )
-    if len(gone) == len(records):
-        way_out = packed.way_out(root) or "put the photos below the folder, or correct the names"
-        raise UserError(f"{finding}; {way_out}")
-    if not skip:
-        raise UserError(f"{finding}; add the file, correct the line, or use data.on_bad skip")
-    rows = [(name, f"{file}: line {line}: not found") for line, name in gone["path"].items()]
-    left_out.tell(log, f"{finding}; their rows are left out", rows, left_out.MISSING)
-    return records[there]
-
-
-def _warn_unlisted(names, file, extra):
-    near = extra is not None and (
-        files.is_inside(file.parent, str(extra)) or files.is_inside(extra, str(file.parent))
-    )
-    if names and not near:  # else the second folder brings them in
-        line = (
-            f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
-            f"the first is '{min(names)}'"
-        )
-        left_out.tell(log, line, [(name, f"no row in {file}") for name in sorted(names)])
+    kept = table[[name for name in columns if name in table]].rename(columns=columns)
+    return vocabulary.clean(kept, file)

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 from scipy.stats import betabinom
@@ -162,8 +163,8 @@ def fit(
 
 def colours(images: Any) -> np.ndarray:
     """Mean and standard deviation of red, green and blue: (n, h, w, 3) -> float64 (n, 6)."""
-    images = np.asarray(images, np.float32)
-    return np.concatenate([images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=1, dtype=float)
+    moments = [cv2.meanStdDev(image) for image in np.asarray(images)]
+    return np.array(moments, dtype=float).reshape(-1, 6)
 
 
 def sizes_of(files: Iterable[str]) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Predict photos of which nothing is known, batch by batch."""
 
+import itertools
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import runs, threads
 from dermssl.core.errors import UserError
-from dermssl.data import pipeline
+from dermssl.data.augmentation import opencv
+from dermssl.data.decode import BadImage
 from dermssl.data.photos import Photos
 from dermssl.evaluation import binary_tasks, calibrator, conformal, predictions, validate
 from dermssl.inference import likeness, outputs
@@ -64,20 +66,33 @@ def tables(
     batch_size: int,
     scaling: calibrator.Calibrator | None,
     sets: conformal.ClassThresholds | None = None,
+    bad: list[tuple[str, str]] | None = None,
+    folder: Path | str = "",
 ) -> Iterator[pd.DataFrame]:
     """A table for each batch: path, the likeliest classes, their sets, every probability, likeness.
 
     The last two columns, `unlike_run` and `distance_to_run`, are those of `likeness.Reference`,
     "n/a" where the run has none. A line in the log says how many photos are unlike.
+
+    Args:
+        finished: `FinishedRun` of a classifier.
+        files: photos, each read once.
+        masks: the mask of each, "" for none; None where the run doesn't crop by them.
+        batch_size: photos through the network at once.
+        scaling: what is done to the probabilities, None for nothing.
+        sets: thresholds of the conformal sets, None for no sets.
+        bad: gets (file, why) of each photo that can't be read, which has no row then; None where
+            the first such photo is an error.
+        folder: `path` in the table is relative to it; "" leaves the path whole.
     """
     model, size = finished.model(), finished.image_size
     taxonomy = model.taxonomy
     reference, missing = likeness.of_run(finished, model.backbone)
     unlike: list[str] = []
-    photos = Photos(files, size, 0, finished.data.preprocess, masks)
-    images = pipeline.evaluation_data(photos, batch_size, size)
-    for number, batch in enumerate(images):
+    photos = Photos(files, size, 0, finished.data.preprocess, masks, strict=True)
+    for rows, batch in _readable(photos, batch_size, size, bad):
         p_fine, p_coarse, h = outputs.predict_and_embed(model, [batch]).values()
+        paths = [files[row] for row in rows]
         named = {
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
@@ -89,7 +104,9 @@ def tables(
         if scaling:
             p_fine, p_coarse = scaling.apply(p_fine, p_coarse, taxonomy)
         columns = {
-            "path": files[number * batch_size : number * batch_size + len(p_fine)],
+            "path": [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+            if folder
+            else paths,
             **named,
             "most_probable_fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "most_probable_coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
@@ -103,7 +120,7 @@ def tables(
             )
         table = pd.DataFrame(columns)
         if reference:
-            sizes = likeness.sizes_of(columns["path"])
+            sizes = likeness.sizes_of(paths)
             table = table.join(reference.check(h, likeness.colours(batch), sizes))
             unlike += table["unlike_run"].tolist()
         else:
@@ -113,6 +130,33 @@ def tables(
         log.warning("likeness to the run's photos not checked: %s", missing)
     elif said := reference.sentence(unlike):
         log.warning("%s", said)
+
+
+def _readable(photos, batch_size, size, bad):
+    """Batches of the photos that can be read: (their numbers, uint8 (b, size, size, 3))."""
+
+    def square(number):
+        try:
+            return number, opencv.center_square(photos[number], size), ""
+        except BadImage as error:
+            if bad is None:
+                raise
+            return number, None, str(error)
+
+    def readable():
+        # While the network works on a batch, the next one is read.
+        workers = os.cpu_count() or 1
+        work = threads.map_in_order(square, range(len(photos)), workers, 2 * batch_size)
+        for number, image, why in work:
+            if image is None:
+                bad.append((photos.files[number], why))
+            else:
+                yield number, image
+
+    images = readable()
+    while batch := list(itertools.islice(images, batch_size)):
+        rows, squares = zip(*batch)
+        yield rows, np.stack(squares)
 
 
 def _applied(scaling, head):
@@ -125,11 +169,3 @@ def _applied(scaling, head):
         found[f"temperature{end}"] = level.temperature if level else 1.0
         found[f"prior_power{end}"] = level.prior_power if level else 0.0
     return found
-
-
-def write(tables: Iterator[pd.DataFrame], file: TextIO) -> None:
-    """Write the tables one after the other as one CSV."""
-    for number, table in enumerate(tables):
-        atomic_files.escape_formulas(table).to_csv(
-            file, index=False, header=number == 0, float_format="%.9g"
-        )

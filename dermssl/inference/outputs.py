@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import tensorflow as tf
 from keras import tree
 
 from dermssl.data import pipeline
@@ -22,6 +23,42 @@ if TYPE_CHECKING:
     from dermssl.models.classifier import LesionClassifier
 
 THUMBNAIL = 48  # pixels
+# A network's graphs live as long as the network.
+_GRAPHS: weakref.WeakKeyDictionary[Any, dict] = weakref.WeakKeyDictionary()
+
+
+def traced(network: keras.Model, function: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """`function(network, images)` as a graph, traced once for each network and size of images.
+
+    Operation by operation, MobileNet takes 1.5 times the CPU time of the graph at 224 px and 2.6
+    times at 64 px, EfficientNetB1 3.6 times at 96 px.
+
+    Args:
+        network: `keras.Model`.
+        function: of the network and float32 images (b, size, size, 3); a module's own, not a
+            lambda, which would be another one at each call.
+
+    Returns:
+        function of images of any number.
+    """
+    held = weakref.ref(network)  # else the graph would keep the network, and that the graph
+
+    def forward(images):
+        graphs, images = _GRAPHS.setdefault(network, {}), tf.cast(images, tf.float32)
+        key = (function, *images.shape[1:])
+        if key not in graphs:
+            signature = [tf.TensorSpec((None, *images.shape[1:]), tf.float32)]
+            graphs[key] = tf.function(
+                lambda images: function(held(), images), input_signature=signature
+            )
+        return graphs[key](images)
+
+    return forward
+
+
+def inference(network: keras.Model, images: Any) -> Any:
+    """What a network gives for images, as in use: no dropout, moving BatchNorm statistics."""
+    return network(images, training=False)
 
 
 def run(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
@@ -48,7 +85,7 @@ def embed(network: keras.Model, batches: Iterable[Any]) -> np.ndarray:
     Returns:
         float32 (n, d).
     """
-    return run(functools.partial(network, training=False), batches).astype(np.float32)
+    return run(traced(network, inference), batches).astype(np.float32)
 
 
 def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, np.ndarray]:
@@ -61,7 +98,7 @@ def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, 
     Returns:
         dict of float64 arrays, "fine" (n, fine) and "coarse" (n, coarse).
     """
-    return model.probabilities(run(functools.partial(model, training=False), batches))  # type: ignore[misc]
+    return model.probabilities(run(traced(model, inference), batches))
 
 
 def predict_and_embed(
@@ -75,16 +112,16 @@ def predict_and_embed(
     Returns:
         dict of "fine" and "coarse" as there, and "embedding", float32 (n, d).
     """
+    logits = run(traced(model, _logits_and_embedding), batches)
+    embedding = logits.pop("embedding").astype(np.float32)
+    return {**model.probabilities(logits), "embedding": embedding}
 
-    def forward(images):
-        h = model.backbone(images, training=False)
-        fine = model.fine(h)
-        coarse = model.coarse(fine if model.head == "hierarchical" else h)
-        return {"fine": fine, "coarse": coarse, "embedding": h}
 
-    found = run(forward, batches)
-    embedding = found.pop("embedding").astype(np.float32)
-    return {**model.probabilities(found), "embedding": embedding}
+def _logits_and_embedding(model, images):
+    h = model.backbone(images, training=False)
+    fine = model.fine(h)
+    coarse = model.coarse(fine if model.head == "hierarchical" else h)
+    return {"fine": fine, "coarse": coarse, "embedding": h}
 
 
 def embed_with_thumbnails(

@@ -6,35 +6,19 @@ import logging
 import h5py
 import numpy as np
 import pytest
+from folders import fill, read
 from PIL import Image
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.data import decode, layouts, readers, splits
-
-GREY = Image.new("RGB", (8, 8), (120, 90, 80))
-
-
-def fill(root, photos=(), **tables):
-    """A folder with photos at the given paths, and tables of lines."""
-    for place in photos:
-        (root / place).parent.mkdir(parents=True, exist_ok=True)
-        GREY.save(root / place)
-    for name, lines in tables.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text("\n".join(lines) + "\n")
-    return root
+from dermssl.data import decode, layouts, readers, released_tables, splits
 
 
 def jpeg():
     buffer = io.BytesIO()
-    GREY.resize((16, 16)).save(buffer, "JPEG")
+    Image.new("RGB", (16, 16), (120, 90, 80)).save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def read(root, **options):
-    return readers.read(Data(path=str(root), **options)).index.set_index("path")
 
 
 RELEASED = {
@@ -71,14 +55,27 @@ RELEASED = {
         ]},
         {"fine": "malignant", "patient_id": "IP_1", "age": 60.0},
     ),
+    "isic2024_challenge": (
+        ["ISIC_2024_Training_Input/ISIC_1.jpg", "ISIC_2024_Training_Input/ISIC_2.jpg"],
+        {
+            "ISIC_2024_Training_GroundTruth.csv": ["isic_id,malignant", "ISIC_1,0.0", "ISIC_2,1.0"],
+            "ISIC_2024_Training_Input/metadata.csv": [
+                "isic_id,attribution,age_approx,sex,patient_id", "ISIC_1,X,60,male,IP_1",
+                "ISIC_2,X,60,male,IP_2",
+            ],
+        },
+        {"fine": "benign", "patient_id": "IP_1", "sex": "male", "age": 60.0},
+    ),
     "isic_archive": (
         ["ISIC-images/ISIC_1.jpg", "ISIC-images/ISIC_2.jpg"],
         {"metadata.csv": [
-            "isic_id,age_approx,diagnosis_1,diagnosis_2,diagnosis_3,lesion_id",
-            "ISIC_1,30,Malignant,Malignant melanocytic,Melanoma Invasive,IL_1",
-            "ISIC_2,30,Benign,,,IL_2",
+            "isic_id,age_approx,diagnosis_1,diagnosis_2,diagnosis_3,lesion_id,image_type,"
+            "fitzpatrick_skin_type",
+            "ISIC_1,30,Malignant,Malignant melanocytic,Melanoma Invasive,IL_1,dermoscopic,II",
+            "ISIC_2,30,Benign,Benign melanocytic,Nevus,IL_2,dermoscopic,",
         ]},
-        {"fine": "Melanoma Invasive", "coarse": "Malignant", "lesion_id": "IL_1"},
+        {"fine": "Melanoma Invasive", "coarse": "Malignant", "lesion_id": "IL_1",
+         "skin_tone": "II"},
     ),
     "bcn20000": (
         ["images/BCN_1.jpg", "images/BCN_2.jpg"],
@@ -86,7 +83,7 @@ RELEASED = {
             "bcn_filename,age_approx,anatom_site_general,diagnosis,lesion_id,sex",
             "BCN_1.jpg,40,torso,NV,BCN_9,male", "BCN_2.jpg,40,torso,MEL,BCN_8,male",
         ]},
-        {"fine": "NV", "lesion_id": "BCN_9"},
+        {"fine": "nv", "lesion_id": "BCN_9"},
     ),
     "pad_ufes_20": (
         ["imgs_part_1/imgs_part_1/PAT_1_2_3.png", "imgs_part_2/imgs_part_2/PAT_4_5_6.png"],
@@ -95,7 +92,7 @@ RELEASED = {
             "PAT_1,2,70,MALE,NOSE,BCC,2.0,PAT_1_2_3.png,True",
             "PAT_4,5,30,FEMALE,ARM,NEV,,PAT_4_5_6.png,False",
         ]},
-        {"fine": "BCC", "patient_id": "PAT_1", "sex": "MALE", "site": "NOSE", "skin_tone": "2.0"},
+        {"fine": "BCC", "patient_id": "PAT_1", "sex": "male", "site": "NOSE", "skin_tone": "II"},
     ),
     "derm7pt": (
         ["images/NAA/Naa1.jpg", "images/NAA/Naa2.jpg"],
@@ -111,7 +108,7 @@ RELEASED = {
             ",DDI_ID,DDI_file,skin_tone,malignant,disease",
             "0,1,000001.png,56,True,melanoma-in-situ", "1,2,000002.png,12,False,nevus",
         ]},
-        {"fine": "malignant", "skin_tone": "56"},
+        {"fine": "malignant", "skin_tone": "V-VI"},
     ),
     "fitzpatrick17k": (
         [
@@ -123,21 +120,44 @@ RELEASED = {
             "5e82a45bc5d78bd24ae9202d194423f8,3,acne vulgaris,inflammatory,non-neoplastic",
             "fa2911a9b13b6f8af79cb700937cc14f,1,melanoma,malignant melanoma,malignant",
         ]},
-        {"fine": "acne vulgaris", "coarse": "non-neoplastic", "skin_tone": "3"},
+        {"fine": "acne vulgaris", "coarse": "non-neoplastic", "skin_tone": "III"},
     ),
     "milk10k": (
         ["MILK10k_Training_Input/IL_1/ISIC_1.jpg", "MILK10k_Training_Input/IL_1/ISIC_2.jpg"],
         {
             "MILK10k_Training_Metadata.csv": [
-                "lesion_id,image_type,isic_id,age_approx,sex,site",
-                "IL_1,clinical: close-up,ISIC_1,50,male,trunk",
-                "IL_1,dermoscopic,ISIC_2,50,male,trunk",
+                "lesion_id,image_type,isic_id,age_approx,sex,skin_tone_class,site",
+                "IL_1,clinical: close-up,ISIC_1,50,male,5,trunk",
+                "IL_1,dermoscopic,ISIC_2,50,male,5,trunk",
             ],
             "MILK10k_Training_GroundTruth.csv": [
-                "lesion_id,AKIEC,BCC,BKL,DF,MEL,NV,VASC", "IL_1,0,1,0,0,0,0,0",
+                "lesion_id,AKIEC,BCC,BEN_OTH,BKL,DF,INF,MAL_OTH,MEL,NV,SCCKA,VASC",
+                "IL_1,0,0,0,0,0,0,0,0,0,1,0",
             ],
         },
-        {"fine": "bcc", "lesion_id": "IL_1", "source": "clinical: close-up"},
+        {"fine": "sccka", "lesion_id": "IL_1", "source": "clinical: close-up",
+         "skin_tone": "MILK10k 5"},
+    ),
+    "scin": (
+        ["dataset/images/-1.png", "dataset/images/-2.png", "dataset/images/-3.png"],
+        {
+            "dataset/scin_cases.csv": [
+                "case_id,source,sex_at_birth,body_parts_head_or_neck,body_parts_arm,image_1_path,"
+                "image_2_path,image_3_path,image_1_shot_type,image_2_shot_type,image_3_shot_type",
+                "-77,SCIN,FEMALE,,YES,dataset/images/-1.png,dataset/images/-2.png,,CLOSE_UP,"
+                "AT_DISTANCE,",
+                "-78,SCIN,OTHER_OR_UNSPECIFIED,YES,YES,dataset/images/-3.png,,,CLOSE_UP,,",
+            ],
+            "dataset/scin_labels.csv": [
+                "case_id,dermatologist_fitzpatrick_skin_type_label_1,"
+                "dermatologist_fitzpatrick_skin_type_label_2,weighted_skin_condition_label,"
+                "monk_skin_tone_label_us",
+                "-77,FST3,FST3,\"{'Eczema': 0.41, 'Psoriasis': 0.59}\",4",
+                "-78,FST3,FST2,\"{'Eczema': 0.5, 'Psoriasis': 0.5}\",4",
+            ],
+        },
+        {"fine": "Psoriasis", "lesion_id": "-77", "sex": "female", "site": "arm",
+         "skin_tone": "III", "source": "CLOSE_UP"},
     ),
     "ph2": (
         [f"PH2 Dataset images/{case}/{case}_Dermoscopic_Image/{case}.bmp"
@@ -158,7 +178,7 @@ RELEASED = {
 def test_a_released_data_set_is_known_by_its_columns(tmp_path, name, caplog):
     photos, tables, first = RELEASED[name]
     fill(tmp_path, photos, **tables)
-    assert layouts.find(tmp_path)[0] == name
+    assert released_tables.find(tmp_path).name == name
     with caplog.at_level(logging.WARNING, logger="dermssl"):
         found = read(tmp_path)
     assert set(found.index) == set(photos)
@@ -169,14 +189,17 @@ def test_a_released_data_set_is_known_by_its_columns(tmp_path, name, caplog):
 
 
 @pytest.mark.parametrize(("name", "taxonomy"), [
-    ("isic2020", "malignancy"), ("isic2024", "malignancy"), ("ddi", "malignancy"),
-    ("isic_onehot", "isic2019"), ("milk10k", "ham10000"), ("bcn20000", "flat"),
+    ("isic2020", "malignancy"), ("isic2024", "malignancy"),
+    ("isic2024_challenge", "malignancy"), ("ddi", "malignancy"),
+    ("isic_onehot", "isic2019"), ("milk10k", "milk10k"), ("bcn20000", "isic2019"),
+    ("pad_ufes_20", "pad_ufes_20"), ("derm7pt", "derm7pt"), ("ph2", "ph2"), ("scin", "flat"),
+    ("isic_archive", "derived"), ("fitzpatrick17k", "derived"),
 ])  # fmt: skip
 def test_classes_that_are_known_bring_their_malignancy(tmp_path, name, taxonomy):
     photos, tables, _ = RELEASED[name]
     classes = readers.read(Data(path=str(fill(tmp_path, photos, **tables)))).taxonomy
     assert classes.name == taxonomy
-    assert all(classes.malignancy) == (taxonomy != "flat")
+    assert all(classes.malignancy) == (taxonomy not in ("flat", "derived"))
 
 
 def test_isic_2019_is_ham10000_with_squamous_cell_carcinoma():
@@ -185,6 +208,34 @@ def test_isic_2019_is_ham10000_with_squamous_cell_carcinoma():
     ham = of["ham10000"]
     ham["ak"] = ham.pop("akiec")
     assert of["isic2019"] == {**ham, "scc": ("keratinocytic", "malignant")}
+
+
+def test_milk10k_is_ham10000_with_four_more():
+    eleven, seven = taxonomies.load("milk10k"), taxonomies.load("ham10000")
+    of = {
+        one.name: dict(zip(one.fine, zip(one.parents, one.malignancy))) for one in (eleven, seven)
+    }
+    assert of["milk10k"] == {
+        **of["ham10000"], "sccka": ("keratinocytic", "malignant"),
+        "inf": ("inflammatory", "benign"),
+        "ben_oth": ("other", "benign"), "mal_oth": ("other", "malignant"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "malignant", "premalignant", "n"), [
+    ("pad_ufes_20", {"MEL", "BCC", "SCC"}, {"ACK"}, 6),
+    ("ph2", {"melanoma"}, set(), 3),
+    ("derm7pt", {"basal cell carcinoma", "melanoma", "melanoma (in situ)", "melanoma metastasis",
+                 "melanoma (less than 0.76 mm)", "melanoma (0.76 to 1.5 mm)",
+                 "melanoma (more than 1.5 mm)"}, set(), 20),
+])  # fmt: skip
+def test_malignancy_follows_medical_convention(name, malignant, premalignant, n):
+    classes = taxonomies.load(name)
+    kinds = {kind: {fine for fine, own in zip(classes.fine, classes.malignancy) if own == kind}
+             for kind in taxonomies.MALIGNANCY}  # fmt: skip
+    assert kinds["malignant"] == malignant
+    assert kinds["premalignant"] == premalignant
+    assert len(kinds["benign"]) == n - len(malignant) - len(premalignant)
 
 
 def test_every_layout_has_a_folder_here():
@@ -230,10 +281,10 @@ def test_a_table_that_names_the_photos_and_is_not_known_is_refused(tmp_path):
     assert set(read(tmp_path, format="unlabelled")["fine"]) == {""}
 
 
-@pytest.mark.parametrize("name", ["labels.xlsx", "deep/labels.ods"])
-def test_a_spreadsheet_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["labels.xls", "deep/labels.ods"])
+def test_a_spreadsheet_of_another_kind_is_refused(tmp_path, name):
     fill(tmp_path, NAMES, **{name: ["PK"]})
-    with pytest.raises(UserError, match=r"a spreadsheet isn't read; save the sheet as labels\.csv"):
+    with pytest.raises(UserError, match=r"only .xlsx is read; save the sheet as labels\.csv, or"):
         read(tmp_path)
 
 
@@ -282,17 +333,6 @@ def test_dermamnist_brings_classes_and_splits(tmp_path, caplog):
     assert train["fine"].tolist() == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
     assert set(found["lesion_id"]) == {""}
     assert dataset.taxonomy == taxonomies.load("ham10000")
-
-
-def test_scin_is_refused_and_not_read_as_unlabelled(tmp_path):
-    scin = {
-        "dataset/scin_cases.csv": ["case_id,image_1_path,image_2_path", "7,dataset/images/1.png,"],
-        "dataset/scin_labels.csv": ["case_id,weighted_skin_condition_label", "7,\"{'Eczema': 1}\""],
-    }
-    fill(tmp_path, ["dataset/images/1.png", "dataset/images/2.png"], **scin)
-    with pytest.raises(UserError, match=r"SCIN isn't read, .*; write labels.csv"):
-        read(tmp_path)
-    assert len(read(tmp_path, format="unlabelled")) == 2
 
 
 @pytest.mark.parametrize("part", ["imgs_part_2", "HAM10000_images_part_1", "ISIC-images", "part3"])

@@ -131,3 +131,11 @@ def test_predict_says_why_likeness_was_not_checked(finetuned, tmp_path, photos, 
     assert tiny.call(predict, old, photo, "--output", tmp_path / "one.csv") == 0
     assert "likeness to the run's photos not checked: " in capfd.readouterr().err
     assert pd.read_csv(tmp_path / "one.csv", keep_default_na=False)["unlike_run"].eq("n/a").all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_colours_are_the_mean_and_deviation_of_each_channel(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3)).astype(dtype)
+    flat = images.reshape(3, -1, 3).astype(float)
+    expected = np.concatenate([flat.mean(axis=1), flat.std(axis=1)], axis=1)
+    np.testing.assert_allclose(likeness.colours(images), expected, rtol=1e-6)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dermssl.data.photos import Photos
 from dermssl.inference import outputs
@@ -28,14 +27,11 @@ def predict(
     Returns:
         dict of condition -> float64 (n, fine), in the order of `wanted`.
     """
-    done = 0
+    done, logits_of = 0, outputs.traced(model, outputs.inference)
 
     def forward(batch):
         nonlocal done
-        logits = {
-            name: model(tf.cast(pixels, tf.float32), training=False)
-            for name, pixels in zip(wanted, batch)
-        }
+        logits = {name: logits_of(pixels) for name, pixels in zip(wanted, batch)}
         done += batch.shape[1]
         if progress:
             progress(done)

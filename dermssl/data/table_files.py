@@ -1,0 +1,85 @@
+"""Find the tables in a data folder, and the one that names its photos."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dermssl.core.errors import UserError
+from dermssl.data import csv_tables, not_photos, spreadsheets
+
+TABLES = (".csv", ".tsv", ".tab", ".txt", spreadsheets.ENDING, "")
+OLD_SHEETS = (".xls", ".ods")
+DEPTH = 2  # folders below the root in which tables are looked for
+
+
+def tables(root: Path, suffixes: tuple[str, ...] = TABLES) -> list[Path]:
+    """Files of a folder, and of the folders in it, whose ending is a table's; sorted.
+
+    Not those that a link leads to, nor those that a command of ours wrote.
+    """
+    found: list[Path] = []
+    waiting: list[tuple[str, ...]] = [()]
+    while waiting:
+        within = waiting.pop()
+        for entry in _entries(root.joinpath(*within)):
+            # Names alone decide of most: a folder may hold 100,000 photos.
+            ending = os.path.splitext(entry.name)[1].lower()
+            # A file without an ending may be anything: only names that speak of a table.
+            named = bool(ending) or "metadata" in entry.name.lower()
+            # Excel's "~$labels.xlsx" says that labels.xlsx is open.
+            named = named and ending in suffixes and not entry.name.startswith((".", "~$"))
+            if named and entry.is_file(follow_symlinks=False) and not _is_ours(root, within):
+                found.append(Path(entry.path))
+            if len(within) < DEPTH and entry.is_dir(follow_symlinks=False):
+                waiting.append((*within, entry.name))
+    return sorted(found, key=lambda file: (len(file.parts), str(file)))
+
+
+def _entries(folder):
+    try:
+        with os.scandir(folder) as listing:
+            return list(listing)
+    except OSError:  # `paths.scan` says so
+        return []
+
+
+def _is_ours(root, within):
+    """Whether a folder below the root, or one above it, was written by a command."""
+    folders = (root.joinpath(*within[: depth + 1]) for depth in range(len(within)))
+    return any(not_photos.is_ours(str(folder)) for folder in folders)
+
+
+def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
+    """(table, column) that names at least half of the photos; None without one."""
+    names = {part for path in photos for part in _names(path)}
+    for file in tables(root):
+        if not csv_tables.header_of(file, ""):
+            continue
+        try:
+            table = csv_tables.read_table(file, "")
+        except UserError:
+            continue
+        for column in table:
+            named = sum(bool(_names(cell) & names) for cell in table[column].unique())
+            if named >= max(2, len(photos) / 2):
+                return file, str(column)
+    return None
+
+
+def _names(path):
+    """A photo's name with and without its ending."""
+    name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
+    return {name, name.rsplit(".", 1)[0]} - {""}
+
+
+def refuse_unread_sheet(file: Path) -> None:
+    """Refuse a spreadsheet that can't be looked into: the labels may be there."""
+    way_out = "or give data.format folders or unlabelled to do without it"
+    if file.suffix.lower() in OLD_SHEETS:
+        raise UserError(f"{file}: only .xlsx is read; save the sheet as labels.csv, {way_out}")
+    if file.suffix.lower() == spreadsheets.ENDING:
+        try:
+            csv_tables.read_table(file, "filename,label")
+        except UserError as error:
+            raise UserError(f"{error}; {way_out}") from error

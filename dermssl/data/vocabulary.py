@@ -1,0 +1,100 @@
+"""One word for one thing in the tables of all data sets: sex, skin tone, age, unknown."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dermssl.core import left_out
+from dermssl.core.errors import UserError
+from dermssl.data import csv_tables
+
+MAX_AGE = 120  # years
+SEX = {"m": "male", "male": "male", "f": "female", "female": "female"}
+FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
+# The types as tables write them: III, 3, 3.0 (before this table, ".0" goes) and FST3.
+FITZPATRICK_WORDS = {
+    word: tone for number, tone in enumerate(FITZPATRICK, 1)
+    for word in (tone.lower(), str(number), f"fst{number}")
+}  # fmt: skip
+NO_TONE = ("", "-1", "none_selected", *csv_tables.UNKNOWN)
+
+log = logging.getLogger(__name__)
+
+
+def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Records without words for "unknown", sex as male or female, ages checked.
+
+    Args:
+        records: text columns of the index, indexed by line. Labels stay as they are.
+        file: the table, for errors.
+
+    Raises:
+        UserError: an age is no number of years.
+
+    Example:
+
+    >>> table = pd.DataFrame({"sex": ["F", "MALE", "unknown"], "age": ["55.0", "40", ""]})
+    >>> clean(table, Path("labels.csv")).to_numpy().tolist()
+    [['female', '55'], ['male', '40'], ['', '']]
+    """
+    records = records.copy()
+    for name in records.columns.difference(["path", "fine", "coarse"]):
+        records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
+    if "split" in records:
+        records["split"] = records["split"].str.lower()
+    if "sex" in records:
+        words = records["sex"].str.lower().map(SEX)
+        records["sex"] = words.where(words.notna(), records["sex"])
+    if "age" in records:
+        years = {text: _age(text) for text in records["age"].unique()}
+        if odd := [text for text, age in years.items() if age is None]:
+            line = records.index[records["age"] == odd[0]][0]
+            raise UserError(
+                f"{file}: line {line}: age {csv_tables.quoted(odd[0])}; "
+                f"write years from 0 to {MAX_AGE}, or leave it blank"
+            )
+        records["age"] = records["age"].map(years)
+    return records
+
+
+def _age(text):
+    """Years as text, "55" for "55.0"; None where they are none."""
+    if not text:
+        return ""
+    try:
+        years = float(text)
+    except ValueError:
+        return None
+    return (
+        repr(years).removesuffix(".0") if math.isfinite(years) and 0 <= years <= MAX_AGE else None
+    )
+
+
+def skin_tones(column: pd.Series, words: Mapping[str, str], file: Path) -> pd.Series:
+    """A data set's skin tones in one spelling; those that aren't in its scale are left blank.
+
+    Args:
+        column: text, indexed by line.
+        words: the scale, its words in lower case -> how they are written here.
+        file: the table, for the line that says how many aren't in the scale.
+
+    Example:
+
+    >>> skin_tones(pd.Series(["3.0", "FST6", "-1"]), FITZPATRICK_WORDS, Path("x.csv")).tolist()
+    ['III', 'VI', '']
+    """
+    plain = column.str.lower().str.removesuffix(".0")
+    tones = plain.map(words).fillna("").astype(str)
+    odd = column[(tones == "") & ~plain.isin(NO_TONE)]
+    if len(odd):
+        left_out.tell(
+            log,
+            f"{file}: {len(odd):,} skin tones are left blank, such as "
+            f"{csv_tables.quoted(odd.iloc[0])} in line {odd.index[0]}: not in the data set's scale",
+        )
+    return tones
