@@ -38,7 +38,7 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
     Returns:
         int, the number of photos predicted.
     """
-    from dermssl.data import decode, preprocess
+    from dermssl.data import decode, photo_bytes, preprocess
     from dermssl.data.masks import image_files, of_model
     from dermssl.inference import finished_run, new_photos, prediction_files
 
@@ -65,7 +65,8 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
             f"{bad[0][1]} ({len(bad)} bad of {len(every)}; predict.on_bad skip leaves them out)"
         )
     masks = of_model([(settings.source, files)], finished.data.preprocess, settings.on_bad)
-    folder = settings.source if Path(settings.source).is_dir() else Path(settings.source).parent
+    place, _ = photo_bytes.located(settings.source) or (settings.source, "")
+    folder = place if Path(place).is_dir() else Path(place).parent
 
     def readable():
         tables = new_photos.tables(

@@ -79,6 +79,15 @@ def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tm
     np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
 
 
+@pytest.mark.parametrize("source", ["photos.zip", "."])
+def test_an_archive_is_refused_with_what_to_do(finetuned, tmp_path, source, capsys):
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    assert tiny.call(predict, finetuned, tmp_path / source) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(r"photos\.zip.*packed; unpack it", said)
+
+
 def test_to_standard_output(photos, finetuned, capsys):
     assert predict.main([str(finetuned), str(photos / "images" / "SYN_000003.jpg")]) == 0
     shown = capsys.readouterr()

@@ -5,10 +5,12 @@
 | labels | `labels.csv` (`.tsv`, `.tab`, `.txt`, `.xlsx`): `filename`, `label`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
+| npz | an .npz file with photos and labels (`train_images`, `train_labels`, ...) |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
-`auto` takes the first that fits. What a reader leaves out is counted in a log warning.
+`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files (`photo_bytes`).
+What a reader leaves out is counted in a log warning.
 """
 
 import logging
@@ -25,6 +27,7 @@ from dermssl.data import (
     csv_tables,
     decode,
     masks,
+    npz_labels,
     packed,
     released_tables,
     table_files,
@@ -85,6 +88,8 @@ def read(data: Data) -> Dataset:
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
     if kind == "released" and (release := released_tables.find(root)):
         built_in = released_tables.built_in(release, {*records["fine"]} - {""})
+    if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
+        built_in = "ham10000"
     home = origin.parent if kind == "labels" and origin else root
     records, classes = labelling.resolve(records, data.taxonomy, home, built_in, origin)
     if extra is not None:
@@ -149,6 +154,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
         table_files.refuse_unread_sheet(file)
         if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab", ".xlsx"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
+    if npz_labels.find(root, photos):
+        return "npz"
     if not class_folders.has_classes(photos):
         return "unlabelled"
     class_folders.refuse_ids(root, photos)
@@ -257,6 +264,7 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     if not release:
         known = ", ".join(LAYOUTS)
         raise UserError(f"data.path {root}: no table of a known data set there ({known})")
+    photos = files.scan(root)
     records, place = released_tables.read(root, release)
     nowhere = pd.Series(False, records.index)
     paths, there = table_photos.found_below(root, records["path"], nowhere, place)
@@ -266,8 +274,16 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     records = csv_tables.drop_duplicate_rows(records, "path", place)
     there = records["path"].isin(seen)
     records = table_photos.drop_missing(root, records, there, place, skip_missing)
-    table_photos.warn_unlisted(set(files.scan(root)) - set(records["path"]), place, extra)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), place, extra)
     return records, place
+
+
+def arrays(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
+    """An npz file with photos and labels: (records, the file); see `npz_labels`."""
+    photos = files.scan(root, extra)
+    records, file = npz_labels.read(root, photos)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), file, extra)
+    return records, file
 
 
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
@@ -281,8 +297,8 @@ def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.D
 
 
 READERS = {
-    "labels": labels, "ham10000": ham10000, "released": released, "folders": folders,
-    "unlabelled": unlabelled,
+    "labels": labels, "ham10000": ham10000, "released": released, "npz": arrays,
+    "folders": folders, "unlabelled": unlabelled,
 }  # fmt: skip
 
 
@@ -290,7 +306,7 @@ def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
         if found := packed.way_out(root):
-            raise UserError(f"data.path {root}: {found} first")
+            raise UserError(f"data.path {root}: {found}")
         raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 
