@@ -69,7 +69,9 @@ def _add_positional(parser, section, field):
     several = configs.element_type(field.type)[1]
     help_text = field.metadata["help"].replace("%", "%%")
     default = configs.default_of(field)
-    options: dict[str, Any] = {"nargs": "*"} if several else {}
+    # After one that must be given (predict's RUN), so must these.
+    needed = any(not each.option_strings and each.nargs is None for each in parser._actions)
+    options: dict[str, Any] = {"nargs": "+" if needed else "*"} if several else {}
     if default and not several:
         options = {"nargs": "?", "default": argparse.SUPPRESS}
         help_text += f" (default: {default})"

@@ -157,7 +157,7 @@ class Predict:
     """Which photos are predicted, and how."""
 
     run: str = setting("", "folder of a fine-tuned run", positional="RUN")
-    source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
+    source: list[str] = setting([], "images and folders of them", positional="IMAGE_OR_FOLDER")
     batch_size: int = _batch_size()
     on_bad: str = setting("skip", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")

@@ -91,9 +91,9 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
                 if why:
                     reasons[path] = why
                     continue
-            if (outside or not entry.name.isprintable()) and not strict:
+            if (outside or not is_printable(entry.name)) and not strict:
                 continue
-            if not entry.name.isprintable():
+            if not is_printable(entry.name):
                 raise UserError(f"{quoted(entry.path, 400)}: name with odd characters; rename it")
             if outside:
                 raise _leaves(root, path)
@@ -140,7 +140,7 @@ def _inside(file, path, strict, reasons):
 
 
 def _is_plain(path):
-    return path.isprintable() and {"", ".", ".."}.isdisjoint(path.split("/"))
+    return is_printable(path) and {"", ".", ".."}.isdisjoint(path.split("/"))
 
 
 def _is_folder(entry):
@@ -222,14 +222,30 @@ def wrapped(root: Path) -> list[Path]:
 
 
 def nfc(text: str) -> str:
-    """A name in Unicode's composed form: macOS writes "é" as "e" and an accent.
+    """A name in Unicode's composed form, as macOS writes "é" as "e" and an accent; plain spaces.
 
     Example:
 
     >>> nfc("ne\\u0301vus") == "n\\xe9vus"
     True
+    >>> nfc("a\\xa0b")
+    'a b'
     """
-    return unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", text)
+    if text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name has no control character; a space may be of any kind.
+
+    Example:
+
+    >>> is_printable("a\\u202fb.jpg"), is_printable("a\\tb.jpg"), is_printable("a\\u200bb.jpg")
+    (True, False, False)
+    """
+    return nfc(text).isprintable()
 
 
 def as_on_disk(root: Path, paths: Sequence[str]) -> list[str]:
@@ -272,7 +288,7 @@ def checked_relative_path(name: str, place: str) -> str:
     path = name.replace("\\", "/")
     if not path:
         raise UserError(f"{place}: the file name is blank; name the photo or delete the line")
-    if not path.isprintable():
+    if not is_printable(path):
         raise UserError(f"{place}: file name {quoted(name)} has odd characters; rename the file")
     if path.startswith("/") or re.match("[A-Za-z]:", path):
         raise UserError(

@@ -57,7 +57,7 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
     if "sex" in records:
         given = records["sex"].str.lower()
         # In Spanish M is mujer, beside H for hombre.
-        words = given.map(SEX).mask((given == "m") & (given == "h").any())
+        words = given.map(SEX).mask(given.eq("m") & bool(given.eq("h").any()))
         records["sex"] = words.where(words.notna(), records["sex"])
     if "age" in records:
         years = {text: _age(text) for text in records["age"].unique()}
