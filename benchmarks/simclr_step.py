@@ -5,8 +5,8 @@
     python benchmarks/simclr_step.py --check --json step.json
 
 The sides are those of `step_sides.py`: ours; ours at commit 758ff66; the recipe of keras.io, one
-pass a view; keras-cv's trainer; lightly on PyTorch with torchvision's network, channels last, as its
-example has it and with both views in one pass. Each has a process of its own; they take turns,
+pass a view; keras-cv's trainer; lightly on PyTorch with torchvision's network, channels last, as
+its example has it and with both views in one pass. Each has a process of its own; they take turns,
 and rest between. Ratios are medians over the rounds. CPU is the time of all threads, which other
 work on the machine disturbs less. PyTorch is another environment's: give its Python.
 """
@@ -58,7 +58,7 @@ class Side:
         )  # fmt: skip
 
     def started(self):
-        """"ready", or why it can't."""
+        """ "ready", or why it can't."""
         import select
 
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)

@@ -79,6 +79,7 @@ def ours(size, batch):
 def before(size, batch):
     """The same at a commit before the fused kernels; its folder is first in PYTHONPATH."""
     import keras
+
     from dermssl import settings
     from dermssl.models import backbones, simclr
 
@@ -129,11 +130,9 @@ def keras_cv(size, batch):
     from keras_cv.src.losses.simclr_loss import SimCLRLoss
     from keras_cv.src.training.contrastive.simclr_trainer import SimCLRTrainer
 
-    encoder = keras.Sequential([
-        keras.applications.EfficientNetB1(
-            include_top=False, weights=None, input_shape=(size, size, 3), pooling="avg"
-        )
-    ])  # fmt: skip
+    encoder = keras.applications.EfficientNetB1(
+        include_top=False, weights=None, input_shape=(size, size, 3), pooling="avg"
+    )
     trainer = SimCLRTrainer(encoder=encoder, augmenter=keras.layers.Identity())
     trainer.compile(
         encoder_optimizer=keras.optimizers.Adam(_rate()),
@@ -144,7 +143,7 @@ def keras_cv(size, batch):
 
 
 def lightly(size, batch, passes=2):
-    """lightly's head and loss on torchvision's network, channels last: its example, one pass a view."""
+    """lightly's example, torchvision's network, channels last; one pass a view, or one for both."""
     import torch
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
@@ -159,11 +158,8 @@ def lightly(size, batch, passes=2):
 
     def step():
         optimizer.zero_grad()
-        if passes == 2:
-            projections = [model(v) for v in data]
-        else:
-            projections = model(torch.cat(data)).chunk(2)
-        loss = loss_of(*projections)
+        inputs = data if passes == 2 else [torch.cat(data)]
+        loss = loss_of(*torch.cat([model(images) for images in inputs]).chunk(2))
         loss.backward()
         optimizer.step()
         return loss.item()

@@ -33,7 +33,9 @@ class Adam(keras.optimizers.Adam):
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: `update_step` does it, where the learning rate is known."""
 
-    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
         step = tf.cast(self.iterations + 1, tf.float32)
         powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
         rate = tf.cast(learning_rate, tf.float32)
