@@ -87,10 +87,10 @@ def main(argv=None):
         args.rounds, args.backbone, args.image_size, args.batch_size = 1, "cnn", 32, 16
     print(f"{args.backbone}, {args.image_size} px, batches of {args.batch_size}, "
           f"{os.cpu_count()} cores; before: {BEFORE}")  # fmt: skip
-    with tempfile.TemporaryDirectory() as name, checked_out(Path(name) / "before") as before:
-        from dermssl.data.synthetic import dataset
+    from dermssl.data.synthetic import dataset
 
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        folder, before = Path(name), checked_out(Path(name) / "before")
         photos = dataset.write(folder / "photos", n=PHOTOS, size=128, seed=1)
         sides = {"ours": ROOT} | ({"before": before} if before else {})
         found = {side: [] for side in sides}

@@ -115,8 +115,8 @@ def main(argv=None):
         args.rounds, args.steps, args.image_size, args.batch_size = 3, 2, 64, 8
     print(f"EfficientNetB1, {args.image_size} px, 2 x {args.batch_size} views, "
           f"{os.cpu_count()} cores; before: {BEFORE}")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, checked_out(Path(folder) / "before") as before:
-        return report(args, compared(args, before))
+    with tempfile.TemporaryDirectory() as folder:
+        return report(args, compared(args, checked_out(folder)))
 
 
 def report(args, found):
