@@ -223,7 +223,9 @@ def test_too_few_draws_for_an_interval_are_refused(command, tmp_path, capsys):
 def test_tensorflow_keeps_freed_memory_where_onednn_does_not(onednn, expected):
     """A command sets the pool before TensorFlow starts, and leaves what the user has set."""
     code = (
-        "import os; from dermssl.core import cli; cli.quiet_tensorflow(); import tensorflow as tf\n"
+        "import gc, os; from dermssl.core import cli; cli.quiet_tensorflow()\n"
+        "import tensorflow as tf\n"
+        "assert gc.isenabled() and gc.get_threshold()[0] == cli.NEW_OBJECTS\n"
         "from tensorflow.python.util import _pywrap_util_port as port\n"
         "assert float(tf.reduce_sum(tf.ones([1000, 1000]))) == 1e6\n"
         "print(port.IsMklEnabled(), os.environ.get('TF_CPU_ALLOCATOR_USE_BFC'))\n"
