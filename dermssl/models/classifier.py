@@ -19,6 +19,7 @@ from scipy.special import softmax
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import unknown_name
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.models import fused_batchnorm
 
 HEADS = ("hierarchical", "independent")
 
@@ -120,6 +121,7 @@ class LesionClassifier(keras.Model):
         self.dtype_policy = policy
         self.backbone, self.dropout, self.fine, self.coarse = backbone, drop, fine, coarse
         self.taxonomy, self.head, self.seed = taxonomy, head, seed
+        fused_batchnorm.substitute(backbone)  # one that Keras has read or cloned has lost it
 
     def predict_proba(self, images: Any) -> dict[str, np.ndarray]:
         """Probabilities at both levels.
