@@ -1,0 +1,230 @@
+"""Train one run on several devices or machines, through `tf.distribute`.
+
+Every worker runs the same command and does the same steps, each on its share of each batch. The
+variables are equal on all of them between two steps, so the first worker, the chief, writes for
+all; the others' folders are temporary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dermssl.core import cluster as clusters
+from dermssl.core.cluster import Cluster
+from dermssl.core.errors import RunFailed, UserError
+
+START_SECONDS = 600  # for all workers to be there
+SILENCE_SECONDS = 30  # without a heartbeat; then a worker counts as dead
+# What TensorFlow raises where another worker is gone, or its connection is.
+_LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError, tf.errors.InternalError, tf.errors.FailedPreconditionError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The devices that a run trains on.
+
+    Attributes:
+        strategy: `tf.distribute.Strategy`, or None for one device.
+        cluster: `Cluster`, or None for one process.
+    """
+
+    strategy: tf.distribute.Strategy | None = None
+    cluster: Cluster | None = None
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers."""
+        return self.strategy.num_replicas_in_sync if self.strategy else 1
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The `worker`, `workers` and `devices` of `data.pipeline`."""
+        workers = self.cluster.workers if self.cluster else 1
+        worker = self.cluster.index if self.cluster else 0
+        return {"worker": worker, "workers": workers, "devices": self.replicas // workers}
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run."""
+        return self.cluster is None or self.cluster.is_chief
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Where models and optimizers are made."""
+        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+
+    def check_batch(self, name: str, size: int) -> None:
+        """Refuse a batch that has no equal part for each replica; `name` is its setting."""
+        if size % self.replicas:
+            near = max(size // self.replicas, 1) * self.replicas
+            raise UserError(
+                f"{name} {size} has no equal parts for {self.replicas} replicas; use a multiple of "
+                f"{self.replicas}, such as {near}"
+            )
+
+    def data(self, dataset: tf.data.Dataset) -> Any:
+        """A data set of this process's own parts, as `fit` takes it."""
+        if self.strategy is None:
+            return dataset
+        return self.strategy.distribute_datasets_from_function(lambda _: dataset)
+
+    def agree(self, wish: int) -> int:
+        """The largest wish of all workers. Each must ask at the same step."""
+        return wish if self.cluster is None else int(max(self._of_all(np.int32([wish]))))
+
+    def from_chief(self, data: bytes | None) -> bytes | None:
+        """The chief's data, on every worker; what others give is ignored."""
+        if self.cluster is None:
+            return data
+        # Numbers are summed over workers, and only the chief's aren't 0.
+        own = data if self.is_chief else None
+        size = self.agree(-1 if own is None else len(own))
+        if size < 0:
+            return None
+        words = np.zeros(-(-size // 4), np.int32)
+        if own is not None:
+            words = np.frombuffer(own.ljust(4 * len(words), b"\0"), np.int32)
+        return self._sum(words).tobytes()[:size]
+
+    def check_alike(self, **what: str) -> None:
+        """Refuse to start where the workers differ; `what` is what must be equal, by its name."""
+        if self.cluster is None:
+            return
+        for name, text in what.items():
+            digest = np.frombuffer(hashlib.sha256(text.encode()).digest()[:4], np.int32)
+            every = self._of_all(digest)
+            for worker, other in enumerate(every):
+                if other != every[0]:
+                    raise UserError(
+                        f"worker {worker} has {name} other than worker 0; give all workers the "
+                        "same command and the same files"
+                    )
+
+    def _of_all(self, values):
+        """int32 (workers * n,), the values (n,) of each worker in turn."""
+        padded = np.zeros((self.cluster.workers, len(values)), np.int32)
+        padded[self.cluster.index] = values
+        return self._sum(padded.ravel())
+
+    def _sum(self, values):
+        """The sum of int32 (n,) over workers."""
+        return np.asarray(self._summing(tf.constant(values)))
+
+    @functools.cached_property
+    def _summing(self):
+        """A graph: eagerly a message between workers takes ten times longer."""
+        devices = self.parts["devices"]
+
+        def on_device(values):
+            context = tf.distribute.get_replica_context()
+            own = tf.equal(context.replica_id_in_sync_group % devices, 0)  # one device a worker
+            values = tf.where(own, values, 0)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+        def total(values):
+            results = self.strategy.run(on_device, args=(values,))
+            return self.strategy.experimental_local_results(results)[0]
+
+        return total
+
+    @contextlib.contextmanager
+    def lost_worker_stops(self) -> Iterator[None]:
+        """In this block a worker that is gone ends the run with one line, and exit code 1."""
+        try:
+            yield
+        except _LOST as error:
+            if self.cluster is None:
+                raise
+            raise RunFailed(
+                f"worker {self.cluster.index} of {self.cluster.workers} lost another worker "
+                f"({_reason(error)}); start all workers again with the same command: it goes on "
+                "from the last checkpoint"
+            ) from error
+
+
+def _reason(error):
+    """The first line of what TensorFlow says."""
+    return (error.message or type(error).__name__).strip().splitlines()[0][:200].rstrip(".:")
+
+
+def choose(strategy: str) -> Distribution:
+    """The devices for a setting `distribution.strategy`; waits for the other workers.
+
+    Args:
+        strategy: one of `core.cluster.STRATEGIES`.
+
+    Raises:
+        UserError: the devices or workers that the setting asks for aren't there.
+    """
+    if strategy == "none":
+        return Distribution()
+    cluster = clusters.read(strategy)
+    if cluster:
+        return Distribution(_multi_worker(cluster), cluster)
+    devices = _devices()
+    if len(devices) > 1:
+        return Distribution(tf.distribute.MirroredStrategy(devices))
+    if strategy == "mirrored":
+        raise UserError(
+            f"distribution.strategy mirrored: TensorFlow sees one device ({devices[0]}), and "
+            "there is nothing to share out; use distribution.strategy none or auto"
+        )
+    return Distribution()
+
+
+def _devices():
+    """Names of the GPUs, or of the CPUs where there is no GPU."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+
+
+@functools.cache  # TensorFlow joins a cluster once in a process
+def _multi_worker(cluster):
+    from tensorflow.python.eager import context
+
+    at = cluster.addresses[cluster.index]
+    print(f"worker {cluster.index} of {cluster.workers} at {at}: waits for the others",
+          file=sys.stderr, flush=True)  # fmt: skip
+    spec = tf.train.ClusterSpec({"worker": list(cluster.addresses)})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
+    )
+    # The strategy leaves a service as it finds it; its own would wait an hour for a worker that
+    # isn't there.
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        coordinated_jobs=[_job(cluster)],
+        cluster_register_timeout_in_ms=1000 * START_SECONDS,
+        heartbeat_timeout_in_ms=1000 * SILENCE_SECONDS,
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except RuntimeError as error:  # "Collective ops must be configured at program startup"
+        raise UserError(
+            "distribution.strategy multiworker: TensorFlow has computed in this process before; "
+            "start training in a process of its own"
+        ) from error
+    except tf.errors.OpError as error:
+        raise RunFailed(
+            f"worker {cluster.index} of {cluster.workers} could not join the others "
+            f"({_reason(error)}); start all workers of TF_CONFIG within {START_SECONDS} s"
+        ) from error
+
+
+def _job(cluster):
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+
+    return coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=cluster.workers)
