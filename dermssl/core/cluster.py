@@ -99,3 +99,19 @@ def _parse(text):
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else f"can't be read ({error})"
         raise UserError(f"{VARIABLE} {what}; its form is {_FORM}") from error
+
+
+def told_by_chief(strategy: str) -> bool:
+    """Whether another process tells what came out; this one then says only that it is done."""
+    cluster = read(strategy)
+    if cluster is None or cluster.is_chief:
+        return False
+    print(f"worker {cluster.index} of {cluster.workers}: done; worker 0 wrote the run")
+    return True
+
+
+def look(strategy: str) -> None:
+    """Refuse a TF_CONFIG that can't be used, before the seconds that TensorFlow takes to start."""
+    if read(strategy):
+        # A lost worker makes TensorFlow's runtime print pages, before our one line.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

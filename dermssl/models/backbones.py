@@ -233,7 +233,6 @@ def build(config: settings.Backbone, name: str = "backbone") -> keras.Model:
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = config.batchnorm_momentum
-            layer.synchronized = config.sync_batchnorm
     if config.weights not in ("none", "imagenet"):
         _load_file(network, backbone, config)
     return backbone

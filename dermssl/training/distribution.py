@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -64,6 +66,16 @@ class Distribution:
         """Where models and optimizers are made."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
+    def words(self) -> str:
+        """The devices for the start line; "" for one device."""
+        if self.strategy is None:
+            return ""
+        parts = self.parts
+        devices = f"{parts['devices']} device{'s' if parts['devices'] > 1 else ''}"
+        if self.cluster is None:
+            return f"{devices} (mirrored)"
+        return f"{parts['workers']} workers with {devices} each, as worker {parts['worker']}"
+
     def check_batch(self, name: str, size: int) -> None:
         """Refuse a batch that has no equal part for each replica; `name` is its setting."""
         if size % self.replicas:
@@ -73,11 +85,29 @@ class Distribution:
                 f"{self.replicas}, such as {near}"
             )
 
+    def build(self, model: keras.Model, dataset: tf.data.Dataset) -> None:
+        """Make what Keras makes at the first batch, such as the variables of metrics.
+
+        Keras would take the shapes from a mean over replicas, which fails for tuples of several
+        workers; so they are taken from a batch of this worker, and Keras doesn't look again.
+        """
+        if self.strategy is not None:
+            model._symbolic_build(data_batch=next(iter(dataset)))
+            model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
+
     def data(self, dataset: tf.data.Dataset) -> Any:
         """A data set of this process's own parts, as `fit` takes it."""
         if self.strategy is None:
             return dataset
         return self.strategy.distribute_datasets_from_function(lambda _: dataset)
+
+    def held_out(self, dataset: tf.data.Dataset) -> Any:
+        """The same data set on every worker, as validation takes it.
+
+        Each worker scores all of it: batches need no equal parts then, and means over workers are
+        those of one.
+        """
+        return dataset if self.cluster is None else self.data(dataset)
 
     def agree(self, wish: int) -> int:
         """The largest wish of all workers. Each must ask at the same step."""
@@ -148,15 +178,16 @@ class Distribution:
             if self.cluster is None:
                 raise
             raise RunFailed(
-                f"worker {self.cluster.index} of {self.cluster.workers} lost another worker "
-                f"({_reason(error)}); start all workers again with the same command: it goes on "
-                "from the last checkpoint"
+                f"worker {self.cluster.index} of {self.cluster.workers} lost {self._lost(error)}, "
+                "which ended or can't be reached; start all workers again with the same command: "
+                "it goes on from the last checkpoint"
             ) from error
 
-
-def _reason(error):
-    """The first line of what TensorFlow says."""
-    return (error.message or type(error).__name__).strip().splitlines()[0][:200].rstrip(".:")
+    def _lost(self, error):
+        """The workers that TensorFlow names, in words."""
+        named = {int(number) for number in re.findall(r"/task:(\d+)", str(error))}
+        named -= {self.cluster.index}
+        return " and ".join(f"worker {number}" for number in sorted(named)) or "another worker"
 
 
 def choose(strategy: str) -> Distribution:
@@ -219,8 +250,9 @@ def _multi_worker(cluster):
         ) from error
     except tf.errors.OpError as error:
         raise RunFailed(
-            f"worker {cluster.index} of {cluster.workers} could not join the others "
-            f"({_reason(error)}); start all workers of TF_CONFIG within {START_SECONDS} s"
+            f"worker {cluster.index} of {cluster.workers} could not join the others within "
+            f"{START_SECONDS} s; start all workers of TF_CONFIG at about the same time, and see "
+            "that their addresses can be reached"
         ) from error
 
 

@@ -84,7 +84,7 @@ class Panel(keras.callbacks.Callback):
         self._forward = _forward(self.model)
         self._ready = True
         self.views = view_shortcuts.check(*self._pairs)
-        if int(self.model.optimizer.iterations) == 0:
+        if self._steps() == 0:
             self.start, context = self._measure(), self._context(0.0)
             finding = rules.worst_finding(self.start, context)
             self._tell("before training", finding, self.start, context)
@@ -112,6 +112,9 @@ class Panel(keras.callbacks.Callback):
         self._tell(f"epoch {done}", finding, measures, context, f"; looked for {spent:.1f} s")
         self._write()
 
+    def _steps(self):
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
     def _measure(self):
         """`HealthMeasures` of the model as it is."""
         (h, first), (_, second) = map(self._embed, self._pairs)
@@ -130,7 +133,7 @@ class Panel(keras.callbacks.Callback):
     def _context(self, progress, logs=None):
         logs, known = logs or {}, self._labelled
         return HealthContext(
-            self.settings, self.views, progress, int(self.model.optimizer.iterations),
+            self.settings, self.views, progress, self._steps(),
             loss=float(logs.get("loss", np.nan)), entropy=float(logs.get("entropy", np.nan)),
             start=self.start, n_labelled=0 if known is None else len(known.labels),
             chance=np.nan if known is None else known.chance,
