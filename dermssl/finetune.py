@@ -99,6 +99,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
                 made, model, train_labels, validation_labels, settings, seed, title,
                 config.get("checkpoint"), opened.saved(made), opened.distribution,
             )  # fmt: skip
+        if not opened.distribution.is_chief:  # which writes the run
+            return made.path
         with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = finetuning.predict(model, dataset, config)

@@ -77,6 +77,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             history = pretraining.fit(
                 made, model, photos, config, panel, opened.saved(made), opened.distribution
             )
+        if not opened.distribution.is_chief:  # which writes the run
+            return made.path
         with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]

@@ -53,8 +53,8 @@ def end_step(model: keras.Model, logs: dict[str, Any], training: bool = True) ->
         training: bool, whether the step may have moved statistics.
 
     Returns:
-        the logs; of shape (1,) where there are several replicas, since Keras can't reduce scalars
-        over several workers (tensorflow#72388).
+        the logs; of shape (1,) where there are several workers, since Keras can't reduce scalars
+        over them (tensorflow#72388).
     """
     context = _context()
     if context is None:
@@ -66,7 +66,9 @@ def end_step(model: keras.Model, logs: dict[str, Any], training: bool = True) ->
         mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, flat)
         for variable, part in zip(moving, tf.split(mean, [v.shape.num_elements() for v in moving])):
             variable.assign(tf.cast(tf.reshape(part, variable.shape), variable.dtype))
-    return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+    if isinstance(context.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
+    return logs
 
 
 def _is_float(variable):
