@@ -34,33 +34,38 @@ def status(folder):
     return json.loads((folder / "status.json").read_text())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_disturbed_and_gone_on_with(photos, tmp_path, command):
-    never, folder = tmp_path / "never", tmp_path / "run"
-    ended = attempt(command, photos, never)
+def ended_well(ended):
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert ended[1][1].endswith("worker 1 of 2: done; worker 0 wrote the run\n")
-    assert "on 2 workers with 1 device each, as worker 0" in ended[0][2]
 
-    ended = attempt(command, photos, folder, {1: ("SIGKILL", 9)})
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_chief_and_the_run_goes_on_exactly(photos, tmp_path):
+    never, folder = tmp_path / "never", tmp_path / "run"
+    ended_well(attempt("pretrain", photos, never))
+    ended = attempt("pretrain", photos, folder, {1: ("SIGKILL", 9)})
     assert [code for code, _, _ in ended] == [1, -9], ended
     last = ended[0][2].strip().splitlines()[-1]
     assert last.startswith("dermssl: error: worker 0 of 2 lost worker 1"), ended
     assert status(folder)["status"] == "FAILED"
-
-    ended = attempt(command, photos, folder, {1: ("SIGTERM", 5)})
-    assert [code for code, _, _ in ended] == [143, 143], ended
-    assert all("stopped by SIGTERM, saved after step" in err for _, _, err in ended), ended
-    assert status(folder)["status"] == "KILLED"
-
-    ended = attempt(command, photos, folder)
-    assert [code for code, _, _ in ended] == [0, 0], ended
+    ended = attempt("pretrain", photos, folder)
+    ended_well(ended)
     assert "resumes after step" in ended[0][2]
     kills.same(kills.content(folder), kills.content(never))
+    ended_well(attempt("pretrain", photos, folder))  # finished: nobody waits for anybody
 
-    ended = attempt(command, photos, folder)  # finished: nobody waits for anybody
-    assert [code for code, _, _ in ended] == [0, 0], ended
+
+@pytest.mark.slow
+def test_a_signal_to_one_worker_stops_all_at_the_same_step(photos, tmp_path):
+    never, folder = tmp_path / "never", tmp_path / "run"
+    ended_well(attempt("finetune", photos, never))
+    ended = attempt("finetune", photos, folder, {1: ("SIGTERM", 12)})  # in the second phase
+    assert [code for code, _, _ in ended] == [143, 143], ended
+    said = [err.split("saved after step ")[1].split(";")[0] for _, _, err in ended]
+    assert said[0] == said[1], ended
+    assert status(folder)["status"] == "KILLED"
+    ended_well(attempt("finetune", photos, folder))
+    kills.same(kills.content(folder), kills.content(never))
 
 
 @pytest.mark.slow
