@@ -11,6 +11,7 @@ The headline is the photos a second of two workers over those of one process, me
 """
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -87,7 +88,7 @@ def process(args):
     turn(0)  # traces the step, and decodes photos
     print("ready", flush=True)
     for number, _ in enumerate(sys.stdin, start=1):
-        print(*timed(lambda: turn(number * args.steps)), flush=True)
+        print(*timed(functools.partial(turn, number * args.steps)), flush=True)
 
 
 def start(args, photos):

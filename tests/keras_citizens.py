@@ -167,16 +167,13 @@ def one_step(strategy=None):
     batches = tf.data.Dataset.from_tensor_slices(data("SimCLR")).batch(8)
     if strategy:
         model.fit(batches, verbose=0)
-    else:  # by hand what two replicas do: each has half of the batch
+    else:  # by hand what two replicas do: BatchNorm sees half of the batch, the loss all of it
         weights = model.trainable_variables
-        gradients = []
-        for half in batches.unbatch().batch(4):
-            with tf.GradientTape() as tape:
-                loss = model.compute_loss(y_pred=model.project(half, training=True))
-            gradients.append(tape.gradient(loss, weights))
-        model.optimizer.apply(
-            [(one + two) / 2 for one, two in zip(*gradients, strict=True)], weights
-        )
+        with tf.GradientTape() as tape:
+            halves = [model.project(half, training=True) for half in batches.unbatch().batch(4)]
+            whole = tuple(tf.concat(views, axis=0) for views in zip(*halves, strict=True))
+            loss = model.compute_loss(y_pred=whole)
+        model.optimizer.apply(tape.gradient(loss, weights), weights)
     return np.ravel(model.projection_head.get_weights()[-1]).astype(float).tolist()
 
 

@@ -1,6 +1,6 @@
 """A command as one worker of a cluster, with an accident at the n-th time that workers agree.
 
-    python tests/one_worker.py SIGNAL N COMMAND ARGV...
+python tests/one_worker.py SIGNAL N COMMAND ARGV...
 """
 
 import importlib

@@ -63,7 +63,7 @@ def test_it_fits_evaluates_and_predicts_under_a_strategy(fresh, name):
     assert found["validation"] == pytest.approx(found["score"], rel=1e-4)
 
 
-def test_replicas_average_the_gradients_of_their_shares(fresh):
+def test_replicas_contrast_the_views_of_the_whole_batch(fresh):
     np.testing.assert_allclose(fresh[1]["step"], citizens.one_step(), rtol=1e-4, atol=1e-6)
 
 

@@ -17,7 +17,7 @@ def slurm(tmp_path):
     commands = {
         "scontrol": f'[ "$1" = show ] && printf "node7\\nnode8\\n" || echo "$@" >> {called}',
         "srun": 'shift; SLURM_PROCID=1 exec "$@"',
-        "python": f'echo "$TF_CONFIG" > {tmp_path}/cluster; echo "$@" > {tmp_path}/python; exit $END',
+        "python": f'cd {tmp_path}; echo "$TF_CONFIG" > cluster; echo "$@" > words; exit $END',
     }
     for name, text in commands.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
@@ -43,7 +43,7 @@ def test_the_cluster_and_the_command(slurm, tmp_path):
         "cluster": {"worker": ["node7:20007", "node8:20007"]},
         "task": {"type": "worker", "index": 1},
     }
-    words = (tmp_path / "python").read_text()
+    words = (tmp_path / "words").read_text()
     assert words.startswith("-m dermssl.pretrain --data my photos --output out --strategy multi")
 
 

@@ -9,7 +9,8 @@ from dermssl.core.errors import UserError
 VARIABLE = "TF_CONFIG"
 STRATEGIES = ("auto", "none", "mirrored", "multiworker")
 _FORM = (
-    '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
+    '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, '
+    '"task": {"type": "worker", "index": 0}}'
 )
 
 

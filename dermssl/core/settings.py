@@ -176,13 +176,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Distribution:
-    """On which devices and machines a run trains; no part of what it computes, but for rounding,
-    for BatchNorm (see --sync-batchnorm) and for dropout."""
+    """The devices and machines that share a run's batches."""
 
     strategy: str = setting(
         "auto",
-        "auto: multiworker where TF_CONFIG is set, mirrored where there are several GPUs; none: one "
-        "device",
+        "auto: multiworker where TF_CONFIG is set, mirrored where there are several GPUs, "
+        "else none: one device",
         choices=STRATEGIES,
     )
 

@@ -111,7 +111,7 @@ class Distribution:
 
     def agree(self, wish: int) -> int:
         """The largest wish of all workers. Each must ask at the same step."""
-        return wish if self.cluster is None else int(max(self._of_all(np.int32([wish]))))
+        return wish if self.cluster is None else int(max(self._of_all(np.array([wish], np.int32))))
 
     def from_chief(self, data: bytes | None) -> bytes | None:
         """The chief's data, on every worker; what others give is ignored."""
@@ -168,6 +168,30 @@ class Distribution:
             return self.strategy.experimental_local_results(results)[0]
 
         return total
+
+    def read_apart(self, variables: list[Any]) -> np.ndarray:
+        """float64 (replicas, numbers): variables that each replica has its own of, as metrics do.
+
+        Their sum alone would not do: shared out again, it would be rounded in another way.
+        """
+
+        def on_device():
+            flat = [tf.reshape(tf.cast(v.value, tf.float64), [1, -1]) for v in variables]
+            return tf.distribute.get_replica_context().all_gather(tf.concat(flat, axis=1), axis=0)
+
+        every = tf.function(lambda: self.strategy.run(on_device))()  # type: ignore[union-attr]
+        return np.asarray(self.strategy.experimental_local_results(every)[0])  # type: ignore[union-attr]
+
+    def write_apart(self, variables: list[Any], values: np.ndarray) -> None:
+        """Put back what `read_apart` gave."""
+        sizes = [v.shape.num_elements() for v in variables]
+
+        def on_device():
+            own = tf.constant(values)[tf.distribute.get_replica_context().replica_id_in_sync_group]
+            for variable, part in zip(variables, tf.split(own, sizes)):
+                variable.value.assign(tf.cast(tf.reshape(part, variable.shape), variable.dtype))
+
+        tf.function(lambda: self.strategy.run(on_device))()  # type: ignore[union-attr]
 
     @contextlib.contextmanager
     def lost_worker_stops(self) -> Iterator[None]:

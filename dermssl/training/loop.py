@@ -182,7 +182,10 @@ class _Saver(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.running is not None:  # `fit` has just reset them
-            _assign(self.model.metrics_variables, self.running, self.run)
+            if self.distribution.replicas > 1:
+                self.distribution.write_apart(self.model.metrics_variables, *self.running)
+            else:
+                _assign(self.model.metrics_variables, self.running, self.run)
             self.running = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -215,7 +218,7 @@ class _Saver(keras.callbacks.Callback):
         arrays = {
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
-            "metrics": _values(model.metrics_variables) if state.done % self.config.steps else [],
+            "metrics": self._metrics() if state.done % self.config.steps else [],
         }
         if state.best:
             arrays["best"] = state.best.weights
@@ -224,6 +227,12 @@ class _Saver(keras.callbacks.Callback):
             entry["replicas"] = self.distribution.replicas
         checkpoint.save(self.run, state.offset + state.done, entry, arrays)
         self._saved_at, self._saved_time = state.done, time.monotonic()
+
+    def _metrics(self):
+        variables = self.model.metrics_variables
+        if self.distribution.replicas > 1:
+            return [self.distribution.read_apart(variables)]
+        return _values(variables)
 
     def restore(self, model):
         """Put everything back but the metrics, which `fit` would reset."""

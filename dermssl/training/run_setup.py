@@ -144,8 +144,9 @@ def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
     start = opened.start
     precision = "float16 with float32 weights" if start.mixed_precision else "float32"
     what = f"{start.name}, {start.image_size} px, weights {start.weights}"
+    devices = opened.distribution.words() or device()
     return (
-        f"{what}, on {opened.distribution.words() or device()}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
+        f"{what}, on {devices}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
         f"after the first steps; shorter: {shorter}"
     )
 

@@ -85,7 +85,14 @@ def test_a_checkpoint_as_a_message():
 
 def test_mirrored_with_one_device_is_refused(photos, tmp_path, capsys):
     code = tiny.call(
-        pretrain, "--data", photos, *tiny.SMALL, "--strategy", "mirrored", "--output", tmp_path / "x"
+        pretrain,
+        "--data",
+        photos,
+        *tiny.SMALL,
+        "--strategy",
+        "mirrored",
+        "--output",
+        tmp_path / "x",
     )
     said = capsys.readouterr().err
     assert code == 2
@@ -122,7 +129,7 @@ def test_a_cluster_that_is_none_is_refused(
 def test_a_batch_without_equal_parts_is_refused(monkeypatch):
     monkeypatch.setattr(Distribution, "replicas", 3)
     Distribution().check_batch("pretrain.batch_size", 33)
-    with pytest.raises(UserError, match="batch_size 64 has no equal parts for 3 .* such as 63"):
+    with pytest.raises(UserError, match=r"batch_size 64 has no equal parts for 3 .* such as 63"):
         Distribution().check_batch("pretrain.batch_size", 64)
     finetuning.check_last_batch(Finetune(batch_size=30), 93, 3)
     with pytest.raises(UserError, match="ends with 2 photo"):

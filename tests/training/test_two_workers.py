@@ -73,8 +73,11 @@ def test_a_chief_that_dies_ends_the_others_and_one_device_does_not_go_on(photos,
     folder = tmp_path / "run"
     ended = attempt("pretrain", photos, folder, {0: ("SIGKILL", 9)})
     assert [code for code, _, _ in ended] == [-9, 1], ended
-    assert ended[1][2].strip().splitlines()[-1].startswith(
-        "dermssl: error: worker 1 of 2 lost worker 0"
+    assert (
+        ended[1][2]
+        .strip()
+        .splitlines()[-1]
+        .startswith("dermssl: error: worker 1 of 2 lost worker 0")
     )
     words = ["--data", photos, *tiny.SMALL, *COMMANDS["pretrain"], "--output", folder]
     alone = tiny.python("-m", "dermssl.pretrain", *words)
