@@ -72,6 +72,7 @@ def process(args):
     with chosen.scope():
         model = SimCLR(backbones.build(Backbone(args.backbone, args.image_size)), seed=0)
         model.compile(keras.optimizers.Adam(1e-4), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
 
     def data(first, last):
         return pipeline.two_view_data(
@@ -79,7 +80,8 @@ def process(args):
             **chosen.parts,
         )  # fmt: skip
 
-    chosen.build(model, data(0, 1))
+    if chosen.replicas > 1:
+        chosen.build(model, data(0, 1))
 
     def turn(first):
         batches = chosen.data(data(first, first + args.steps))

@@ -51,8 +51,7 @@ def simclr(folder, distribution, norm):
         photos(folder, 2 * BATCH), AUGMENTATIONS["simclr"], 0, BATCH, SIZE, STEPS,
         **distribution.parts,
     )  # fmt: skip
-    distribution.build(model, data)
-    return fitted(model, distribution.data(data), STEPS)
+    return fitted(model, data, distribution)
 
 
 def classifier(folder, distribution):
@@ -82,8 +81,7 @@ def classifier(folder, distribution):
         **distribution.parts,
     )  # fmt: skip
     held_out = pipeline.evaluation_data(few, BATCH, SIZE, targets, weights)
-    distribution.build(model, data)
-    found = fitted(model, distribution.data(data), STEPS, distribution.held_out(held_out))
+    found = fitted(model, data, distribution, distribution.held_out(held_out))
     # Shown only: Keras's means of losses in training, and of each output's loss, take parts of
     # unequal size as equal. What updates are made of and epochs are chosen by is exact.
     exact = ("val_loss", "val_fine_balanced_accuracy", "val_fine_known_accuracy")
@@ -92,11 +90,16 @@ def classifier(folder, distribution):
     return found
 
 
-def fitted(model, data, steps, held_out=None):
+def fitted(model, data, distribution, held_out=None):
     """All variables after some steps, and the logs."""
     import keras
 
-    history = model.fit(data, steps_per_epoch=steps, validation_data=held_out, verbose=0).history
+    if distribution.replicas > 1:
+        distribution.build(model, data)
+    history = model.fit(
+        distribution.data(data), steps_per_epoch=STEPS, validation_data=held_out, shuffle=False,
+        verbose=0,
+    ).history  # fmt: skip
     values = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
     return {
         "variables": [np.ravel(value).astype(float).tolist() for value in values],

@@ -91,9 +91,8 @@ class Distribution:
         Keras would take the shapes from a mean over replicas, which fails for tuples of several
         workers; so they are taken from a batch of this worker, and Keras doesn't look again.
         """
-        if self.strategy is not None:
-            model._symbolic_build(data_batch=next(iter(dataset)))
-            model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
+        model._symbolic_build(data_batch=next(iter(dataset)))
+        model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
 
     def data(self, dataset: tf.data.Dataset) -> Any:
         """A data set of this process's own parts, as `fit` takes it."""

@@ -122,7 +122,8 @@ def fit(
     """
     distribution = distribution or Distribution()
     model.optimizer.build(model.trainable_variables)
-    distribution.build(model, data(state.done, state.done + 1))
+    if distribution.replicas > 1:
+        distribution.build(model, data(state.done, state.done + 1))
     history = callbacks.History(run, config.phase, state.rows)
     saver = _Saver(run, state, config, history, distribution)
     if state.saved:
