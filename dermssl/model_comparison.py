@@ -41,11 +41,11 @@ def run(config: dict[str, Any]) -> Path:
     Raises:
         UserError: the runs can't be compared, with the first thing that differs.
     """
-    return _compare(config)[0]
+    return compare(config)[0]
 
 
-def _compare(config: dict[str, Any]) -> tuple[Path, Report]:
-    """The folder, and the report that was written there."""
+def compare(config: dict[str, Any]) -> tuple[Path, Report]:
+    """As `run`; returns the folder, and the report that was written there."""
     from dermssl.evaluation import contrasts, run_groups
     from dermssl.reporting import report, results_csv
     from dermssl.studies.comparison import compute, decision
@@ -127,7 +127,7 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("model_comparison", __doc__, _compare, tell, argv)
+    return cli.main("model_comparison", __doc__, compare, tell, argv)
 
 
 results.make_callable(__name__, run, results.Comparison)

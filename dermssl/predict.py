@@ -1,26 +1,27 @@
 """Predict fine and coarse class probabilities for new photos.
 
-    python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER --output new.csv
+    python -m dermssl.predict outputs/ssl_finetuned PHOTO_OR_FOLDER ... --output new.csv
 
 Photos are read once, predicted and written batch by batch, so a folder of any size fits in memory;
 those that can't be read are passed over and reported. The ending of the output chooses CSV, JSON
-lines (.jsonl) or Parquet; `path` is relative to the folder given. Probabilities are calibrated as
-the run's temperature.json says; --uncalibrated gives them raw, as in the run's own predictions.csv.
-The classes named, `fine` and `coarse`, are the same either way: the likeliest by the raw
-probabilities, as they are scored. A coarse class is as likely as its fine ones together, so it
-needn't be that of the fine class named. `most_probable_fine` and `most_probable_coarse` have the
-highest probability given, which are others where training counted rare classes as common ones.
-`p_malignant` is what the thresholds of dermssl.evaluate are for. The columns `temperature` and
-`prior_power` say what was applied, 1 and 0 being raw. With --coverage `conformal_set` has the
-classes that a photo may be of (see dermssl.evaluate). Photos that don't look like the run's, by
-embedding, colour or size, are named in the column `unlike_run` and counted in one line: the run's
-scores may not hold for them. Not for diagnosis: the probabilities are those of a research model.
+lines (.jsonl) or Parquet; `path` is relative to the folder given, or to the one that holds all that
+was given. Probabilities are calibrated as the run's temperature.json says; --uncalibrated gives
+them raw, as in the run's own predictions.csv. The classes named, `fine` and `coarse`, are the same
+either way: the likeliest by the raw probabilities, as they are scored. A coarse class is as likely
+as its fine ones together, so it needn't be that of the fine class named. `most_probable_fine` and
+`most_probable_coarse` have the highest probability given, which are others where training counted
+rare classes as common ones. `p_malignant` is what the thresholds of dermssl.evaluate are for. The
+columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. With --coverage
+`conformal_set` has the classes that a photo may be of (see dermssl.evaluate). Photos that don't
+look like the run's, by embedding, colour or size, are named in the column `unlike_run` and counted
+in one line: the run's scores may not hold for them. Not for diagnosis: the probabilities are those
+of a research model.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, left_out, results
@@ -46,14 +47,17 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
     if not settings.run or not settings.source:
         raise UserError(
             "no photos to predict: give predict.run, the folder of a fine-tuned run, and "
-            "predict.source, an image or a folder of images"
+            "predict.source, images or folders of them"
         )
     if output:
         prediction_files.check(output)
     finished = finished_run.load(settings.run, "finetune")
     scaling = new_photos.calibrator_of(settings.run, not settings.uncalibrated)
     sets = new_photos.sets_of(settings.run, settings.coverage)
-    files = every = image_files(settings.source)
+    given: dict[str, str] = {}  # a photo -> what it was given by, once
+    for source in settings.source:
+        given |= {file: source for file in image_files(source) if file not in given}
+    files = every = list(given)
     bad: list[tuple[str, str]] = []
     # Else a photo is read once: it is found to be bad when its turn comes.
     if settings.on_bad == "error" or preprocess.CROP in finished.data.preprocess:
@@ -64,8 +68,9 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
         raise UserError(
             f"{bad[0][1]} ({len(bad)} bad of {len(every)}; predict.on_bad skip leaves them out)"
         )
-    masks = of_model([(settings.source, files)], finished.data.preprocess, settings.on_bad)
-    folder = settings.source if Path(settings.source).is_dir() else Path(settings.source).parent
+    groups = [(one, [file for file in files if given[file] == one]) for one in settings.source]
+    masks = of_model(groups, finished.data.preprocess, settings.on_bad)
+    folder = os.path.commonpath([_folder_of(source) for source in settings.source])
 
     def readable():
         tables = new_photos.tables(
@@ -74,7 +79,8 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
         yield from passing(tables) if passing else tables
         if len(bad) == len(every):
             raise UserError(
-                f"{settings.source}: none of {len(bad)} images is readable, the first: {bad[0][1]}"
+                f"{', '.join(settings.source)}: none of {len(bad)} images is readable, the first: "
+                f"{bad[0][1]}"
             )
 
     if output:
@@ -85,6 +91,15 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
         prediction_files.csv(readable(), sys.stdout)
     left_out.tell_bad(logging.getLogger("dermssl"), bad, len(every))
     return len(every) - len(bad)
+
+
+def _folder_of(source):
+    """The folder given, or that of the photo or container given."""
+    from dermssl.data import photo_bytes
+
+    place, _ = photo_bytes.located(source) or (source, "")
+    place = os.path.abspath(place)
+    return place if os.path.isdir(place) else os.path.dirname(place)
 
 
 def tell(config: dict[str, Any], count: int) -> None:

@@ -8,10 +8,12 @@ seeds; every combination is one fine-tuning run, all on the same splits. What is
 is not made again, so the same command resumes where it was stopped.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, progress, results
 from dermssl.core import config as configs
@@ -23,6 +25,9 @@ from dermssl.studies.experiment import plan
 DEMO = Path(__file__).with_suffix(".toml")
 OUTPUT = COMMANDS["quickstart"].output
 
+if TYPE_CHECKING:
+    from dermssl.reporting.report import Report
+
 
 def run(config: dict[str, Any]) -> Path:
     """Run an experiment.
@@ -33,6 +38,11 @@ def run(config: dict[str, Any]) -> Path:
     Returns:
         Path of the comparison's folder, with `ssl_analysis_report.md`.
     """
+    return _experiment(config)[0]
+
+
+def _experiment(config):
+    """The comparison's folder, and its report."""
     from dermssl import finetune, model_comparison, pretrain
     from dermssl.data.splits import prepare
     from dermssl.studies.experiment import label_budget
@@ -58,11 +68,11 @@ def run(config: dict[str, Any]) -> Path:
     )
     plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, config["overwrite"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
-    comparison = model_comparison(  # type: ignore[operator]
-        folders, output=output / "model_comparison", one_is_enough=True
-    )
+    keywords = {"output": output / "model_comparison", "one_is_enough": True}
+    comparison = configs.from_keywords("model_comparison", (folders,), keywords)
+    written = model_comparison.compare(comparison)
     progress.log_progress(f"done in {progress.duration(time.time() - started)}")
-    return comparison.path
+    return written
 
 
 def with_flags(tables: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +97,13 @@ def with_flags(tables: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
     return tables
 
 
-def tell(config: dict[str, Any], path: Path) -> None:
-    """Print where the report is, and how to see TensorBoard."""
-    print(f"\nreport:      {path / 'ssl_analysis_report.md'}")
+def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
+    """Print what was found, where the report is, and how to see TensorBoard."""
+    from dermssl.reporting import report
+
+    path, findings = written
+    print(f"\n{report.to_console(findings)}")
+    print(f"report:      {path / 'ssl_analysis_report.md'}")
     print(f"table:       {path / 'performance_comparison.csv'}")
     folder = config["output"] or OUTPUT
     print(f"TensorBoard: python -m tensorboard.main --host localhost --logdir {folder}")
@@ -97,7 +111,7 @@ def tell(config: dict[str, Any], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("quickstart", __doc__, run, tell, argv)
+    return cli.main("quickstart", __doc__, _experiment, tell, argv)
 
 
 results.make_callable(__name__, run, results.Comparison)

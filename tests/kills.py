@@ -192,15 +192,13 @@ def content(folder):
         if path.is_dir() or path.name in NOT_COMPARED or path.name.endswith(".lock"):
             continue
         found[name] = _content(path)
-    if "tensorboard" in {path.name for path in folder.iterdir()}:
-        found = {k: v for k, v in found.items() if not k.startswith("tensorboard")}
-        found["tensorboard"] = _events(folder / "tensorboard")
+    for board in [path for path in folder.rglob("tensorboard") if path.is_dir()]:
+        name = str(board.relative_to(folder))  # also those of runs below, as of adapt
+        found = {k: v for k, v in found.items() if not k.startswith(f"{name}/")}
+        found[name] = _events(board)
     last = folder.with_suffix(".last")
     if last.exists():
-        from dermssl.training import checkpoint
-
-        for name, arrays in checkpoint._read(last).arrays.items():
-            found[f"last checkpoint, {name}"] = [_digest(array.tobytes()) for array in arrays]
+        found["last checkpoint"] = _content(last)
     return found
 
 
@@ -220,6 +218,11 @@ def _content(path):
     if path.suffix == ".npz":
         with np.load(path) as archive:
             return {name: _digest(archive[name].tobytes()) for name in archive.files}
+    if path.suffix == ".last":
+        from dermssl.training import checkpoint
+
+        arrays = checkpoint._read(path).arrays
+        return {name: [_digest(one.tobytes()) for one in own] for name, own in arrays.items()}
     if path.suffix in (".md", ".html"):  # they show durations
         return "a page"
     return _digest(path.read_bytes())

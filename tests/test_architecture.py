@@ -20,8 +20,8 @@ DOORS = (
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
     "sample_size", "stress_test",
 )  # fmt: skip
-# These two make whole experiments out of the others' runs.
-DOORS_OF_DOORS = ("quickstart", "label_efficiency")
+# These make runs of other commands on their way.
+DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")
 
 # Folder -> the folders that it may import, besides itself and core.
 MAY_IMPORT = {

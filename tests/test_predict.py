@@ -60,7 +60,10 @@ def test_without_photos_one_line_says_what_it_needs(words, capsys):
     assert tiny.call(predict, *words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "it needs RUN (folder of a fine-tuned run) and IMAGE_OR_FOLDER (an image, or" in said
+    assert (
+        "it needs RUN (folder of a fine-tuned run) and IMAGE_OR_FOLDER (images and folders of them)"
+        in said
+    )
     assert "python -m dermssl.predict RUN IMAGE_OR_FOLDER" in said
     with pytest.raises(UserError, match="no photos to predict"):
         predict(*words)
@@ -77,6 +80,15 @@ def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tm
     alone = read(tmp_path / "single.csv")
     assert alone["path"].tolist() == [photo.name]
     np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
+
+
+@pytest.mark.parametrize("source", ["photos.zip", "."])
+def test_an_archive_is_refused_with_what_to_do(finetuned, tmp_path, source, capsys):
+    (tmp_path / "photos.zip").write_bytes(b"PK")
+    assert tiny.call(predict, finetuned, tmp_path / source) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(r"photos\.zip.*packed; unpack it", said)
 
 
 def test_to_standard_output(photos, finetuned, capsys):
@@ -270,6 +282,19 @@ def test_damage_that_the_fast_decoder_overlooks_is_found_without_a_second_readin
     monkeypatch.setattr(decode, "verify_all", None)  # a call would fail
     table = predict(finetuned, folder, batch_size=16)
     assert table["path"].tolist() == [f"{number:02}.jpg" for number in range(40) if number != 7]
+
+
+def test_several_photos_and_folders_are_taken_once_each(photos, finetuned, tmp_path):
+    for k, name in enumerate(["x/a.jpg", "x/b.jpg", "y/c.jpg"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photos / "images" / f"SYN_00000{k}.jpg", tmp_path / name)
+    argv = [finetuned, tmp_path / "y" / "c.jpg", tmp_path / "x", tmp_path / "x" / "b.jpg"]
+    assert tiny.call(predict, *argv, "--output", tmp_path / "new.csv") == 0
+    table = read(tmp_path / "new.csv")
+    assert table["path"].tolist() == ["y/c.jpg", "x/a.jpg", "x/b.jpg"]
+    alone = predict(finetuned, tmp_path / "x")
+    assert alone["path"].tolist() == ["a.jpg", "b.jpg"]
+    np.testing.assert_allclose(table[COLUMNS][1:], alone[COLUMNS], atol=1e-6)
 
 
 def test_every_format_holds_the_same(photos, finetuned, tmp_path):

@@ -157,8 +157,9 @@ COMMANDS = {
     ),
     "adapt": Command(
         "adapt a run to another place's photos without labels, and see whether it helps",
-        ("adapt",),
+        ("adapt", "checkpoint"),
         "RUN_adapted_NAME",
+        resumable=True,
     ),
     "check_data": Command(
         "duplicates, leaks and contradictions of a data set",

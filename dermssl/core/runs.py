@@ -6,7 +6,6 @@ whole or not at all; its functions can be had from here.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import platform
@@ -20,7 +19,7 @@ from typing import Any
 import tomli_w
 
 from dermssl.core import config as configs
-from dermssl.core import errors, memory, signals
+from dermssl.core import errors, file_locks, memory, signals
 from dermssl.core.atomic_files import remove_leftovers, write_json, write_text
 from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import RunFailed, UserError
@@ -191,12 +190,12 @@ def open_run(
 def _lock(file, path):
     """Lock a run's folder by its open lock file, where its file system can."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file_locks.lock(file, wait=False)
     except BlockingIOError as error:  # EWOULDBLOCK, EAGAIN
         raise UserError(
             f"run.output {path}: another process is writing there; wait or stop it"
         ) from error
-    except OSError as error:  # NFS without a lock daemon, Lustre without -o flock, some FUSE
+    except OSError as error:
         log.warning(
             "run.output %s: this file system can't lock (%s), so nothing keeps a second process "
             "from writing there; start one alone, or set run.output to a folder on a local disk",

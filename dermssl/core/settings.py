@@ -22,7 +22,7 @@ class Data:
         "auto",
         "how to read the folder",
         flag="data-format",
-        choices=("auto", "folders", "labels", "ham10000", "released", "unlabelled"),
+        choices=("auto", "folders", "labels", "ham10000", "released", "npz", "unlabelled"),
     )
     taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
     unlabelled: str = setting(

@@ -133,6 +133,10 @@ class Adapt:
         0.5, "share of the lesions, or patients, that is adapted to; the rest, where labelled, is "
         "scored", low=0.05, high=1.0,
     )  # fmt: skip
+    pretrain_epochs: int = setting(
+        0, "epochs of SimCLR on the new photos and the run's training photos, before its head is "
+        "trained again on the run's labels; 0: none", low=0,
+    )  # fmt: skip
     keep_shares: bool = setting(
         False, "put the re-estimated class shares into the saved run's probabilities, too"
     )
@@ -153,7 +157,7 @@ class Predict:
     """Which photos are predicted, and how."""
 
     run: str = setting("", "folder of a fine-tuned run", positional="RUN")
-    source: str = setting("", "an image, or a folder of images", positional="IMAGE_OR_FOLDER")
+    source: list[str] = setting([], "images and folders of them", positional="IMAGE_OR_FOLDER")
     batch_size: int = _batch_size()
     on_bad: str = setting("skip", ON_BAD, choices=("error", "skip"))
     uncalibrated: bool = setting(False, "raw probabilities, not calibrated")

@@ -112,13 +112,23 @@ def _unwrapped(photos):
 
     An archive unpacks into a folder of its name: a folder that is alone is no diagnosis.
     """
-    prefix, rest = "", list(photos)
+    prefix, rest = "", [_as_folders(path) for path in photos]
     while rest and all("/" in path for path in rest):
         first = rest[0].split("/")[0]
         if any(path.split("/")[0] != first for path in rest):
             break
         prefix, rest = f"{prefix}{first}/", [path[len(first) + 1 :] for path in rest]
     return prefix, rest
+
+
+def _as_folders(path):
+    """The path as if its photo were a file: what is said of folders holds of HDF5's groups.
+
+    A container's name counts without its ending; an archive of arrays has no folders.
+    """
+    if ".npz/" in path.lower():
+        return path.rsplit("/", 1)[1]
+    return re.sub(r"\.(hdf5|h5)/", "/", path, flags=re.IGNORECASE)
 
 
 def _is_part(name):

@@ -7,6 +7,7 @@ file that its sheet would be, see `spreadsheets`.
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from dermssl.data import spreadsheets
 SEPARATORS = (",", ";", "\t")
 # As an id, "unknown" would tie strangers into one lesion; as a site it would be a body part.
 # Labels are exempt: there "NA" and "None" are text like any other.
+# Excel's way to say what separates cells; `_split` finds that by itself.
+_SEP = re.compile(r"\Asep=[^\r\n]((?:\r?\n)|\Z)", re.IGNORECASE)
 UNKNOWN = ("unknown", "na", "n/a", "nan", "none", "null", "?")
 MAX_BYTES = 2**28  # 100,000 rows of every column take some 20 MB
 
@@ -40,9 +43,8 @@ def header_of(file: Path, example: str) -> list[str]:
         if file.suffix.lower() == spreadsheets.ENDING:
             return next(([cell.lower() for cell in row] for _, row in spreadsheets.rows(file)), [])
         with open(file, encoding="utf-8-sig", errors="replace", newline="") as text:
-            line = next(
-                (line for line in iter(lambda: text.readline(65536), "") if line.strip()), ""
-            )
+            lines = iter(lambda: text.readline(65536), "")
+            line = next((line for line in lines if line.strip() and not _SEP.fullmatch(line)), "")
         return _split(line, example)[1]
     except (OSError, csv.Error, UserError):
         return []
@@ -80,7 +82,7 @@ def read_table(file: Path, example: str) -> pd.DataFrame:
 
 def _csv_rows(file, example):
     """(header in lower case, [(line, cells)]) without blank rows; [] for no header."""
-    text = _text(file)
+    text = _SEP.sub(r"\1", _text(file), count=1)  # the line stays, blank, so that numbers hold
     first = next((line for line in io.StringIO(text, newline="") if line.strip()), "")
     header, rows = [], []
     try:

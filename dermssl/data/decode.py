@@ -1,4 +1,4 @@
-"""Decode image files safely to RGB pixels.
+"""Decode images, of files and of containers, safely to RGB pixels.
 
 - Only JPEG, PNG, BMP and WebP are parsed here, and TIFF, HEIC and DICOM in `other_formats`, chosen
   by their first bytes. The extension is not asked: a PNG named `.jpg` is a whole image, and
@@ -13,8 +13,8 @@ JPEG and WebP pixels carry no checksum: flipped bits may decode to wrong colours
 error, in any library. A missing end is always an error, even of the two bytes of a JPEG's EOI.
 """
 
+import io
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 from dermssl.core import threads
 from dermssl.core.errors import UserError
-from dermssl.data import other_formats
+from dermssl.data import other_formats, photo_bytes
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB
@@ -87,16 +87,16 @@ def _bad(path, found, way_out="copy or download it again, or drop its record"):
 
 
 @contextmanager
-def _opened(path):
-    """The open file; every error on the way becomes `BadImage`."""
+def _opened(path, data=None):
+    """The open file, or its bytes where known; every error on the way becomes `BadImage`."""
     try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):  # a pipe would block for ever
-            raise _bad(path, "not a regular file", "name an image file")
-        if not 0 < info.st_size <= MAX_BYTES:
-            raise _bad(path, f"{info.st_size:,} bytes, not 1 to {MAX_BYTES:,}", _CONVERT)
-        with open(path, "rb") as file:
+        size = photo_bytes.stored(path).size if data is None else len(data)
+        if not 0 < size <= MAX_BYTES:
+            raise _bad(path, f"{size:,} bytes, not 1 to {MAX_BYTES:,}", _CONVERT)
+        with photo_bytes.opened(path) if data is None else io.BytesIO(data) as file:
             yield file
+    except photo_bytes.NotRegular:
+        raise _bad(path, "not a regular file", "name an image file") from None
     except FileNotFoundError:
         raise _bad(path, "not found", "check the path and the data folder") from None
     except other_formats.Refused as error:
@@ -227,8 +227,8 @@ def _to_rgb(image, name, depth):
     return np.array(image.convert("RGB"))
 
 
-def _load(path, min_size=None, count_rows=False, header_only=False):
-    with _opened(path) as file:
+def _load(path, min_size=None, count_rows=False, header_only=False, data=None):
+    with _opened(path, data) as file:
         if other := other_formats.kind(file.read(256)):
             return _load_other(path, file, other, header_only)
         file.seek(0)
@@ -265,7 +265,9 @@ def read_header(path: Path | str) -> Header:
     return _load(path, header_only=True)[0]
 
 
-def decode(path: Path | str, min_size: int | None = None, strict: bool = False) -> np.ndarray:
+def decode(
+    path: Path | str, min_size: int | None = None, strict: bool = False, data: bytes | None = None
+) -> np.ndarray:
     """The pixels of one image file, upright and opaque.
 
     Grey becomes three equal channels, CMYK (inverted, as Adobe writes it) and palettes become
@@ -278,13 +280,14 @@ def decode(path: Path | str, min_size: int | None = None, strict: bool = False) 
             decodes, as long as the shorter side stays at `min_size` px or more. Other formats
             keep their size, and no image is enlarged.
         strict: bool, refuse all that `verify` refuses.
+        data: the photo's bytes where they are read already; `path` then only names it in errors.
 
     Returns:
         uint8 array (height, width, 3), RGB in [0, 255], C-contiguous and writable.
 
     Raises `BadImage` as `read_header` does, and for cut or damaged pixel data.
     """
-    return _load(path, min_size, count_rows=strict)[1]
+    return _load(path, min_size, count_rows=strict, data=data)[1]
 
 
 def verify(path: Path | str) -> Header:

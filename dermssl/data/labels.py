@@ -1,6 +1,5 @@
 """Make a taxonomy and `fine` and `coarse` columns from the labels of a data set."""
 
-import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -75,7 +74,7 @@ def _clean(records, name):
     """The labels stripped and in one Unicode form, so that equal-looking ones are equal."""
     if name not in records:
         return ""
-    forms = {label: unicodedata.normalize("NFC", label.strip()) for label in records[name].unique()}
+    forms = {label: paths.nfc(label).strip() for label in records[name].unique()}
     odd = next((label for label, form in forms.items() if not form.isprintable()), None)
     if odd is not None:
         row = records[records[name] == odd].iloc[0]

@@ -18,7 +18,7 @@ import pandas as pd
 
 from dermssl.core import left_out, settings
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, decode, preprocess
+from dermssl.data import csv_tables, decode, packed, photo_bytes, preprocess
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset
 
@@ -221,15 +221,19 @@ def photos_in(root: Path, strict: bool = True) -> list[str]:
 
 
 def image_files(source: Path | str) -> list[str]:
-    """Full paths of the photos to predict: one file, or all in a folder, in order."""
-    if os.path.isfile(source):
+    """Full paths of the photos to predict: one, or all in a folder or a container, in order."""
+    if os.path.isfile(source) and photo_bytes.is_container(Path(source).name):
+        return files.in_container(Path(source))
+    if os.path.isfile(source) and packed.is_archive(Path(source).name):
+        raise UserError(f"{source}: packed; unpack it, and give the folder")
+    if photo_bytes.is_there(source):
         return [str(source)]
     if not os.path.exists(source):
         raise UserError(f"{source}: not found; give a photo or a folder of photos")
     folder = files.existing_folder(source, "photos")
     photos = photos_in(folder)
     if not photos:
-        raise UserError(f"{source}: no images found; {files.ACCEPTED}")
+        raise UserError(f"{source}: no images found; {packed.way_out(folder) or files.ACCEPTED}")
     return [str(folder / photo) for photo in photos]
 
 

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from dermssl.data import other_formats
+from dermssl.data import other_formats, photo_bytes
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -33,7 +33,7 @@ OTHER_PICTURES = frozenset((
     ".srw", ".x3f", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jpm", ".jxl", ".jxr",
     ".gif", ".avif", ".avifs", ".psd", ".psb", ".xcf", ".svg", ".ico", ".tga", ".ppm", ".pgm",
     ".pbm", ".pnm", ".eps", ".exr", ".hdr", ".svs", ".ndpi", ".scn", ".mrxs", ".vsi", ".nii",
-    ".npz", ".mov", ".mp4", ".avi", ".m4v", ".mkv",
+    ".mov", ".mp4", ".avi", ".m4v", ".mkv",
 ))  # fmt: skip
 COPIES = (".bak", ".old", ".orig", ".tmp", ".part", ".crdownload", ".download")
 # Never opened: what stands beside photos in their thousands.
@@ -41,9 +41,9 @@ NO_PICTURES = frozenset((
     ".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".xml", ".xlsx", ".xls", ".ods", ".md",
     ".rst", ".html", ".htm", ".pdf", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".py", ".ipynb",
     ".m", ".r", ".sh", ".bat", ".log", ".lock", ".db", ".sqlite", ".zip", ".gz", ".tar", ".tgz",
-    ".bz2", ".xz", ".7z", ".rar", ".h5", ".hdf5", ".keras", ".npy", ".pkl", ".mat", ".parquet",
-    ".tfrecord", ".pt", ".pth", ".onnx", ".doc", ".docx", ".ppt", ".pptx", ".aae", ".xmp", ".thm",
-    ".ds_store",
+    ".bz2", ".xz", ".7z", ".rar", ".h5", ".hdf5", ".keras", ".npy", ".npz", ".pkl", ".mat",
+    ".parquet", ".tfrecord", ".pt", ".pth", ".onnx", ".doc", ".docx", ".ppt", ".pptx", ".aae",
+    ".xmp", ".thm", ".ds_store",
 ))  # fmt: skip
 
 SYSTEM_FOLDERS = frozenset((
@@ -178,7 +178,7 @@ def masks_by_companion(root: str, photos: Collection[str]) -> set[str]:
 def _without_colours(path):
     """Whether a picture is black and white by its header, or to the eye."""
     try:
-        with Image.open(path) as image:
+        with photo_bytes.opened(path) as file, Image.open(file) as image:
             if image.mode in ("1", "L", "I;16"):
                 return True
             if image.size[0] * image.size[1] > 64_000_000:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import not_photos
+from dermssl.data import not_photos, photo_bytes
 from dermssl.data.csv_tables import quoted
 
 ACCEPTED = not_photos.ACCEPTED
@@ -42,14 +42,15 @@ def existing_folder(path: Path | str, option: str) -> Path:
 def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]:
     """All photos under a folder, in any depth.
 
-    What `not_photos` has a reason for is left out, and with `strict` summed up in a line of the
-    log. So are links to folders inside the root, whose photos are found in their own place.
+    The photos in a container lie below its path, as in a folder. What `not_photos` has a reason for
+    is left out, and with `strict` summed up in a line of the log. So are links to folders inside
+    the root, whose photos are found in their own place.
 
     Args:
         root: real path of the folder.
         skip: real path of a sub-folder to leave out.
-        strict: refuse a link that leaves the root or a name that can't be printed; else
-            leave it out.
+        strict: refuse a link that leaves the root, a name that can't be printed or a container
+            that can't be read; else leave it out.
 
     Returns:
         Sorted list of paths relative to `root`, with "/".
@@ -76,7 +77,10 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
             outside = link and not is_inside(root, os.path.realpath(entry.path))
             if is_folder and (not outside or not strict or entry.name.startswith(".")):
                 continue
-            if not is_folder:
+            if not is_folder and photo_bytes.is_container(entry.name) and not outside:
+                found += _inside(entry.path, path, strict, reasons)
+                continue
+            if not is_folder and not (outside and photo_bytes.is_container(entry.name)):
                 # A link out of the root isn't followed, not even for a look.
                 by_name = outside and os.path.splitext(entry.name)[1].lower()
                 if outside and by_name not in not_photos.SUFFIXES:
@@ -87,9 +91,9 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
                 if why:
                     reasons[path] = why
                     continue
-            if (outside or not entry.name.isprintable()) and not strict:
+            if (outside or not is_printable(entry.name)) and not strict:
                 continue
-            if not entry.name.isprintable():
+            if not is_printable(entry.name):
                 raise UserError(f"{quoted(entry.path, 400)}: name with odd characters; rename it")
             if outside:
                 raise _leaves(root, path)
@@ -99,6 +103,44 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
     if reasons and strict:
         _tell(root, reasons)
     return sorted(path for path in found if path not in reasons)
+
+
+def in_container(file: Path) -> list[str]:
+    """Full paths of the photos in a container; what is no photo is told."""
+    reasons: dict[str, str] = {}
+    photos = _inside(str(file), file.name, True, reasons)
+    if not photos:
+        raise UserError(f"{file}: no photos inside")
+    if reasons:
+        _tell(file.parent, reasons)
+    return [str(file.parent / photo) for photo in photos]
+
+
+def _inside(file, path, strict, reasons):
+    """The photos in a container, as paths that begin with its own; the rest gets its reason."""
+    if not os.path.isfile(file):  # a pipe would block for ever
+        return []
+    try:
+        content = photo_bytes.listing(file)
+    except UserError:
+        if strict:
+            raise
+        return []
+    masks = {key for key in content.photos if not_photos.is_mask_for_sure(key)}
+    reasons |= {f"{path}/{key}": not_photos.MASK for key in masks}
+    if content.photos:
+        reasons |= {f"{path}/{key}": f"{kind}: no photo" for key, kind in content.others.items()}
+    else:  # a network's weights have hundreds
+        reasons[path] = "without photos inside"
+    photos = [f"{path}/{key}" for key in content.photos if key not in masks]
+    odd = [photo for photo in photos if not _is_plain(photo)]
+    if odd and strict:
+        raise UserError(f"{file}: {quoted(odd[0], 400)} is no plain name; rename it")
+    return [photo for photo in photos if _is_plain(photo)] if odd else photos
+
+
+def _is_plain(path):
+    return is_printable(path) and {"", ".", ".."}.isdisjoint(path.split("/"))
 
 
 def _is_folder(entry):
@@ -180,14 +222,30 @@ def wrapped(root: Path) -> list[Path]:
 
 
 def nfc(text: str) -> str:
-    """A name in Unicode's composed form: macOS writes "é" as "e" and an accent.
+    """A name in Unicode's composed form, as macOS writes "é" as "e" and an accent; plain spaces.
 
     Example:
 
     >>> nfc("ne\\u0301vus") == "n\\xe9vus"
     True
+    >>> nfc("a\\xa0b")
+    'a b'
     """
-    return unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", text)
+    if text.isprintable():
+        return text
+    return "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a name has no control character; a space may be of any kind.
+
+    Example:
+
+    >>> is_printable("a\\u202fb.jpg"), is_printable("a\\tb.jpg"), is_printable("a\\u200bb.jpg")
+    (True, False, False)
+    """
+    return nfc(text).isprintable()
 
 
 def as_on_disk(root: Path, paths: Sequence[str]) -> list[str]:
@@ -230,7 +288,7 @@ def checked_relative_path(name: str, place: str) -> str:
     path = name.replace("\\", "/")
     if not path:
         raise UserError(f"{place}: the file name is blank; name the photo or delete the line")
-    if not path.isprintable():
+    if not is_printable(path):
         raise UserError(f"{place}: file name {quoted(name)} has odd characters; rename the file")
     if path.startswith("/") or re.match("[A-Za-z]:", path):
         raise UserError(
@@ -262,7 +320,7 @@ def existing(root: Path, paths: Iterable[str]) -> list[bool]:
                 mode = os.stat(target).st_mode
             there.append(stat.S_ISREG(mode))
         except OSError:  # also a name that is too long, or below a file
-            there.append(False)
+            there.append(photo_bytes.is_there(f"{parents[parent]}/{name}"))
     return there
 
 
@@ -297,20 +355,23 @@ def find_identical_files(paths: Sequence[str], originals: Iterable[str]) -> list
         if (size := _size(path)) in wanted:
             known.setdefault((size, _end(path, size)), path)
     twins = {path: known.get((size, _end(path, size))) for path, size in sizes.items()}
-    return [
-        (twin := twins.get(path)) is not None and filecmp.cmp(path, twin, shallow=False)
-        for path in paths
-    ]
+    return [(twin := twins.get(path)) is not None and _are_equal(path, twin) for path in paths]
+
+
+def _are_equal(one, other):
+    if photo_bytes.located(one) or photo_bytes.located(other):
+        return photo_bytes.read(one) == photo_bytes.read(other)
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def _size(path):
     try:
-        return os.path.getsize(path)
+        return photo_bytes.stored(path).size
     except OSError:
         return 0
 
 
 def _end(path, size, n=4096):
-    with open(path, "rb") as file:
+    with photo_bytes.opened(path) as file:
         file.seek(max(0, size - n))
         return file.read(n)

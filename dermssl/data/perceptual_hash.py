@@ -8,7 +8,6 @@ a quarter turn takes the transposed hash. So eight ways round cost two compariso
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from dermssl.core import threads
+from dermssl.data import photo_bytes
 from dermssl.data.decode import BadImage, decode
 
 THUMBNAIL = 64  # px
@@ -62,9 +62,8 @@ def look(path: Path | str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     nothing = np.zeros(WORDS, np.uint64)
     try:
         pixels = decode(path, strict=True)
-        row["bytes"] = os.stat(path).st_size
-        with open(path, "rb") as file:
-            row["file_hash"] = hashlib.file_digest(file, "sha256").hexdigest()
+        data = photo_bytes.read(path)  # after `decode`, which refuses sizes beyond reason
+        row |= {"bytes": len(data), "file_hash": hashlib.sha256(data).hexdigest()}
     except (BadImage, OSError) as error:
         return row | {"error": str(error)}, nothing, nothing
     height, width = pixels.shape[:2]

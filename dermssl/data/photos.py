@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import re
-import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Data
-from dermssl.data import masks, preprocess
+from dermssl.data import masks, photo_bytes, preprocess
 from dermssl.data.decode import MAX_BYTES, decode, pixels, read_header
 from dermssl.data.records import Dataset
 
@@ -38,7 +37,7 @@ class Photos:
     """Photos by number, uint8 RGB, kept up to a budget and read again beyond it.
 
     Args:
-        files: list of str.
+        files: list of str, paths as of `photo_bytes`.
         image_size: int, side of the network's input; photos are shrunk until their
             shorter side is `OVERSAMPLING` times that, or up to `NEAR` times more (never enlarged).
         cache_mb: int, memory to use, MiB.
@@ -120,7 +119,7 @@ class Photos:
         min_size = self.side if box is None else None
         photo = None if data is None or self._strict else pixels(data, min_size)
         if photo is None:
-            photo = decode(self.files[number], min_size, self._strict)
+            photo = decode(self.files[number], min_size, self._strict, data)
         if box is not None:
             photo = masks.cropped(photo, box)
         return preprocess.apply(_shrunk(photo, self.side), self.steps)
@@ -214,12 +213,11 @@ def _kept(entry):
 
 
 def _bytes(file):
-    """What is in the file; None where `decode` must say what is wrong with it."""
+    """The photo's bytes; None where `decode` must say what is wrong with it."""
     try:
-        info = os.stat(file)
-        if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
+        if photo_bytes.stored(file).size > MAX_BYTES:
             return None
-        with open(file, "rb") as opened:
+        with photo_bytes.opened(file) as opened:
             return opened.read()
     except OSError:
         return None

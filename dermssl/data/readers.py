@@ -5,10 +5,12 @@
 | labels | `labels.csv` (`.tsv`, `.tab`, `.txt`, `.xlsx`): `filename`, `label`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
+| npz | an .npz file with photos and labels (`train_images`, `train_labels`, ...) |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
-`auto` takes the first that fits. What a reader leaves out is counted in a log warning.
+`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files (`photo_bytes`).
+What a reader leaves out is counted in a log warning.
 """
 
 import logging
@@ -21,9 +23,11 @@ from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
 from dermssl.data import (
     class_folders,
+    column_words,
     csv_tables,
     decode,
     masks,
+    npz_labels,
     packed,
     released_tables,
     table_files,
@@ -84,6 +88,8 @@ def read(data: Data) -> Dataset:
         records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
     if kind == "released" and (release := released_tables.find(root)):
         built_in = released_tables.built_in(release, {*records["fine"]} - {""})
+    if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
+        built_in = "ham10000"
     home = origin.parent if kind == "labels" and origin else root
     records, classes = labelling.resolve(records, data.taxonomy, home, built_in, origin)
     if extra is not None:
@@ -127,7 +133,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
         UserError: a table names the photos, but is none that is known; or the labels are in a
             spreadsheet: the folders' names would be taken for diagnoses.
     """
-    if _labels_file(root).is_file():
+    if _labels_file(root).stem == "labels" and _labels_file(root).is_file():
         return "labels"
     if _metadata_files(root):
         return "ham10000"
@@ -136,6 +142,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
     photos = files.scan(root, extra, strict=False)
     if photos and (known := table_files.naming(root, photos)):
         file, column = known
+        if file == _labels_file(root):
+            return "labels"
         raise UserError(
             f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
             "that is known; write labels.csv with the columns filename,label, or give "
@@ -146,6 +154,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
         table_files.refuse_unread_sheet(file)
         if file.parent == root and file.suffix.lower() in (".csv", ".tsv", ".tab", ".xlsx"):
             log.warning("%s: not read; a table needs the name labels.csv", file)
+    if npz_labels.find(root, photos):
+        return "npz"
     if not class_folders.has_classes(photos):
         return "unlabelled"
     class_folders.refuse_ids(root, photos)
@@ -155,13 +165,19 @@ def detect(root: Path, extra: Path | None = None) -> str:
 def _labels_file(root):
     """labels.csv, or the same with another table's ending where that is all there is.
 
-    An archive unpacks into a folder of its name: the file may lie in a folder that is alone.
+    Else the only table of another name that has photos and labels by its columns. An archive
+    unpacks into a folder of its name: the file may lie in a folder that is alone.
     """
     names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
     for folder in files.wrapped(root):
         if there := [name for name in names if (folder / name).is_file()]:
             return files.path_inside(root, str((folder / there[0]).relative_to(root)))
-    return files.path_inside(root, names[0])
+    other = [file for file in _without_twins(root) if _is_labels(file)]
+    return files.path_inside(root, str(other[0].relative_to(root)) if len(other) == 1 else names[0])
+
+
+def _is_labels(file):
+    return column_words.has_labels(csv_tables.header_of(file, "filename,label"))
 
 
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
@@ -172,7 +188,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     file = _labels_file(root)
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
-    table = csv_tables.read_table(file, "filename,label")
+    table = column_words.renamed(csv_tables.read_table(file, "filename,label"), file)
     csv_tables.require_columns(table, ["filename"], file)
     if "coarse" not in table:
         csv_tables.require_columns(table, ["label"], file)
@@ -248,6 +264,7 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     if not release:
         known = ", ".join(LAYOUTS)
         raise UserError(f"data.path {root}: no table of a known data set there ({known})")
+    photos = files.scan(root)
     records, place = released_tables.read(root, release)
     nowhere = pd.Series(False, records.index)
     paths, there = table_photos.found_below(root, records["path"], nowhere, place)
@@ -257,8 +274,16 @@ def released(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     records = csv_tables.drop_duplicate_rows(records, "path", place)
     there = records["path"].isin(seen)
     records = table_photos.drop_missing(root, records, there, place, skip_missing)
-    table_photos.warn_unlisted(set(files.scan(root)) - set(records["path"]), place, extra)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), place, extra)
     return records, place
+
+
+def arrays(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
+    """An npz file with photos and labels: (records, the file); see `npz_labels`."""
+    photos = files.scan(root, extra)
+    records, file = npz_labels.read(root, photos)
+    table_photos.warn_unlisted(set(photos) - set(records["path"]), file, extra)
+    return records, file
 
 
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
@@ -272,8 +297,8 @@ def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.D
 
 
 READERS = {
-    "labels": labels, "ham10000": ham10000, "released": released, "folders": folders,
-    "unlabelled": unlabelled,
+    "labels": labels, "ham10000": ham10000, "released": released, "npz": arrays,
+    "folders": folders, "unlabelled": unlabelled,
 }  # fmt: skip
 
 
@@ -281,7 +306,7 @@ def _some_photos(root, extra):
     photos = files.scan(root, extra)
     if not photos:
         if found := packed.way_out(root):
-            raise UserError(f"data.path {root}: {found} first")
+            raise UserError(f"data.path {root}: {found}")
         raise UserError(f"data.path {root}: no images found; {files.ACCEPTED}")
     return photos
 

@@ -17,6 +17,7 @@ from dermssl.core import atomic_files
 from dermssl.core.errors import UserError
 from dermssl.core.setting import SPLITS
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.data import photo_bytes
 
 COLUMNS = (
     "path", "fine", "coarse", "lesion_id", "patient_id", "split",
@@ -77,7 +78,7 @@ class Dataset:
 
     @property
     def files(self) -> list[str]:
-        """Full paths, one a record."""
+        """Full paths, one a record; one may lead into a container, see `photo_bytes`."""
         return [str(self.root / path) for path in self.index["path"]]
 
     @property
@@ -166,21 +167,21 @@ def data_hash(dataset: Dataset) -> str:
 
     File sizes, of photos and their masks, stand for the pixels: reading 100,000 photos only to
     hash them would take as long as an epoch. A file edited to the very same number of bytes goes
-    unnoticed.
+    unnoticed. (Photos in an npz file have its array's checksum instead.)
     """
     digest, table = hashlib.sha256(), dataset.index
     masks = dataset.mask_files or [""] * len(table)
     if not any(masks):  # then the column says nothing
         table = table.drop(columns=MASK, errors="ignore")
     for file, mask, row in zip(dataset.files, masks, table.itertuples(index=False)):
-        sizes = [Path(each).stat().st_size for each in (file, mask) if each]
-        digest.update(repr((*sizes, *map(str, row))).encode())
+        marks = [photo_bytes.stored(each).mark for each in (file, mask) if each]
+        digest.update(repr((*marks, *map(str, row))).encode())
     return digest.hexdigest()[:12]
 
 
 def check_files(dataset: Dataset, where: str) -> None:
     """Every photo of the table exists, or a `UserError` names the first that does not."""
-    missing = [file for file in dataset.files if not Path(file).is_file()]
+    missing = [file for file in dataset.files if not photo_bytes.is_there(file)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(

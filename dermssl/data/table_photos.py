@@ -39,12 +39,12 @@ def found_below(
     for path in files.scan(root, strict=False):
         plain = PurePosixPath(path)
         for name in (plain.name, plain.stem):
-            known.setdefault(name.lower(), set()).add(path)
+            known.setdefault(files.nfc(name).lower(), set()).add(path)
     paths, seen = list(names), list(there)
     for place, (line, name) in enumerate(names.items()):
         if seen[place]:
             continue
-        found = known.get(PurePosixPath(name).name.lower(), set())
+        found = known.get(files.nfc(PurePosixPath(name).name).lower(), set())
         if len(found) > 1:
             raise UserError(
                 f"{file}: line {line}: {csv_tables.quoted(name)} may be "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from dermssl.core.errors import UserError
 from dermssl.data import csv_tables
 
 MAX_AGE = 120  # years
-SEX = {"m": "male", "male": "male", "f": "female", "female": "female"}
+OWN_NUMBERS = ("lesion_id", "patient_id", "source", "split")  # -1 may be one of them
+MALE = ("m", "male", "man", "homme", "hombre", "masculino", "männlich")
+FEMALE = ("f", "female", "woman", "w", "femenino", "feminino", "femme", "mujer", "weiblich")
+SEX = dict.fromkeys(MALE, "male") | dict.fromkeys(FEMALE, "female")
+BAND = re.compile(r"(\d+) ?(?:-|–|to) ?(\d+)")  # 40-49
+OPEN = re.compile(r"(?:[>≥]=? ?(\d+)|(\d+) ?\+)")  # 85+, >85
 FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
 # The types as tables write them: III, 3, 3.0 (before this table, ".0" goes) and FST3.
 FITZPATRICK_WORDS = {
@@ -44,11 +50,14 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
     """
     records = records.copy()
     for name in records.columns.difference(["path", "fine", "coarse"]):
-        records[name] = records[name].mask(records[name].str.lower().isin(csv_tables.UNKNOWN), "")
+        unknown = csv_tables.UNKNOWN if name in OWN_NUMBERS else (*csv_tables.UNKNOWN, "-1")
+        records[name] = records[name].mask(records[name].str.lower().isin(unknown), "")
     if "split" in records:
         records["split"] = records["split"].str.lower()
     if "sex" in records:
-        words = records["sex"].str.lower().map(SEX)
+        given = records["sex"].str.lower()
+        # In Spanish M is mujer, beside H for hombre.
+        words = given.map(SEX).mask(given.eq("m") & bool(given.eq("h").any()))
         records["sex"] = words.where(words.notna(), records["sex"])
     if "age" in records:
         years = {text: _age(text) for text in records["age"].unique()}
@@ -58,21 +67,33 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
                 f"{file}: line {line}: age {csv_tables.quoted(odd[0])}; "
                 f"write years from 0 to {MAX_AGE}, or leave it blank"
             )
+        bands = records["age"].map(lambda text: bool(BAND.fullmatch(text) or OPEN.fullmatch(text)))
+        if bands.any():
+            left_out.tell(
+                log,
+                f"{file}: {bands.sum():,} ages are bands, such as "
+                f"{csv_tables.quoted(records['age'][bands].iloc[0])}: taken as the band's middle, "
+                "of an open one as its end",
+            )
         records["age"] = records["age"].map(years)
     return records
 
 
 def _age(text):
-    """Years as text, "55" for "55.0"; None where they are none."""
+    """Years as text: "55" for "55.0", "45" for "40-50", "85" for "85+"; None for no years."""
     if not text:
         return ""
-    try:
-        years = float(text)
-    except ValueError:
-        return None
-    return (
-        repr(years).removesuffix(".0") if math.isfinite(years) and 0 <= years <= MAX_AGE else None
-    )
+    if band := BAND.fullmatch(text):
+        low, high = map(int, band.groups())
+        years = (low + high) / 2 if low < high <= MAX_AGE else math.nan
+    elif end := OPEN.fullmatch(text):
+        years = float(end[1] or end[2])
+    else:
+        try:
+            years = float(text.replace(",", "."))
+        except ValueError:
+            return None
+    return repr(years).removesuffix(".0") if 0 <= years <= MAX_AGE else None
 
 
 def skin_tones(column: pd.Series, words: Mapping[str, str], file: Path) -> pd.Series:

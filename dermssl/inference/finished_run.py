@@ -16,7 +16,7 @@ from dermssl.core.commands import SECTIONS
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data import masks, paths, preprocess, records
+from dermssl.data import masks, paths, photo_bytes, preprocess, records
 from dermssl.data.photos import Photos
 from dermssl.data.records import COLUMNS, MASK, Dataset
 from dermssl.evaluation import predictions
@@ -210,9 +210,9 @@ def _second(data):
 
 def _is_there(root, name, second):
     """Whether a photo is below the data folder, or below the run's second one."""
-    real = Path(root, name).resolve()
+    real = Path(root, name).resolve()  # also of a photo in a container
     inside = paths.is_inside(root, str(real)) or (second and paths.is_inside(second, str(real)))
-    return bool(inside) and real.is_file()
+    return bool(inside) and photo_bytes.is_there(real)
 
 
 def masks_of(dataset: Dataset) -> list[str]:

@@ -30,6 +30,15 @@ def synchronise(model: keras.Model) -> None:
         layer.synchronized = True
 
 
+def check(backbone: keras.Model) -> None:
+    """Refuse a network without BatchNorm."""
+    if not norm_layers(backbone):
+        raise UserError(
+            "the run's network has no BatchNorm, so there are no statistics to re-estimate; "
+            "evaluate it as it is"
+        )
+
+
 def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
     """Replace the moving means and variances of every BatchNorm layer, in place.
 
@@ -47,12 +56,8 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
     Raises:
         UserError: the network has no BatchNorm, or fewer than `FEWEST` photos came.
     """
+    check(backbone)
     norms = norm_layers(backbone)
-    if not norms:
-        raise UserError(
-            "the run's network has no BatchNorm, so there are no statistics to re-estimate; "
-            "evaluate it as it is"
-        )
     drops = [
         layer
         for layer in backbone._flatten_layers(include_self=False, recursive=True)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from dermssl.losses import nt_xent
-from dermssl.models import backbones, replicas
+from dermssl.models import backbones, fused_batchnorm, replicas
 
 
 def projection_head(
@@ -77,7 +77,7 @@ class SimCLR(keras.Model):
         if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
             backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
         backbone = backbone or backbones.Backbone()
-        self.backbone = backbone
+        self.backbone = fused_batchnorm.substitute(backbone)  # Keras reads a model without it
         dimension = backbone.output.shape[-1]
         self.projection_head = projection_head(dimension, projection, seed, self.dtype_policy)
         self.projection, self.seed = tuple(projection), seed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dermssl.core import atomic_files
+from dermssl.core import atomic_files, file_locks
 from dermssl.core.errors import RunFailed
 from dermssl.evaluation.interval import Interval
 from dermssl.evaluation.metrics import SUMMARY
@@ -140,7 +139,7 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         with open(path.with_name(f".{path.name}.lock"), "a") as lock:
             with contextlib.suppress(OSError):  # no locks there: `runs.open_run` says so
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                file_locks.lock(lock, wait=True)
             yield
     except OSError as error:
         raise RunFailed(f"{path}: can't be written ({error.strerror or error})") from error

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import keras
-
 from dermssl.core.runs import Run
 from dermssl.core.settings import Checkpoint
 from dermssl.data import contact_sheet, pipeline
@@ -12,6 +10,7 @@ from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.models.simclr import SimCLR
 from dermssl.training import checkpoint, finetuning, loop
+from dermssl.training.adam import Adam
 from dermssl.training.distribution import Distribution
 from dermssl.training.ssl_health.panel import Panel
 
@@ -50,7 +49,7 @@ def fit(
 
     warmup = min(round(settings.warmup * total), total - 1)
     rate = loop.warmup_cosine(settings.learning_rate, total, warmup)
-    optimizer = keras.optimizers.Adam(rate, weight_decay=settings.weight_decay or None)
+    optimizer = Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
     state = loop.TrainingState(saved=saved)

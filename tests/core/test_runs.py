@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import atomic_files, file_locks, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.settings import Backbone, Data, Finetune, Pretrain
@@ -384,6 +384,13 @@ def test_a_file_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch, ca
     (said,) = caplog.messages
     assert "this file system can't lock" in said
     assert "run.output to a folder on a local disk" in said
+
+
+def test_a_system_without_locks_warns_and_goes_on(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(file_locks, "fcntl", None)  # Windows
+    finish(tmp_path)
+    assert status(tmp_path)["status"] == runs.FINISHED
+    assert ["can't lock" in message for message in caplog.messages] == [True]
 
 
 @pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EAGAIN])

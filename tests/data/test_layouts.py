@@ -1,14 +1,25 @@
 """Data sets as they were released: each is known by its columns, and read as it says."""
 
+import io
 import logging
 
+import h5py
+import numpy as np
 import pytest
 from folders import fill, read
+from PIL import Image
 
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.data import layouts, readers, released_tables, splits
+from dermssl.data import decode, layouts, readers, released_tables, splits
+
+
+def jpeg():
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (120, 90, 80)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
 
 RELEASED = {
     "isic_onehot": (  # ISIC 2019
@@ -283,19 +294,45 @@ def test_what_is_packed_is_refused(tmp_path):
         read(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "way"), [
-    ("train-image.hdf5", r"train-image\.hdf5 is packed; write each of its photos to a file"),
-    ("inside/x.zip", r"inside/x\.zip is packed; unpack it"),
-])  # fmt: skip
-def test_a_table_whose_photos_are_packed_names_the_file(tmp_path, name, way):
-    table = RELEASED["isic2024"][1]
+def test_a_table_whose_photos_are_packed_names_the_file(tmp_path):
+    table, way = RELEASED["isic2024"][1], r"inside/x\.zip is packed; unpack it first"
     with pytest.raises(UserError, match=f"train-metadata.csv.*2 of 2 images are missing.*{way}"):
-        read(fill(tmp_path, **table, **{name: ["x"]}))
+        read(fill(tmp_path, **table, **{"inside/x.zip": ["x"]}))
 
 
-def test_arrays_say_how_they_become_photos(tmp_path):
-    with pytest.raises(UserError, match=r"dermamnist.npz is packed; write each .* CLASS/NUMBER"):
-        read(fill(tmp_path, **{"dermamnist.npz": ["PK"]}))
+def test_isic2024_as_released_has_its_photos_in_hdf5(tmp_path):
+    _, tables, expected = RELEASED["isic2024"]
+    fill(tmp_path, **tables)
+    with h5py.File(tmp_path / "train-image.hdf5", "w") as file:
+        for name in ("ISIC_1", "ISIC_2"):
+            file[name] = np.void(jpeg())  # as there: opaque, of the JPEG's size
+    found = readers.read(Data(path=str(tmp_path)))
+    assert found.index["path"].tolist() == ["train-image.hdf5/ISIC_1", "train-image.hdf5/ISIC_2"]
+    first = found.index.iloc[0]
+    assert {name: first[name] for name in expected} == expected
+    assert found.taxonomy.name == "malignancy"
+    assert decode.decode(found.files[0]).shape == (16, 16, 3)
+
+
+def test_dermamnist_brings_classes_and_splits(tmp_path, caplog):
+    arrays = {}
+    for split, n in (("train", 7), ("val", 2), ("test", 3)):
+        arrays[f"{split}_images"] = np.full((n, 28, 28, 3), 90, np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n, dtype=np.uint8) % 7)[:, None]
+    np.savez_compressed(tmp_path / "dermamnist.npz", **arrays)
+    with caplog.at_level(logging.WARNING, logger="dermssl"):
+        dataset = readers.read(Data(path=str(tmp_path)))
+    assert caplog.messages == [
+        f"{tmp_path}/dermamnist.npz: read as DermaMNIST, which has no lesion ids; its official "
+        "split has photos of one lesion in several splits, so its scores are too high"
+    ]
+    found = dataset.index.set_index("path")
+    assert found.loc["dermamnist.npz/train/00004", ["fine", "split"]].tolist() == ["mel", "train"]
+    assert found["split"].value_counts().to_dict() == {"train": 7, "test": 3, "val": 2}
+    train = found[found["split"] == "train"]
+    assert train["fine"].tolist() == ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+    assert set(found["lesion_id"]) == {""}
+    assert dataset.taxonomy == taxonomies.load("ham10000")
 
 
 @pytest.mark.parametrize("part", ["imgs_part_2", "HAM10000_images_part_1", "ISIC-images", "part3"])

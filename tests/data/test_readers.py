@@ -189,12 +189,12 @@ REFUSED = {
         ({"labels.csv/a.jpg": None}, {"format": "labels"}), r"labels\.csv: not found",
     ),
     "no filename column": (
-        labels("file,label\na.jpg,nv\n"),
-        "no column 'filename'; found 'file', 'la",
+        labels("datei,label\na.jpg,nv\n"),
+        "no column 'filename'; found 'datei', 'la",
     ),
     "no label column": (
-        labels("filename,dx\na.jpg,nv\n"),
-        "no column 'label'; found 'filename', 'dx'",
+        labels("filename,grade\na.jpg,nv\n"),
+        "no column 'label'; found 'filename', 'grade'",
     ),
     "doubled column": (labels("filename,label, Label\na.jpg,nv,nv\n"), "'label' stands twice"),
     "empty table": (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,83 +12,54 @@ import pandas as pd
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.core.study_settings import Adapt, Evaluate
+from dermssl.core.study_settings import Adapt
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import class_map, pipeline
 from dermssl.data.records import TEST, TRAIN, group_ids
 from dermssl.data.splits import shuffled_groups
-from dermssl.evaluation import calibrator, metric_tables, predictions, prevalence
-from dermssl.evaluation.bootstrap import Replicates
+from dermssl.evaluation import calibrator, predictions
 from dermssl.evaluation.calibrator import Calibrator
-from dermssl.evaluation.interval import Interval, joint_level
-from dermssl.evaluation.predictions import Arrays
 from dermssl.inference import finished_run, likeness
 from dermssl.inference.finished_run import FinishedRun
 from dermssl.models import batchnorm, weights
 from dermssl.reporting import report
-from dermssl.studies.external import adapt_report, compute, levels, places
+from dermssl.studies.external import (
+    adapt_report,
+    adapt_scores,
+    compute,
+    further_pretraining,
+    places,
+)
+from dermssl.studies.external.adapt_scores import BEFORE, FURTHER, NORM, Adaptation, Model
 from dermssl.studies.external.places import Place
 from dermssl.studies.external.run import predict, without_overlaps
 
-BEFORE, SHARES, NORM, BOTH = ARMS = ("before", "class shares", "BatchNorm", "both")
-FEWEST_SCORED = 20  # labelled photos of the half that is scored
 KEPT = ("taxonomy.json", "history.csv", "config.toml")
 
 
-@dataclass(frozen=True, eq=False)
-class Adaptation:
-    """What adapting a run did.
-
-    Attributes:
-        place: photos of the new place.
-        adapted_to, scored: positions of its photos that were adapted to, and that are scored.
-        level: at which they are scored; "" where they aren't.
-        arms: dict of arm -> dict of metric -> `Interval`; empty where nothing is scored.
-        differences: dict of arm -> dict of metric -> `Interval` of the arm less before.
-        thresholds: dict of arm -> `compute.Threshold`s.
-        shares: dict of "before" and "BatchNorm" -> `Replicates` of re-estimated fine shares.
-        source: float (F,), the shares that the run assumes.
-        true: dict of class of the level -> share among the scored photos.
-        renamed: share of the scored half that the adapted model calls another fine class.
-        verdicts: dict of arm -> `Interval` of the difference that its finding follows from: both
-            hold together with 95% (97.5% each).
-        notes: what to know.
-    """
-
-    place: Place
-    adapted_to: np.ndarray = field(repr=False)
-    scored: np.ndarray = field(repr=False)
-    level: str
-    arms: dict[str, dict[str, Interval]]
-    differences: dict[str, dict[str, Interval]]
-    thresholds: dict[str, tuple[compute.Threshold, ...]]
-    shares: dict[str, Replicates]
-    source: np.ndarray
-    true: dict[str, float]
-    counts: dict[str, Any]
-    renamed: float
-    verdicts: dict[str, Interval]
-    notes: list[str]
-
-
-def adapt_run(config: dict[str, Any]) -> Path:
+def adapt_run(config: dict[str, Any], makers: further_pretraining.Makers) -> Path:
     """Adapt a finished run to photos of another place.
 
     Args:
-        config: settings from `core.config.configure`; the seed deals the halves.
+        config: settings from `core.config.configure`; the seed deals the halves, and is that of
+            the further pretraining.
+        makers: the `run` functions of `dermssl.pretrain` and `dermssl.finetune`.
 
     Returns:
         Path of the adapted run's folder, with report.md, report.html, adaptation.json and
         adaptation.csv.
 
     Raises:
-        UserError: too few photos, a network without BatchNorm, classes that can't be mapped, or a
-            folder that holds another run.
+        UserError: too few photos, a network without BatchNorm, classes that can't be mapped, a
+            folder that holds another run, or further pretraining without the run's photos.
     """
     settings: Adapt = config["adapt"]
     run = finished_run.load(settings.run, "finetune")
     taxonomy = run.taxonomy
     assert taxonomy is not None
+    own = None
+    if settings.pretrain_epochs:
+        own = further_pretraining.own_dataset(run, settings.run_data)
     place = places.read(
         [settings.data], settings, taxonomy, run.data, section="adapt", labelled=False
     )[0]
@@ -102,17 +72,36 @@ def adapt_run(config: dict[str, Any]) -> Path:
             f"adapt.data {place.path}: {len(mine)} photos to adapt to; BatchNorm statistics need "
             f"at least {batchnorm.FEWEST}: give more photos, or adapt.share 1"
         )
-    model, scaling = run.model(), calibrator.of_run(run.predictions)
+    model, scaling, further = run.model(), calibrator.of_run(run.predictions), None
+    batchnorm.check(model.backbone)
+    if own is not None:
+        further = further_pretraining.train(run, own, place, mine, rest, folder, config, makers)
+        model = run.model()  # Keras's session was cleared
     before = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, before")
     order = np.random.Generator(np.random.Philox(key=config["seed"])).permutation(mine)
     batchnorm.adapt(model.backbone, _batches(run, place, order, settings.batch_size))
     after = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, after")
+    table, missing = _own_predictions(run, model, settings, TEST if further else None)
+    moved = None if table is None else dataclasses.replace(run.predictions, table=table)
+    models = {
+        BEFORE: Model(before, run.predictions, run.predictions, scaling),
+        NORM: Model(after, moved, run.predictions, scaling),
+    }
+    if further is not None:
+        head, model = further.head, further.head.model()
+        after = predict(model, run, place.dataset, settings.batch_size, f"{place.name}, pretrained")
+        scaling, table = calibrator.of_run(head.predictions), head.predictions.table
+        models[FURTHER] = Model(after, head.predictions, head.predictions, scaling)
     report.make_output_folder(folder)
-    found = compare(run, place, mine, rest, before, after, scaling, settings)
-    if note:
-        found.notes.append(note)
-    save(folder, run, model, found, after, scaling, settings)
+    found = adapt_scores.compare(place, mine, rest, models, settings, taxonomy, further)
+    found.notes.extend(text for text in (note, missing) if text)
+    if table is None:
+        table = _new_predictions(found, after, taxonomy)
+    # Until the end it is no run: one that was killed before has neither its status nor old files.
+    (folder / "status.json").unlink(missing_ok=True)
+    atomic_files.remove_leftovers(folder)
     adapt_report.write(folder, found, run, settings, config["command"])
+    save(folder, run, model, found, table, scaling, settings)
     return folder
 
 
@@ -162,121 +151,12 @@ def _batches(run, place, rows, batch_size):
             yield batch
 
 
-def compare(
-    run: FinishedRun,
-    place: Place,
-    mine: np.ndarray,
-    rest: np.ndarray,
-    before: dict[str, np.ndarray],
-    after: dict[str, np.ndarray],
-    scaling: Calibrator,
-    settings: Adapt,
-) -> Adaptation:
-    """Score the half that was kept back, before and after.
-
-    Args:
-        run, place, settings: what is adapted to what.
-        mine, rest: from `halves`.
-        before, after: raw probabilities of all photos of the place.
-        scaling: the run's calibration, which is kept.
-    """
-    taxonomy, groups = run.predictions.taxonomy, place.groups
-    source = compute.source_shares(run.predictions, scaling)
-    raw = {BEFORE: before, NORM: after}
-    given = {
-        arm: dict(zip(("fine", "coarse"), scaling.apply(p["fine"], p["coarse"], taxonomy)))
-        for arm, p in raw.items()
-    }
-    shares = {
-        arm: prevalence.with_intervals(p["fine"][mine], source, groups[mine], settings.n_resamples)
-        for arm, p in given.items()
-    }
-    for arm, name in ((BEFORE, SHARES), (NORM, BOTH)):
-        fine = prevalence.corrected(given[arm]["fine"], source, shares[arm].sample)
-        given[name] = {"fine": fine, "coarse": fine @ taxonomy.matrix.astype(np.float64)}
-        raw[name] = raw[arm]
-    changed = before["fine"].argmax(axis=1) != after["fine"].argmax(axis=1)
-    truth = class_map.Truth(
-        *(getattr(place.truth(taxonomy), name)[rest] for name in ("fine", "coarse", "malignant"))
-    )
-    level = levels.choose(truth) if len(rest) else ""
-    y = levels.known_at(level, truth) if level else np.zeros(0, dtype=np.int64)
-    notes = []
-    if (y >= 0).sum() < FEWEST_SCORED or len(np.unique(y[y >= 0])) < 2:
-        notes.append(
-            f"{int((y >= 0).sum())} labelled photos of {len(np.unique(y[y >= 0]))} classes are "
-            f"left to score (at least {FEWEST_SCORED} of two are needed): nothing says whether the "
-            "adaptation helps."
-        )
-        level = ""
-    arms: dict[str, dict[str, Interval]] = {}
-    differences: dict[str, dict[str, Interval]] = {}
-    thresholds: dict[str, tuple[compute.Threshold, ...]] = {}
-    true, counts, verdicts = {}, {}, {}
-    if level:
-        arms, differences, thresholds, true, counts, verdicts = _scores(
-            run, level, truth, raw, given, rest, groups, scaling, settings
-        )
-    return Adaptation(
-        place=place, adapted_to=mine, scored=rest, level=level, arms=arms,
-        differences=differences, thresholds=thresholds, shares=shares, source=source, true=true,
-        counts=counts, verdicts=verdicts, notes=notes,
-        renamed=float(changed[rest if len(rest) else mine].mean()),
-    )  # fmt: skip
-
-
-def _scores(run, level, truth, raw, given, rest, groups, scaling, settings):
-    """Metrics of each arm with intervals, and paired differences to before."""
-    taxonomy = run.predictions.taxonomy
-    at = levels.taxonomy_at(level, taxonomy)
-    options = Evaluate(specificity=settings.specificity, n_resamples=settings.n_resamples)
-    # The class is named by raw probabilities, as predict names it; the rest is of those it gives.
-    named = [name for name in levels.METRICS[level] if name in NAMED]
-    others = [name for name in levels.METRICS[level] if name in GIVEN]
-
-    def arrays(p):
-        return levels.arrays_at(
-            level, truth, p["fine"][rest], p["coarse"][rest], groups[rest], taxonomy
-        )
-
-    draws, thresholds = {}, {}
-    for arm in ARMS:
-        draws[arm] = metric_tables.score(
-            [arrays(raw[arm])], at, settings.n_resamples, named, options
-        ) | metric_tables.score([arrays(given[arm])], at, settings.n_resamples, others, options)
-        thresholds[arm] = compute.thresholds(
-            run.predictions, scaling, level, arrays(given[arm]), options
-        )
-    names = [*named, *others]
-    arms = {arm: _in_order(metric_tables.intervals(one), names) for arm, one in draws.items()}
-    differences = {
-        arm: metric_tables.differences(draws[arm], draws[BEFORE], names) for arm in ARMS[1:]
-    }
-    verdicts = {}
-    for arm, name in ((NORM, levels.primary(level)), (SHARES, "log_loss")):
-        verdicts |= {
-            arm: metric_tables.differences(draws[arm], draws[BEFORE], [name], joint_level(2))[name]
-        }
-    first: Arrays = arrays(given[BEFORE])
-    known = first.y[first.y >= 0]
-    true = {title: float((known == k).mean()) for k, title in enumerate(at.titles)}
-    return arms, differences, thresholds, true, metric_tables.counts(first), verdicts
-
-
-NAMED = ("balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1")
-GIVEN = ("malignant_auc", "roc_auc", "log_loss", "brier")
-
-
-def _in_order(found, names):
-    return {name: found[name] for name in names if name in found}
-
-
 def save(
     folder: Path,
     run: FinishedRun,
     model: Any,
     found: Adaptation,
-    after: dict[str, np.ndarray],
+    table: pd.DataFrame,
     scaling: Calibrator,
     settings: Adapt,
 ) -> None:
@@ -288,54 +168,59 @@ def save(
     Args:
         folder: to write into.
         run: the run that was adapted.
-        model: `LesionClassifier`, adapted.
-        found: from `compare`.
-        after: raw probabilities of the place's photos, adapted.
-        scaling: the run's calibration.
+        model: `LesionClassifier`, adapted: that of `found.saved`.
+        found: from `adapt_scores.compare`.
+        table: its predictions.
+        scaling: its calibration.
         settings: `study_settings.Adapt`.
     """
-    (folder / "status.json").unlink(missing_ok=True)  # until the end it is no run
+    base = found.further.head if found.further else run
     for name in KEPT:
-        if (run.path / name).is_file():
-            shutil.copyfile(run.path / name, folder / name)
+        if (base.path / name).is_file():
+            shutil.copyfile(base.path / name, folder / name)
     with atomic_files.atomic_write(folder / weights.MODEL_FILE) as temporary:
         model.save(temporary)
-    table = _own_predictions(run, model, found, after, settings)
     atomic_files.write_csv(folder / predictions.NAME, table)
     kept = scaling.as_dict()
     if settings.keep_shares:
-        kept = _with_shares(scaling, found.source, found.shares[NORM].sample).as_dict()
+        source = compute.source_shares(base.predictions, scaling)
+        kept = _with_shares(scaling, source, found.shares[found.saved].sample).as_dict()
     atomic_files.write_json(folder / calibrator.NAME, kept)
     (folder / likeness.NAME).unlink(missing_ok=True)
     _leave_likeness(folder, run, model, found)
     said = (
-        f"{scaling.sentence(calibrator.balanced_run(run.status))}, by {run.path.name}; then "
+        f"{scaling.sentence(calibrator.balanced_run(base.status))}, by {base.path.name}; then "
         f"corrected to class shares that were re-estimated without labels on {found.place.name}"
     )
     entry = {
         "adapted": {
             "from": str(run.path), "to": found.place.path, "photos": len(found.adapted_to),
-            "batchnorm": True, "shares": settings.keep_shares, "probabilities": said,
+            "arm": found.saved, "batchnorm": found.further is None,
+            "pretrain_epochs": settings.pretrain_epochs, "shares": settings.keep_shares,
+            "probabilities": said,
         },
         "arm": f"{run.status.get('arm', '')}_adapted", "n_records": len(table),
     }  # fmt: skip
-    atomic_files.write_json(folder / "status.json", {**run.status, **entry})
+    atomic_files.write_json(folder / "status.json", {**base.status, **entry})
+    # All of it is in the adapted run now; comparisons would take it for one more run.
+    shutil.rmtree(folder / further_pretraining.HEAD, ignore_errors=True)
 
 
-def _own_predictions(run, model, found, after, settings):
-    taxonomy = run.predictions.taxonomy
+def _own_predictions(run, model, settings, split=None):
+    """The run's own records predicted anew, and why not: (table or None, "" or a note)."""
+    if split and not (run.records()["split"] == split).any():
+        return None, ""
     try:
-        dataset = run.dataset(moved=settings.run_data or None)
+        dataset = run.dataset(split=split, moved=settings.run_data or None)
     except UserError as error:
         if settings.run_data:
             raise
-        found.notes.append(
+        return None, (
             f"The run's own photos aren't there ({error}), so predictions.csv of the adapted run "
             "holds the new place's: it has no validation records to choose thresholds on."
         )
-        return _new_predictions(found, after, taxonomy)
     p = predict(model, run, dataset, settings.batch_size, "the run's own photos")
-    return predictions.table(dataset.index, p["fine"], p["coarse"], taxonomy)
+    return predictions.table(dataset.index, p["fine"], p["coarse"], run.predictions.taxonomy), ""
 
 
 def _new_predictions(found, after, taxonomy: Taxonomy) -> pd.DataFrame:

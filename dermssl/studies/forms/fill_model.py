@@ -37,10 +37,13 @@ def model(c: Citing) -> str:
     """Architecture and size."""
     depth = c.setting("finetune", "depth")
     trained = "all layers" if depth < 0 else f"the last {depth} layers"
+    trained += " of the backbone unfrozen in the second phase"
+    if not c.setting("finetune", "unfrozen_epochs"):
+        trained = "no layer of the backbone was trained on labels"
     return (
         f"Backbone {c.setting('backbone', 'name')} with a {c.setting('finetune', 'head')} head "
         f"(dropout {c.setting('finetune', 'dropout'):g}), {c.status('parameters'):,} parameters; "
-        f"{trained} of the backbone unfrozen in the second phase. Input: a photo of "
+        f"{trained}. Input: a photo of "
         f"{c.setting('backbone', 'image_size')} px; output: a probability for each class."
     )
 
@@ -62,12 +65,20 @@ def training(c: Citing) -> str:
     def of(name):
         return c.setting("finetune", name)
 
+    unfrozen = ""
+    if of("unfrozen_epochs"):
+        unfrozen = (
+            f", then up to {of('unfrozen_epochs')} unfrozen ({of('unfrozen_learning_rate'):g})"
+        )
+    adapted, how = c.maybe("status.json", "adapted"), ""
+    if adapted:
+        arm = adapted.get("arm", "BatchNorm")
+        how = f" Adapted without labels to {adapted['photos']:,} photos of {adapted['to']} ({arm})."
     return (
         f"{of('frozen_epochs')} epochs with a frozen backbone (learning rate "
-        f"{of('frozen_learning_rate'):g}), then up to {of('unfrozen_epochs')} unfrozen "
-        f"({of('unfrozen_learning_rate'):g}); batches of {of('batch_size')}, weight decay "
+        f"{of('frozen_learning_rate'):g}){unfrozen}; batches of {of('batch_size')}, weight decay "
         f"{of('weight_decay'):g}, augmentation {of('augmentation')}, seed {c.setting_seed()}. "
-        f"{c.status('n_labels'):,} labels. One model was trained in this run."
+        f"{c.status('n_labels'):,} labels. One model was trained in this run.{how}"
     )
 
 

@@ -13,6 +13,7 @@ take part: one that lost a seed is shown, and compared with none.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -135,7 +136,7 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
     Returns:
         dict of model -> `BestCell`.
     """
-    made = {}
+    made, at = {}, level(grid)
     for model in grid.models:
         whole, found = grid.whole(model), cells(grid, model)
         if not whole:
@@ -145,14 +146,20 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
         of_all = draws[top].interval(intervals.joint_level(len(whole)), own)
         q = None
         if own and len(whole) > 1:
-            q = stats.studentized_range.ppf(level(grid), len(whole), own.df) / np.sqrt(2)
+            q = _tukey(at, len(whole), own.df) / np.sqrt(2)
         against = tuple(
-            CellComparison(key, (draws[top] - draws[key]).interval(level(grid), own, q))
+            CellComparison(key, (draws[top] - draws[key]).interval(at, own, q))
             for key in whole
             if key != top
         )
         made[model] = BestCell(found[top], of_all, against)
     return made
+
+
+@functools.cache  # a numerical integral, the same for all models of equally many cells
+def _tukey(at: float, n_cells: int, df: float) -> float:
+    """The quantile of the studentised range."""
+    return float(stats.studentized_range.ppf(at, n_cells, df))
 
 
 def _scores(grid: GridResults, sides: Mapping[Any, Sequence[CellKey]]) -> dict[Any, SeedDraws]:
@@ -200,7 +207,7 @@ def axis_effects(
                 pairs.append((key, other))
         if pairs:
             sides[value, True], sides[value, False] = zip(*pairs)
-    draws = _scores(grid, sides)
+    draws, at = _scores(grid, sides), level(grid)
     found = []
     for value, is_value in sides:
         if is_value:
@@ -209,7 +216,7 @@ def axis_effects(
                      if len(keys) == len(sides[value, True])}  # fmt: skip
             own = _luck_of(draws[side] for side in alike.values())
             difference = draws[value, True] - draws[value, False]
-            found.append((value, difference.interval(level(grid), own)))
+            found.append((value, difference.interval(at, own)))
     return values[0], found
 
 

@@ -39,7 +39,8 @@ def _print(line):
 
 
 class Panel(keras.callbacks.Callback):
-    """Looks at the model after the first epoch, every `probe_every` epochs, and the last.
+    """Looks at the model as it was before training, and after the first epoch, every
+    `probe_every` epochs, and the last.
 
     Puts `measures.COLUMNS` into the epoch's logs, for the callbacks after it; the other epochs
     have none. Says a line, and keeps all of it in RUN/health.json.
@@ -60,6 +61,7 @@ class Panel(keras.callbacks.Callback):
         self.run, self.settings, self._config = run, config["pretrain"], config
         self._sources, self._say = (dataset, photos), say
         self._ready = False
+        self._first_weights: list[np.ndarray] | None = None  # until they are looked at
         self.views: view_shortcuts.ViewCheck | None = None
         self.start: HealthMeasures | None = None
         self.probes: list[dict[str, Any]] = []
@@ -75,7 +77,7 @@ class Panel(keras.callbacks.Callback):
         self._began = time.time()
 
     def _prepare(self, epoch):
-        """Fix the photos; look at the views, and at a model that has not been trained yet."""
+        """Fix the photos; look at the views, and keep what a model starts from."""
         dataset, photos = self._sources
         size, most = self._config["backbone"].image_size, self.settings.probe_photos
         self._labelled = probe_photos.labelled(dataset, most, size, self._config["data"])
@@ -85,15 +87,35 @@ class Panel(keras.callbacks.Callback):
         self._ready = True
         self.views = view_shortcuts.check(*self._pairs)
         if self._steps() == 0:
-            self.start, context = self._measure(), self._context(0.0)
-            finding = rules.worst_finding(self.start, context)
-            self._tell("before training", finding, self.start, context)
+            self._first_weights = self.model.get_weights()
         elif (self.run / FILE).exists():
             kept = runs.read_json(self.run / FILE)
             self.start = HealthMeasures.from_json(kept["start"]) if kept["start"] else None
             self.probes = [probe for probe in kept["probes"] if probe["epoch"] <= epoch]
             self._seconds = kept["seconds"]["probes"][: len(self.probes)]
         self._write()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._first_weights is not None:
+            self._look_at_start()
+
+    def _look_at_start(self):
+        """Look at the model as it was before training.
+
+        After the first step, so that nobody waits for the look to see that training runs; and
+        before the step can be saved, so that a run that goes on has it.
+        """
+        began, trained = time.time(), self.model.get_weights()
+        self.model.set_weights(self._first_weights)
+        try:
+            self.start, context = self._measure(), self._context(0.0, step=0)
+        finally:
+            self.model.set_weights(trained)
+            self._first_weights = None
+        finding = rules.worst_finding(self.start, context)
+        self._tell("before training", finding, self.start, context)
+        self._write()
+        self._began += time.time() - began  # it is no part of the epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done, epochs = epoch + 1, self.settings.epochs
@@ -130,10 +152,11 @@ class Panel(keras.callbacks.Callback):
         starts = range(0, len(images), BATCH)
         return outputs.run(self._forward, (images[k : k + BATCH] for k in starts))
 
-    def _context(self, progress, logs=None):
+    def _context(self, progress, logs=None, step=None):
         logs, known = logs or {}, self._labelled
+        step = self._steps() if step is None else step
         return HealthContext(
-            self.settings, self.views, progress, self._steps(),
+            self.settings, self.views, progress, step,
             loss=float(logs.get("loss", np.nan)), entropy=float(logs.get("entropy", np.nan)),
             start=self.start, n_labelled=0 if known is None else len(known.labels),
             chance=np.nan if known is None else known.chance,

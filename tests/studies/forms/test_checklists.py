@@ -160,6 +160,21 @@ def test_numbers_equal_metrics_json(filled):
     assert f"**{AUTHOR}: users, purpose" in card
 
 
+def test_an_adapted_run_says_so(filled, tmp_path):
+    """A head alone on a backbone that was pretrained further has no unfrozen phase."""
+    from dermssl import forms
+
+    run = shutil.copytree(filled[0], tmp_path / "run")
+    config = runs.read_json(run / "status.json")["config"]
+    config["finetune"]["unfrozen_epochs"] = 0
+    adapted = {"from": "r", "to": "CLINIC", "photos": 253, "arm": "further pretraining"}
+    fake_runs.change_status(run, config=config, adapted=adapted)
+    card = (forms(run, data=filled[0].parent / "photos").path / "model_card.md").read_text()
+    assert "no layer of the backbone was trained on labels" in card
+    assert "up to 0 unfrozen" not in card
+    assert "Adapted without labels to 253 photos of CLINIC (further pretraining)" in card
+
+
 def test_participants_by_hand(filled):
     _, _, table, people = filled
     test = table[table["split"] == "test"]

@@ -1,0 +1,128 @@
+"""The bytes of a photo by its path: those of a file, or of a member of an HDF5 or npz file.
+
+A photo in a container has the container's path and its key as its path,
+`train-image.hdf5/ISIC_0015670`, as if the container were a folder. So ids, hashes, leak guards and
+caches are the same for all photos. A kind of container is a module in `data/sources/` with
+`listing` and `read`, and a line in `SOURCES`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from dermssl.data.sources import hdf5, npz
+from dermssl.data.sources.listing import Listing, Stored
+
+SOURCES = {".hdf5": hdf5, ".h5": hdf5, ".npz": npz}
+_INSIDE = re.compile(f"({'|'.join(map(re.escape, SOURCES))})/", re.IGNORECASE)
+
+
+class NotRegular(OSError):
+    """A path that is no file."""
+
+
+def is_container(name: str) -> bool:
+    """Whether a file may hold many photos, by its name.
+
+    Example:
+
+    >>> is_container("train-image.hdf5"), is_container("._train-image.hdf5")
+    (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in SOURCES and not name.startswith(".")
+
+
+def located(path: Path | str) -> tuple[str, str] | None:
+    """(container, key) of a photo in a container; None of a file."""
+    text = os.fspath(path)
+    for match in _INSIDE.finditer(text):
+        if os.path.isfile(text[: match.end() - 1]):  # else a folder of such a name
+            return text[: match.end() - 1], text[match.end() :]
+    return None
+
+
+def listing(container: Path | str) -> Listing:
+    """What a container has inside.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    file = os.fspath(container)
+    info = os.stat(file)
+    return _listing(file, info.st_mtime_ns, info.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _listing(file, modified, size):
+    return _source(file).listing(file)
+
+
+def _source(container):
+    return SOURCES[os.path.splitext(container)[1].lower()]
+
+
+def stored(path: Path | str) -> Stored:
+    """The size of a photo's bytes, and the number that stands for its content.
+
+    Raises:
+        NotRegular: a folder, or a pipe, which would block for ever.
+        OSError: there is no such photo.
+        UserError: its container can't be read.
+    """
+    try:
+        info = os.stat(path)
+    except (NotADirectoryError, FileNotFoundError):  # a path goes on below a container
+        place = located(path)
+        if place is None:
+            raise
+    else:
+        if not stat.S_ISREG(info.st_mode):
+            raise NotRegular(f"{path} is not a regular file")
+        return Stored(info.st_size, info.st_size)
+    found = listing(place[0]).photos.get(place[1])
+    if found is None:
+        raise FileNotFoundError(f"{place[0]} has no photo {place[1]}")
+    return found
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether a path is a file, or a photo in a container."""
+    place = located(path)
+    return os.path.isfile(path) if place is None else place[1] in listing(place[0]).photos
+
+
+def opened(path: Path | str) -> BinaryIO:
+    """A photo's bytes as an open file."""
+    try:
+        return open(path, "rb")
+    except (NotADirectoryError, FileNotFoundError):
+        if located(path) is None:
+            raise
+        return io.BytesIO(read(path))
+
+
+def read(path: Path | str) -> bytes:
+    """A photo's bytes.
+
+    Raises:
+        OSError: there is no such photo, or it can't be read.
+        UserError: its container can't be read.
+    """
+    place = located(path)
+    if place is None:
+        return Path(path).read_bytes()
+    photo = stored(path)  # raises where the container has no such photo
+    if photo.at is None:
+        return _source(place[0]).read(*place)
+    with open(place[0], "rb") as file:
+        file.seek(photo.at)
+        data = file.read(photo.size)
+    if len(data) < photo.size:
+        raise OSError(f"{place[0]} ends within {place[1]}")
+    return data
