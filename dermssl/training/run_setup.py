@@ -152,12 +152,12 @@ def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
 
 
 def device() -> str:
-    """What TensorFlow computes on: "1 GPU", or "CPU (2 cores)"."""
+    """What TensorFlow computes on where a run has one device: "1 GPU", or "CPU (2 cores)"."""
     import tensorflow as tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus:
-        return f"{gpus} GPU{'s' if gpus > 1 else ''}"
+        return f"1 of {gpus} GPUs" if gpus > 1 else "1 GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"CPU ({cores} core{'' if cores == 1 else 's'})"
 
