@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, progress, results, runs
+from dermssl.core import atomic_files, cli, cluster, progress, results, runs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import FINETUNED, PRETRAINED
@@ -38,7 +38,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.evaluation import calibrator
     from dermssl.inference import likeness
-    from dermssl.models import weights
+    from dermssl.models import batchnorm, weights
     from dermssl.models.classifier import LesionClassifier
     from dermssl.training import checkpoint, finetuning, run_setup
 
@@ -64,12 +64,16 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             f"finetune.batch_size {settings.batch_size} is larger than the {len(train)} labelled "
             "training photos; use a smaller batch or more labels"
         )
+    finetuning.check_last_batch(settings, len(train), opened.distribution.replicas)
     if opened.is_finished():
         _check_arm(opened.output, settings.arm)
         return opened.output
-    model = LesionClassifier(
-        opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
-    )
+    with opened.distribution.scope():
+        model = LesionClassifier(
+            opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
+        )
+    if config["backbone"].sync_batchnorm:
+        batchnorm.synchronise(model)
     finetuning.check_depth(settings, model)
     with opened.run(model.backbone) as made:
         if made.status["status"] == runs.FINISHED:
@@ -79,7 +83,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         epochs = f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs"
         work = f"at most {epochs} of {steps} steps of {settings.batch_size} photos"
         shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
-        progress.log_progress(run_setup.start_line(opened.start, len(train), work, shorter))
+        progress.log_progress(run_setup.start_line(opened, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
@@ -90,10 +94,13 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             for rows in (train, validation)
         )
         title = f"Fine-tuning {arm}, {len(train)} labels, seed {seed}"
-        history, manifests = finetuning.run_phases(
-            made, model, train_labels, validation_labels, settings, seed, title,
-            config.get("checkpoint"),
-        )  # fmt: skip
+        with opened.distribution.scope():
+            history, manifests = finetuning.run_phases(
+                made, model, train_labels, validation_labels, settings, seed, title,
+                config.get("checkpoint"), opened.saved(made), opened.distribution,
+            )  # fmt: skip
+        if not opened.distribution.is_chief:  # which writes the run
+            return made.path
         with atomic_files.atomic_write(made / weights.MODEL_FILE) as temporary:
             model.save(temporary)
         table = finetuning.predict(model, dataset, config)
@@ -142,6 +149,8 @@ def _check_arm(folder, arm):
 
 def tell(config: dict[str, Any], path: Path) -> None:
     """Print the scores of each split, and what comes next."""
+    if cluster.told_by_chief(config["distribution"].strategy):
+        return
     stats = runs.read_json(path / "finetuned_stats.json")
     print(f"fine-tuned ({stats['arm']}, {stats['n_labels']} labels): {path}")
     for split, scores in stats["scores"].items():
@@ -155,6 +164,7 @@ def _look(config):
     from dermssl.data import first_look
 
     first_look.check(config["data"])
+    cluster.look(config["distribution"].strategy)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, cli, results, runs
+from dermssl.core import atomic_files, cli, cluster, results, runs
 from dermssl.core import config as configs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
@@ -39,7 +39,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     _check_chunks(config["pretrain"])
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
-    from dermssl.models import simclr, weights
+    from dermssl.models import batchnorm, simclr, weights
     from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup
     from dermssl.training.ssl_health import panel as health
 
@@ -55,10 +55,13 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         )
     if opened.is_finished():
         return opened.output
-    backbone = opened.backbone()
-    model = simclr.SimCLR(
-        backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
-    )
+    with opened.distribution.scope():
+        backbone = opened.backbone()
+        model = simclr.SimCLR(
+            backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
+        )
+    if config["backbone"].sync_batchnorm:
+        batchnorm.synchronise(model)
     with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path
@@ -68,11 +71,16 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         )
         work += f", in chunks of {settings.chunk_size}" if settings.chunk_size else ""
         shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
-        _say(run_setup.start_line(opened.start, len(pool.index), work, shorter))
+        _say(run_setup.start_line(opened, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
         pretraining_pool.write(made, pool)
         panel = health.Panel(made, dataset, photos, config, _say)
-        history = pretraining.fit(made, model, photos, config, panel)
+        with opened.distribution.scope():
+            history = pretraining.fit(
+                made, model, photos, config, panel, opened.saved(made), opened.distribution
+            )
+        if not opened.distribution.is_chief:  # which writes the run
+            return made.path
         with atomic_files.atomic_write(made / weights.BACKBONE_FILE) as temporary:
             backbone.save_weights(temporary)
         last = history[-1]
@@ -139,6 +147,8 @@ def _say(line):
 
 def tell(config: dict[str, Any], path: Path) -> None:
     """Print what was pretrained, and what comes next."""
+    if cluster.told_by_chief(config["distribution"].strategy):
+        return
     stats = runs.read_json(path / "ssl_stats.json")
     print(f"pretrained {stats['backbone']} on {stats['photos']} photos: {path}")
     print(f"  loss {stats['loss']:.3f} (without learning {stats['loss_without_learning']:.3f}), "
@@ -156,6 +166,7 @@ def _look(config):
     from dermssl.data import first_look
 
     first_look.check(config["data"])
+    cluster.look(config["distribution"].strategy)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -163,8 +163,6 @@ def one_step(strategy=None, chunk_size=0):
     import keras
     import tensorflow as tf
 
-    from dermssl.models import gradient_cache
-
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = examples()["SimCLR"]
         model.chunk_size = chunk_size
@@ -172,19 +170,14 @@ def one_step(strategy=None, chunk_size=0):
     batches = tf.data.Dataset.from_tensor_slices(data("SimCLR")).batch(8)
     if strategy:
         model.fit(batches, verbose=0)
-    else:  # by hand what two replicas do: each has half of the batch
+    else:  # by hand what two replicas do: BatchNorm sees half of the batch, the loss all of it
         weights = model.trainable_variables
-        gradients = []
-        for half in batches.unbatch().batch(4):
-            if chunk_size:
-                gradients.append(gradient_cache.gradients(model, half, chunk_size)[2])
-                continue
-            with tf.GradientTape() as tape:
-                loss = model.compute_loss(y_pred=model.project(half, training=True))
-            gradients.append(tape.gradient(loss, weights))
-        model.optimizer.apply(
-            [(one + two) / 2 for one, two in zip(*gradients, strict=True)], weights
-        )
+        with tf.GradientTape() as tape:
+            parts = batches.unbatch().batch(chunk_size or 4)
+            projections = [model.project(part, training=True) for part in parts]
+            whole = tuple(tf.concat(views, axis=0) for views in zip(*projections, strict=True))
+            loss = model.compute_loss(y_pred=whole)
+        model.optimizer.apply(tape.gradient(loss, weights), weights)
     return np.ravel(model.projection_head.get_weights()[-1]).astype(float).tolist()
 
 

@@ -14,6 +14,7 @@ SECTIONS = {
     "finetune": settings.Finetune,
     "grid": settings.Grid,
     "checkpoint": settings.Checkpoint,
+    "distribution": settings.Distribution,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "sample_size": study_settings.SampleSize,
@@ -76,7 +77,7 @@ COMMANDS = {
     ),
     "pretrain": Command(
         "pretrain a backbone with SimCLR on photos without labels",
-        ("data", "backbone", "pretrain", "checkpoint"),
+        ("data", "backbone", "pretrain", "checkpoint", "distribution"),
         PRETRAINED,
         resumable=True,
         embedded={
@@ -88,7 +89,7 @@ COMMANDS = {
     ),
     "finetune": Command(
         "fine-tune a classifier from a backbone",
-        ("data", "backbone", "finetune", "checkpoint"),
+        ("data", "backbone", "finetune", "checkpoint", "distribution"),
         FINETUNED,
         resumable=True,
         embedded={

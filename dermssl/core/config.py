@@ -35,7 +35,9 @@ from dermssl.core.setting import NOT_ON_IMAGENET
 OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 OF_EVERY_CALL = ("config", "seed", "output", "overwrite")
 # What changes where a run lies or how often it is saved, but none of its numbers.
-NO_IDENTITY = ("output", "checkpoint", "overwrite", "config", "tables", "command")
+NO_IDENTITY = (
+    "output", "checkpoint", "distribution", "overwrite", "config", "tables", "command",
+)  # fmt: skip
 
 
 def element_type(annotation: Any) -> tuple[type, bool]:

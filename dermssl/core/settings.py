@@ -6,6 +6,7 @@ the studies that follow a training stand in `study_settings`.
 
 from dataclasses import dataclass
 
+from dermssl.core.cluster import STRATEGIES
 from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, setting
 
 
@@ -73,6 +74,11 @@ class Backbone:
         low=0.0, high=1.0,
     )  # fmt: skip
     mixed_precision: bool = setting(False, "compute in float16 (GPU)")
+    sync_batchnorm: bool = setting(
+        False,
+        "BatchNorm over the whole batch, not over each device's share of it",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,18 @@ class Checkpoint:
     )  # fmt: skip
     steps: int = setting(
         0, "save also every N steps; 0: by time alone", flag="checkpoint-steps", low=0
+    )
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The devices and machines that share a run's batches."""
+
+    strategy: str = setting(
+        "auto",
+        "auto: multiworker where TF_CONFIG is set, mirrored where there are several GPUs, "
+        "else none: one device",
+        choices=STRATEGIES,
     )
 
 

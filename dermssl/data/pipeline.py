@@ -12,6 +12,7 @@ cores and no more. On larger machines the way on is tf.data's service: a batch i
 step, so that workers in processes of their own need only share out the range of steps.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -107,7 +108,7 @@ def _fill(out, photos, rows, records, policy, seed, epoch, numbers):
 
 def two_view_data(
     photos: Photos, policy: Policy, seed: int, batch_size: int, size: int, steps: int,
-    start: int = 0, worker: int = 0, workers: int = 1,
+    start: int = 0, worker: int = 0, workers: int = 1, devices: int = 1,
 ) -> tf.data.Dataset:  # fmt: skip
     """The data of SimCLR: two views of each record of a batch.
 
@@ -120,16 +121,17 @@ def two_view_data(
         start: int, the first step to make.
         worker, workers: int; of several workers, this one makes its `shard` of each batch, with
             the same views as one worker would. `batch_size` is that of all together.
+        devices: int, of this worker, as of every other: the worker's part of a step comes as so
+            many batches, one after the other.
 
     Returns:
-        `tf.data.Dataset` of tuples of two float32 (batch_size / workers, size, size, 3) in
-        [0, 255].
+        `tf.data.Dataset` of tuples of two float32
+        (batch_size / workers / devices, size, size, 3) in [0, 255].
     """
-    if batch_size % workers or not 0 <= worker < workers:
+    if batch_size % (workers * devices) or not 0 <= worker < workers:
         raise ValueError(f"worker {worker} of {workers} has no equal part of {batch_size} photos")
-    part = functools.partial(shard, worker=worker, workers=workers)
-    steps = tf.data.Dataset.range(start, steps)
-    return _two_views(steps, photos, policy, seed, batch_size, size, part)
+    parts = _Parts(worker, workers, devices)
+    return _two_views(parts.numbers(start, steps), photos, policy, seed, batch_size, size, parts)
 
 
 def two_views(
@@ -183,34 +185,60 @@ def two_views(
     return data.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _two_views(steps, photos, policy, seed, batch_size, size, part=lambda rows: rows):
-    """Both views of some steps, in one buffer; `part` chooses among a batch's rows."""
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What one of several workers makes of each step: one batch for each of its devices."""
+
+    worker: int = 0
+    workers: int = 1
+    devices: int = 1
+
+    @property
+    def count(self):
+        """Parts of a step, of all workers and devices."""
+        return self.workers * self.devices
+
+    def numbers(self, start, steps):
+        """The numbers of this worker's batches in a range of steps."""
+        return tf.data.Dataset.range(start * self.devices, steps * self.devices)
+
+    def place(self, number):
+        """The step of a batch, and which of the step's parts the batch is."""
+        step, device = divmod(int(number), self.devices)
+        return step, self.worker * self.devices + device
+
+
+def _two_views(numbers, photos, policy, seed, batch_size, size, parts=_Parts()):
+    """Both views of some steps, in one buffer; `parts` chooses among a batch's rows."""
     records, buffers = np.arange(len(photos)), Buffers()
 
-    def batch(step):
+    def batch(number):
+        step, part = parts.place(number)
         epoch, rows = batch_rows(step, len(photos), batch_size, seed, drop_remainder=True)
-        rows = part(rows)
+        rows = shard(rows, part, parts.count)
         out = buffers.take((2, len(rows), size, size, 3))
         return tuple(_fill(out, photos, rows, records, policy, seed, epoch, (0, 1)))
 
-    shape = (len(part(np.arange(batch_size))), size, size, 3)
+    shape = (batch_size // parts.count, size, size, 3)
 
-    def load(step):
-        views = tf.numpy_function(batch, [step], [tf.float32, tf.float32], stateful=False)
+    def load(number):
+        views = tf.numpy_function(batch, [number], [tf.float32, tf.float32], stateful=False)
         return tuple(tf.ensure_shape(view, shape) for view in views)
 
-    return _mapped(steps, load)
+    return _mapped(numbers, load)
 
 
 def supervised_data(
     photos: Photos, records: np.ndarray, targets: dict[str, np.ndarray],
     weights: dict[str, np.ndarray], policy: Policy, seed: int, batch_size: int, size: int,
-    steps: int, start: int = 0, worker: int = 0, workers: int = 1,
+    steps: int, start: int = 0, worker: int = 0, workers: int = 1, devices: int = 1,
 ) -> tf.data.Dataset:  # fmt: skip
     """The data of supervised training.
 
     Args:
-        photos, policy, seed, size, steps, start, worker, workers: as in `two_view_data`.
+        photos, policy, seed, size, steps, start, worker, workers, devices: as in `two_view_data`.
+            Where the parts of a step differ in size, the weights make up for it: the mean over
+            all parts of (sum of weighted losses / part's size) is that over the whole batch.
         records: int array (n,), see `views`.
         targets: dict of int arrays (n,), e.g. {"fine": ..., "coarse": ...}.
         weights: dict of float arrays (n,) with the same keys.
@@ -221,33 +249,38 @@ def supervised_data(
         [0, 255], and dicts of (b,) int64 and float32. Where the policy mixes records, targets
         are float32 (b, 4), see `mixing`; they hold the weights already, which are then 1.
     """
-    names, buffers = list(targets), Buffers()
+    names, buffers, parts = list(targets), Buffers(), _Parts(worker, workers, devices)
 
-    def batch(step):
+    def batch(number):
+        step, part = parts.place(number)
         epoch, whole = batch_rows(step, len(photos), batch_size, seed)
-        rows = shard(whole, worker, workers)
+        rows = shard(whole, part, parts.count)
+        share = np.float32(len(rows) * parts.count / len(whole))
         if policy.mixes:
             at = step % steps_per_epoch(len(photos), batch_size) * batch_size
-            at += (worker + 1) * len(whole) // workers
+            at += (part + 1) * len(whole) // parts.count
             rows = np.append(rows, epoch_order(len(photos), seed, epoch)[at % len(photos)])
             mixed = buffers.take((len(rows) - 1, size, size, 3))
-            return _mixed(mixed, photos, rows, records, targets, weights, policy, seed, epoch)
+            pixels, *rest = _mixed(
+                mixed, photos, rows, records, targets, weights, policy, seed, epoch
+            )
+            return pixels, *rest[: len(names)], *[ones * share for ones in rest[len(names) :]]
         pixels = buffers.take((1, len(rows), size, size, 3))
         pixels = _fill(pixels, photos, rows, records, policy, seed, epoch, (0,))[0]
         labels = [targets[name][rows].astype(np.int64) for name in names]
-        return pixels, *labels, *[weights[name][rows].astype(np.float32) for name in names]
+        return pixels, *labels, *[weights[name][rows].astype(np.float32) * share for name in names]
 
     kind, shape = (tf.float32, (None, 4)) if policy.mixes else (tf.int64, (None,))
     types = [tf.float32] + [kind] * len(names) + [tf.float32] * len(names)
 
-    def load(step):
-        pixels, *rest = tf.numpy_function(batch, [step], types, stateful=False)
+    def load(number):
+        pixels, *rest = tf.numpy_function(batch, [number], types, stateful=False)
         labels = [tf.ensure_shape(item, shape) for item in rest[: len(names)]]
         rest = [tf.ensure_shape(item, (None,)) for item in rest[len(names) :]]
         images = tf.ensure_shape(pixels, (None, size, size, 3))
         return images, dict(zip(names, labels)), dict(zip(names, rest))
 
-    return _mapped(tf.data.Dataset.range(start, steps), load)
+    return _mapped(parts.numbers(start, steps), load)
 
 
 def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch):

@@ -24,6 +24,12 @@ def norm_layers(model: keras.Model) -> list[layers.BatchNormalization]:
     return [layer for layer in found if isinstance(layer, layers.BatchNormalization)]
 
 
+def synchronise(model: keras.Model) -> None:
+    """Let every BatchNorm layer of a model use the statistics of all replicas' batches together."""
+    for layer in norm_layers(model):
+        layer.synchronized = True
+
+
 def check(backbone: keras.Model) -> None:
     """Refuse a network without BatchNorm."""
     if not norm_layers(backbone):

@@ -19,7 +19,7 @@ from scipy.special import softmax
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import unknown_name
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.models import fused_batchnorm
+from dermssl.models import fused_batchnorm, replicas
 
 HEADS = ("hierarchical", "independent")
 
@@ -122,6 +122,14 @@ class LesionClassifier(keras.Model):
         self.backbone, self.dropout, self.fine, self.coarse = backbone, drop, fine, coarse
         self.taxonomy, self.head, self.seed = taxonomy, head, seed
         fused_batchnorm.substitute(backbone)  # one that Keras has read or cloned has lost it
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Keras's own, with what several replicas need at its end."""
+        return replicas.end_step(self, super().train_step(data))
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Keras's own, with what several replicas need at its end."""
+        return replicas.end_step(self, super().test_step(data), training=False)
 
     def predict_proba(self, images: Any) -> dict[str, np.ndarray]:
         """Probabilities at both levels.

@@ -26,6 +26,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from dermssl.models import replicas
+
 
 def gradients(
     model: Any, views: tuple[Any, Any], chunk_size: int
@@ -41,7 +43,7 @@ def gradients(
 
     Returns:
         loss: float32 scalar.
-        projections: two of float (n, k), in training mode.
+        projections: two of float (n, k), in training mode; those of all replicas.
         gradients: of the loss as scaled by the model's optimizer, one for each of
             `model.trainable_variables`; None where a weight has no part in the loss.
     """
@@ -92,7 +94,8 @@ def gradients(
     projections = tuple(tf.ensure_shape(a.concat(), (first.shape[0], width)) for a in arrays)
     with tf.GradientTape() as tape:
         tape.watch(projections)
-        loss = model.compute_loss(y_pred=projections)
+        every = replicas.gather(projections)
+        loss = model.compute_loss(y_pred=every)
         scaled = model.optimizer.scale_loss(loss)
     slopes = tape.gradient(scaled, projections)
 
@@ -100,7 +103,7 @@ def gradients(
     values, sums = over_chunks(add, [tf.zeros(weight.shape, weight.dtype) for weight in weights])
     for variable, value in zip(state, values):
         variable.assign(value)
-    return loss, projections, [None if i in untouched else s for i, s in enumerate(sums)]
+    return loss, every, [None if i in untouched else s for i, s in enumerate(sums)]
 
 
 def _apart(function):

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from dermssl.core.errors import UserError
 from dermssl.losses import nt_xent
-from dermssl.models import backbones, fused_batchnorm, gradient_cache
+from dermssl.models import backbones, fused_batchnorm, gradient_cache, replicas
 
 
 def projection_head(
@@ -50,7 +50,8 @@ class SimCLR(keras.Model):
     `nt_xent.contrastive_statistics`). Metrics given to `compile` compare the projections of
     the first views, as `y_true`, with those of the second ones.
 
-    Under a `tf.distribute` strategy each replica contrasts the views of its own share of a batch.
+    Under a `tf.distribute` strategy the projections of all replicas are gathered: every view of a
+    batch is contrasted with all others, whichever replica it is on.
 
     Args:
         backbone: `keras.Model`: (n, size, size, 3) in [0, 255] -> embedding h (n, d); or its
@@ -142,7 +143,7 @@ class SimCLR(keras.Model):
 
     def _gradients(self, views):
         with tf.GradientTape() as tape:
-            projections = self.project(views, training=True)
+            projections = replicas.gather(self.project(views, training=True))
             loss = self.compute_loss(y_pred=projections)
             # Without this, small float16 gradients round to zero.
             scaled = self.optimizer.scale_loss(loss)
@@ -150,10 +151,10 @@ class SimCLR(keras.Model):
 
     def test_step(self, data: tuple[Any, Any]) -> dict[str, Any]:
         """The same logs in inference mode, without an update."""
-        projections = self.project(data, training=False)
-        return self._logs(self.compute_loss(y_pred=projections), projections)
+        projections = replicas.gather(self.project(data, training=False))
+        return self._logs(self.compute_loss(y_pred=projections), projections, training=False)
 
-    def _logs(self, loss, projections):
+    def _logs(self, loss, projections, training=True):
         temperature = getattr(self._contrastive_loss, "temperature", self.temperature)
         logits = nt_xent.pair_logits(*projections, temperature)
         accuracy, entropy = nt_xent.contrastive_statistics(*logits)
@@ -161,7 +162,7 @@ class SimCLR(keras.Model):
         self._loss_tracker.update_state(loss * self.distribute_strategy.num_replicas_in_sync)
         self.accuracy_tracker.update_state(accuracy)
         self.entropy_tracker.update_state(entropy)
-        return self.compute_metrics(None, None, projections)
+        return replicas.end_step(self, self.compute_metrics(None, None, projections), training)
 
     def get_config(self) -> dict[str, Any]:
         return {

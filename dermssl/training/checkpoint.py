@@ -6,6 +6,7 @@ numbers and text, nothing that runs. The two newest are kept.
 """
 
 import hashlib
+import io
 import json
 import logging
 import re
@@ -56,10 +57,7 @@ def save(
         state: dict of what JSON can hold; NaN and infinities are kept.
         arrays: dict of name -> list of numeric arrays.
     """
-    sizes = {name: len(values) for name, values in arrays.items()}
-    flat = {f"{name}/{k}": item for name, values in arrays.items() for k, item in enumerate(values)}
-    text = json.dumps({"format": FORMAT, "arrays": sizes, "versions": runs.versions(), **state})
-    flat[_STATE] = np.frombuffer(text.encode(), np.uint8)
+    flat = _flat(state, arrays)
     with atomic_files.atomic_write(_folder(run) / f"{step:09d}.ckpt") as temporary:
         with open(temporary, "wb") as file:
             file.write(_MAGIC + b"0" * 64 + b"\n")
@@ -107,6 +105,28 @@ def load(run: runs.Run) -> Saved | None:
             "run.overwrite starts the run from its beginning"
         )
     return None
+
+
+def to_bytes(saved: Saved) -> bytes:
+    """A checkpoint as one message, for other workers; see `from_bytes`."""
+    message = io.BytesIO()
+    np.savez(message, **_flat(saved.state, saved.arrays))  # type: ignore[arg-type]
+    return message.getvalue()
+
+
+def from_bytes(message: bytes) -> Saved:
+    """The checkpoint in a message of `to_bytes`."""
+    with np.load(io.BytesIO(message), allow_pickle=False) as archive:
+        return _checked("the chief's checkpoint", dict(archive))
+
+
+def _flat(state, arrays):
+    """All of a checkpoint as one dict of arrays."""
+    sizes = {name: len(values) for name, values in arrays.items()}
+    flat = {f"{name}/{k}": item for name, values in arrays.items() for k, item in enumerate(values)}
+    text = json.dumps({"format": FORMAT, "arrays": sizes, "versions": runs.versions(), **state})
+    flat[_STATE] = np.frombuffer(text.encode(), np.uint8)
+    return flat
 
 
 def clear(run: runs.Run) -> None:

@@ -24,6 +24,7 @@ from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
 from dermssl.training import callbacks, checkpoint, loop, metrics
+from dermssl.training.distribution import Distribution
 from dermssl.training.run_setup import RunSetup
 
 log = logging.getLogger("dermssl")
@@ -68,6 +69,16 @@ def check(config: Finetune) -> None:
     if not plan(config):
         raise UserError(
             "finetune.frozen_epochs and finetune.unfrozen_epochs are both 0; train at least one"
+        )
+
+
+def check_last_batch(config: Finetune, photos: int, replicas: int) -> None:
+    """Refuse a pass whose last batch has no photo for some replica: BatchNorm can't do without."""
+    left = photos % config.batch_size
+    if 0 < left < replicas:
+        raise UserError(
+            f"finetune.batch_size {config.batch_size}: a pass over {photos} photos ends with {left}"
+            f" photo(s), fewer than {replicas} replicas; use another batch size"
         )
 
 
@@ -132,6 +143,7 @@ def _per_record(per_class, labels):
 def run_phases(
     run: runs.Run, model: LesionClassifier, train: LabelledPhotos, validation: LabelledPhotos,
     config: Finetune, seed: int, title: str, every: Checkpoint | None = None,
+    saved: checkpoint.Saved | None = None, distribution: Distribution | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, freezing.Manifest]]:  # fmt: skip
     """Train `model` through the phases of `config`, or through what is left of them.
 
@@ -145,10 +157,13 @@ def run_phases(
         seed: int.
         title: str, for the progress line.
         every: `settings.Checkpoint`, how often to save; None for its defaults.
+        saved: `checkpoint.Saved` to go on from, or None.
+        distribution: `Distribution` in whose scope the model was made; None for one device.
 
     Returns:
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
     """
+    distribution = distribution or Distribution()
     alpha, weights, equal = class_weights(config, train, validation, model.taxonomy)
     size = model.backbone.input.shape[1]
     policy = find_policy(config.augmentation)
@@ -159,13 +174,14 @@ def run_phases(
     # With few labels an unfrozen phase often ends worse than the frozen one before it.
     # The best epoch of all phases is what counts, and what the next phase starts from.
     best = callbacks.BestWeights(*monitor(config, validation), config.patience, model.get_weights())
-    state = loop.TrainingState(best, checkpoint.load(run))
+    state = loop.TrainingState(best, saved)
     manifests, offset, at = {}, 0, state.first_phase()
 
     def data(first, last):
         return pipeline.supervised_data(
             train.photos, train.records, train.targets, weights, policy, seed,
             config.batch_size, size, steps=offset + last, start=offset + first,
+            **distribution.parts,
         )  # fmt: skip
 
     for number, phase in enumerate(plan(config)):
@@ -179,7 +195,10 @@ def run_phases(
                 phase.name, f"{title}, {phase.name}", steps, phase.epochs,
                 ("loss", "val_fine_balanced_accuracy"), every or Checkpoint(),
             )  # fmt: skip
-            loop.fit(run, model, data, state, fit_settings, held_out)
+            loop.fit(
+                run, model, data, state, fit_settings, distribution.held_out(held_out),
+                distribution=distribution,
+            )  # fmt: skip
             model.set_weights(best.weights)
         offset += phase.epochs * steps
     return state.rows, manifests

@@ -20,6 +20,7 @@ import tensorflow as tf
 from dermssl.core import runs, settings
 from dermssl.core.errors import UserError
 from dermssl.training import callbacks, checkpoint
+from dermssl.training.distribution import Distribution
 
 
 @dataclass
@@ -100,6 +101,7 @@ def fit(
     config: FitSettings,
     validation: tf.data.Dataset | None = None,
     also: Sequence[keras.callbacks.Callback] = (),
+    distribution: Distribution | None = None,
 ) -> None:
     """Train a compiled model for a phase, or for what is left of it.
 
@@ -111,19 +113,24 @@ def fit(
         config: `FitSettings`.
         validation: `tf.data.Dataset` or None.
         also: callbacks whose additions to an epoch's logs go into the history.
+        distribution: `Distribution` in whose scope the model was made and compiled; `data` then
+            gives this worker's parts of each step. None for one device.
 
     Raises:
-        RunFailed: the run diverged, or a file could not be written.
+        RunFailed: the run diverged, a file could not be written, or another worker is gone.
         signals.Stopped: a signal came; the run is saved.
     """
+    distribution = distribution or Distribution()
     model.optimizer.build(model.trainable_variables)
+    if distribution.replicas > 1:
+        distribution.build(model, data(state.done, state.done + 1))
     history = callbacks.History(run, config.phase, state.rows)
-    saver = _Saver(run, state, config, history)
+    saver = _Saver(run, state, config, history, distribution)
     if state.saved:
         saver.restore(model)
         if len(model.metrics_variables) < len(saver.running or []):
             # Keras makes compiled metrics with the first batch it sees, too late to fill them.
-            model.evaluate(data(state.done, state.done + 1), verbose=0)
+            model.evaluate(distribution.data(data(state.done, state.done + 1)), verbose=0)
     progress = callbacks.Progress(
         config.title, config.epochs, config.steps, config.shown, state.done
     )
@@ -136,7 +143,7 @@ def fit(
                 break
             start = state.done
             model.fit(
-                data(start, start + (last - first) * count),
+                distribution.data(data(start, start + (last - first) * count)),
                 initial_epoch=first,
                 epochs=last,
                 steps_per_epoch=count,
@@ -167,15 +174,19 @@ def remaining_fit_calls(done: int, steps: int, epochs: int) -> list[tuple[int, i
 class _Saver(keras.callbacks.Callback):
     """Saves between steps, by time, by number and when a signal came; the last callback."""
 
-    def __init__(self, run, state, config, history):
+    def __init__(self, run, state, config, history, distribution):
         super().__init__()
+        self.distribution = distribution
         self.run, self.state, self.config, self.history = run, state, config, history
         self.running = None  # metrics of a part epoch, to be put back
         self._saved_at, self._saved_time = None, time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.running is not None:  # `fit` has just reset them
-            _assign(self.model.metrics_variables, self.running, self.run)
+            if self.distribution.replicas > 1:
+                self.distribution.write_apart(self.model.metrics_variables, *self.running)
+            else:
+                _assign(self.model.metrics_variables, self.running, self.run)
             self.running = None
 
     def on_train_batch_end(self, batch, logs=None):
@@ -188,13 +199,16 @@ class _Saver(keras.callbacks.Callback):
 
     def _look(self):
         done, every = self.state.done, self.config.every
-        if self.run.stop.asked is not None:
+        by_number = every.steps and done - (self._saved_at or 0) >= every.steps
+        by_time = time.monotonic() - self._saved_time >= every.seconds
+        # Signals and clocks differ between workers, and reading metrics takes all of them.
+        wish = self.distribution.agree(self.run.stop.asked or int(by_number or by_time))
+        if wish:
             self.save(self.model)
+        if wish > 1:  # a signal's number
+            self.run.stop.asked = wish
             total = self.config.steps * self.config.epochs
             raise self.run.stop.stopped(f"saved after step {done} of {total}")
-        by_number = every.steps and done - (self._saved_at or 0) >= every.steps
-        if by_number or time.monotonic() - self._saved_time >= every.seconds:
-            self.save(self.model)
 
     def save(self, model):
         """Write a checkpoint, unless this step has one."""
@@ -205,17 +219,32 @@ class _Saver(keras.callbacks.Callback):
         arrays = {
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
-            "metrics": _values(model.metrics_variables) if state.done % self.config.steps else [],
+            "metrics": self._metrics() if state.done % self.config.steps else [],
         }
         if state.best:
             arrays["best"] = state.best.weights
         entry = state.as_dict() | {"seconds": time.time() - self.run.started}
+        if self.distribution.replicas > 1:
+            entry["replicas"] = self.distribution.replicas
         checkpoint.save(self.run, state.offset + state.done, entry, arrays)
         self._saved_at, self._saved_time = state.done, time.monotonic()
+
+    def _metrics(self):
+        variables = self.model.metrics_variables
+        if self.distribution.replicas > 1:
+            return [self.distribution.read_apart(variables)]
+        return _values(variables)
 
     def restore(self, model):
         """Put everything back but the metrics, which `fit` would reset."""
         state, saved = self.state, self.state.saved
+        before, now = saved.state.get("replicas", 1), self.distribution.replicas
+        if before != now:
+            raise UserError(
+                f"{self.run.path}: its checkpoint was made on {before} device(s), this is a start "
+                f"on {now}, which would not give the same numbers; start it on as many "
+                "(distribution.strategy), or run.overwrite starts the run from its beginning"
+            )
         _assign(model.variables, saved.arrays["model"], self.run)
         _assign(model.optimizer.variables, saved.arrays["optimizer"], self.run)
         state.restore()

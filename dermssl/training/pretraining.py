@@ -11,25 +11,40 @@ from dermssl.data.photos import Photos
 from dermssl.models.simclr import SimCLR
 from dermssl.training import checkpoint, finetuning, loop
 from dermssl.training.adam import Adam
+from dermssl.training.distribution import Distribution
 from dermssl.training.ssl_health.panel import Panel
 
 SHOWN_PAIRS = 8
 
 
 def fit(
-    run: Run, model: SimCLR, photos: Photos, config: dict[str, Any], panel: Panel
-) -> list[dict[str, Any]]:
-    """Compile and train; returns the rows of history.csv."""
+    run: Run, model: SimCLR, photos: Photos, config: dict[str, Any], panel: Panel,
+    saved: checkpoint.Saved | None = None, distribution: Distribution | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Compile and train; returns the rows of history.csv.
+
+    Args:
+        run: `Run`.
+        model: `SimCLR`, made in the scope of `distribution`.
+        photos: `Photos`, the pretraining set.
+        config: dict, of `dermssl.pretrain.run`.
+        panel: `Panel`.
+        saved: `checkpoint.Saved` to go on from, or None.
+        distribution: `Distribution`; None for one device.
+    """
+    distribution = distribution or Distribution()
     settings, size, seed = config["pretrain"], config["backbone"].image_size, config["seed"]
     steps = pipeline.steps_per_epoch(len(photos), settings.batch_size, drop_remainder=True)
     total = steps * settings.epochs
     policy = policies.scaled(AUGMENTATIONS["simclr"], settings.strength)
 
     def data(first, last):
-        return pipeline.two_view_data(photos, policy, seed, settings.batch_size, size, last, first)
+        return pipeline.two_view_data(
+            photos, policy, seed, settings.batch_size, size, last, first, **distribution.parts
+        )
 
     shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
-    pairs = min(SHOWN_PAIRS, settings.batch_size)
+    pairs = min(SHOWN_PAIRS, len(shown[0]))
     contact_sheet.write(run / "views.png", [list(view[:pairs]) for view in shown])
 
     warmup = min(round(settings.warmup * total), total - 1)
@@ -37,10 +52,11 @@ def fit(
     optimizer = Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
     model.compile(optimizer=optimizer, jit_compile=False)
-    state = loop.TrainingState(saved=checkpoint.load(run))
+    state = loop.TrainingState(saved=saved)
     fit_settings = loop.FitSettings(
         "pretrain", "SimCLR pretraining", steps, settings.epochs, ("loss", "accuracy"),
         config.get("checkpoint") or Checkpoint(),
     )  # fmt: skip
-    loop.fit(run, model, data, state, fit_settings, also=[panel])
+    also = [panel] if distribution.is_chief else []  # it only reads, and the weights are equal
+    loop.fit(run, model, data, state, fit_settings, also=also, distribution=distribution)
     return state.rows

@@ -1,7 +1,10 @@
 """Set-up that pretraining and fine-tuning share: check the input, then lock the run's folder."""
 
+import atexit
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +13,15 @@ from typing import Any
 import keras
 import pandas as pd
 
+from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, weights
 from dermssl.training import checkpoint, memory_check, pretraining_pool
+from dermssl.training import distribution as distributions
+from dermssl.training.distribution import Distribution
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class RunSetup:
         class_table: what became of every class, as from `class_choice.table`; None without labels.
         data_hash, origin, classes: str, which data (with all classes), weights and taxonomy these
             are.
+        distribution: `Distribution`, the devices to train on.
     """
 
     command: str
@@ -46,13 +53,20 @@ class RunSetup:
     data_hash: str
     origin: str
     classes: str
+    distribution: Distribution = Distribution()
 
     def is_finished(self) -> bool:
-        """Whether the folder holds this very run, finished; a different one is refused."""
-        finished = not self.overwrite and runs.is_finished(self.output, **self._identity())
+        """Whether the folder holds this very run, finished; a different one is refused.
+
+        Only the chief looks: its folder is the run's.
+        """
+        finished = False
+        if self.distribution.is_chief:
+            finished = not self.overwrite and runs.is_finished(self.output, **self._identity())
         if finished:  # killed right after it had finished, it left them
             checkpoint.clear(runs.Run(self.output))
-        return finished
+        with self.distribution.lost_worker_stops():
+            return bool(self.distribution.agree(int(finished)))
 
     def backbone(self) -> keras.Model:
         """The backbone, its first weights a function of the run's seed."""
@@ -64,15 +78,24 @@ class RunSetup:
     def run(self, backbone: keras.Model | None = None) -> Iterator[runs.Run]:
         """The run's folder, locked: a context, as from `runs.open_run`.
 
+        Of several workers only the chief has it; the others get a temporary one.
+
         Args:
             backbone: what is going to be trained; it is refused where it can't fit into memory.
         """
         if backbone is not None and self.overwrite:  # before anything is replaced
             self._check_memory(backbone)
-        with runs.open_run(self.output, overwrite=self.overwrite, **self._identity()) as made:
+        folder, overwrite = self.output, self.overwrite
+        if not self.distribution.is_chief:
+            folder, overwrite = _temporary_folder(), False
+        with (
+            runs.open_run(folder, overwrite=overwrite, **self._identity()) as made,
+            self.distribution.lost_worker_stops(),
+        ):
             if backbone is not None and made.status["status"] != runs.FINISHED:
                 self._check_memory(backbone)
             yield made
+            self.distribution.agree(0)  # nobody leaves before the chief has written all
 
     def _check_memory(self, backbone):
         pretrain, finetune = self.config.get("pretrain"), self.config.get("finetune")
@@ -88,6 +111,14 @@ class RunSetup:
             views=2 if pretrain else 1, mixed_precision=self.start.mixed_precision, beside=beside,
         )  # fmt: skip
 
+    def saved(self, run: runs.Run) -> checkpoint.Saved | None:
+        """The checkpoint to go on from, the chief's, on every worker; None at the beginning."""
+        if self.distribution.cluster is None:
+            return checkpoint.load(run)
+        own = checkpoint.load(run) if self.distribution.is_chief else None
+        message = self.distribution.from_chief(checkpoint.to_bytes(own) if own else None)
+        return checkpoint.from_bytes(message) if message else None
+
     def _identity(self):
         return {
             "command": self.command, "config": self.config, "data_hash": self.data_hash,
@@ -95,11 +126,18 @@ class RunSetup:
         }  # fmt: skip
 
 
-def start_line(start: Backbone, photos: int, work: str, shorter: str) -> str:
+def _temporary_folder():
+    """A folder that lasts as long as this process."""
+    folder = tempfile.mkdtemp(prefix="dermssl_worker_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
     """What begins, on what, and how to make it shorter; nobody knows yet how long it takes.
 
     Args:
-        start: the backbone.
+        opened: the run.
         photos: to train on.
         work: epochs and steps, in words.
         shorter: the settings that make it shorter.
@@ -107,21 +145,23 @@ def start_line(start: Backbone, photos: int, work: str, shorter: str) -> str:
     Returns:
         One line, with settings as `section.field`.
     """
+    start = opened.start
     precision = "float16 with float32 weights" if start.mixed_precision else "float32"
     what = f"{start.name}, {start.image_size} px, weights {start.weights}"
+    devices = opened.distribution.words() or device()
     return (
-        f"{what}, on {device()}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
+        f"{what}, on {devices}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
         f"after the first steps; shorter: {shorter}"
     )
 
 
 def device() -> str:
-    """What TensorFlow computes on: "1 GPU", or "CPU (2 cores)"."""
+    """What TensorFlow computes on where a run has one device: "1 GPU", or "CPU (2 cores)"."""
     import tensorflow as tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus:
-        return f"{gpus} GPU{'s' if gpus > 1 else ''}"
+        return f"1 of {gpus} GPUs" if gpus > 1 else "1 GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"CPU ({cores} core{'' if cores == 1 else 's'})"
 
@@ -145,6 +185,8 @@ def set_up_run(
     """
     start, pretrained = weights.resolve(config["backbone"])
     backbones.check(start)
+    # Before anything is computed: TensorFlow joins a cluster at its start, or never.
+    distribution = _distribution(config)
     dataset = dataset or prepare(config["data"])
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)
@@ -155,7 +197,22 @@ def set_up_run(
         table = class_choice.table(every, dataset)
     # Pretraining has no classes: those that its probes look at change nothing of it.
     classes = dataset.taxonomy.fingerprint if command != "pretrain" and dataset.taxonomy else ""
+    origin = weights.fingerprint(start)
+    with distribution.lost_worker_stops():
+        distribution.check_alike(
+            settings=configs.config_hash(config), photos=data_hash, weights=origin
+        )
     return RunSetup(
         command, config, config.get("overwrite", False), Path(config["output"] or output), start,
-        pretrained, dataset, table, data_hash, weights.fingerprint(start), classes,
+        pretrained, dataset, table, data_hash, origin, classes, distribution,
     )  # fmt: skip
+
+
+def _distribution(config):
+    """The devices of a run; what isn't asked for, as by a study, trains on one."""
+    chosen = config.get("distribution")
+    made = distributions.choose(chosen.strategy) if chosen else Distribution()
+    for section in ("pretrain", "finetune"):
+        if section in config:
+            made.check_batch(f"{section}.batch_size", config[section].batch_size)
+    return made

@@ -227,3 +227,45 @@ def test_reading_does_not_change_the_cached_photos(photos):
     list(pipeline.evaluation_data(photos, BATCH, SIZE))
     for k in range(N):
         np.testing.assert_array_equal(photos[k], before[k])
+
+
+@pytest.mark.parametrize(("workers", "devices"), [(2, 1), (1, 2), (2, 2)])
+def test_the_parts_of_workers_and_devices_make_up_the_batch(photos, workers, devices):
+    def parts(worker):
+        data = pipeline.two_view_data(
+            photos, POLICY, 0, BATCH, SIZE, 4, 1, worker, workers, devices
+        )  # fmt: skip
+        return [np.stack(views) for views in data.as_numpy_iterator()]
+
+    every = [parts(worker) for worker in range(workers)]
+    together = [
+        np.concatenate([part for own in every for part in own[devices * k : devices * (k + 1)]], 1)
+        for k in range(3)
+    ]
+    same(together, two_views(photos, start=1, steps=4))
+
+
+@pytest.mark.parametrize("policy", ["skin", "skin_mixup"])
+def test_unequal_parts_have_weights_that_make_up_for_it(photos, policy):
+    policy = AUGMENTATIONS[policy]
+
+    def part(worker):
+        data = pipeline.supervised_data(
+            photos, np.arange(N), TARGETS, WEIGHTS, policy, 0, BATCH, SIZE, 3, 0, worker, 2
+        )
+        return list(data.as_numpy_iterator())
+
+    whole, (first, second) = labelled(photos, steps=3, policy=policy), (part(0), part(1))
+    assert [len(step[0]) for step in first + second] == [2, 2, 1, 2, 2, 2]
+    for step, one, two in zip(whole, first, second):
+        np.testing.assert_array_equal(np.concatenate([one[0], two[0]]), step[0])
+        for name in TARGETS:
+            labels = np.concatenate([one[1][name], two[1][name]])
+            np.testing.assert_array_equal(labels, step[1][name])
+            # Any loss of a photo: the mean over both parts' means is that over the batch.
+            loss = np.cos(np.arange(len(labels)))
+            losses = np.split(loss, [len(one[0])])
+            means = [
+                np.mean(own * side[2][name]) for own, side in zip(losses, (one, two), strict=True)
+            ]
+            assert np.mean(means) == pytest.approx(np.mean(loss * step[2][name]), rel=1e-6)

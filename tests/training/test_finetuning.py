@@ -228,7 +228,7 @@ def test_a_phase_ends_with_its_best_epoch(train):
     ],
 )
 def test_the_next_phase_counts_only_if_better(monkeypatch, train, select_by, first, second, kept):
-    def fake(run, model, data, state, *rest):
+    def fake(run, model, data, state, *rest, **more):
         """Stands for a phase that gives these values on validation, and these weights."""
         best = state.best
         best.set_model(model)
@@ -271,9 +271,9 @@ def test_steps_per_epoch_and_the_data_go_on_across_phases(train, monkeypatch):
     ranges = []
     original = pipeline.supervised_data
 
-    def spy(*args, steps, start):
+    def spy(*args, steps, start, **parts):
         ranges.append((start, steps))
-        return original(*args, steps=steps, start=start)
+        return original(*args, steps=steps, start=start, **parts)
 
     monkeypatch.setattr(pipeline, "supervised_data", spy)
     train(steps_per_epoch=3)

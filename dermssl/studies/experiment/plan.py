@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dermssl.core import cluster, runs
 from dermssl.core import config as configs
-from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.core.progress import Progress, log_progress
-from dermssl.core.settings import Backbone, Checkpoint, Data, Finetune, Pretrain
+from dermssl.core.settings import Backbone, Checkpoint, Data, Distribution, Finetune, Pretrain
 from dermssl.data.records import Dataset
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
@@ -178,6 +178,7 @@ def plan(
     pretraining = configs.build(Pretrain, tables.get("pretrain", {}), "[pretrain]")
     base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     saved = configs.build(Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
+    spread = _distribution(tables)
     experiment, every = tables.get("experiment", {}), amounts(tables)
     budgets = [f"with_{each.key}" for each in every]
     refuse_unknown("[experiment]", experiment, ("seeds", "labels", "pretrainings", *budgets))
@@ -193,7 +194,7 @@ def plan(
             folders = [output / pretraining_folder(arm, seed) for seed in range(repeats)]
             for seed, folder in enumerate(folders):
                 config = {"data": data, "backbone": starts[arm][0], "pretrain": pretraining}
-                config |= {"checkpoint": saved, "seed": seed, "output": str(folder)}
+                config |= {"checkpoint": saved, "seed": seed, "output": str(folder)} | spread
                 title = f"SimCLR pretraining ({arm}" + f", seed {seed}" * (repeats > 1) + ")"
                 jobs.append(Job(folder.name, title, arm, config, work))
             starts[arm] = [
@@ -215,10 +216,23 @@ def plan(
                 name = f"finetune_{arm}_{each.folder}_seed{seed}"
                 config = {"data": data, "backbone": start[number % len(start)]}
                 config["finetune"] = dataclasses.replace(settings, arm=arm)
-                config |= {"checkpoint": saved, "seed": seed, "output": str(output / name)}
+                config |= {"checkpoint": saved, "seed": seed, "output": str(output / name)} | spread
                 title = f"fine-tuning {arm}, {each.folder.replace('_', ' ')}, seed {seed}"
                 jobs.append(Job(name, title, arm, config, work))
     return jobs
+
+
+def _distribution(tables):
+    """The section of the same name, as part of a config; without one each run has one device."""
+    if "distribution" not in tables:
+        return {}
+    section = configs.build(Distribution, tables["distribution"], "[distribution]")
+    if cluster.read(section.strategy):
+        raise UserError(
+            f"[distribution] strategy {section.strategy}: an experiment's runs can't be shared by "
+            f"several workers; use none or mirrored, or unset {cluster.VARIABLE}"
+        )
+    return {"distribution": section}
 
 
 def pretraining_folder(arm: str, seed: int) -> str:

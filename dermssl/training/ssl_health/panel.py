@@ -86,7 +86,7 @@ class Panel(keras.callbacks.Callback):
         self._forward = _forward(self.model)
         self._ready = True
         self.views = view_shortcuts.check(*self._pairs)
-        if int(self.model.optimizer.iterations) == 0:
+        if self._steps() == 0:
             self._first_weights = self.model.get_weights()
         elif (self.run / FILE).exists():
             kept = runs.read_json(self.run / FILE)
@@ -134,6 +134,9 @@ class Panel(keras.callbacks.Callback):
         self._tell(f"epoch {done}", finding, measures, context, f"; looked for {spent:.1f} s")
         self._write()
 
+    def _steps(self):
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
     def _measure(self):
         """`HealthMeasures` of the model as it is."""
         (h, first), (_, second) = map(self._embed, self._pairs)
@@ -151,7 +154,7 @@ class Panel(keras.callbacks.Callback):
 
     def _context(self, progress, logs=None, step=None):
         logs, known = logs or {}, self._labelled
-        step = int(self.model.optimizer.iterations) if step is None else step
+        step = self._steps() if step is None else step
         return HealthContext(
             self.settings, self.views, progress, step,
             loss=float(logs.get("loss", np.nan)), entropy=float(logs.get("entropy", np.nan)),

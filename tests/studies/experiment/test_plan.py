@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import workers
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
@@ -118,3 +119,15 @@ def test_unfinished_runs_are_left_and_finished_ones_are_known(tmp_path):
     for status in (runs.RUNNING, runs.FAILED, runs.FINISHED):
         atomic_files.write_json(Path(job.config["output"]) / "status.json", {"status": status})
         assert job.is_finished == (status == runs.FINISHED)
+
+
+def test_runs_of_an_experiment_have_one_device_unless_it_asks_for_more(monkeypatch):
+    splits = {"train": 100, "test": 20}
+    assert all("distribution" not in job.config for job in plan.plan(TABLES, Path("out"), splits))
+    tables = TABLES | {"distribution": {"strategy": "mirrored"}}
+    jobs = plan.plan(tables, Path("out"), splits)
+    assert {job.config["distribution"].strategy for job in jobs} == {"mirrored"}
+    monkeypatch.setenv("TF_CONFIG", workers.tf_config(["a:1", "b:2"], 0))
+    tables["distribution"]["strategy"] = "auto"
+    with pytest.raises(UserError, match="can't be shared by several workers"):
+        plan.plan(tables, Path("out"), splits)
