@@ -20,7 +20,7 @@ test-fast: $(INSTALLED)  ## without the real backbones
 	$(RUN) $(PYTEST) -m "not slow and not soak"
 
 soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
-	$(RUN) -m pytest -m soak tests/soak -s
+	$(RUN) -m pytest -m soak tests -s
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

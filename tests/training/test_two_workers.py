@@ -55,7 +55,7 @@ def test_a_killed_worker_ends_the_chief_and_the_run_goes_on_exactly(photos, tmp_
     ended_well(attempt("pretrain", photos, folder))  # finished: nobody waits for anybody
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(photos, tmp_path):
     never, folder = tmp_path / "never", tmp_path / "run"
     ended_well(attempt("finetune", photos, never))
@@ -68,7 +68,7 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(photos, tmp_path):
     kills.same(kills.content(folder), kills.content(never))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_chief_that_dies_ends_the_others_and_one_device_does_not_go_on(photos, tmp_path):
     folder = tmp_path / "run"
     ended = attempt("pretrain", photos, folder, {0: ("SIGKILL", 9)})
