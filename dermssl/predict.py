@@ -55,8 +55,11 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
     scaling = new_photos.calibrator_of(settings.run, not settings.uncalibrated)
     sets = new_photos.sets_of(settings.run, settings.coverage)
     given: dict[str, str] = {}  # a photo -> what it was given by, once
+    known: set[str] = set()
     for source in settings.source:
-        given |= {file: source for file in image_files(source) if file not in given}
+        new = {file: os.path.realpath(file) for file in image_files(source)}
+        given |= {file: source for file, real in new.items() if real not in known}
+        known |= set(new.values())
     files = every = list(given)
     bad: list[tuple[str, str]] = []
     # Else a photo is read once: it is found to be bad when its turn comes.

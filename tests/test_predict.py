@@ -288,7 +288,7 @@ def test_several_photos_and_folders_are_taken_once_each(photos, finetuned, tmp_p
     for k, name in enumerate(["x/a.jpg", "x/b.jpg", "y/c.jpg"]):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photos / "images" / f"SYN_00000{k}.jpg", tmp_path / name)
-    argv = [finetuned, tmp_path / "y" / "c.jpg", tmp_path / "x", tmp_path / "x" / "b.jpg"]
+    argv = [finetuned, tmp_path / "y" / "c.jpg", tmp_path / "x", tmp_path / "x" / ".." / "x/b.jpg"]
     assert tiny.call(predict, *argv, "--output", tmp_path / "new.csv") == 0
     table = read(tmp_path / "new.csv")
     assert table["path"].tolist() == ["y/c.jpg", "x/a.jpg", "x/b.jpg"]

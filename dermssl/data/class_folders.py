@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError
+from dermssl.data import table_splits
 
 SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test")
 NOT_CLASSES = (*SPLIT_FOLDERS, "training", "testing", "dev")
@@ -79,6 +81,7 @@ def read(root: Path, photos: list[str]) -> pd.DataFrame:
     parts = [path.split("/") for path in inside]
     if all(len(part) == 1 for part in parts):
         raise UserError(f"{root}: no photos in sub-folders; make one for each class")
+    _refuse_splits(root, parts)
     fits = [len(part) > 2 and part[0].lower() in SPLIT_FOLDERS for part in parts]
     split_first = all(fits)
     named = sorted({part[0] for part in parts if len(part) > 1 and part[0].lower() in NOT_CLASSES})
@@ -100,11 +103,34 @@ def read(root: Path, photos: list[str]) -> pd.DataFrame:
     if blank:
         n = sum(name in blank for name in fine)
         log.warning("%s: %d photos in %s are taken as without a label", root, n, ", ".join(blank))
+    counts = Counter(name for name in fine if name not in ("", *blank))
+    shown = left_out.few([f"{name} ({n:,})" for name, n in sorted(counts.items())], 12)
+    log.warning("%s: the classes are the folders' names: %s", root, shown)
     return pd.DataFrame({
         "path": photos,
         "fine": ["" if name in blank else name for name in fine],
         "split": [part[0].lower() if split_first else "" for part in parts],
     })  # fmt: skip
+
+
+def _refuse_splits(root, parts):
+    """Refuse folders that are splits in other words: train_set, test data, or CLASS/train."""
+    for level in (0, 1):
+        names = {part[level] for part in parts if len(part) > level + 1}
+        words = {name: table_splits.split_of(Path(name)) for name in names}
+        known = not level and names <= {name for name in names if name.lower() in SPLIT_FOLDERS}
+        below = level and all(len(part) > 2 for part in parts) and not _is_split_tree(parts)
+        if len(names) > 1 and all(words.values()) and not known and (not level or below):
+            shown = ", ".join(sorted(names))
+            raise UserError(
+                f"data.path {root}: folders {shown} look like splits, not like diagnoses; put "
+                f"photos into SPLIT/CLASS/ ({', '.join(SPLIT_FOLDERS)}), write labels.csv with a "
+                "column split, or give data.format unlabelled"
+            )
+
+
+def _is_split_tree(parts):
+    return all(part[0].lower() in SPLIT_FOLDERS for part in parts)
 
 
 def _unwrapped(photos):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables
+from dermssl.data import csv_tables, not_photos, table_files, table_splits
 
 WORDS = {
     "filename": (
@@ -25,13 +25,13 @@ WORDS = {
         "benign_malignant", "category", "class", "diagnosis", "diagnostic", "dx", "labels",
         "target",
     ),
-    "lesion_id": ("lesion",),
-    "patient_id": ("patient",),
     "age": ("age_approx", "age_years"),
     "sex": ("gender",),
     "site": ("anatom_site_general", "body_site", "localization", "location", "region"),
     "skin_tone": ("fitzpatrick", "fitzpatrick_scale", "fitzpatrick_skin_type", "skin_type"),
 }  # fmt: skip
+
+FEW = 10  # rows; more of them can't have as many diagnoses
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,41 @@ def has_labels(columns: Collection[str]) -> bool:
     (True, False)
     """
     return all({name, *WORDS[name]} & set(columns) for name in ("filename", "label"))
+
+
+def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
+    """(table, column) that names at least half of the photos; None without one.
+
+    One with columns of photos and labels needs to name two: labels may be few.
+
+    Raises:
+        UserError: a table with such columns can't be read.
+    """
+    names = {part for path in photos for part in _names(path)}
+    for file in table_files.tables(root):
+        header = csv_tables.header_of(file, "")
+        if not header:
+            continue
+        labels = has_labels(header)
+        try:
+            table = csv_tables.read_table(file, "")
+        except UserError as error:
+            if labels:
+                raise UserError(
+                    f"{error}; or give data.format folders or unlabelled to do without this table"
+                ) from error
+            continue
+        for column in table:
+            named = sum(bool(_names(cell) & names) for cell in table[column].unique())
+            if named >= (2 if labels else max(2, len(photos) / 2)):
+                return file, str(column)
+    return None
+
+
+def _names(path):
+    """A photo's name with and without its ending."""
+    name = str(path).replace("\\", "/").rsplit("/", 1)[-1].lower()
+    return {name, name.rsplit(".", 1)[0]} - {""}
 
 
 def renamed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -68,7 +103,26 @@ def renamed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
                 f"may be the column '{name}'; rename the right one to {name}"
             )
         meant[there[0]] = name
+    if "label" in meant.values():
+        _check_labels(table, next(word for word, name in meant.items() if name == "label"), file)
     if meant:
         shown = ", ".join(f"{word} for {name}" for word, name in meant.items())
         left_out.tell(log, f"{file}: columns taken: {shown}")
     return table.rename(columns=meant)
+
+
+def _check_labels(table, column, file):
+    """Refuse a column that is taken for the label and holds splits, file names or measurements."""
+    labels = {label for label in table[column].str.lower() if label}
+    kind = ""
+    if labels and labels <= table_splits.SPLIT_WORDS.keys():
+        kind = "splits"
+    elif any(label.endswith(not_photos.SUFFIXES) for label in labels):
+        kind = "file names"
+    elif len(table) > FEW and len(labels) > len(table) / 2:
+        kind = f"{len(labels)} different words in {len(table)} rows"
+    if kind:
+        raise UserError(
+            f"{file}: its column {csv_tables.quoted(column)} would be the label and has {kind}, "
+            "not diagnoses; rename the column with the diagnoses to label"
+        )

@@ -50,7 +50,10 @@ SYSTEM_FOLDERS = frozenset((
     "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found",
     "system volume information", "recycler", ".thumbnails", "thumbnails", "thumbs", "__macosx",
 ))  # fmt: skip
-MASK_FOLDER = re.compile(r"(.*[ _-])?(masks?|super_?pixels?)([ _-].*)?", re.IGNORECASE)
+MASK_FOLDER = re.compile(
+    r"(.*[ _-])?(masks?|super_?pixels?|ground[ _-]?truths?|segmentations?|gt|contours?)([ _-].*)?",
+    re.IGNORECASE,
+)
 # ISIC's and HAM10000's segmentations, superpixels and attributes, PH2's regions of one colour.
 MASK_NAME = re.compile(
     r".+(_segmentation|_super_?pixels?|_masks?|_attribute_\w+|_R\d+_Label\d+)([ _.-].*)?",
@@ -58,7 +61,10 @@ MASK_NAME = re.compile(
 )
 LESION_MASK = re.compile(r".+?(_segmentation.*|_mask|_lesion|_seg|_gt|_groundtruth)", re.I)
 # These words also name photos: only a picture without colours, beside a photo NAME, is a mask.
-MAYBE_MASK = re.compile(r"(.+)_(lesion|seg|gt|groundtruth|ground_truth|contour|roi)", re.I)
+MAYBE_MASK = re.compile(
+    r"(.+?)[ _-]?\(?(lesion|segm?|gt|groundtruth|ground_truth|contour|roi|mask|label|binary|bw)\)?",
+    re.I,
+)
 THUMBNAIL = re.compile(r"(.*[ _.-])?(thumbs?|thumbnails?)([ _.-].*|\d*)", re.IGNORECASE)
 
 MASK = "lesion masks or superpixels"

@@ -65,7 +65,7 @@ def read(root: Path, photos: Iterable[str]) -> tuple[pd.DataFrame, Path]:
         )
     file, within = files[0], files[0].relative_to(root).as_posix()
     members, parts = npz.members(str(file)), []
-    classes = DERMAMNIST if file.name.lower().startswith("dermamnist") else None
+    classes = DERMAMNIST if OFFICIAL.fullmatch(file.name) else None
     for name in filter(npz.is_images, members):
         labels = _labels(str(file), name, classes)
         split = npz.prefix_of(name)

@@ -140,10 +140,16 @@ def detect(root: Path, extra: Path | None = None) -> str:
     if released_tables.find(root):
         return "released"
     photos = files.scan(root, extra, strict=False)
-    if photos and (known := table_files.naming(root, photos)):
+    if photos and (known := column_words.naming(root, photos)):
         file, column = known
-        if file == _labels_file(root):
+        if file == _labels_file(root) and not class_folders.has_classes(photos):
             return "labels"
+        if column_words.has_labels(csv_tables.header_of(file, "filename,label")):
+            raise UserError(
+                f"{file}: it may have the labels, and so may other tables or the folders' names; "
+                "say which: give data.format labels (the only such table there, or one labels.csv "
+                "in the folder itself), folders or unlabelled, or the table's folder as data.path"
+            )
         raise UserError(
             f"{file}: its column {csv_tables.quoted(column)} names the photos, but it is no table "
             "that is known; write labels.csv with the columns filename,label, or give "
@@ -344,12 +350,12 @@ def _ham10000_tests(root):
 
 
 def _ham10000_tables(root):
-    columns = {"image_id", "dx"}
+    """Tables in HAM10000's columns; one with splits or patients is somebody's own."""
+    headers = {file: {*csv_tables.header_of(file, "image_id,dx")} for file in _without_twins(root)}
     return [
-        file
-        for file in _without_twins(root)
-        if columns <= {*csv_tables.header_of(file, "image_id,dx")}
-    ]
+        file for file, header in headers.items()
+        if {"image_id", "dx"} <= header and not header & {"split", "patient_id", "patient"}
+    ]  # fmt: skip
 
 
 def _ham10000_rows(root, file):

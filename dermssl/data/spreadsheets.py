@@ -84,6 +84,8 @@ def _damaged(file, error):
 def _content(file, sheet, with_formulas):
     content = []
     try:
+        for one in (sheet, with_formulas):
+            one.reset_dimensions()  # what a file states of itself may be too little
         for cells, sources in zip(sheet.iter_rows(), with_formulas.iter_rows()):
             texts = [_text(file, sheet, *pair) for pair in zip(cells, sources)]
             if any(texts):

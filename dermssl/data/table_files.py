@@ -50,29 +50,6 @@ def _is_ours(root, within):
     return any(not_photos.is_ours(str(folder)) for folder in folders)
 
 
-def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
-    """(table, column) that names at least half of the photos; None without one."""
-    names = {part for path in photos for part in _names(path)}
-    for file in tables(root):
-        if not csv_tables.header_of(file, ""):
-            continue
-        try:
-            table = csv_tables.read_table(file, "")
-        except UserError:
-            continue
-        for column in table:
-            named = sum(bool(_names(cell) & names) for cell in table[column].unique())
-            if named >= max(2, len(photos) / 2):
-                return file, str(column)
-    return None
-
-
-def _names(path):
-    """A photo's name with and without its ending."""
-    name = str(path).replace("\\", "/").rsplit("/", 1)[-1]
-    return {name, name.rsplit(".", 1)[0]} - {""}
-
-
 def refuse_unread_sheet(file: Path) -> None:
     """Refuse a spreadsheet that can't be looked into: the labels may be there."""
     way_out = "or give data.format folders or unlabelled to do without it"

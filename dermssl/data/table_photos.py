@@ -44,7 +44,12 @@ def found_below(
     for place, (line, name) in enumerate(names.items()):
         if seen[place]:
             continue
-        found = known.get(files.nfc(PurePosixPath(name).name).lower(), set())
+        plain = PurePosixPath(files.nfc(name).lower())
+        # A name with a folder is another photo than one of that name elsewhere.
+        found = {
+            path for path in known.get(plain.name, set())
+            if f"/{files.nfc(path).lower()}".rpartition("/")[0].endswith(_folder(plain))
+        }  # fmt: skip
         if len(found) > 1:
             raise UserError(
                 f"{file}: line {line}: {csv_tables.quoted(name)} may be "
@@ -53,6 +58,10 @@ def found_below(
         if found:
             paths[place], seen[place] = next(iter(found)), True
     return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
+
+
+def _folder(path):
+    return "" if path.parent == PurePosixPath() else f"/{path.parent}"
 
 
 def drop_missing(

@@ -15,9 +15,18 @@ from dermssl.core.errors import UserError
 from dermssl.data import csv_tables
 
 MAX_AGE = 120  # years
-OWN_NUMBERS = ("lesion_id", "patient_id", "source", "split")  # -1 may be one of them
-MALE = ("m", "male", "man", "homme", "hombre", "masculino", "männlich")
-FEMALE = ("f", "female", "woman", "w", "femenino", "feminino", "femme", "mujer", "weiblich")
+MOSTLY = 0.5  # of the lesion ids are of several patients: no slips of the pen
+OWN_NUMBERS = ("source", "split")  # -1 may be one of them
+# What people write where they have nothing, besides words for "unknown".
+NO_WORD = (
+    *csv_tables.UNKNOWN, "-", "--", ".", "n.a.", "#n/a", "k.a.", "tbd", "missing", "not available",
+    "unbekannt",
+)  # fmt: skip
+MALE = ("m", "male", "man", "mann", "homme", "hombre", "maschio", "masculino", "männlich", "varón")
+FEMALE = (
+    "f", "female", "woman", "w", "frau", "femenino", "feminino", "femme", "femmina", "mujer",
+    "weiblich",
+)  # fmt: skip
 SEX = dict.fromkeys(MALE, "male") | dict.fromkeys(FEMALE, "female")
 BAND = re.compile(r"(\d+) ?(?:-|–|to) ?(\d+)")  # 40-49
 OPEN = re.compile(r"(?:[>≥]=? ?(\d+)|(\d+) ?\+)")  # 85+, >85
@@ -50,15 +59,18 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
     """
     records = records.copy()
     for name in records.columns.difference(["path", "fine", "coarse"]):
-        unknown = csv_tables.UNKNOWN if name in OWN_NUMBERS else (*csv_tables.UNKNOWN, "-1")
+        unknown = NO_WORD if name in OWN_NUMBERS else (*NO_WORD, "-1")
         records[name] = records[name].mask(records[name].str.lower().isin(unknown), "")
     if "split" in records:
         records["split"] = records["split"].str.lower()
     if "sex" in records:
         given = records["sex"].str.lower()
-        # In Spanish M is mujer, beside H for hombre.
-        words = given.map(SEX).mask(given.eq("m") & bool(given.eq("h").any()))
+        # In Spanish M is mujer, beside H for hombre or V for varón.
+        spanish = bool(given.isin(("h", "v", "hombre", "mujer", "varón")).any())
+        words = given.map(SEX).mask(given.eq("m") & spanish)
         records["sex"] = words.where(words.notna(), records["sex"])
+    if {"lesion_id", "patient_id"} <= {*records}:
+        records["lesion_id"] = _lesions(records, file)
     if "age" in records:
         years = {text: _age(text) for text in records["age"].unique()}
         if odd := [text for text, age in years.items() if age is None]:
@@ -79,6 +91,25 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
     return records
 
 
+def _lesions(records, file):
+    """Lesion ids, with the patient's before those that begin anew in each patient.
+
+    Hospitals number so: 1, 2, 3. Taken as ids, they would tie all patients together.
+    """
+    known = records[(records["lesion_id"] != "") & (records["patient_id"] != "")]
+    patients = known.groupby("lesion_id")["patient_id"].nunique()
+    if not len(patients) or (patients > 1).mean() < MOSTLY:
+        return records["lesion_id"]
+    left_out.tell(
+        log,
+        f"{file}: {(patients > 1).sum():,} of {len(patients):,} lesion ids, such as "
+        f"{csv_tables.quoted(patients.idxmax())}, are those of several patients: lesions are taken "
+        "as numbered within each patient",
+    )
+    both = records["patient_id"] + "/" + records["lesion_id"]
+    return both.where(records.index.isin(known.index), records["lesion_id"])
+
+
 def _age(text):
     """Years as text: "55" for "55.0", "45" for "40-50", "85" for "85+"; None for no years."""
     if not text:
@@ -92,6 +123,8 @@ def _age(text):
         try:
             years = float(text.replace(",", "."))
         except ValueError:
+            return None
+        if "_" in text:  # Python's own way to write numbers
             return None
     return repr(years).removesuffix(".0") if 0 <= years <= MAX_AGE else None
 

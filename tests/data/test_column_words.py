@@ -66,8 +66,103 @@ def test_a_table_that_names_no_photo_is_no_table_of_labels(folder):
 
 def test_two_tables_are_refused(folder):
     (folder / "other.csv").write_text("image,dx\na.jpg,nv\nb.jpg,mel\nc.jpg,nv\n")
-    with pytest.raises(UserError, match="names the photos, but it is no table that is known"):
+    with pytest.raises(UserError, match="it may have the labels, and so may other tables"):
         write(folder, "image,dx", labelled(), "train.csv")
+
+
+def test_a_table_of_few_labels_is_taken_and_an_unreadable_one_is_refused(folder):
+    index = write(folder, "image,diagnosis", ["a.jpg,nv", "b.jpg,mel"], "few.csv")
+    assert index["fine"].tolist() == ["nv", "mel", "", "", "", ""][: len(index)]
+    assert len(index) == 2  # the others have no row, which a line says
+    (folder / "few.csv").write_bytes("image,diagnosis\na.jpg,n\xe6vus\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"line 2 is not UTF-8 text.*data\.format folders or unlab"):
+        readers.read(Data(path=str(folder)))
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "diagnoses.csv"])
+def test_folders_and_a_table_of_labels_below_or_beside_are_not_guessed_between(tmp_path, name):
+    for place in ("ukm", "lmu"):
+        (tmp_path / place).mkdir()
+        for number in range(4):
+            pixels = np.full((20, 30, 3), 40 * number, np.uint8)
+            cv2.imwrite(str(tmp_path / place / f"{place}{number}.jpg"), pixels)
+        rows = "".join(f"{place}{k}.jpg,{('nv', 'mel')[k % 2]}\n" for k in range(4))
+        (tmp_path / place / name).write_text(f"filename,label\n{rows}")
+    with pytest.raises(UserError, match=f"{name}: it may have the labels, and so may other tables"):
+        readers.read(Data(path=str(tmp_path)))
+    index = readers.read(Data(path=str(tmp_path), format="folders")).index
+    assert set(index["fine"]) == {"ukm", "lmu"}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [(["train", "test"] * 3, "splits"), ([f"m{k}.png" for k in range(6)], "file names")],
+)
+def test_a_column_of_something_else_is_no_label(folder, words, kind):
+    rows = [f"{name}.jpg,{word}" for name, word in zip("abcdef", words)]
+    with pytest.raises(UserError, match=f"'category' would be the label and has {kind}, not diag"):
+        write(folder, "image,category", rows, "train.csv")
+
+
+def test_a_measurement_is_no_label(tmp_path):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.full((20, 30, 3), number, np.uint8))
+    rows = [f"{number}.jpg,{number / 7}" for number in range(12)]
+    with pytest.raises(UserError, match="has 12 different words in 12 rows, not diagnoses"):
+        write(tmp_path, "image,target", rows, "train.csv")
+
+
+def test_a_name_with_a_folder_is_no_photo_of_another_folder(tmp_path):
+    for place in ("P1", "P2"):
+        (tmp_path / place).mkdir()
+        cv2.imwrite(str(tmp_path / place / "IMG_0.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    with pytest.raises(UserError, match=r"image 'P5/IMG_0\.jpg' not found"):
+        write(tmp_path, "filename,label", ["P2/IMG_0.jpg,nv", "P5/IMG_0.jpg,mel"])
+
+
+@pytest.mark.parametrize("word", ["-", "n.a.", "missing", "#N/A", "-1", "unbekannt"])
+def test_a_word_for_nothing_ties_no_photos_together(folder, word):
+    rows = [f"{row},{word if k else 'L1'}" for k, row in enumerate(labelled())]
+    index = write(folder, "filename,label,lesion_id", rows)
+    assert index["lesion_id"].tolist() == ["L1", "", "", "", "", ""]
+
+
+def test_lesions_numbered_within_each_patient(folder, caplog):
+    rows = [f"{row},P{k // 3},{k % 3}" for k, row in enumerate(labelled())]
+    index = write(folder, "filename,label,patient_id,lesion_id", rows)
+    assert index["lesion_id"].tolist() == ["P0/0", "P0/1", "P0/2", "P1/0", "P1/1", "P1/2"]
+    assert "3 of 3 lesion ids, such as '0', are those of several patients" in caplog.text
+    one_slip = [row.replace("P1,0", "P1,9").replace("P1,1", "P1,8") for row in rows]
+    index = write(folder, "filename,label,patient_id,lesion_id", one_slip)
+    assert index["lesion_id"].tolist() == ["0", "1", "2", "9", "8", "2"]
+
+
+@pytest.mark.parametrize(
+    "tree", ["train_set/nv test_set/nv train_set/mel", "nv/train nv/test mel/train mel/test"]
+)
+def test_splits_in_other_words_are_no_classes(tmp_path, tree):
+    for place in tree.split():
+        (tmp_path / place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / place / "a.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    with pytest.raises(UserError, match="look like splits, not like diagnoses"):
+        readers.read(Data(path=str(tmp_path)))
+
+
+def test_the_folders_that_are_classes_are_said(tmp_path, caplog):
+    for place in ("nv", "mel"):
+        (tmp_path / place).mkdir()
+        cv2.imwrite(str(tmp_path / place / "a.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    readers.read(Data(path=str(tmp_path)))
+    assert "the classes are the folders' names: mel (1), nv (1)" in caplog.text
+
+
+def test_somebody_s_own_metadata_keeps_its_splits_and_patients(folder):
+    rows = [f"{name},{('nv', 'mel')[k % 2]},P{k},{('train', 'test')[k > 3]},F"
+            for k, name in enumerate("abcdef")]  # fmt: skip
+    index = write(folder, "image_id,dx,patient_id,split,gender", rows, "my_metadata.csv")
+    assert index["split"].tolist() == ["train"] * 4 + ["test"] * 2
+    assert index["patient_id"].tolist() == [f"P{k}" for k in range(6)]
+    assert set(index["sex"]) == {"female"}
 
 
 def test_ages_as_people_write_them(folder, caplog):
@@ -78,7 +173,7 @@ def test_ages_as_people_write_them(folder, caplog):
     assert "3 ages are bands, such as '40-50': taken as the band's middle" in caplog.text
 
 
-@pytest.mark.parametrize("age", ["50-40", "40-400", "old", "200", "nan", "1e9", "12 months"])
+@pytest.mark.parametrize("age", ["50-40", "40-400", "old", "200", "nan", "1e9", "1_0", "12 months"])
 def test_what_is_no_age_is_refused(folder, age):
     rows = [f"{row},{age if k == 3 else 50}" for k, row in enumerate(labelled())]
     if age == "nan":  # a word for unknown
@@ -96,6 +191,7 @@ def test_what_is_no_age_is_refused(folder, age):
         (["M", "f", "Male", "FEMALE", "woman", "-1"],
          ["male", "female", "male", "female", "female", ""]),
         (["M", "H", "h", "M", "mujer", "hombre"], ["M", "H", "h", "M", "female", "male"]),
+        (["M", "V", "V", "M", "M", "V"], ["M", "V", "V", "M", "M", "V"]),
         (["w", "m", "N/A", "weiblich", "männlich", "divers"],
          ["female", "male", "", "female", "male", "divers"]),
     ],

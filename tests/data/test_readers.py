@@ -306,7 +306,7 @@ REFUSED = {
     ),
     "a split of another name": (
         ({"Training/nv/a.jpg": None, "Testing/nv/b.jpg": None}, {}),
-        "Testing, Training would be classes",
+        "folders Testing, Training look like splits",
     ),
     "empty second folder": (
         ({"a.jpg": None, "new/x.txt": ""}, {"unlabelled": "new"}), ".*unlabelled .*no images found",

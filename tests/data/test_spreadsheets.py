@@ -35,6 +35,20 @@ def test_cells_come_out_as_a_person_typed_them(tmp_path):
     assert csv_tables.header_of(file, "filename,label")[:2] == ["filename", "label"]
 
 
+def test_rows_beyond_what_a_file_states_of_itself_are_read(tmp_path):
+    rows = [["filename", "label"], *([f"{k}.jpg", "nv"] for k in range(20))]
+    workbook(tmp_path / "right.xlsx", {"Photos": rows})
+    sheet, stale = "xl/worksheets/sheet1.xml", tmp_path / "labels.xlsx"
+    with zipfile.ZipFile(tmp_path / "right.xlsx") as old, zipfile.ZipFile(stale, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == sheet:
+                assert b'ref="A1:B21"' in content
+                content = content.replace(b'ref="A1:B21"', b'ref="A1:B11"')
+            new.writestr(name, content)
+    assert len(csv_tables.read_table(stale, "filename,label")) == 20
+
+
 def test_labels_in_a_workbook(tmp_path):
     names = [f"part_{k % 2}/00{k}.jpg" for k in range(4)]
     rows = [["filename", "label"], *(["001", "nv"] if k == 1 else [f"00{k}", "mel"]

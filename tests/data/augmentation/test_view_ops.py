@@ -173,10 +173,13 @@ def test_the_parts_of_all_workers_are_the_batch(photos, policy):
     for step, (images, targets, weights) in enumerate(whole):
         both = [part[step] for part in parts]
         np.testing.assert_array_equal(np.concatenate([each[0] for each in both]), images)
-        for k, table in ((1, targets), (2, weights)):
-            for name in table:
-                joined = np.concatenate([each[k][name] for each in both])
-                np.testing.assert_array_equal(joined, table[name])
+        for name in targets:
+            joined = np.concatenate([each[1][name] for each in both])
+            np.testing.assert_array_equal(joined, targets[name])
+            # So that the mean of the parts' means is the mean of all.
+            shares = [len(each[0]) * len(both) / len(images) for each in both]
+            even = [each[2][name] / share for each, share in zip(both, shares)]
+            np.testing.assert_allclose(np.concatenate(even), weights[name], rtol=1e-6)
 
 
 def test_two_views_are_sharded_too(photos):
