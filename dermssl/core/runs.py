@@ -150,7 +150,7 @@ def open_run(
         _lock(lock, path)
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
-            _remove_derived(run)
+            remove_derived(run.path)
         before = {} if overwrite else run.status
         if _holds_nothing(path, before):
             before = {}
@@ -203,9 +203,9 @@ def _lock(file, path):
         )  # fmt: skip
 
 
-def _remove_derived(run):
-    """Remove what is said of a run that another one takes the place of."""
-    for path in [path for name in DERIVED_OUTPUTS for path in run.path.glob(name)]:
+def remove_derived(folder: Path) -> None:
+    """Remove what is said of a run in a folder that another one takes the place of."""
+    for path in [path for name in DERIVED_OUTPUTS for path in folder.glob(name)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

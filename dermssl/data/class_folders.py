@@ -39,6 +39,24 @@ def has_classes(photos: list[str]) -> bool:
     return any(not _is_part(name) for name in named)
 
 
+def refuse_parts(root: Path, photos: list[str]) -> None:
+    """Refuse folders that may be diagnoses by what stands before "images": `benign images`.
+
+    Raises:
+        UserError: several folders with photos are named so, each by another word.
+    """
+    _, inside = _unwrapped(photos)
+    named = sorted({path.split("/")[0] for path in inside if "/" in path})
+    parts = [PART.fullmatch(name) for name in named]
+    words = [part[1].strip(" _-").lower() for part in parts if part and part[1]]
+    if len(words) > 1 and len(set(words)) == len(words) == len(named):
+        raise UserError(
+            f"data.path {root}: folders {', '.join(named)} may be diagnoses or parts of an "
+            "archive; rename them to the diagnosis alone, write labels.csv, or give data.format "
+            "unlabelled"
+        )
+
+
 def refuse_ids(root: Path, photos: list[str]) -> None:
     """Refuse folders that are a patient or a lesion each: IMD001, P012, PAT_4_55.
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
 from dermssl.data import (
@@ -163,6 +164,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
     if npz_labels.find(root, photos):
         return "npz"
     if not class_folders.has_classes(photos):
+        class_folders.refuse_parts(root, photos)
         return "unlabelled"
     class_folders.refuse_ids(root, photos)
     return "folders"
@@ -177,6 +179,8 @@ def _labels_file(root):
     names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
     for folder in files.wrapped(root):
         if there := [name for name in names if (folder / name).is_file()]:
+            if there[1:]:
+                left_out.tell(log, f"{folder}: {there[0]} is read, not {', '.join(there[1:])}")
             return files.path_inside(root, str((folder / there[0]).relative_to(root)))
     other = [file for file in _without_twins(root) if _is_labels(file)]
     return files.path_inside(root, str(other[0].relative_to(root)) if len(other) == 1 else names[0])
@@ -203,6 +207,12 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         known = ", ".join(LABELS)
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
+    if "fine" in records:
+        blank = records["fine"].str.lower().isin((*class_folders.WITHOUT_LABEL, "?"))
+        if blank.any():
+            words = ", ".join(sorted(set(records["fine"][blank])))
+            log.warning("%s: %d labels (%s) are taken as none", file, blank.sum(), words)
+        records["fine"] = records["fine"].mask(blank, "")
     inside = file.parent.relative_to(root).as_posix()
     prefix = "" if inside == "." else f"{inside}/"
     records["path"] = [

@@ -184,6 +184,11 @@ def _part(root, file, release):
     table = _piped(file)
     if table is None:
         table = csv_tables.read_table(file, ",".join(sorted(layout.needs)))
+    if "split" in table and file not in release.others:
+        log.warning(
+            "%s: its column split is not used; write labels.csv with filename,label,split to have "
+            "these splits", file,
+        )  # fmt: skip
     split = "" if file in release.others else table_splits.split_of(file.relative_to(root))
     table[TABLE], table["split"] = file.name, split
     if layout.row_positions:

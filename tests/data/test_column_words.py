@@ -148,6 +148,30 @@ def test_splits_in_other_words_are_no_classes(tmp_path, tree):
         readers.read(Data(path=str(tmp_path)))
 
 
+def test_folders_of_images_by_another_word_each_are_not_taken_as_parts(tmp_path):
+    for place in ("benign images", "malignant images"):
+        (tmp_path / place).mkdir()
+        cv2.imwrite(str(tmp_path / place / "a.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    with pytest.raises(UserError, match="benign images, malignant images may be diagnoses or"):
+        readers.read(Data(path=str(tmp_path)))
+    assert set(readers.read(Data(path=str(tmp_path), format="unlabelled")).index["fine"]) == {""}
+
+
+def test_words_for_no_label_are_none_and_a_second_table_is_named(folder, caplog):
+    (folder / "labels.tsv").write_text("filename\tlabel\na.jpg\tmel\n")
+    rows = ["a.jpg,unknown", "b.jpg,nv", "c.jpg,?", "d.jpg,mel", "e.jpg,nv", "f.jpg,mel"]
+    index = write(folder, "filename,label", rows)
+    assert index["fine"].tolist() == ["", "nv", "", "mel", "nv", "mel"]
+    assert "2 labels (?, unknown) are taken as none" in caplog.text
+    assert "labels.csv is read, not labels.tsv" in caplog.text
+
+
+def test_a_released_table_s_own_splits_are_said_to_be_left(folder, caplog):
+    rows = [f"{name},{('nevus', 'melanoma')[k % 2]},train" for k, name in enumerate("abcdef")]
+    write(folder, "isic_id,diagnosis,split", rows, "metadata.csv")
+    assert "its column split is not used; write labels.csv with filename,label,split" in caplog.text
+
+
 def test_the_folders_that_are_classes_are_said(tmp_path, caplog):
     for place in ("nv", "mel"):
         (tmp_path / place).mkdir()

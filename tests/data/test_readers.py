@@ -366,8 +366,8 @@ def test_labels_columns_and_words_for_unknown(tmp_path):
     dataset = read(fill(tmp_path, {"a.jpg": None, "b.jpg": None, "labels.csv": text}))
     names = ("fine", "lesion_id", "patient_id", "split", "site", "sex", "skin_tone", "source")
     assert rows(dataset, *names) == [
-        ("unknown", "L1", "P1", "train", "back", "male", "II", "clinic"),
-        ("unknown", "", "", "test", "", "", "", ""),
+        ("", "L1", "P1", "train", "back", "male", "II", "clinic"),
+        ("", "", "", "test", "", "", "", ""),
     ]
     assert dataset.index["age"].fillna(-1).tolist() == [40, -1]
 

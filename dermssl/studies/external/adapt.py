@@ -64,7 +64,7 @@ def adapt_run(config: dict[str, Any], makers: further_pretraining.Makers) -> Pat
         [settings.data], settings, taxonomy, run.data, section="adapt", labelled=False
     )[0]
     folder = Path(config["output"] or f"{str(run.path).rstrip('/')}_adapted_{place.name}")
-    _check_output(folder)
+    _check_output(folder, run, place, config)
     (place,), note = without_overlaps([place], run, settings)
     mine, rest = halves(place, settings.share, config["seed"])
     if len(mine) < batchnorm.FEWEST:
@@ -99,18 +99,41 @@ def adapt_run(config: dict[str, Any], makers: further_pretraining.Makers) -> Pat
         table = _new_predictions(found, after, taxonomy)
     # Until the end it is no run: one that was killed before has neither its status nor old files.
     (folder / "status.json").unlink(missing_ok=True)
+    runs.remove_derived(folder)  # reports on the model that was there
+    if not settings.pretrain_epochs:
+        shutil.rmtree(folder / further_pretraining.PRETRAINING, ignore_errors=True)
     atomic_files.remove_leftovers(folder)
     adapt_report.write(folder, found, run, settings, config["command"])
-    save(folder, run, model, found, table, scaling, settings)
+    save(folder, run, model, found, table, scaling, settings, _identity(run, place, config))
     return folder
 
 
-def _check_output(folder):
-    """Only an adapted run, or nothing, is replaced."""
+def _check_output(folder, run, place, config):
+    """Only the same adaptation, or nothing, is replaced; another one with overwrite alone."""
     if not (folder / "status.json").is_file():
         return
-    if not runs.read_json(folder / "status.json").get("adapted"):
+    adapted = runs.read_json(folder / "status.json").get("adapted")
+    if not adapted:
         raise UserError(f"run.output {folder}: holds a run that was trained; choose another folder")
+    wanted = _identity(run, place, config)
+    other = [name for name, value in wanted.items() if adapted.get(name) != value]
+    if other and not config.get("overwrite"):
+        shown = ", ".join(
+            f"{name} {adapted.get(name)} there, {wanted[name]} here" for name in other
+        )
+        raise UserError(
+            f"run.output {folder}: holds another adaptation ({shown}); choose another folder, or "
+            "set run.overwrite"
+        )
+
+
+def _identity(run, place, config):
+    """What tells one adaptation from another, as status.json has it."""
+    settings: Adapt = config["adapt"]
+    return {
+        "from": str(run.path), "to": place.path, "pretrain_epochs": settings.pretrain_epochs,
+        "shares": settings.keep_shares, "share": settings.share, "seed": config["seed"],
+    }  # fmt: skip
 
 
 def halves(place: Place, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +182,7 @@ def save(
     table: pd.DataFrame,
     scaling: Calibrator,
     settings: Adapt,
+    identity: dict[str, Any],
 ) -> None:
     """Leave the adapted model as a run folder that predict and evaluate take.
 
@@ -173,6 +197,7 @@ def save(
         table: its predictions.
         scaling: its calibration.
         settings: `study_settings.Adapt`.
+        identity: what tells this adaptation from another, for status.json.
     """
     base = found.further.head if found.further else run
     for name in KEPT:
@@ -194,10 +219,8 @@ def save(
     )
     entry = {
         "adapted": {
-            "from": str(run.path), "to": found.place.path, "photos": len(found.adapted_to),
-            "arm": found.saved, "batchnorm": found.further is None,
-            "pretrain_epochs": settings.pretrain_epochs, "shares": settings.keep_shares,
-            "probabilities": said,
+            **identity, "photos": len(found.adapted_to), "arm": found.saved,
+            "batchnorm": found.further is None, "probabilities": said,
         },
         "arm": f"{run.status.get('arm', '')}_adapted", "n_records": len(table),
     }  # fmt: skip

@@ -180,7 +180,11 @@ def output(c: Citing) -> str:
     """What the model gives, and its thresholds."""
     text = f"Probabilities of {len(c(TAXONOMY, 'fine'))} classes that sum to 1"
     heat = c.maybe(METRICS, "temperature", "temperature")
-    text += f", calibrated with temperature {heat:.3g}." if heat else "."
+    concern = c.maybe(METRICS, "temperature", "concern")
+    if concern:
+        text += f", not calibrated: {concern}."
+    else:
+        text += f", calibrated with temperature {heat:.3g}." if heat else "."
     for name in c(METRICS, "against_rest"):
         threshold = c.maybe(METRICS, "against_rest", name, "threshold")
         if threshold is not None:

@@ -97,8 +97,9 @@ def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> report.Rep
     provenance = [
         f"Numbers in full: `leakage.json` and `leakage.csv` in this folder. Photos: "
         f"{numbers['photos']:,}, classes {report.escaped(', '.join(numbers['classes']))}.",
-        f"Intervals: percentile bootstrap, {numbers['n_resamples']:,} draws of whole patients, "
-        f"else {unit}s, and of seeds, with replacement; differences are paired.",
+        f"Intervals: the variance over {numbers['n_resamples']:,} draws of whole patients, else "
+        f"{unit}s, with replacement, and that over seeds are added; degrees of freedom by Welch. "
+        "Differences are paired.",
         f"Versions: {report.versions(numbers)}.",
     ]
     if numbers["command"]:
@@ -120,6 +121,11 @@ def build(numbers: dict[str, Any], rows: Sequence[dict[str, Any]]) -> report.Rep
 def notes(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> list[str]:
     """What to know before the numbers are believed."""
     sentences = []
+    if settings["weights"] == "none":
+        sentences.append(
+            "The features are those of random weights, which know little of skin: a network that "
+            "has learnt may gain more from twins. Name weights (backbone.weights) to see."
+        )
     if settings["left_out"]:
         names = ", ".join(f"{name} ({n})" for name, n in settings["left_out"].items())
         sentences.append(

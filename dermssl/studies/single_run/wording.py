@@ -96,6 +96,8 @@ def operating(task: BinaryTaskResult) -> str:
     )
     if not sensitivity or not specificity or math.isnan(sensitivity.estimate):
         return ""
+    if math.isinf(task.threshold):  # the highest scores tie: no threshold parts them
+        return ""
     return (
         f"{capitalized(task.target.title)}: sensitivity {wording.estimate(sensitivity)} at "
         f"specificity {wording.estimate(specificity)}, where the threshold "

@@ -123,6 +123,21 @@ def test_without_the_run_s_photos_the_place_s_own_are_kept(own_run, other, tmp_p
         table["split"] == "test").sum()  # fmt: skip
 
 
+def test_another_adaptation_is_not_replaced_in_silence(own_run, other, tmp_path, capfd):
+    output = tmp_path / "adapted"
+    argv = [own_run, "--data", other, "--n-resamples", 100, "--output", output]
+    assert tiny.call(adapt, *argv) == 0
+    report = output / "evaluation_test" / "report.md"
+    report.parent.mkdir()
+    report.write_text("of the model that is there")
+    assert tiny.call(adapt, *argv, "--share", 0.6) == 2
+    assert "holds another adaptation (share 0.5 there, 0.6 here)" in capfd.readouterr().err
+    assert report.is_file()
+    assert tiny.call(adapt, *argv, "--share", 0.6, "--overwrite") == 0
+    assert not report.exists()
+    assert runs.read_json(output / "status.json")["adapted"]["share"] == 0.6
+
+
 def test_what_adapt_refuses(own_run, finetuned, other, tmp_path, capfd):
     few = tmp_path / "few"
     (few / "nv").mkdir(parents=True)
