@@ -49,6 +49,8 @@ def refuse_parts(root: Path, photos: list[str]) -> None:
     named = sorted({path.split("/")[0] for path in inside if "/" in path})
     parts = [PART.fullmatch(name) for name in named]
     words = [part[1].strip(" _-").lower() for part in parts if part and part[1]]
+    if set(words) <= table_splits.SPLIT_WORDS.keys():  # train-image, test-image: parts
+        return
     if len(words) > 1 and len(set(words)) == len(words) == len(named):
         raise UserError(
             f"data.path {root}: folders {', '.join(named)} may be diagnoses or parts of an "
