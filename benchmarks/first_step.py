@@ -9,7 +9,6 @@ Keras says that the first batch is done. Both sides take turns. CPU counts all t
 the goal is about, as other work on the machine disturbs it less than the clock.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench
 import numpy as np
 from step_sides import BEFORE, checked_out
 
@@ -49,10 +49,7 @@ runpy.run_module("dermssl.pretrain", run_name="__main__", alter_sys=True)
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="the CNN at 32 px, one round")
-    made.add_argument("--check", action="store_true", help="exit 1 if the goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "the CNN at 32 px, one round")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--backbone", default="efficientnetb1")
     made.add_argument("--image-size", type=int, default=96)

@@ -17,8 +17,9 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+import bench
 
 from dermssl.core import cli
 
@@ -28,10 +29,7 @@ SIDES = ("plain", "chunks")
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="a small network and batch, one round")
-    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "a small network and batch, one round")
     made.add_argument("--backbone", default="efficientnetb1")
     made.add_argument("--image-size", type=int, default=96)
     made.add_argument("--batch-size", type=int, default=2048)
@@ -83,15 +81,6 @@ def peak_of(args):
     print(json.dumps([before, peak_mib()]))
 
 
-def timed(step, count):
-    """(wall, CPU) seconds of so many steps."""
-    usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    for _ in range(count):
-        step()
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    return wall, after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
-
-
 def main(argv=None):
     """Run it; returns the exit code."""
     args = parser().parse_args(argv)
@@ -116,7 +105,7 @@ def main(argv=None):
     seconds = {side: [] for side in SIDES}
     for _ in range(args.rounds):
         for side, (step, photos) in functions.items():
-            seconds[side].append(timed(step, args.batch_size // photos))
+            seconds[side].append(bench.timed(step, args.batch_size // photos))
     print(f"{args.backbone} at {args.image_size} px, {args.batch_size} photos a round by "
           f"{args.chunk_size}, {args.rounds} round(s)\n")  # fmt: skip
     print("| side | wall ms a photo | CPU ms a photo | MiB before the step | peak MiB |")

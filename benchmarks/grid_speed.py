@@ -10,13 +10,14 @@ through the same pipeline; augmentation by augmentation they take turns, so that
 machine slows both. Tracing, building and prediction count in both. Synthetic photos.
 """
 
-import argparse
 import json
 import math
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import bench
 
 from dermssl.core import cli
 from dermssl.core.settings import Grid
@@ -30,10 +31,7 @@ GOAL_MODEL, GOAL_GRID, TOLERANCE = 5.0, 10.0, 1e-5
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="96 photos, 2 epochs, two models")
-    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "96 photos, 2 epochs, two models")
     made.add_argument("--models", nargs="+", default=MODELS)
     made.add_argument("--augmentations", nargs="+", default=AUGMENTATIONS)
     made.add_argument("--depths", nargs="+", type=int, default=[2, 4, 6, 8, 10])

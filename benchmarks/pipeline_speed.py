@@ -31,6 +31,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench
 import numpy as np
 from pipeline_sides import BATCH, SIZE, Albumentations, keras_cv, keras_layers, ours
 
@@ -44,11 +45,8 @@ RECORDS = (1_000, 10_000, 100_000)
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    made = bench.parser(__doc__, "fewer rounds, to 10,000 records")
     made.add_argument("--data", metavar="FOLDER", help="JPEG photos; without it they are drawn")
-    made.add_argument("--quick", action="store_true", help="fewer rounds, to 10,000 records")
-    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--seconds", type=float, default=4.0, help="of each side in each round")
     made.add_argument("--memory-of", metavar="FOLDER", help=argparse.SUPPRESS)

@@ -11,16 +11,15 @@ processes predict a quarter of the photos and all of them; their peak memory mus
 than the stated megabytes. Synthetic photos of HAM10000's 600 x 450 px.
 """
 
-import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+import bench
 
 from dermssl.core import cli
 
@@ -35,24 +34,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="300 photos, one round")
-    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "300 photos, one round")
     made.add_argument("--photos", type=int, default=2000)
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--backbone", default="mobilenet")
     made.add_argument("--image-size", type=int, default=224)
     made.add_argument("--batch-size", type=int, default=32)
     return made
-
-
-def timed(function):
-    """(wall, CPU) seconds of a call."""
-    usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    function()
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    return wall, after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
 
 
 def trained(folder, args):
@@ -145,7 +133,7 @@ def main(argv=None):
         seconds = {side: [] for side in functions}
         for _ in range(args.rounds):
             for side, function in functions.items():
-                seconds[side].append(timed(function))
+                seconds[side].append(bench.timed(function))
         memory = [peak(run_folder, part, folder / "m.csv") for part in (quarter, whole)]
     print(f"{args.photos} photos of 600 x 450 px, {args.backbone} at {args.image_size} px, batches "
           f"of {args.batch_size}, {args.rounds} round(s)\n")  # fmt: skip

@@ -14,14 +14,14 @@ import argparse
 import functools
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+import bench
 
 from dermssl.core import cli
 
@@ -31,10 +31,7 @@ SIDES = {"one process": ("one",), "two workers": ("worker 0", "worker 1")}
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="a small CNN, three short rounds")
-    made.add_argument("--check", action="store_true", help="exit 1 if the goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "a small CNN, three short rounds")
     made.add_argument("--backbone", default="efficientnetb1")
     made.add_argument("--image-size", type=int, default=96)
     made.add_argument("--batch-size", type=int, default=32, help="photos a step, of all workers")
@@ -43,14 +40,6 @@ def parser():
     made.add_argument("--process", help=argparse.SUPPRESS)
     made.add_argument("--photos", help=argparse.SUPPRESS)
     return made
-
-
-def timed(function):
-    """(wall, CPU) seconds of a call, all threads of this process."""
-    usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    function()
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    return wall, after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
 
 
 def process(args):
@@ -90,7 +79,7 @@ def process(args):
     turn(0)  # traces the step, and decodes photos
     print("ready", flush=True)
     for number, _ in enumerate(sys.stdin, start=1):
-        print(*timed(functools.partial(turn, number * args.steps)), flush=True)
+        print(*bench.timed(functools.partial(turn, number * args.steps)), flush=True)
 
 
 def start(args, photos):

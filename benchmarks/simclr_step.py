@@ -11,7 +11,6 @@ and rest between. Ratios are medians over the rounds. CPU is the time of all thr
 work on the machine disturbs less. PyTorch is another environment's: give its Python.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bench
 import numpy as np
 from step_sides import BEFORE, SIDES, checked_out
 
@@ -29,10 +29,7 @@ START_SECONDS = 900  # until a side has done its first steps
 
 def parser():
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    made.add_argument("--quick", action="store_true", help="64 px, batch 8, fewer rounds")
-    made.add_argument("--check", action="store_true", help="exit 1 if a goal is missed")
-    made.add_argument("--json", metavar="F", help="write the numbers there")
+    made = bench.parser(__doc__, "64 px, batch 8, fewer rounds")
     made.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     made.add_argument("--rounds", type=int, default=9)
     made.add_argument("--steps", type=int, default=3, help="of each side in each round")

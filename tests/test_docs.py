@@ -44,19 +44,6 @@ README = {
         "--models", "mlp", "cnn", "--image-size", "32",
     ),
 }  # fmt: skip
-SMALL_EXPERIMENT = """
-[pretrain]
-epochs = 1
-batch_size = 16
-projection = [16, 8]
-probe_every = 0
-[finetune]
-frozen_epochs = 1
-unfrozen_epochs = 1
-batch_size = 16
-steps_per_epoch = 2
-predict = "held_out"
-"""
 
 
 def blocks(document, language):
@@ -97,7 +84,7 @@ def test_the_commands_of_the_readme_run_in_its_order(photos, tmp_path, monkeypat
     shutil.copytree(photos, tmp_path / "PHOTOS")
     shutil.copytree(photos / "images", tmp_path / "NEW_PHOTOS")
     synthetic.write(tmp_path / "OTHER_HOSPITAL", n=90, size=32, seed=11)
-    (tmp_path / "small.toml").write_text(SMALL_EXPERIMENT)
+    (tmp_path / "small.toml").write_text(tiny.EXPERIMENT)
     for command, *words in commands("README.md"):
         module = importlib.import_module(f"dermssl.{command}")
         small = README[shlex.join([command, *words])]

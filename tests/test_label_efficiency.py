@@ -17,24 +17,10 @@ from dermssl.studies.experiment import linear_probe
 from dermssl.studies.label_efficiency import arms
 from dermssl.training import finetuning, pretraining
 
-CONFIG = """
-[pretrain]
-epochs = 1
-batch_size = 16
-projection = [16, 8]
-probe_every = 0
-[finetune]
-frozen_epochs = 1
-unfrozen_epochs = 1
-batch_size = 16
-steps_per_epoch = 2
-predict = "held_out"
-"""
-
 
 @pytest.fixture
 def argv(photos, tmp_path):
-    (tmp_path / "c.toml").write_text(CONFIG)
+    (tmp_path / "c.toml").write_text(tiny.EXPERIMENT)
     words = ["--config", tmp_path / "c.toml", "--data", photos, "--backbone", "mlp"]
     words += ["--image-size", 32, "--labels", "1", "100%", "--seeds", 0]
     return [*words, "--n-resamples", 100, "--output", tmp_path / "out"]
@@ -108,7 +94,7 @@ def test_probes_and_fine_tuning_in_one_folder_are_compared_apart(
 
 
 def test_a_probe_needs_labels_to_choose_by(argv, tmp_path, capfd):
-    (tmp_path / "c.toml").write_text(f"{CONFIG}[data]\nvalidation = 0.0\n")
+    (tmp_path / "c.toml").write_text(f"{tiny.EXPERIMENT}[data]\nvalidation = 0.0\n")
     assert tiny.call(label_efficiency, *argv, "--probe") == 2
     assert "no photo with a fine label in the validation split" in capfd.readouterr().err
     assert not list(tmp_path.glob("out/*/status.json"))

@@ -10,6 +10,20 @@ from dermssl.core.settings import Backbone, Data, Finetune, Pretrain
 ROOT = Path(__file__).parents[1]
 # Flags of a command on the tiny photos.
 SMALL = ("--backbone", "mlp", "--image-size", 32, "--batch-size", 16)
+# The trainings of an experiment's file.
+EXPERIMENT = """
+[pretrain]
+epochs = 1
+batch_size = 16
+projection = [16, 8]
+probe_every = 0
+[finetune]
+frozen_epochs = 1
+unfrozen_epochs = 1
+batch_size = 16
+steps_per_epoch = 2
+predict = "held_out"
+"""
 
 
 def pretraining(photos, output, name="cnn", weights="none", seed=0, **settings):
