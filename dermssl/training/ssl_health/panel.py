@@ -83,7 +83,7 @@ class Panel(keras.callbacks.Callback):
         self._labelled = probe_photos.labelled(dataset, most, size, self._config["data"])
         seed = self._config["seed"]
         self._pairs = probe_photos.pairs(photos, most // 2, self.settings, seed, size)
-        self._forward = _forward(self.model)
+        self._forward = outputs.traced(self.model, _embedded)
         self._ready = True
         self.views = view_shortcuts.check(*self._pairs)
         if self._steps() == 0:
@@ -209,15 +209,8 @@ def _probe(vectors, known):
     }  # fmt: skip
 
 
-def _forward(model):
-    """uint8 images -> (h, z) in float32, in inference mode."""
-
-    shape = (None, *model.backbone.input_shape[1:])
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
-    def forward(images):
-        h = model.backbone(tf.cast(images, tf.float32), training=False)
-        z = model.projection_head(h, training=False)
-        return tf.cast(h, tf.float32), tf.cast(z, tf.float32)
-
-    return forward
+def _embedded(model, images):
+    """Images -> (h, z) in float32, in inference mode."""
+    h = model.backbone(images, training=False)
+    z = model.projection_head(h, training=False)
+    return tf.cast(h, tf.float32), tf.cast(z, tf.float32)
