@@ -14,7 +14,7 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos, table_files, table_splits
+from dermssl.data import csv_tables, not_photos, paths, table_files, table_splits
 
 WORDS = {
     "filename": (
@@ -80,6 +80,26 @@ def _names(path):
     """A photo's name with and without its ending."""
     name = str(path).replace("\\", "/").rsplit("/", 1)[-1].lower()
     return {name, name.rsplit(".", 1)[0]} - {""}
+
+
+def labels_file(root: Path) -> Path:
+    """The table of labels: one named so, else the only one that is so by its columns.
+
+    Args:
+        root: the data folder.
+
+    Returns:
+        Its path; that of labels.csv, which isn't there, where there is none or several.
+    """
+    there = table_files.named_labels(root)[:1]
+    there = there or [file for file in table_files.without_twins(root) if is_labels(file)]
+    file = there[0] if len(there) == 1 else root / table_files.LABELS[0]
+    return paths.path_inside(root, str(file.relative_to(root)))
+
+
+def is_labels(file: Path) -> bool:
+    """Whether a table has photos and labels by its columns."""
+    return has_labels(csv_tables.header_of(file, "filename,label"))
 
 
 def renamed(table: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
         UserError: a table names the photos, but is none that is known; or the labels are in a
             spreadsheet: the folders' names would be taken for diagnoses.
     """
-    if _labels_file(root).stem == "labels" and _labels_file(root).is_file():
+    if table_files.named_labels(root):
         return "labels"
     if _metadata_files(root):
         return "ham10000"
@@ -143,7 +143,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
     photos = files.scan(root, extra, strict=False)
     if photos and (known := column_words.naming(root, photos)):
         file, column = known
-        if file == _labels_file(root) and not class_folders.has_classes(photos):
+        if file == column_words.labels_file(root) and not class_folders.has_classes(photos):
             return "labels"
         if column_words.has_labels(csv_tables.header_of(file, "filename,label")):
             raise UserError(
@@ -170,34 +170,17 @@ def detect(root: Path, extra: Path | None = None) -> str:
     return "folders"
 
 
-def _labels_file(root):
-    """labels.csv, or the same with another table's ending where that is all there is.
-
-    Else the only table of another name that has photos and labels by its columns. An archive
-    unpacks into a folder of its name: the file may lie in a folder that is alone.
-    """
-    names = [f"labels{ending}" for ending in (".csv", ".tsv", ".tab", ".txt", ".xlsx")]
-    for folder in files.wrapped(root):
-        if there := [name for name in names if (folder / name).is_file()]:
-            if there[1:]:
-                left_out.tell(log, f"{folder}: {there[0]} is read, not {', '.join(there[1:])}")
-            return files.path_inside(root, str((folder / there[0]).relative_to(root)))
-    other = [file for file in _without_twins(root) if _is_labels(file)]
-    return files.path_inside(root, str(other[0].relative_to(root)) if len(other) == 1 else names[0])
-
-
-def _is_labels(file):
-    return column_words.has_labels(csv_tables.header_of(file, "filename,label"))
-
-
 def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, Path]:
     """`labels.csv`: (records, the file). A blank label is unlabelled.
 
     File names start at the folder of the file, or at `images/` in it.
     """
-    file = _labels_file(root)
+    file = column_words.labels_file(root)
     if not file.is_file():
         raise UserError(f"{file}: not found; add it, with the columns filename,label")
+    if others := table_files.named_labels(root)[1:]:
+        names = ", ".join(other.name for other in others)
+        left_out.tell(log, f"{file.parent}: {file.name} is read, not {names}")
     table = column_words.renamed(csv_tables.read_table(file, "filename,label"), file)
     csv_tables.require_columns(table, ["filename"], file)
     if "coarse" not in table:
@@ -361,7 +344,10 @@ def _ham10000_tests(root):
 
 def _ham10000_tables(root):
     """Tables in HAM10000's columns; one with splits or patients is somebody's own."""
-    headers = {file: {*csv_tables.header_of(file, "image_id,dx")} for file in _without_twins(root)}
+    headers = {
+        file: {*csv_tables.header_of(file, "image_id,dx")}
+        for file in table_files.without_twins(root)
+    }
     return [
         file for file, header in headers.items()
         if {"image_id", "dx"} <= header and not header & {"split", "patient_id", "patient"}
@@ -372,19 +358,6 @@ def _ham10000_rows(root, file):
     file = files.path_inside(root, file.relative_to(root).as_posix())
     table = csv_tables.read_table(file, "image_id,dx")
     return csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
-
-
-def _without_twins(root):
-    """Tables in the folder itself, or in one that is alone in it.
-
-    Of NAME.csv and NAME.tab, as Dataverse gives both, the first.
-    """
-    first: dict[str, Path] = {}
-    folders = files.wrapped(root)
-    for file in table_files.tables(root):
-        if file.parent in folders:
-            first.setdefault(file.stem, file)
-    return list(first.values())
 
 
 def _ham10000_rank(path):

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos, spreadsheets
+from dermssl.data import csv_tables, not_photos, paths, spreadsheets
 
 TABLES = (".csv", ".tsv", ".tab", ".txt", spreadsheets.ENDING, "")
 OLD_SHEETS = (".xls", ".ods")
+LABELS = ("labels.csv", "labels.tsv", "labels.tab", "labels.txt", "labels.xlsx")
 DEPTH = 2  # folders below the root in which tables are looked for
 
 
@@ -48,6 +49,30 @@ def _is_ours(root, within):
     """Whether a folder below the root, or one above it, was written by a command."""
     folders = (root.joinpath(*within[: depth + 1]) for depth in range(len(within)))
     return any(not_photos.is_ours(str(folder)) for folder in folders)
+
+
+def named_labels(root: Path) -> list[Path]:
+    """labels.csv and the same with another table's ending, as far as they are there.
+
+    An archive unpacks into a folder of its name: they may lie in a folder that is alone.
+    """
+    for folder in paths.wrapped(root):
+        if there := [folder / name for name in LABELS if (folder / name).is_file()]:
+            return there
+    return []
+
+
+def without_twins(root: Path) -> list[Path]:
+    """Tables in the folder itself, or in one that is alone in it.
+
+    Of NAME.csv and NAME.tab, as Dataverse gives both, the first.
+    """
+    first: dict[str, Path] = {}
+    folders = paths.wrapped(root)
+    for file in tables(root):
+        if file.parent in folders:
+            first.setdefault(file.stem, file)
+    return list(first.values())
 
 
 def refuse_unread_sheet(file: Path) -> None:
