@@ -38,7 +38,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.evaluation import calibrator
     from dermssl.inference import likeness
-    from dermssl.models import batchnorm, weights
+    from dermssl.models import weights
     from dermssl.models.classifier import LesionClassifier
     from dermssl.training import checkpoint, finetuning, run_setup
 
@@ -68,12 +68,11 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     if opened.is_finished():
         _check_arm(opened.output, settings.arm)
         return opened.output
-    with opened.distribution.scope():
-        model = LesionClassifier(
-            opened.backbone(), dataset.taxonomy, settings.head, settings.dropout, seed
+    model = opened.model(
+        lambda backbone: LesionClassifier(
+            backbone, dataset.taxonomy, settings.head, settings.dropout, seed
         )
-    if config["backbone"].sync_batchnorm:
-        batchnorm.synchronise(model)
+    )
     finetuning.check_depth(settings, model)
     with opened.run(model.backbone) as made:
         if made.status["status"] == runs.FINISHED:

@@ -39,7 +39,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     _check_chunks(config["pretrain"])
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
-    from dermssl.models import batchnorm, simclr, weights
+    from dermssl.models import simclr, weights
     from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup
     from dermssl.training.ssl_health import panel as health
 
@@ -55,13 +55,12 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         )
     if opened.is_finished():
         return opened.output
-    with opened.distribution.scope():
-        backbone = opened.backbone()
-        model = simclr.SimCLR(
+    model = opened.model(
+        lambda backbone: simclr.SimCLR(
             backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
         )
-    if config["backbone"].sync_batchnorm:
-        batchnorm.synchronise(model)
+    )
+    backbone = model.backbone
     with opened.run(backbone) as made:
         if made.status["status"] == runs.FINISHED:
             return made.path

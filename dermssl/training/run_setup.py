@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dermssl.core import runs
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
-from dermssl.models import backbones, weights
+from dermssl.models import backbones, batchnorm, weights
 from dermssl.training import checkpoint, memory_check, pretraining_pool
 from dermssl.training import distribution as distributions
 from dermssl.training.distribution import Distribution
@@ -73,6 +73,18 @@ class RunSetup:
         keras.utils.set_random_seed(self.config["seed"])
         backbones.use_precision(self.start)
         return backbones.build(self.start)
+
+    def model(self, make: Callable[[keras.Model], Any]) -> Any:
+        """The model to train, on the run's devices.
+
+        Args:
+            make: function of the backbone; what it gives has the backbone inside.
+        """
+        with self.distribution.scope():
+            model = make(self.backbone())
+        if self.config["backbone"].sync_batchnorm:
+            batchnorm.synchronise(model)
+        return model
 
     @contextlib.contextmanager
     def run(self, backbone: keras.Model | None = None) -> Iterator[runs.Run]:
