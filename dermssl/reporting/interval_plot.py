@@ -82,8 +82,10 @@ def interval_plot(
         if row.marks is None:
             continue
         axes.axhline(place, color=GRID, linewidth=1, zorder=0)
+        n = len(row.marks)
+        apart = min(0.28, 0.66 / max(1, n - 1))  # many marks stay within their row
         for k, mark in enumerate(row.marks):
-            _mark(axes, place + 0.28 * (k - (len(row.marks) - 1) / 2), mark)
+            _mark(axes, place + apart * (k - (n - 1) / 2), mark)
     beside: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
         "va": "center",
