@@ -17,6 +17,7 @@ from dermssl.core import config as configs
 from dermssl.core import left_out, memory, runs, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import RunFailed, UserError, one_line, unknown_name
+from dermssl.core.setting import NO_WEIGHTS
 
 FAILED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -181,7 +182,7 @@ def look_ahead(command: str, config: dict[str, Any]) -> None:
                 raise unknown_name(name, each, field.metadata["names"])
             words = each in ("none", "imagenet")
             if name == "backbone.weights" and not words and not os.path.exists(each):
-                raise UserError(f"{name} {each}: no such file; use none, imagenet or a file")
+                raise UserError(f"{name} {each}: {NO_WEIGHTS}")
         if field.name == "run" and field.metadata["positional"] and value:
             runs.finished(value)
 

@@ -16,6 +16,7 @@ AUGMENTATIONS = (
     "none", "flip_hv", "brightness", "flip_brightness", "skin", "skin_artefacts", "skin_cutout",
     "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
 )  # fmt: skip
+NO_WEIGHTS = "no such file; use none, imagenet, a weights file or the folder of a pretraining run"
 ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
 
 

@@ -19,6 +19,7 @@ from keras import layers, ops
 from dermssl.core import config as configs
 from dermssl.core import settings
 from dermssl.core.errors import UserError, unknown_name
+from dermssl.core.setting import NO_WEIGHTS
 from dermssl.models import fused_batchnorm, weight_inspection
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
@@ -261,7 +262,7 @@ def _load_file(network, backbone, config):
     """Load a weights file into a network built in code; nothing in the file is run."""
     path = Path(config.weights)
     if not path.is_file():
-        raise UserError(f"backbone.weights {path}: no such file; use none, imagenet or a file")
+        raise UserError(f"backbone.weights {path}: {NO_WEIGHTS}")
     layers_there = weight_inspection.check(path, f"backbone.weights {path}")
     # keras.applications releases hold the bare application; our runs save the backbone.
     target = backbone if path.name.endswith((".weights.h5", ".keras")) else network
