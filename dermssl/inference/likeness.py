@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.stats import betabinom
+from threadpoolctl import threadpool_limits
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed, UserError
@@ -198,7 +199,8 @@ def _unit(h):
 
 def _nearest(h, bank):
     """Distance of each embedding to its `NEIGHBOUR`th nearest of the bank."""
-    cosine = _unit(h) @ bank.astype(np.float32).T
+    with threadpool_limits(1):  # BLAS threads that wait would take the decoder's and network's time
+        cosine = _unit(h) @ bank.astype(np.float32).T
     cosine = -np.partition(-cosine, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
     return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(float)))
 
