@@ -253,8 +253,7 @@ def write(folder: Path | str, reference: Reference) -> None:
     """Leave a `Reference` in a run's folder."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **{k: np.asarray(v) for k, v in asdict(reference).items()})
-    with atomic_files.atomic_write(Path(folder) / NAME) as path, open(path, "wb") as file:
-        file.write(stream.getvalue())
+    atomic_files.write_bytes(Path(folder) / NAME, stream.getvalue())
 
 
 def leave(folder: Path | str, backbone: keras.Model, dataset: Dataset, data: Data) -> None:
