@@ -110,6 +110,13 @@ class ModelComparison:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Whose runs and reports are listed."""
+
+    folder: str = setting("outputs", "folder that holds runs, in any depth", positional="FOLDER")
+
+
+@dataclass(frozen=True)
 class SampleSize:
     """Which difference is to be told apart."""
 

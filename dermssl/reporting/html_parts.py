@@ -14,12 +14,16 @@ from markupsafe import Markup
 
 from dermssl.evaluation.interval import Interval
 
-# What a line may hold: code, bold, and a sign that a backslash keeps from being markup.
-INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>(?:\\.|[^\\])+?)\*\*|\\(?P<sign>[\W_])")
+# What a line may hold: code, bold, links to files beside the page, and signs that a backslash keeps
+# from being markup.
+INLINE = re.compile(
+    r"`(?P<code>[^`]+)`|\*\*(?P<bold>(?:\\.|[^\\])+?)\*\*|"
+    r"\[(?P<text>(?:\\.|[^\\\]])+)\]\((?P<file>[\w%./~-]+)\)|\\(?P<sign>[\W_])"
+)
 
 
 def inline(text: str) -> Markup:
-    """Markdown within a paragraph (code, bold, escapes) as HTML; HTML in it stays text."""
+    """Markdown within a paragraph (code, bold, links, escapes) as HTML; HTML in it stays text."""
     parts, end = Markup(), 0
     for match in INLINE.finditer(text):
         parts += html.unescape(text[end : match.start()])  # `+` escapes what is no Markup
@@ -28,6 +32,8 @@ def inline(text: str) -> Markup:
             parts += Markup("<code>{}</code>").format(match["code"])
         elif match["bold"]:
             parts += Markup("<strong>{}</strong>").format(inline(match["bold"]))
+        elif match["text"]:
+            parts += Markup('<a href="{}">{}</a>').format(match["file"], inline(match["text"]))
         else:
             parts += match["sign"]
     return parts + html.unescape(text[end:])

@@ -13,6 +13,7 @@ import functools
 import mimetypes
 import numbers
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -306,6 +307,17 @@ def escaped(text: Any) -> str:
 def code(text: Any) -> str:
     """Text as inline code; a backtick in it would end it, so it becomes a quote."""
     return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "¦") + "`"
+
+
+def link(text: Any, path: Path | str) -> str:
+    """A link to a file beside the report, as Markdown; the text is plain.
+
+    Example:
+
+    >>> link("a|b", "run 1/report.html")
+    '[a\\\\|b](run%201/report.html)'
+    """
+    return f"[{escaped(text)}]({urllib.parse.quote(str(path))})"
 
 
 # Every figure of a class, as one run's reports show them.
