@@ -4,7 +4,6 @@ A data folder is a closed box: no path in a table and no link leads out of it, s
 copied folder is a whole data set and a table from a stranger can't name other files.
 """
 
-import filecmp
 import logging
 import os
 import posixpath
@@ -341,37 +340,3 @@ def _leaves(root, path):
         f"{root}: {quoted(path)} is a link that leaves the folder; "
         "put the files in its place, or give the folder that it leads to"
     )
-
-
-def find_identical_files(paths: Sequence[str], originals: Iterable[str]) -> list[bool]:
-    """bool list: whether each file holds the very bytes of one of the originals.
-
-    Files of one size are told apart by their ends; only where these are equal too are they read.
-    """
-    sizes = {path: size for path in paths if (size := _size(path))}
-    wanted = set(sizes.values())
-    known: dict[tuple[int, bytes], str] = {}
-    for path in originals:
-        if (size := _size(path)) in wanted:
-            known.setdefault((size, _end(path, size)), path)
-    twins = {path: known.get((size, _end(path, size))) for path, size in sizes.items()}
-    return [(twin := twins.get(path)) is not None and _are_equal(path, twin) for path in paths]
-
-
-def _are_equal(one, other):
-    if photo_bytes.located(one) or photo_bytes.located(other):
-        return photo_bytes.read(one) == photo_bytes.read(other)
-    return filecmp.cmp(one, other, shallow=False)
-
-
-def _size(path):
-    try:
-        return photo_bytes.stored(path).size
-    except OSError:
-        return 0
-
-
-def _end(path, size, n=4096):
-    with photo_bytes.opened(path) as file:
-        file.seek(max(0, size - n))
-        return file.read(n)
