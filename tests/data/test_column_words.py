@@ -39,7 +39,7 @@ def test_the_words_that_public_tables_use(folder, caplog, photo, label):
     assert index["fine"].tolist() == ["nv", "mel"] * 3
     shown = f"train.csv: columns taken: {photo} for filename"
     shown += "" if label == "label" else f", {label} for label"
-    assert [shown in message for message in caplog.messages] == [True]
+    assert [message for message in caplog.messages if shown in message]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,56 @@ def test_spaces_of_any_kind_in_names_and_labels(folder):
     (folder / "img" / "e.jpg").rename(folder / "img" / "e\u200b.jpg")
     with pytest.raises(UserError, match="odd characters"):
         write(folder, "filename,label", [*rows[:4], "e\u200b.jpg,nv", rows[5]])
+
+
+@pytest.mark.parametrize("options", [{}, {"taxonomy": "ham10000"}])
+def test_labels_in_several_spellings_are_one_class_and_said(folder, caplog, options):
+    words = ["mel", "MEL", "Mel ", "nv", "\uff4e\uff56", "NV"]
+    rows = [f"{name}.jpg,{word}" for name, word in zip("abcdef", words)]
+    (folder / "labels.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
+    dataset = readers.read(Data(path=str(folder), **options))
+    assert dataset.index["fine"].tolist() == ["mel"] * 3 + ["nv"] * 3
+    told = "labels that differ in case, space or Unicode form alone are taken as one: 'MEL' (1) as "
+    assert f"{told}'mel', 'Mel' (1) as 'mel', 'NV' (1) as 'nv' and 1 more" in caplog.text
+
+
+def test_the_most_common_spelling_of_a_class_stays(folder):
+    rows = ["a.jpg,basal cell", "b.jpg,Basal Cell", "c.jpg,Basal  Cell", "d.jpg,Basal Cell"]
+    index = write(folder, "filename,label", [*rows, "e.jpg,nv", "f.jpg,nv"])
+    assert index["fine"].tolist() == ["Basal Cell"] * 4 + ["nv"] * 2
+
+
+def test_folders_and_groups_in_several_spellings_are_one(tmp_path):
+    for place in ("train/Nevus", "test/nevus", "train/mel", "test/mel"):
+        (tmp_path / place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / place / f"{place[1]}.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    assert readers.read(Data(path=str(tmp_path))).taxonomy.fine == ("mel", "nevus")
+    rows = ["train/Nevus/r.jpg,nv,Benign", "test/nevus/e.jpg,df,benign"]
+    rows.append("train/mel/r.jpg,bkl,benign")
+    assert set(write(tmp_path, "filename,label,coarse", rows)["coarse"]) == {"benign"}
+
+
+def test_labels_that_differ_in_signs_or_number_are_a_question(folder, caplog):
+    words = ["mel", "mel.", "nevus", "nevi", "basal-cell", "df"]
+    index = write(folder, "filename,label", [f"{n}.jpg,{w}" for n, w in zip("abcdef", words)])
+    assert index["fine"].tolist() == words
+    told = "may be one class in two spellings: 'mel' and 'mel.', 'nevi' and 'nevus'; write them alik"
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [(("mel", "bkl"), "ham10000"), (("benign", "malignant"), "malignancy"), (("BCC", "MEL"), "pad_ufes_20"), (("scc", "wart"), "")],
+)
+def test_labels_that_a_taxonomy_has_are_told(folder, caplog, words, names):
+    write(folder, "filename,label", labelled(words=words))
+    told = f"the labels are classes of {names}; data.taxonomy {names} would add"
+    assert (told in caplog.text) == bool(names)
+    assert ("would add" in caplog.text) == bool(names)
+    caplog.clear()
+    if names:
+        readers.read(Data(path=str(folder), taxonomy=names))
+        assert told not in caplog.text
 
 
 def test_labels_may_have_several_words_for_a_column():

@@ -255,9 +255,6 @@ REFUSED = {
         labels(TOP + "a.jpg,nv\nb.jpg,x\n", taxonomy="ham10000"),
         "labels.csv: line 3: unknown label 'x' for 'b.jpg'; taxonomy 'ham10000' knows: mel, nv",
     ),
-    "label in capitals": (
-        labels(TOP + "a.jpg,NV\n", taxonomy="ham10000"), "'NV' .*did you mean 'nv'[?]",
-    ),
     "unknown class folder": (
         ({"nv/a.jpg": None, "x/b.jpg": None, "taxonomy.toml": FLAT}, {}),
         "folder of 'x/b.jpg': unknown label 'x' .*taxonomy.toml knows: nv, mel",
@@ -269,9 +266,6 @@ REFUSED = {
     "coarse without a fine class": (
         labels("filename,label,coarse\na.jpg,nv,m\nb.jpg,,x\n"),
         "unknown coarse 'x' .*rows knows?: m",
-    ),
-    "two labels that differ in case": (
-        labels(TOP + "a.jpg,NV\nb.jpg,nv\n"), "labels 'NV' and 'nv' differ only in case",
     ),
     "odd label": (labels(TOP + 'a.jpg,"n\nv"\n'), r"label 'n\\nv' has odd characters"),
     "contradiction": (
