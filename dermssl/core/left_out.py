@@ -125,7 +125,7 @@ def _place(made, output):
     if isinstance(made, str | os.PathLike) and Path(made).is_dir():
         return Path(made) / FILE
     if output and Path(output).is_file():
-        return Path(output).with_name(f"{Path(output).stem}_{FILE}")
+        return Path(output).with_name(f"{Path(output).name}_{FILE}")
     return None
 
 

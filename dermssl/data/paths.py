@@ -38,18 +38,22 @@ def existing_folder(path: Path | str, option: str) -> Path:
     return Path(os.path.realpath(folder))
 
 
-def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]:
+def scan(
+    root: Path, skip: Path | None = None, strict: bool = True, tell: bool | None = None
+) -> list[str]:
     """All photos under a folder, in any depth.
 
     The photos in a container lie below its path, as in a folder. What `not_photos` has a reason for
-    is left out, and with `strict` summed up in a line of the log. So are links to folders inside
-    the root, whose photos are found in their own place.
+    is left out, and summed up in a line of the log. So are links to folders inside the root, whose
+    photos are found in their own place. A link to nothing that is named like a photo is one that
+    `decode` can't read.
 
     Args:
         root: real path of the folder.
         skip: real path of a sub-folder to leave out.
         strict: refuse a link that leaves the root, a name that can't be printed or a container
             that can't be read; else leave it out.
+        tell: say what is left out; None does so where `strict`.
 
     Returns:
         Sorted list of paths relative to `root`, with "/".
@@ -73,8 +77,12 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
                 else:
                     waiting.append(f"{path}/")
                 continue
-            outside = link and not is_inside(root, os.path.realpath(entry.path))
+            gone = link and not os.path.exists(entry.path)
+            outside = link and not gone and not is_inside(root, os.path.realpath(entry.path))
             if is_folder and (not outside or not strict or entry.name.startswith(".")):
+                continue
+            if gone and not_photos.says_nothing(entry.name):
+                reasons[path] = not_photos.GONE
                 continue
             if not is_folder and photo_bytes.is_container(entry.name) and not outside:
                 found += _inside(entry.path, path, strict, reasons)
@@ -99,9 +107,12 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
             found.append(path)
     for path in not_photos.masks_by_companion(str(root), found):
         reasons[path] = not_photos.MASK
-    if reasons and strict:
+    photos = sorted(path for path in found if path not in reasons)
+    if not photos:  # the error of who needs some names the archives, by `packed.way_out`
+        reasons = {path: why for path, why in reasons.items() if not_photos.PACKED not in why}
+    if reasons and (strict if tell is None else tell):
         _tell(root, reasons)
-    return sorted(path for path in found if path not in reasons)
+    return photos
 
 
 def in_container(file: Path) -> list[str]:

@@ -216,7 +216,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK].map(lambda m: m and prefix + m), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
-    unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
+    unlisted = set(masks.photos_in(root, strict=False, tell=True)) - set(records["path"])
     table_photos.warn_unlisted(unlisted, file, extra)
     return records, file
 

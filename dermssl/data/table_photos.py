@@ -13,6 +13,8 @@ from dermssl.core.errors import UserError
 from dermssl.data import csv_tables, packed, same_files
 from dermssl.data import paths as files
 
+NO_ROW = "no row in "  # how the reason of a photo begins that no row names
+
 log = logging.getLogger(__name__)
 
 
@@ -130,4 +132,4 @@ def warn_unlisted(names: Collection[str], file: Path, extra: Path | None) -> Non
             f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
             f"the first is '{min(names)}'"
         )
-        left_out.tell(log, line, [(name, f"no row in {file}") for name in sorted(names)])
+        left_out.tell(log, line, [(name, f"{NO_ROW}{file}") for name in sorted(names)])

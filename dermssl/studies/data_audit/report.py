@@ -42,7 +42,7 @@ def write(
         findings: of the audit.
         dataset: that was audited.
         settings: data, near_bits, bits, run, similarity, splits, command, notes, and what a later
-            command would refuse: missing, refused, bad_masks.
+            command would refuse or leave out: missing, refused, bad_masks, left_out.
         suspected: likely label errors and off-topic photos, or None where none were looked for.
 
     Returns:
@@ -272,6 +272,10 @@ def faults(numbers: dict[str, Any]) -> list[str]:
             f"{count(len(numbers['missing']), 'photo')} of {Path(file).name} {are} missing, first "
             f"{first['path']} ({line})"
         )
+    if numbers["left_out"]:
+        first = numbers["left_out"][0]
+        pictures = count(len(numbers["left_out"]), "picture")
+        lines.append(f"{pictures} left out, first {first['path']} ({first['reason']})")
     if numbers["bad_masks"]:
         lines.append(
             f"{count(len(numbers['bad_masks']), 'bad mask')}, first {numbers['bad_masks'][0]}"

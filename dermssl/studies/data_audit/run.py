@@ -11,7 +11,16 @@ from dermssl.core import cli, left_out
 from dermssl.core import settings as core_settings
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
-from dermssl.data import class_choice, decode, masks, perceptual_hash, preprocess, readers
+from dermssl.data import (
+    class_choice,
+    decode,
+    masks,
+    not_photos,
+    perceptual_hash,
+    preprocess,
+    readers,
+    table_photos,
+)
 from dermssl.data.records import group_ids
 from dermssl.inference import finished_run
 from dermssl.reporting import report
@@ -75,6 +84,7 @@ def audit_data(config: dict[str, Any]) -> Path:
         "splits": cli.with_flags(splits_from), "command": config["command"],
         "notes": [cli.with_flags(line) for line in notes.lines], "refused": cli.with_flags(refused),
         "missing": [row._asdict() for row in notes.missing], "bad_masks": bad_masks,
+        "left_out": [row._asdict() for row in notes.rows if _like_a_photo(row.reason)],
     }  # fmt: skip
     suspected = None
     if settings.suspects:
@@ -92,6 +102,11 @@ def _read(data):
         # A missing photo is a finding here, not the end.
         dataset = readers.read(dataclasses.replace(data, on_bad="skip"))
     return dataset, notes
+
+
+def _like_a_photo(reason):
+    """Whether a file that was left out for a reason is a photo, as far as one can tell."""
+    return not_photos.is_picture(reason) or reason.startswith(table_photos.NO_ROW)
 
 
 def _class_notes(dataset):
