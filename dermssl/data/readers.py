@@ -147,7 +147,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
         file, column = known
         if file == column_words.labels_file(root) and not class_folders.has_classes(photos):
             return "labels"
-        if column_words.has_labels(csv_tables.header_of(file, "filename,label")):
+        if column_words.is_labels(file):
             raise UserError(
                 f"{file}: it may have the labels, and so may other tables or the folders' names; "
                 "say which: give data.format labels (the only such table there, or one labels.csv "
@@ -183,8 +183,9 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     if others := table_files.named_labels(root)[1:]:
         names = ", ".join(other.name for other in others)
         left_out.tell(log, f"{file.parent}: {file.name} is read, not {names}")
-    table = column_words.renamed(csv_tables.read_table(file, "filename,label"), file)
+    table = column_words.renamed(root, csv_tables.read_table(file, "filename,label"), file)
     csv_tables.require_columns(table, ["filename"], file)
+    table = column_words.with_label(table, file)
     if "coarse" not in table:
         csv_tables.require_columns(table, ["label"], file)
     ignored = [name for name in table.columns if name not in LABELS]
@@ -349,7 +350,7 @@ def _ham10000_tests(root):
 
 
 def _ham10000_tables(root):
-    """Tables in HAM10000's columns; one with splits or patients is somebody's own."""
+    """Tables in HAM10000's columns; one with splits, patients or file names is somebody's own."""
     headers = {
         file: {*csv_tables.header_of(file, "image_id,dx")}
         for file in table_files.without_twins(root)
@@ -357,6 +358,7 @@ def _ham10000_tables(root):
     return [
         file for file, header in headers.items()
         if {"image_id", "dx"} <= header and not header & {"split", "patient_id", "patient"}
+        and not column_words.names_none(root, file, "image_id")
     ]  # fmt: skip
 
 

@@ -298,6 +298,67 @@ def test_labels_that_a_taxonomy_has_are_told(folder, caplog, words, names):
         assert told not in caplog.text
 
 
+ONE_HOT = ["a,1,0,0,55", "b,0,1.0,0,40", "c,0,0,1,", "d,1,0,0,", "e,0.0,1,0,", "f,0,0,1,"]
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "truth.csv"])
+@pytest.mark.parametrize("photo", ["filename", "image"])
+def test_one_column_a_class(folder, caplog, name, photo):
+    index = write(folder, f"{photo},Lipoma,Wart,Mole,age", ONE_HOT, name)
+    assert index["fine"].tolist() == ["lipoma", "wart", "mole"] * 2
+    assert index["age"].fillna(0).tolist() == [55, 40, 0, 0, 0, 0]
+    assert "one column a class: lipoma, wart, mole" in caplog.text
+    assert "columns not used" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("wart,mole", ["1,0", "1,1", "0,1"], "columns wart, mole of 0 and 1 .* line 3 marks 2"),
+        ("wart,mole", ["1,0", "0,0", "0,1"], "columns wart, mole of 0 and 1 .* line 3 marks 0"),
+        ("wart,mole,biopsy", ["1,0,1", "0,1,0", "0,1,0"], "mole, biopsy of .* line 2 marks 2"),
+        ("wart", ["1", "0", "1"], "no column 'label'; found 'filename', 'wart'"),
+        ("wart,mole", ["0.7,0.3", "1,0", "0,1"], "no column 'label'; found 'filename', 'wart'"),
+        ("male,female", ["1,0", "1,0", "0,1"], "no column 'label'; found 'filename', 'male'"),
+        ("train,test", ["1,0", "1,0", "0,1"], "no column 'label'; found 'filename', 'train'"),
+    ],
+)
+def test_other_columns_of_0_and_1_are_refused_with_what_was_found(folder, header, rows, said):
+    rows = [f"{name}.jpg,{row}" for name, row in zip("abc", rows)]
+    with pytest.raises(UserError, match=said):
+        write(folder, f"filename,{header}", rows)
+
+
+def test_a_column_of_labels_wins_over_columns_of_0_and_1(folder):
+    rows = [f"{row},{k % 2},{1 - k % 2}" for k, row in enumerate(labelled())]
+    assert write(folder, "filename,label,x,y", rows)["fine"].tolist() == ["nv", "mel"] * 3
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.csv", "truth.csv"])
+@pytest.mark.parametrize(
+    ("number", "file"),
+    [("image_id", "filename"), ("image_id", "file"), ("filename", "image"), ("isic_id", "path"),
+     ("image", "image_path")],
+)  # fmt: skip
+@pytest.mark.parametrize("label", ["dx", "diagnosis"])
+def test_the_column_that_names_the_photos_wins_over_running_numbers(
+    folder, caplog, name, number, file, label
+):
+    rows = [f"{k},{row}" for k, row in enumerate(labelled(), 1)]
+    index = write(folder, f"{number},{file},{label}", rows, name)
+    assert index["path"].tolist() == [f"img/{name}.jpg" for name in "abcdef"]
+    assert index["fine"].tolist() == ["nv", "mel"] * 3
+    assert f"{number} names no photo" in caplog.text
+
+
+def test_two_columns_that_name_the_photos_are_a_question_or_filename_s(folder):
+    rows = [f"{row[0]},{row}" for row in labelled()]
+    with pytest.raises(UserError, match="both 'file' and 'image' may be the column 'filename'"):
+        write(folder, "image,file,dx", rows)
+    index = write(folder, "image,filename,dx", rows)
+    assert index["path"].tolist() == [f"img/{name}.jpg" for name in "abcdef"]
+
+
 def test_labels_may_have_several_words_for_a_column():
     for name, words in column_words.WORDS.items():
         assert name in readers.LABELS
