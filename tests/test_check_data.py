@@ -122,6 +122,23 @@ def test_planted_pages_and_noise_come_first_and_a_fine_tuned_run_serves(
     assert not (tmp_path / "a/off_topic.csv").exists()
 
 
+def test_a_collapsed_run_lists_no_pairs(photos, pretrained, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(
+        outputs, "embed", lambda model, images: np.full((160, 8), 3, np.float32)
+    )
+    assert call(check_data, tmp_path / "o", "--data", photos, "--run", pretrained) == 0
+    said = capfd.readouterr().out
+    told = "To the run's backbone 100% of the pairs of photos are alike: it can't tell photos apart"
+    assert told in said
+    assert "alike to the backbone" not in said
+    assert "that takes a run's embeddings" not in said
+    assert "stand apart by their pixels" in said
+    assert told in (tmp_path / "o/report.md").read_text()
+    assert pages.check(tmp_path / "o")
+    pairs = pd.read_csv(tmp_path / "o/duplicates.csv")
+    assert not (pairs["kind"] == "similar").any()
+
+
 def test_strict_fails_on_faults_alone(planted, photos, tmp_path, capfd):
     assert call(check_data, tmp_path / "a", "--data", planted, "--strict") == 1
     said = capfd.readouterr().err

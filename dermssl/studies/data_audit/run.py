@@ -15,6 +15,7 @@ from dermssl.data import (
     class_choice,
     decode,
     masks,
+    near_pairs,
     not_photos,
     perceptual_hash,
     preprocess,
@@ -30,6 +31,8 @@ from dermssl.studies.data_audit import report as data_report
 log = logging.getLogger("dermssl")
 
 BATCH = 64  # photos through the backbone at once
+# A backbone that takes more of the pairs than this for alike, by the cosine, can't tell photos apart.
+MOST, ALIKE = 0.25, 0.95
 OUTPUT = COMMANDS["check_data"].output
 
 
@@ -71,15 +74,18 @@ def audit_data(config: dict[str, Any]) -> Path:
     split = np.full(len(readable), "", dtype=object)
     split[readable] = good.index["split"]
     dataset = dataset.with_index(dataset.index.assign(split=split))
-    features = None
+    features, alike = None, 0.0
     if finished:
         vectors = _embed(finished, dataset.with_index(dataset.index[readable]))
         features = np.zeros((len(readable), vectors.shape[1]), np.float32)
         features[readable] = vectors
+        alike = near_pairs.share_alike(vectors, max(settings.similarity, ALIKE))
+        if alike > MOST:  # such embeddings say nothing of pairs, labels and topics
+            features = None
     found = audit.audit(dataset.index, seen, settings.near, features, settings.similarity)
     details = {
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
-        "run": settings.run or None,
+        "run": settings.run or None, "indistinct": alike if alike > MOST else None,
         "similarity": settings.similarity if settings.run else None,
         "splits": cli.with_flags(splits_from), "command": config["command"],
         "notes": [cli.with_flags(line) for line in notes.lines], "refused": cli.with_flags(refused),
