@@ -138,6 +138,20 @@ def test_lesions_numbered_within_each_patient(folder, caplog):
 
 
 @pytest.mark.parametrize(
+    ("ids", "told"),
+    [(["Erika Muster", "Meier, J.", "\u738b\u5c0f\u660e"], True), (["P1", "PAT_02", "7"], False),
+     (["A", "B", "C"], False), (["Meier", "P2", "P3"], False)],
+)  # fmt: skip
+def test_patients_by_name_are_told_without_the_names(folder, caplog, ids, told):
+    rows = [f'{row},"{ids[k % 3]}"' for k, row in enumerate(labelled())]
+    index = write(folder, "filename,label,patient_id", rows)
+    assert set(index["patient_id"]) == {*ids}
+    line = "3 of 3 patient ids look like names; runs and reports copy them: write pseudonyms instead"
+    assert (line in caplog.text) == told
+    assert not any(name in caplog.text for name in ids if len(name) > 1)
+
+
+@pytest.mark.parametrize(
     "tree", ["train_set/nv test_set/nv train_set/mel", "nv/train nv/test mel/train mel/test"]
 )
 def test_splits_in_other_words_are_no_classes(tmp_path, tree):
