@@ -123,9 +123,7 @@ def test_planted_pages_and_noise_come_first_and_a_fine_tuned_run_serves(
 
 
 def test_a_collapsed_run_lists_no_pairs(photos, pretrained, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(
-        outputs, "embed", lambda model, images: np.full((160, 8), 3, np.float32)
-    )
+    monkeypatch.setattr(outputs, "embed", lambda model, images: np.full((160, 8), 3, np.float32))
     assert call(check_data, tmp_path / "o", "--data", photos, "--run", pretrained) == 0
     said = capfd.readouterr().out
     told = "To the run's backbone 100% of the pairs of photos are alike: it can't tell photos apart"

@@ -116,7 +116,9 @@ class Notes(logging.Handler):
 
         atomic_files.write_csv(path, pd.DataFrame(self.rows, columns=LeftOut._fields))
         logging.getLogger("dermssl").warning(
-            "all %s that were left out, with the reasons: %s", f"{len(self.rows):,}", path
+            "all %s that were left out, with the reasons: %s",
+            f"{sum(bool(row.path) for row in self.rows):,}",
+            path,
         )
 
 

@@ -282,7 +282,7 @@ def _synonyms(words):
     return same
 
 
-def plain_name(text):
+def plain_name(text: str) -> str:
     """Letters and digits in lower case, other signs as one space; no accents, no plurals.
 
     Example:

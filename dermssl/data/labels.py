@@ -173,11 +173,11 @@ def _tell_taxonomy(classes, place):
             fits.append((not exact, len(known.fine), known.name, known.has_hierarchy))
     if fits and len(wanted) > 1:
         *_, name, has_groups = min(fits)
-        groups = "groups and " if has_groups else ""
+        groups = "their groups, and " if has_groups else ""
         left_out.tell(
             log,
-            f"{place}: the labels are classes of {name}; data.taxonomy {name} would add {groups}"
-            "malignancy",
+            f"{place}: the labels are classes of {name}; data.taxonomy {name} would tell {groups}"
+            "which are malignant",
         )
 
 

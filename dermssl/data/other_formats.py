@@ -63,9 +63,7 @@ def missing(kind: str) -> str:
     module, extra = EXTRAS.get(kind, ("", ""))
     if not module or importlib.util.find_spec(module):
         return ""
-    return (
-        f"install the extra {extra} (pip install 'dermssl[{extra}]') or convert it {WAY_OUT}"
-    )
+    return f"install the extra {extra} (pip install 'dermssl[{extra}]') or convert it {WAY_OUT}"
 
 
 Size = tuple[int, int]

@@ -182,7 +182,7 @@ def _tell(root, reasons):
         names = left_out.few([path for path, _ in found], 2)
         parts.append(f"{len(found):,} {f'{kinds}, ' if kinds else ''}{reason} ({names})")
     line = f"{root}: {len(reasons):,} left out: {'; '.join(parts)}"
-    left_out.tell(log, line, [(f"{root}/{path}", reason) for path, reason in reasons.items()])
+    left_out.tell(log, line, [(f"{root}/{path}", why) for path, why in sorted(reasons.items())])
 
 
 def scan_masks(root: Path) -> list[str]:

@@ -85,9 +85,24 @@ def _identity(file):
 
 
 def are_copies(paths: Sequence[str]) -> bool:
-    """Whether files are of one size and end alike, as no two encoded photos do."""
-    sizes = [_size(path) for path in paths]
-    return all(sizes) and len({(size, _end(path, size)) for path, size in zip(paths, sizes)}) == 1
+    """Whether files are of one size and alike at both ends and in the middle, as no two photos are.
+
+    Ten thousand pairs would take minutes to read whole.
+    """
+    try:
+        return len({_spots(path) for path in paths}) == 1
+    except OSError:  # `decode` says so
+        return False
+
+
+def _spots(path, n=4096):
+    size = photo_bytes.stored(path).size
+    with photo_bytes.opened(path) as file:
+        spots = []
+        for at in (0, size // 2, max(0, size - n)):
+            file.seek(at)
+            spots.append(file.read(n))
+    return size, *spots
 
 
 def tell_copies(root: Path, copies: Sequence[Sequence[str]]) -> None:

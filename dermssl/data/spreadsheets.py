@@ -76,8 +76,10 @@ def _fill_merged(file, sheet, content):
     with zipfile.ZipFile(file) as parts:
         merged = MERGED.findall(parts.read(sheet._worksheet_path.lstrip("/")))
     rows, filled, of = dict(content), 0, []
-    for cells in sorted(map(bytes.decode, merged), key=lambda cells: range_boundaries(cells)[1::-1]):
-        left, top, right, bottom = range_boundaries(cells)
+    places = {cells.decode(): range_boundaries(cells.decode()) for cells in merged}
+    for cells, (left, top, right, bottom) in sorted(
+        places.items(), key=lambda item: item[1][1::-1]
+    ):
         values = rows.get(top, [])[left - 1 : right]
         if not any(values):
             continue

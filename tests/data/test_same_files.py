@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from folders import fill, read
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
 from dermssl.data import same_files
-
 
 HAM = "lesion_id,image_id,dx,dx_type,age,sex,localization"
 
@@ -98,7 +98,9 @@ def test_copies_of_one_id_are_one_photo_and_others_are_refused(tmp_path, caplog)
     fill(tmp_path, **table)
     records = read(tmp_path)
     assert records["fine"].to_dict() == {
-        "HAM10000_images_part_1/I_1.jpg": "nv", "HAM10000_images_part_2/I_2.jpg": "mel"}  # fmt: skip
+        "HAM10000_images_part_1/I_1.jpg": "nv",
+        "HAM10000_images_part_2/I_2.jpg": "mel",
+    }
     told = "1 photos are there in several equal files, of which one is read (HAM10000_images_part_1"
     assert told in caplog.text
     second.write_bytes(second.read_bytes() + b"!")
@@ -119,8 +121,12 @@ def test_copies_that_a_table_names_by_id_are_one_photo_too(tmp_path, caplog):
 
 
 def test_copies_are_told_by_their_ends(tmp_path):
-    for name, data in (("a", b"1" * 9000), ("b", b"1" * 9000), ("c", b"1" * 8999 + b"2")):
-        (tmp_path / name).write_bytes(data)
-    paths = [str(tmp_path / name) for name in "abc"]
+    one = b"1" * 20_000
+    others = (one[:-1] + b"2", b"2" + one[1:], one[:10_000] + b"2" + one[10_001:], one + b"1")
+    paths = [str(tmp_path / name) for name in "abcdef"]
+    for path, data in zip(paths, (one, one, *others)):
+        Path(path).write_bytes(data)
     assert same_files.are_copies(paths[:2])
-    assert not same_files.are_copies(paths)
+    for other in paths[2:]:
+        assert not same_files.are_copies([paths[0], other])
+    assert not same_files.are_copies([paths[0], str(tmp_path / "gone")])

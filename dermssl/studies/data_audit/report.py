@@ -41,8 +41,8 @@ def write(
         folder: to write into.
         findings: of the audit.
         dataset: that was audited.
-        settings: data, near_bits, bits, run, indistinct, similarity, splits, command, notes, and what a later
-            command would refuse or leave out: missing, refused, bad_masks, left_out.
+        settings: data, near_bits, bits, run, indistinct, similarity, splits, command, notes, and
+            what a later command would refuse or leave out: missing, refused, bad_masks, left_out.
         suspected: likely label errors and off-topic photos, or None where none were looked for.
 
     Returns:

@@ -31,7 +31,7 @@ from dermssl.studies.data_audit import report as data_report
 log = logging.getLogger("dermssl")
 
 BATCH = 64  # photos through the backbone at once
-# A backbone that takes more of the pairs than this for alike, by the cosine, can't tell photos apart.
+# A backbone to which more than MOST of the pairs are alike, by a cosine of ALIKE, tells nothing.
 MOST, ALIKE = 0.25, 0.95
 OUTPUT = COMMANDS["check_data"].output
 
