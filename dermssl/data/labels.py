@@ -58,8 +58,6 @@ def resolve(
             records = records.assign(fine=records["coarse"])
         classes = _from_records(records, origin)
         _tell_near_twins(classes, origin or root)
-        if not classes.has_hierarchy:
-            _tell_taxonomy(classes, origin or root)
     for name, kind, valid in (
         ("fine", "label", classes.fine),
         ("coarse", "coarse", classes.coarse),
@@ -129,8 +127,8 @@ def _joined(records, name, valid, place):
     # Of two that are as common, small letters come first.
     given = sorted(counts.index, key=lambda label: (-counts[label], label.swapcase()))
     for label in (*valid, *given):
-        spelled.setdefault(_form(label), label)
-    new = {label: spelled[_form(label)] for label in counts.index if label not in valid}
+        spelled.setdefault(spelling(label), label)
+    new = {label: spelled[spelling(label)] for label in counts.index if label not in valid}
     others = [f"{quoted(a)} ({counts[a]:,}) as {quoted(b)}" for a, b in new.items() if a != b]
     if not others:
         return records
@@ -142,8 +140,14 @@ def _joined(records, name, valid, place):
     return records.assign(**{name: records[name].replace(new)})
 
 
-def _form(label):
-    """What all spellings of a label share: no capitals, plain spaces and letters."""
+def spelling(label: str) -> str:
+    """What all spellings of a label share: no capitals, plain spaces and letters.
+
+    Example:
+
+    >>> spelling(" Basal\\xa0 Cell") == spelling("basal cell")
+    True
+    """
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
@@ -159,25 +163,6 @@ def _tell_near_twins(classes, place):
             log,
             f"{place}: may be one class in two spellings: {left_out.few(twins)}; write them alike "
             "if they are",
-        )
-
-
-def _tell_taxonomy(classes, place):
-    """Say which built-in taxonomy has all the classes, as it knows more of them."""
-    wanted = {*map(_form, classes.fine)}
-    fits = []
-    for file in taxonomy.BUILT_IN.glob("*.toml"):
-        known = taxonomy.load(file.stem)
-        if wanted <= {*map(_form, known.fine)}:
-            exact = {*classes.fine} <= {*known.fine}
-            fits.append((not exact, len(known.fine), known.name, known.has_hierarchy))
-    if fits and len(wanted) > 1:
-        *_, name, has_groups = min(fits)
-        groups = "their groups, and " if has_groups else ""
-        left_out.tell(
-            log,
-            f"{place}: the labels are classes of {name}; data.taxonomy {name} would tell {groups}"
-            "which are malignant",
         )
 
 
