@@ -423,3 +423,7 @@ def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path,
     assert said.splitlines()[-1].endswith(f"pretrain --data {folder} --on-bad skip")
     notes = runs.read_json(tmp_path / "o/check_data.json")["notes"]
     assert any("too few lesions for every split: " in note and "rare" in note for note in notes)
+    (folder / "rare").rename(folder / "df")
+    assert call(check_data, tmp_path / "o", "--data", folder) == 0
+    told = "the classes are those of ham10000: --taxonomy ham10000 would tell their groups, and"
+    assert told in capfd.readouterr().err

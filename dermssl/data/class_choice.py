@@ -144,7 +144,6 @@ def choose(dataset: Dataset, settings: Any) -> Dataset:
     """
     if dataset.taxonomy is None:
         return dataset
-    tell_taxonomy(dataset.taxonomy)
     if settings.classes:
         dataset = only(dataset, settings.classes, "finetune.classes")
     counts = [each for each in count(dataset) if sum(each.photos.values())]

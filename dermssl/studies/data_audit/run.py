@@ -116,10 +116,11 @@ def _like_a_photo(reason):
 
 
 def _class_notes(dataset):
-    """What fine-tuning would say of the classes: too few lesions, no training photo, one alone."""
+    """What there is to say of the classes: too few lesions, one alone, a taxonomy that fits."""
     if dataset.taxonomy is None:
         return []
     with left_out.collected() as notes:
+        class_choice.tell_taxonomy(dataset.taxonomy)
         if len(dataset.taxonomy.fine) < 2:
             name = dataset.taxonomy.fine[0]
             log.warning("one class only, %s: fine-tuning needs two or more", name)
