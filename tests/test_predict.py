@@ -246,6 +246,22 @@ def spoilt(photos, tmp_path):
     return folder
 
 
+def test_links_to_nothing_are_passed_over_and_reported(photos, finetuned, tmp_path, capsys):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(photos / "images/SYN_000000.jpg", folder / "a.jpg")
+    (folder / "b.jpg").symlink_to("/gone/out/of/here.jpg")
+    (folder / "c").symlink_to("gone")
+    (folder / "d.hdf5").symlink_to("gone.hdf5")
+    output = tmp_path / "new.csv"
+    assert predict.main([str(finetuned), str(folder), "--output", str(output)]) == 0
+    assert read(output)["path"].tolist() == ["a.jpg"]
+    listed = pd.read_csv(f"{output}_left_out.csv")
+    reasons = {Path(path).name: reason for path, reason in zip(listed["path"], listed["reason"])}
+    assert reasons.keys() == {"b.jpg", "c", "d.hdf5"}
+    assert "not found" in reasons["b.jpg"]
+
+
 def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
     output = tmp_path / "new.csv"
     argv = [str(finetuned), str(spoilt), "--output", str(output)]
@@ -260,7 +276,7 @@ def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
     assert "skipped: 1 of 4 photos, the first: " in shown.err
     assert shown.out.startswith(f"3 photos: {output}\n")
     assert read(output)["path"].tolist() == ["'=1+1.jpg", "a.jpg", "sub.jpg"]
-    listed = pd.read_csv(tmp_path / "new_left_out.csv")
+    listed = pd.read_csv(tmp_path / "new.csv_left_out.csv")
     assert [Path(path).name for path in listed["path"]] == ["bad.jpg"]
 
 

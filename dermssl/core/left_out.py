@@ -116,7 +116,9 @@ class Notes(logging.Handler):
 
         atomic_files.write_csv(path, pd.DataFrame(self.rows, columns=LeftOut._fields))
         logging.getLogger("dermssl").warning(
-            "all %s that were left out, with the reasons: %s", f"{len(self.rows):,}", path
+            "all %s that were left out, with the reasons: %s",
+            f"{sum(bool(row.path) for row in self.rows):,}",
+            path,
         )
 
 
@@ -125,7 +127,7 @@ def _place(made, output):
     if isinstance(made, str | os.PathLike) and Path(made).is_dir():
         return Path(made) / FILE
     if output and Path(output).is_file():
-        return Path(output).with_name(f"{Path(output).stem}_{FILE}")
+        return Path(output).with_name(f"{Path(output).name}_{FILE}")
     return None
 
 
