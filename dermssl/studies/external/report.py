@@ -270,7 +270,7 @@ def build_all(results: Sequence[Scored]) -> report.Report:
         "run's own test photos", "difference", "sensitivity at the kept threshold",
         "specificity", report.Column("copies left out", right=True),
     ]  # fmt: skip
-    found = [f"{one.place.name}: {sentences.findings(one)[0]}" for one in results]
+    found = [f"{one.place.name}: {' '.join(sentences.headline(one))}" for one in results]
     note = (
         f"{len(results)} places, a finding on the difference each: they hold together with 95%, "
         f"by {first.numbers.confidence:.2%} intervals. Those of the table are 95% ones that hold "
