@@ -86,7 +86,8 @@ def test_per_class_table_equals_sklearn(evaluated):
 def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
     folder = evaluated[0]
     text = (folder / "report.md").read_text()
-    assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions." in text
+    assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions. " in text
+    assert "Of each photo the central square is seen, not what lies outside it." in text
     assert "Classes with fewer than 30 test lesions" in text
     assert f"{folder.path.parent}/predictions.csv" in text
     assert f"python -m dermssl.evaluate {folder.path.parent} --n-resamples 100" in text

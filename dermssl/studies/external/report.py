@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dermssl.core.setting import SQUARE
 from dermssl.evaluation.subgroups import FEW
 from dermssl.reporting import report, wording
 from dermssl.studies.external import compute, levels
@@ -29,7 +30,8 @@ def build(scored: Scored) -> report.Report:
         [
             report.Text(
                 f"{model}. {report.escaped(basis.replace('  ', ' '))} of "
-                f"{report.code(place.path)}, scored as {compute.level_title(numbers)}."
+                f"{report.code(place.path)}, scored as {compute.level_title(numbers)}. "
+                f"{SQUARE}."
             ),
             report.Warnings(sentences.notes(scored)),
         ],

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from dermssl.core.setting import SQUARE
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
@@ -36,7 +37,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
     return report.Report(
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [
-            report.Text(f"{model}; {split} split: {basis}."),
+            report.Text(f"{model}; {split} split: {basis}. {SQUARE}."),
             report.Warnings(warnings),
         ],
         [
