@@ -30,8 +30,8 @@ from dermssl.evaluation.small_samples import (
     FEW_OF_A_CLASS,
     NEWCOMBE_BELOW,
     Strata,
-    newcombe,
     needs_wilson,
+    newcombe,
     wilson_of_groups,
 )
 
@@ -151,10 +151,11 @@ class SeedDraws:
             variances, floored for classes of few lesions (`Strata.floor`); of an AUC Newcombe's
             with fewer than `NEWCOMBE_BELOW` lesions on a side, else the normal one of its logit;
             of a share of few lesions, or that all or none show, Wilson's; else the percentiles of
-            the draws. Of several runs: mean -+ sqrt(z^2 V + t^2 s^2/S) with S - 1 degrees of freedom, V the
-            mean covariance of two runs; Newcombe's and Wilson's stand in for z^2 V. NaN bounds
-            with fewer than two clusters, with more than half of the draws undefined, with fewer
-            than `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing varies.
+            the draws. Of several runs: mean -+ sqrt(z^2 V + t^2 s^2/S) with S - 1 degrees of
+            freedom, V the mean covariance of two runs; Newcombe's and Wilson's stand in for z^2 V.
+            NaN bounds with fewer than two clusters, with more than half of the draws undefined,
+            with fewer than `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing
+            varies.
         """
         validate.open_fraction(level, "level")
         own = self.merged()
@@ -201,9 +202,9 @@ class SeedDraws:
         kind, sides, strata = self.basis.kind, self.basis.sides, self.basis.strata
         if kind == "area" and (min(sides) < NEWCOMBE_BELOW or base.estimate in (0, 1)):
             return newcombe(base.estimate, sides[0], sides[1], base.level)
-        if strata and len(strata.lesions) == 1:
-            if needs_wilson(base.estimate, len(strata.size)):
-                return wilson_of_groups(base, strata.size)
+        one = strata is not None and len(strata.lesions) == 1  # not a mean over classes
+        if one and needs_wilson(base.estimate, len(strata.size)):
+            return wilson_of_groups(base, strata.size)
         return None
 
     def _of_one_run(self, base):

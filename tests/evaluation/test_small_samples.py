@@ -110,8 +110,13 @@ def test_few_groups_between_the_edges_have_wilsons_interval_of_as_many():
     assert (uneven.low, uneven.high) == pytest.approx(small_samples.wilson_bounds(5 / 6, 36 / 18))
 
 
-@pytest.mark.parametrize("score", [shares.clustered_share, lambda hits, lesions:
-                                   bootstrap.bootstrap_metric("mean", None, hits, lesions)])
+@pytest.mark.parametrize(
+    "score",
+    [
+        shares.clustered_share,
+        lambda hits, lesions: bootstrap.bootstrap_metric("mean", None, hits, lesions),
+    ],
+)
 def test_a_share_of_three_lesions_has_one_wide_interval_wherever_it_stands(score):
     hits = np.array([1, 1, 1, 1, 1, 0, np.nan])
     found = score(hits, np.array([0, 0, 1, 1, 2, 2, 3]))

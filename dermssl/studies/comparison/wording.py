@@ -51,7 +51,8 @@ def _one_answer(comparison: Comparison) -> list[str]:
                  for one in model.arrays]  # fmt: skip
         if answers := sorted({name for name in named if name}):
             n = sum(map(bool, named))
-            who = "each run" if n == len(named) > 1 else f"{n} of {wording.count(len(named), 'run')}"
+            of = wording.count(len(named), "run")
+            who = "each run" if n == len(named) > 1 else f"{n} of {of}"
             sentences.append(
                 f"{model.name}: {who} gives every photo the same answer ({', '.join(answers)})."
             )

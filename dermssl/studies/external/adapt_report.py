@@ -228,9 +228,7 @@ def notes(found: Adaptation, settings: Adapt) -> list[str]:
         has = "no re-estimated class shares" if found.further else (
             "the new BatchNorm statistics and the class shares of the old run"
         )  # fmt: skip
-        said.append(
-            f"The saved run has {has}; adapt.keep_shares puts the re-estimated ones in."
-        )
+        said.append(f"The saved run has {has}; adapt.keep_shares puts the re-estimated ones in.")
     return said
 
 

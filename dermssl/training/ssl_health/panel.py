@@ -2,8 +2,8 @@
 
 All numbers are functions of the model's weights and of fixed photos, so a run that was stopped
 and resumed has the same ones. The model is called in inference mode, with BatchNorm statistics of
-the pairs, since its moving averages lag behind the weights for the first hundred steps. Its weights,
-moving averages, metrics and random state stay as they are.
+the pairs, since its moving averages lag behind the weights for the first hundred steps. Its
+weights, moving averages, metrics and random state stay as they are.
 """
 
 from __future__ import annotations

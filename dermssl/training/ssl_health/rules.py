@@ -225,7 +225,17 @@ def pairs(measures: HealthMeasures, context: HealthContext) -> Finding | None:
 
 # Method -> its rules. `temperature`, `learning` and `pairs` are for contrastive methods.
 RULES: dict[str, tuple[Rule, ...]] = {
-    "simclr": (broken, collapsed, averages, temperature, views, learning, dimensions, probes, pairs),
+    "simclr": (
+        broken,
+        collapsed,
+        averages,
+        temperature,
+        views,
+        learning,
+        dimensions,
+        probes,
+        pairs,
+    ),
 }
 
 
