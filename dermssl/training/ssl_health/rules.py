@@ -226,17 +226,9 @@ def pairs(measures: HealthMeasures, context: HealthContext) -> Finding | None:
 # Method -> its rules. `temperature`, `learning` and `pairs` are for contrastive methods.
 RULES: dict[str, tuple[Rule, ...]] = {
     "simclr": (
-        broken,
-        collapsed,
-        averages,
-        temperature,
-        views,
-        learning,
-        dimensions,
-        probes,
-        pairs,
+        broken, collapsed, averages, temperature, views, learning, dimensions, probes, pairs,
     ),
-}
+}  # fmt: skip
 
 
 def highest_rank(measures: HealthMeasures, context: HealthContext) -> int:
