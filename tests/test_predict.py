@@ -98,7 +98,7 @@ def test_to_standard_output(photos, finetuned, capsys):
     lines = shown.out.splitlines()
     assert len(lines) == 2
     assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, *LAST]
-    square, calibration = shown.err.splitlines()
+    square, calibration = shown.err.splitlines()[-2:]
     assert square == "Of each photo the central square is seen, not what lies outside it."
     assert calibration.startswith("probabilities: not calibrated")
 
