@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl.core import runs, threads
+from dermssl.core import left_out, runs, threads
 from dermssl.core.errors import UserError
 from dermssl.data.augmentation import opencv
 from dermssl.data.decode import BadImage
@@ -130,10 +130,11 @@ def tables(
             table = table.assign(unlike_run="n/a", distance_to_run="n/a")
         yield table
     if apart:
-        log.warning(
-            "of %s of %s photos the class in 'fine' is of another group than the one in 'coarse': "
-            "take these as undecided", f"{apart:,}", f"{n:,}",
-        )  # fmt: skip
+        line = (
+            f"of {apart:,} of {n:,} photos the class in 'fine' is of another group than the one in "
+            "'coarse': take these as undecided"
+        )
+        left_out.tell(log, line, kind=left_out.REMARK)
     if reference is None:
         log.warning("likeness to the run's photos not checked: %s", missing)
     elif said := reference.sentence(unlike):
