@@ -61,7 +61,7 @@ def wilson_of_groups(interval: Interval, sizes: npt.ArrayLike) -> Interval:
         sizes: int (G,), records of each group.
 
     >>> print(wilson_of_groups(Interval(5 / 6, 4 / 6, 1.0), [2, 2, 2]))
-    0.833 [0.294, 0.983]
+    0.833 [0.310, 0.982]
     """
     sizes = np.asarray(sizes, float)
     if not needs_wilson(interval.estimate, len(sizes)):
