@@ -180,5 +180,6 @@ COMMANDS = {
         "how much a leaky split inflates the score",
         ("data", "backbone", "leakage"),
         "outputs/leakage",
+        embedded={"backbone.image_size": 64},
     ),
 }
