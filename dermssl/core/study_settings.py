@@ -82,7 +82,8 @@ class Evaluate:
         "", "with data: a .toml file with [classes] theirs = ours, for names that don't match"
     )
     run_data: str = setting(
-        "", "with data: the folder of the run's photos, if it has moved; copies are looked for"
+        "",
+        "the folder of the run's photos, if it has moved; with data, copies of them are looked for",
     )
     on_bad: str = setting("error", f"with data: {ON_BAD}", choices=("error", "skip"))
     batch_size: int = setting(32, "with data: photos through the network at once", low=1)
