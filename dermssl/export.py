@@ -30,11 +30,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
     from dermssl.studies.export import report
 
     content = runs.read_json(path / "labels.json")
-    print(f"exported: {path / content['file']}")
+    print(f"exported: {path / content['file']}, checked on {content['checked_on']}")
     print(report.console(content))
     for note in content["notes"]:
-        print(cli.with_flags(f"note: {note}"))
-    print(f"{content['calibration']['what']}")
+        print(f"note: {note}")
+    print(cli.with_flags(content["calibration"]["what"]))
     print("before the network, not inside it:")
     for number, step in enumerate(content["before"], start=1):
         print(f"  {number}. {step}")
@@ -43,9 +43,15 @@ def tell(config: dict[str, Any], path: Path) -> None:
     print(f"classes, thresholds and the rest: {path / 'labels.json'}; report: {path / 'export.md'}")
 
 
+def _look(config: dict[str, Any]) -> None:
+    from dermssl.studies.export import formats
+
+    formats.chosen(config["export"].format, config["export"].quantize)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("export", __doc__, run, tell, argv)
+    return cli.main("export", __doc__, run, tell, argv, _look)
 
 
 results.make_callable(__name__, run)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.core.study_settings import Evaluate, Export
 from dermssl.data.records import VALIDATION
 from dermssl.evaluation import binary_tasks, curves
@@ -45,7 +46,10 @@ NAMED = (
 
 def identity(run: FinishedRun, settings: Export) -> dict[str, str]:
     """What tells one export from another: the network, the format, the quantization."""
-    with open(run.path / weights.MODEL_FILE, "rb") as file:
+    path = run.path / weights.MODEL_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: not there, so that there is nothing to export; make the run again")
+    with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"format": settings.format, "quantize": settings.quantize, "model_sha256": digest}
 

@@ -32,7 +32,8 @@ def build(run: FinishedRun, content: dict[str, Any], entry: Format, command: str
                 f"of photos and alone. Classes: of {wording.count(checked.n, 'photo')}, those "
                 "whose most probable class is another. Time: the median of one photo alone, "
                 "decoding and resizing left out, on the processor of this machine; the run as "
-                "dermssl.predict computes it."
+                "dermssl.predict computes it. The run's model.keras also holds the state of its "
+                "optimizer."
             )]),
             report.Section("Before the network", [report.Bullets(
                 [report.escaped(step) for step in content["before"]], numbered=True
@@ -44,7 +45,7 @@ def build(run: FinishedRun, content: dict[str, Any], entry: Format, command: str
             )]),
         ],
         [
-            f"Photos: {wording.count(checked.n, 'photo')} of the run's `predictions.csv`, spread "
+            f"Photos: {content['checked_on']}, of the run's `predictions.csv`, spread "
             "evenly over the classes. The file was used in a fresh process without dermssl.",
             "Class names, calibration, thresholds and versions for programs: `labels.json`.",
             f"Run: {report.hashes(run.status)}; {report.code(content['model_sha256'])} is the "
@@ -58,11 +59,10 @@ def build(run: FinishedRun, content: dict[str, Any], entry: Format, command: str
 def finding(checked: check.Check, content: dict[str, Any]) -> str:
     """The sentence that the report opens with."""
     kind = {"none": "float32"}.get(content["quantize"], content["quantize"])
-    fewer = "" if checked.n >= 200 else ", all that were asked for or are there"
     said = (
         f"{content['file']} ({kind}) gives the run's calibrated probabilities to within "
-        f"{checked.difference:.2g} on {wording.count(checked.n, 'photo')}{fewer}; the most probable "
-        f"fine class is another for {checked.changed_fine}"
+        f"{checked.difference:.2g} on {content['checked_on']}; the most probable fine class is another "
+        f"for {checked.changed_fine}"
     )
     if content["quantize"] == "none":
         return f"{said}. That is rounding: up to {check.LARGEST:g} is let pass."
@@ -82,7 +82,7 @@ def rows(checked: check.Check, content: dict[str, Any]) -> list[list[Any]]:
 
 
 TITLES = ("", "largest difference", "other fine class", "other coarse class", "MB", "ms a photo")
-PRINTED = (str, "{:.2g}".format, "{:,}".format, "{:,}".format, "{:.1f}".format, "{:.1f}".format)
+PRINTED = (str, "{:.1e}".format, "{:,}".format, "{:,}".format, "{:.1f}".format, "{:.2f}".format)
 
 
 def cells(checked: check.Check, content: dict[str, Any]) -> list[list[str]]:

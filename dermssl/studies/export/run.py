@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dermssl.core import atomic_files, runs
+from dermssl.core import atomic_files, cli, runs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.study_settings import Export
 from dermssl.data.augmentation import opencv
@@ -50,7 +50,7 @@ def export(config: dict[str, Any]) -> Path:
     _check_prepared(run, settings)
     identity = labels.identity(run, settings)
     folder = Path(config["output"] or run.path / _default_name(settings))
-    there = _check_output(folder, entry.file, identity, config["overwrite"])
+    _check_output(folder, entry.file, identity, config["overwrite"])
     rows = _rows(run, settings.max_photos)
     photos = _squares(run, rows, settings.data)
     ranges = photos[:0]
@@ -64,7 +64,8 @@ def export(config: dict[str, Any]) -> Path:
     report.make_output_folder(folder)
     with tempfile.TemporaryDirectory(prefix=f".tmp{os.getpid()}.", dir=folder) as scratch:
         file = Path(scratch, entry.file)
-        entry.write(leaving, file, settings.quantize, ranges)
+        with cli.quiet_stderr():  # converters log every step
+            entry.write(leaving, file, settings.quantize, ranges)
         checked = check.compare(
             own,
             check.of_file(settings.format, file, photos),
@@ -78,12 +79,15 @@ def export(config: dict[str, Any]) -> Path:
                 f"{checked.difference:.2g} on {wording.count(checked.n, 'photo')}, more than the "
                 f"{check.LARGEST:g} of rounding; nothing was exported"
             )
-        for name in {there.get("file", entry.file), entry.file, labels.NAME}:
-            _remove(folder / name)
-        os.replace(file, folder / entry.file)
+        _put(file, folder)
     said = new_photos.calibration(run.path)
     content = labels.make(run, settings, scaling, entry, said)
-    content |= {"checked": dataclasses.asdict(checked), "notes": _notes(run, rows, own, scaling)}
+    content |= {
+        "checked": dataclasses.asdict(checked),
+        "checked_on": wording.count(checked.n, "photo")
+        + (", all that the run was tested on" if checked.n < settings.max_photos else ""),
+        "notes": _notes(run, rows, own, scaling),
+    }
     report.write(page.build(run, content, entry, config["command"]), folder, page.NAME)
     # The last: where it is, the export is whole.
     atomic_files.write_json(folder / labels.NAME, content)
@@ -106,31 +110,35 @@ def _check_prepared(run: FinishedRun, settings: Export) -> None:
 
 
 def _check_output(folder, file, identity, overwrite):
-    """The labels.json of the export that is there, {} for none; another one is refused.
-
-    Only the same export is written anew; another one, or a file that is no export of ours, is
-    replaced with run.overwrite alone, and a run never.
-    """
+    """Refuse a folder with a run, always; one with another export, unless run.overwrite is set."""
     if (folder / "status.json").exists():
         raise UserError(f"run.output {folder}: holds a run; choose another folder")
+    if overwrite:
+        return
     way_out = "choose another folder, or set run.overwrite"
-    if not (folder / labels.NAME).is_file():
-        if (folder / file).exists() and not overwrite:
-            raise UserError(f"run.output {folder}: holds a {file} already; {way_out}")
-        return {}
-    there = {} if overwrite else runs.read_json(folder / labels.NAME)
-    other = [name for name, value in identity.items() if there.get(name) != value]
-    if other and not overwrite:
-        shown = ", ".join(f"{name} {there.get(name)} there, {identity[name]} now" for name in other)
-        raise UserError(f"run.output {folder}: holds another export ({shown}); {way_out}")
-    return there
+    if (folder / labels.NAME).is_file():
+        there = runs.read_json(folder / labels.NAME)
+        other = [name for name, value in identity.items() if there.get(name) != value]
+        shown = "; ".join(
+            f"{name}: {there.get(name)} there, {identity[name]} now" for name in other
+        )
+        if other:
+            raise UserError(f"run.output {folder}: holds another export ({shown}); {way_out}")
+    elif (folder / file).exists():
+        raise UserError(f"run.output {folder}: holds a {file} already; {way_out}")
 
 
-def _remove(path):
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _put(file, folder):
+    """Move a new file into its folder, in the place of what another export left there."""
+    old = {file.name}
+    if (folder / labels.NAME).is_file():
+        old |= {labels.NAME, *(entry.file for entry in formats.FORMATS.values())}
+    for path in (folder / name for name in old):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    os.replace(file, folder / file.name)
 
 
 def _chosen(table, most):
