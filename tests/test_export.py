@@ -93,8 +93,8 @@ def test_a_format_gives_what_predict_gives(name, run, some, capfd):
     for size in (1, 12):
         given = predict(photos[:size].astype("float32"))
         for level in ("fine", "coarse"):
-            names = [column.split("_", 2)[2] for column in table if column.startswith(f"p_{level}_")]
-            assert content["outputs"][level] == names
+            named = [f"p_{level}_{name}" for name in content["outputs"][level]]
+            assert named == [column for column in table if column.startswith(f"p_{level}_")]
             expected = columns(table, level)[:size]
             np.testing.assert_allclose(np.asarray(given[level]), expected, atol=1e-4)
 
@@ -247,7 +247,7 @@ def test_a_package_that_is_not_there_is_named(run, monkeypatch, capsys):
         (["PRETRAINED"], "a run of dermssl.pretrain, not of dermssl.finetune"),
         (["UNFINISHED"], "this run is RUNNING; run its command again to finish it"),
         (["EMPTY"], "no run found there"),
-        (["WITHOUT"], "model.keras: not there, so that there is nothing to export"),
+        (["WITHOUT"], "model.keras: not there, so there is nothing to export"),
         (["RUN", "--data", "EMPTY"], "photos of the run aren't there"),
         (["RUN", "--output", "RUN"], "holds a run; choose another folder"),
         (["RUN", "--output", "FILE"], "holds a model.keras already; choose another folder, or set"),
@@ -274,8 +274,10 @@ def test_bad_input_is_one_line(run, pretrained, tmp_path, capsys, argv, said):
 
 def test_the_settings_are_those_that_the_formats_have():
     fields = Export.__dataclass_fields__
-    assert set(fields["format"].metadata["choices"]) == set(formats.FORMATS) == set(
-        use_exported.LOADERS
+    assert (
+        set(fields["format"].metadata["choices"])
+        == set(formats.FORMATS)
+        == set(use_exported.LOADERS)
     )
     assert fields["quantize"].metadata["choices"] == formats.QUANTIZATIONS
     with pytest.raises(UserError, match=r"export\.quantize int8: SavedModel"):

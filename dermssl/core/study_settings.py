@@ -175,9 +175,7 @@ class Export:
     """In which format a run's network leaves, and on which photos the file is checked."""
 
     run: str = _finetuned_run()
-    format: str = setting(
-        "keras", "of the file", choices=("keras", "savedmodel", "onnx", "litert")
-    )
+    format: str = setting("keras", "of the file", choices=("keras", "savedmodel", "onnx", "litert"))
     quantize: str = setting(
         "none", "smaller numbers, for litert: float16 weights, or int8 calibrated on training "
         "photos", choices=("none", "float16", "int8"),

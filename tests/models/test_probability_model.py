@@ -16,7 +16,9 @@ from dermssl.models.probability_model import Scaling, probability_model
 
 HAM = taxonomy.load("ham10000")
 NONE = calibrator._level(calibration.fit_temperature(np.zeros((0, 1)), []))
-FINE = replace(NONE, temperature=1.7, prior_power=0.8, shares=(0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05))
+FINE = replace(
+    NONE, temperature=1.7, prior_power=0.8, shares=(0.1, 0.6, 0.05, 0.05, 0.1, 0.05, 0.05)
+)
 COARSE = replace(NONE, temperature=0.6, prior_power=1.2, shares=(0.7, 0.2, 0.05, 0.05))
 
 
@@ -26,7 +28,9 @@ def classifiers(request):
     backbone = backbones.build(Backbone(name="mlp", image_size=32))
     model = classifier.LesionClassifier(backbone, HAM, request.param, seed=3)
     rng = np.random.default_rng(0)
-    model.set_weights([3 * weight + rng.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
+    model.set_weights(
+        [3 * weight + rng.normal(0, 0.1, weight.shape) for weight in model.get_weights()]
+    )
     return model, calibrator.Calibrator(FINE, None if request.param == "hierarchical" else COARSE)
 
 
@@ -36,7 +40,9 @@ def test_probabilities_are_those_of_the_calibrator(classifiers):
     raw = model.predict_proba(photos)
     fine, coarse = scaling.apply(raw["fine"], raw["coarse"], HAM)
     assert np.abs(fine - raw["fine"]).max() > 0.05
-    scalings = [level and Scaling(level.temperature, level.offset) for level in (FINE, scaling.coarse)]
+    scalings = [
+        level and Scaling(level.temperature, level.offset) for level in (FINE, scaling.coarse)
+    ]
     leaving = probability_model(model, *scalings)
     for images in (photos, photos.astype("float32")):
         given = leaving.predict(images, verbose=0)

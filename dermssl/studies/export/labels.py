@@ -48,7 +48,7 @@ def identity(run: FinishedRun, settings: Export) -> dict[str, str]:
     """What tells one export from another: the network, the format, the quantization."""
     path = run.path / weights.MODEL_FILE
     if not path.is_file():
-        raise UserError(f"{path}: not there, so that there is nothing to export; make the run again")
+        raise UserError(f"{path}: not there, so there is nothing to export; make the run again")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"format": settings.format, "quantize": settings.quantize, "model_sha256": digest}

@@ -61,8 +61,8 @@ def finding(checked: check.Check, content: dict[str, Any]) -> str:
     kind = {"none": "float32"}.get(content["quantize"], content["quantize"])
     said = (
         f"{content['file']} ({kind}) gives the run's calibrated probabilities to within "
-        f"{checked.difference:.2g} on {content['checked_on']}; the most probable fine class is another "
-        f"for {checked.changed_fine}"
+        f"{checked.difference:.2g} on {content['checked_on']}; the most probable fine class is "
+        f"another for {checked.changed_fine}"
     )
     if content["quantize"] == "none":
         return f"{said}. That is rounding: up to {check.LARGEST:g} is let pass."
@@ -72,25 +72,16 @@ def finding(checked: check.Check, content: dict[str, Any]) -> str:
     )
 
 
-def rows(checked: check.Check, content: dict[str, Any]) -> list[list[Any]]:
-    """The table, a row the run and a row the file: name, difference, changed, MB, ms."""
-    return [
-        ["the run", None, None, None, checked.run_mb, checked.run_ms],
-        [content["file"], checked.difference, checked.changed_fine, checked.changed_coarse,
-         checked.mb, checked.ms],
-    ]  # fmt: skip
-
-
 TITLES = ("", "largest difference", "other fine class", "other coarse class", "MB", "ms a photo")
-PRINTED = (str, "{:.1e}".format, "{:,}".format, "{:,}".format, "{:.1f}".format, "{:.2f}".format)
 
 
 def cells(checked: check.Check, content: dict[str, Any]) -> list[list[str]]:
-    """`rows` as text."""
+    """The table under `TITLES`, as text: a row the run and a row the file."""
     return [
-        ["-" if value is None else show(value) for show, value in zip(PRINTED, row)]
-        for row in rows(checked, content)
-    ]
+        ["the run", "-", "-", "-", f"{checked.run_mb:.1f}", f"{checked.run_ms:.2f}"],
+        [content["file"], f"{checked.difference:.1e}", f"{checked.changed_fine:,}",
+         f"{checked.changed_coarse:,}", f"{checked.mb:.1f}", f"{checked.ms:.2f}"],
+    ]  # fmt: skip
 
 
 def _table(checked, content):
@@ -111,7 +102,7 @@ def console(content: dict[str, Any]) -> str:
 
 def _use(content):
     size = content["image_size"]
-    shapes = ", ".join(f"{name} (n, {len(classes)})" for name, classes in content["outputs"].items())
+    shapes = ", ".join(f"{name} (n, {len(names)})" for name, names in content["outputs"].items())
     lines = [
         f"In: {report.code(content['input']['name'])}, "
         f"{' or '.join(content['input']['dtype'])} (n, {size}, {size}, 3), RGB in [0, 255].",

@@ -59,7 +59,7 @@ def export(config: dict[str, Any]) -> Path:
     model, scaling = _in_float32(run), calibrator.of_folder(run.path)
     own = check.of_run(model, scaling, photos)
     leaving = probability_model(
-        model, _scaling(scaling.fine), scaling.coarse and _scaling(scaling.coarse)
+        model, _scaling(scaling.fine), _scaling(scaling.coarse) if scaling.coarse else None
     )
     report.make_output_folder(folder)
     with tempfile.TemporaryDirectory(prefix=f".tmp{os.getpid()}.", dir=folder) as scratch:

@@ -87,7 +87,7 @@ def main(words: list[str]) -> None:
     answers = use(LOADERS[name](file), np.load(photos))
     if "dermssl" in sys.modules:
         raise RuntimeError("the file needs dermssl")
-    np.savez(output, **answers)
+    np.savez(output, **answers)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
