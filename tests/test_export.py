@@ -77,6 +77,7 @@ def test_a_format_gives_what_predict_gives(name, run, some, capfd):
     needs(name)
     assert tiny.call(export, run, "--format", name) == 0
     shown = capfd.readouterr()
+    # Of the converters nothing is seen; warnings of TensorFlow's Python may be.
     assert not [line for line in shown.err.splitlines() if "WARNING" not in line], shown.err
     folder, entry = run / f"export_{name}", formats.FORMATS[name]
     assert {path.name for path in folder.iterdir()} == {
