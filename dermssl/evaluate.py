@@ -38,7 +38,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             setting doesn't fit its classes.
     """
     from dermssl.reporting import report
-    from dermssl.studies.single_run import compute, files
+    from dermssl.studies.single_run import cell_photos, compute, files
     from dermssl.studies.single_run import report as evaluation_report
 
     settings = config["evaluate"]
@@ -55,7 +55,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     folder = report.make_output_folder(config["output"] or default)
     files.write(folder, evaluation)
     files.draw(folder, evaluation)
-    report.write(evaluation_report.build(evaluation), folder)
+    report.write(evaluation_report.build(evaluation, *cell_photos.behind(evaluation)), folder)
     return folder
 
 

@@ -74,6 +74,7 @@ class Evaluate:
         low=0.0001,
         high=0.9999,
     )
+    without_photos: bool = setting(False, "leave small photos out of the HTML page")
     data: list[str] = setting(
         [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
     )
@@ -106,6 +107,13 @@ class ModelComparison:
         False, "compare arms that were tuned differently, with a warning in the report"
     )
     one_is_enough: bool = setting(False, "report a run that is alone, too")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Whose runs and reports are listed."""
+
+    folder: str = setting("outputs", "folder that holds runs, in any depth", positional="FOLDER")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dermssl.evaluation.interval import Interval
+from dermssl.reporting import hover, wording
 from dermssl.reporting.figures import GRID, INK, MUTED, PALETTE, legend, titled, wrap
 
 ROW = 0.36  # inches a row, enough for a label of two lines
@@ -85,7 +86,11 @@ def interval_plot(
         n = len(row.marks)
         apart = min(0.28, 0.66 / max(1, n - 1))  # many marks stay within their row
         for k, mark in enumerate(row.marks):
-            _mark(axes, place + apart * (k - (n - 1) / 2), mark)
+            height = place + apart * (k - (n - 1) / 2)
+            _mark(axes, height, mark)
+            name = ", ".join([row.label, *series[k : k + 1]])
+            said = f"{name}: {wording.estimate(mark.interval)}"
+            hover.note(axes, mark.interval.estimate, height, said)
     beside: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
         "va": "center",

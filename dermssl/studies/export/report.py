@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dermssl.inference.finished_run import FinishedRun
@@ -27,7 +28,7 @@ def build(run: FinishedRun, content: dict[str, Any], entry: Format, command: str
         [report.Findings([finding(checked, content)], bullets=False),
          report.Warnings(content["notes"])],
         [
-            report.Section("The file beside the run", [_table(checked, content), report.Text(
+            report.Section("The file beside the run", [report.Table(COLUMNS, rows(content)), report.Text(
                 "Difference: the largest of any calibrated probability, of both levels, in batches "
                 f"of photos and alone. Classes: of {wording.count(checked.n, 'photo')}, those "
                 "whose most probable class is another. Time: the median of one photo alone, "
@@ -72,32 +73,40 @@ def finding(checked: check.Check, content: dict[str, Any]) -> str:
     )
 
 
-TITLES = ("", "largest difference", "other fine class", "other coarse class", "MB", "ms a photo")
+def _or_dash(pattern: str) -> Callable[[Any], str]:
+    return lambda value: "-" if value is None else pattern.format(value)
 
 
-def cells(checked: check.Check, content: dict[str, Any]) -> list[list[str]]:
-    """The table under `TITLES`, as text: a row the run and a row the file."""
+COLUMNS = (
+    report.Column(""),
+    report.Column("largest difference", right=True, format=_or_dash("{:.1e}")),
+    report.Column("other fine class", right=True, format=_or_dash("{:,}")),
+    report.Column("other coarse class", right=True, format=_or_dash("{:,}")),
+    report.Column("MB", right=True, format=_or_dash("{:.1f}")),
+    report.Column("ms a photo", right=True, format=_or_dash("{:.2f}")),
+)
+
+
+def rows(content: dict[str, Any]) -> list[list[Any]]:
+    """The table under `COLUMNS`: a row the run and a row the file; None where nothing is."""
+    checked = check.Check(**content["checked"])
     return [
-        ["the run", "-", "-", "-", f"{checked.run_mb:.1f}", f"{checked.run_ms:.2f}"],
-        [content["file"], f"{checked.difference:.1e}", f"{checked.changed_fine:,}",
-         f"{checked.changed_coarse:,}", f"{checked.mb:.1f}", f"{checked.ms:.2f}"],
+        ["the run", None, None, None, checked.run_mb, checked.run_ms],
+        [content["file"], checked.difference, checked.changed_fine, checked.changed_coarse,
+         checked.mb, checked.ms],
     ]  # fmt: skip
 
 
-def _table(checked, content):
-    columns = [TITLES[0], *(report.Column(title, right=True) for title in TITLES[1:])]
-    return report.Table(columns, cells(checked, content))
-
-
 def console(content: dict[str, Any]) -> str:
-    """The table in aligned columns."""
-    lines = [list(TITLES), *cells(check.Check(**content["checked"]), content)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(TITLES))]
+    """The table as plain text in aligned columns."""
+    cells = [[str(row[0]), *(column.show(value) for column, value in zip(COLUMNS[1:], row[1:]))]
+             for row in rows(content)]  # fmt: skip
+    lines = [[column.title for column in COLUMNS], *cells]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
-        "  " + "  ".join([line[0].ljust(widths[0]),
-                          *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))])
-        for line in lines
-    )  # fmt: skip
+        "  ".join(["", first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+        for first, *rest in lines
+    )
 
 
 def _use(content):

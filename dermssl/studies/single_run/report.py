@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,22 @@ from dermssl.studies.single_run import (
     readers,
 )
 from dermssl.studies.single_run import wording as sentences
+from dermssl.studies.single_run.cell_photos import Cells
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
 TWO_DIGITS = partial(wording.estimate, digits=2)
 
 
-def build(evaluation: compute.Evaluation) -> report.Report:
-    """The report of an evaluation; its pictures are those of `files.draw`."""
+def build(
+    evaluation: compute.Evaluation, photos: Mapping[str, Cells] | None = None, on_photos: str = ""
+) -> report.Report:
+    """The report of an evaluation; its pictures are those of `files.draw`.
+
+    Args:
+        evaluation: its numbers.
+        photos, on_photos: from `cell_photos.behind`; without them the page has no photos.
+    """
     counts = metric_tables.counts(evaluation.arrays)
     status, split, unit = evaluation.found.status, evaluation.split, counts["grouped_by"]
     basis = report.escaped(wording.photos(counts, split))
@@ -47,7 +55,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
             else None,
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
-            _confusion_matrices(evaluation),
+            _confusion_matrices(evaluation, photos or {}),
             report.Section(
                 "Curves",
                 [
@@ -71,7 +79,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
             ),
         ],
-        _provenance(evaluation, unit),
+        [*_provenance(evaluation, unit), *([report.escaped(on_photos)] if on_photos else [])],
     )
 
 
@@ -145,11 +153,17 @@ def _classes(evaluation: compute.Evaluation) -> report.Section:
     )
 
 
-def _confusion_matrices(evaluation: compute.Evaluation) -> report.Section:
+def _confusion_matrices(
+    evaluation: compute.Evaluation, photos: Mapping[str, Cells]
+) -> report.Section:
     return report.Section(
         "Confusion matrices",
         [
-            report.Figure(f"confusion_{level}_{kind}.png", f"{level} classes, {kind}")
+            report.Figure(
+                f"confusion_{level}_{kind}.png",
+                f"{level} classes, {kind}",
+                photos.get(level, {}) if kind == "counts" else {},
+            )
             for level in evaluation.levels
             for kind in ("counts", "shares")
         ],
