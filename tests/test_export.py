@@ -150,7 +150,20 @@ def test_int8_and_what_it_takes_the_place_of(run, tmp_path, capsys, in_this_proc
     content = runs.read_json(output / "labels.json")
     assert 1e-6 < content["checked"]["difference"] < 0.1
     assert content["checked"]["mb"] < 0.4 * 4.7  # MB of the CNN in float32
+    assert content["notes"] == ["int8 was calibrated on 90 train photos."]
     assert "hold for the float32 network" in (output / "export.md").read_text()
+
+
+def test_int8_is_never_calibrated_on_test_photos(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    for split in ("train", "validation"):
+        used, rows = export_run._calibration_rows(finished_run.load(copy))
+        assert used == split
+        assert set(rows["split"]) == {split}
+        table = atomic_files.read_csv(copy / "predictions.csv")
+        atomic_files.write_csv(copy / "predictions.csv", table[table["split"] != split])
+    with pytest.raises(UserError, match=r"export\.quantize int8: .* no training or validation"):
+        export_run._calibration_rows(finished_run.load(copy))
 
 
 def test_float16_is_half_as_large_and_close(run, some, tmp_path):

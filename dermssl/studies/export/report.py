@@ -28,7 +28,8 @@ def build(run: FinishedRun, content: dict[str, Any], entry: Format, command: str
         [report.Findings([finding(checked, content)], bullets=False),
          report.Warnings(content["notes"])],
         [
-            report.Section("The file beside the run", [report.Table(COLUMNS, rows(content)), report.Text(
+            report.Section("The file beside the run", [
+                report.Table(COLUMNS, rows(content)), report.Text(
                 "Difference: the largest of any calibrated probability, of both levels, in batches "
                 f"of photos and alone. Classes: of {wording.count(checked.n, 'photo')}, those "
                 "whose most probable class is another. Time: the median of one photo alone, "

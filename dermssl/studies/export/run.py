@@ -15,7 +15,7 @@ from dermssl.core import atomic_files, cli, runs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.study_settings import Export
 from dermssl.data.augmentation import opencv
-from dermssl.data.records import TEST, TRAIN
+from dermssl.data.records import TEST, TRAIN, VALIDATION
 from dermssl.evaluation import calibrator
 from dermssl.inference import finished_run, new_photos
 from dermssl.inference.finished_run import FinishedRun
@@ -26,7 +26,7 @@ from dermssl.reporting import report, wording
 from dermssl.studies.export import check, formats, labels
 from dermssl.studies.export import report as page
 
-CALIBRATION_PHOTOS = 200  # of the training split, for the ranges of int8
+CALIBRATION_PHOTOS = 200  # for the ranges of int8
 
 
 def export(config: dict[str, Any]) -> Path:
@@ -53,9 +53,11 @@ def export(config: dict[str, Any]) -> Path:
     _check_output(folder, entry.file, identity, config["overwrite"])
     rows = _rows(run, settings.max_photos)
     photos = _squares(run, rows, settings.data)
-    ranges = photos[:0]
+    ranges, notes = photos[:0], []
     if settings.quantize == "int8":
-        ranges = _squares(run, _chosen(run.records(TRAIN), CALIBRATION_PHOTOS), settings.data)
+        split, others = _calibration_rows(run)
+        ranges = _squares(run, others, settings.data)
+        notes = [f"int8 was calibrated on {wording.count(len(others), f'{split} photo')}."]
     model, scaling = _in_float32(run), calibrator.of_folder(run.path)
     own = check.of_run(model, scaling, photos)
     leaving = probability_model(
@@ -86,7 +88,7 @@ def export(config: dict[str, Any]) -> Path:
         "checked": dataclasses.asdict(checked),
         "checked_on": wording.count(checked.n, "photo")
         + (", all that the run was tested on" if checked.n < settings.max_photos else ""),
-        "notes": _notes(run, rows, own, scaling),
+        "notes": notes + _notes(run, rows, own, scaling),
     }
     report.write(page.build(run, content, entry, config["command"]), folder, page.NAME)
     # The last: where it is, the export is whole.
@@ -153,6 +155,18 @@ def _rows(run, most):
     if table.empty:
         table = run.records()  # such as a run that was adapted to another place
     return _chosen(table, most)
+
+
+def _calibration_rows(run):
+    """The split and the rows of the photos on which int8 is calibrated; never test photos."""
+    for split in (TRAIN, VALIDATION):  # some runs predict the held-out photos alone
+        table = run.records(split)
+        if len(table):
+            return split, _chosen(table, CALIBRATION_PHOTOS)
+    raise UserError(
+        f"export.quantize int8: {run.path} predicted no training or validation photo to calibrate "
+        "on; use float16"
+    )
 
 
 def _squares(run, rows, moved):
