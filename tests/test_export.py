@@ -161,7 +161,8 @@ def test_int8_is_never_calibrated_on_test_photos(run, tmp_path):
         assert used == split
         assert set(rows["split"]) == {split}
         table = atomic_files.read_csv(copy / "predictions.csv")
-        atomic_files.write_csv(copy / "predictions.csv", table[table["split"] != split])
+        table.loc[table["split"] == split, "split"] = "test"
+        atomic_files.write_csv(copy / "predictions.csv", table)
     with pytest.raises(UserError, match=r"export\.quantize int8: .* no training or validation"):
         export_run._calibration_rows(finished_run.load(copy))
 
