@@ -22,6 +22,7 @@ SECTIONS = {
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
     "explain": study_settings.Explain,
+    "export": study_settings.Export,
     "embeddings": study_settings.Embeddings,
     "stress_test": study_settings.StressTest,
     "leakage": study_settings.Leakage,
@@ -47,8 +48,8 @@ class Command:
         sections: names of its sections in `SECTIONS`.
         output: str, where it writes if nobody says another place.
         seeded: whether it takes a seed.
-        resumable: whether its folder holds a run, which `overwrite` replaces; a report is
-            written anew each time.
+        resumable: whether its folder holds a run, or a file for others to use, which `overwrite`
+            replaces; a report is written anew each time.
         heavy: whether it needs TensorFlow.
         without: settings of its sections, as `section.field`, that it has no use for.
         embedded: `section.field` -> its value on the embedded data set, where none was given:
@@ -138,6 +139,13 @@ COMMANDS = {
         heavy=False,
     ),
     "explain": Command("heat maps: where a run looks", ("explain",), "RUN/explanations"),
+    "export": Command(
+        "a run's network for another runtime, with its calibration inside, checked",
+        ("export",),
+        "RUN/export_FORMAT",
+        seeded=False,
+        resumable=True,
+    ),
     "embeddings": Command(
         "a run's embeddings in a plane and in TensorBoard's projector",
         ("embeddings",),

@@ -34,7 +34,7 @@ NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
     "explained_photos", "embeddings", "forms", "tensorboard/explain", "tensorboard/explain_photos",
-    "tensorboard/embeddings", "health.json", "external", "external_*", "likeness.npz",
+    "tensorboard/embeddings", "health.json", "external", "external_*", "export_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")

@@ -180,6 +180,27 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Export:
+    """In which format a run's network leaves, and on which photos the file is checked."""
+
+    run: str = _finetuned_run()
+    format: str = setting("keras", "of the file", choices=("keras", "savedmodel", "onnx", "litert"))
+    quantize: str = setting(
+        "none", "smaller numbers, for litert: float16 weights, or int8 calibrated on training "
+        "photos", choices=("none", "float16", "int8"),
+    )  # fmt: skip
+    prepared: bool = setting(
+        False, "export a run with data.preprocess, which no file holds, for photos that have been "
+        "prepared so",
+    )  # fmt: skip
+    data: str = _moved_photos()
+    max_photos: int = setting(
+        200, "test photos that the file is checked on, at most, spread evenly over the classes",
+        low=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Explain:
     """Which photos get a heat map."""
 

@@ -330,7 +330,7 @@ def test_the_list_of_later_files_names_those_of_every_command():
     names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), forms.FOLDER}
     names |= {"health.json"}
     names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
-    names |= {"external", "external_*", "likeness.npz"}
+    names |= {"external", "external_*", "export_*", "likeness.npz"}
     assert set(runs.DERIVED_OUTPUTS) == names
 
 
