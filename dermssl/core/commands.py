@@ -15,6 +15,7 @@ SECTIONS = {
     "grid": settings.Grid,
     "checkpoint": settings.Checkpoint,
     "distribution": settings.Distribution,
+    "executor": settings.Executor,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "sample_size": study_settings.SampleSize,
@@ -70,7 +71,7 @@ class Command:
 COMMANDS = {
     "quickstart": Command(
         "the whole road: data, pretraining, fine-tuning, comparison, report",
-        ("quickstart",),
+        ("quickstart", "executor"),
         "outputs/quickstart",
         seeded=False,
         resumable=True,
@@ -101,7 +102,7 @@ COMMANDS = {
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid"),
+        ("data", "grid", "executor"),
         "outputs/grid",
         seeded=False,
         resumable=True,
@@ -147,7 +148,7 @@ COMMANDS = {
     ),
     "label_efficiency": Command(
         "with how many labels pretraining helps: arms x labels x seeds",
-        ("data", "backbone", "label_efficiency"),
+        ("data", "backbone", "label_efficiency", "executor"),
         "outputs/label_efficiency",
         seeded=False,
         resumable=True,
