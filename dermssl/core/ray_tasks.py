@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from dermssl.core.executor import Task
     from dermssl.core.settings import Executor
 
+log = logging.getLogger("dermssl")
+
 RETRIES = 3  # of a task whose worker was lost
 PATIENCE = 30  # seconds that running tasks have to save what they can, when all must end
-OBJECT_STORE = 200 * 2**20  # bytes, of a Ray of our own; results are a few MB and soon fetched
+# Of a Ray of our own. Results are a few MB and soon fetched.
+OWN = {"object_store_memory": 200 * 2**20, "include_dashboard": False}
 MARKER = ".shared"  # in the folder that tasks write into, while they do
 
 
@@ -46,10 +49,10 @@ def on_ray(
     if not tasks:
         return
     token = uuid.uuid4().hex
-    with _connected(settings.ray_address) as ray, _marked(writes, token) as marker:
-        cpus, gpus = _resources(ray.nodes(), settings)
+    with connected(settings.ray_address) as ray, _marked(writes, token) as marker:
+        cpus, gpus = resources(ray.nodes(), settings)
         places = (Path.cwd(), *(Path(path).absolute() for path in reads))
-        shared = _Shared([ray.put(work)], token, cpus, places, marker, runs.versions())
+        shared = Shared([ray.put(work)], token, cpus, places, marker, runs.versions())
         call = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_on_worker)
         sent: dict[str | None, Any] = {}
         for task in tasks:
@@ -59,15 +62,14 @@ def on_ray(
         told: set[str] = set()
         lost: list[str] = []
         try:
-            while waiting:
-                (ended,), _ = ray.wait([*waiting], num_returns=1)
-                task = waiting.pop(ended)
-                outcome = _outcome(ray, ended)
-                del ended
+            for ref in _ended(ray, [*waiting]):
+                task, outcome = waiting.pop(ref), _outcome(ray, ref)
                 _tell_again(outcome.records, told)
                 if outcome.lost:
                     lost.append(f"{task.key}: {outcome.lost}")
                     continue
+                if outcome.repeats:
+                    log.warning("%s: its worker was lost, so that it was repeated", task.key)
                 if outcome.error:
                     raise outcome.error
                 announce(task)
@@ -82,7 +84,7 @@ def on_ray(
 
 
 @dataclass(frozen=True)
-class _Shared:
+class Shared:
     """What all tasks of one call share; `work` is a reference, fetched once a process."""
 
     work: list
@@ -95,11 +97,12 @@ class _Shared:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a task ended; `lost` says what took its worker, "" where nothing did."""
+    """How a task ended, and how often it was repeated; `lost` says what took its last worker."""
 
     value: Any = None
     error: UserError | RunFailed | None = None
     lost: str = ""
+    repeats: int = 0
     records: list[logging.LogRecord] = field(default_factory=list)
 
 
@@ -112,25 +115,32 @@ def _on_worker(shared, argument, before=None):
     if before is not None and before.error:
         return before
     records: queue.SimpleQueue = queue.SimpleQueue()
-    log, handler = logging.getLogger("dermssl"), logging.handlers.QueueHandler(records)
+    handler = logging.handlers.QueueHandler(records)
     handler.setLevel(logging.WARNING)
     log.addHandler(handler)
     value = error = None
     try:
-        _look_around(shared)
+        look_around(shared)
         value = _fetch(shared)(argument)
     except (UserError, RunFailed) as raised:
         error = raised
-    except signals.Stopped as stopped:
-        if stopped.number == signal.SIGTERM:  # the node goes: Ray must see a lost worker
-            os._exit(1)
-        raise
+    except KeyboardInterrupt:
+        # What was interrupted, such as an import, may be half done: the process must not serve
+        # again. Ray takes it for lost, and repeats the task elsewhere if it wasn't cancelled.
+        os._exit(1)
     finally:
         log.removeHandler(handler)
-    return _Outcome(value, error, records=[records.get() for _ in range(records.qsize())])
+    return _Outcome(value, error, "", _repeats(), [records.get() for _ in range(records.qsize())])
 
 
-def _look_around(shared):
+def _repeats():
+    """How often this task was begun before; Ray tells it under no public name."""
+    from ray._private import worker
+
+    return worker.global_worker.core_worker.get_current_task_attempt_number()
+
+
+def look_around(shared):
     """Refuse a node that doesn't see the driver's disk or has other versions."""
     node = f"Ray node {socket.gethostname()}"
     unseen = [path for path in shared.places if not path.exists()]
@@ -168,6 +178,16 @@ def _fetch(shared):
         _fetched.clear()
         _fetched[shared.token] = ray.get(shared.work[0])
     return _fetched[shared.token]
+
+
+def _ended(ray, refs):
+    """Yields each reference when its task has ended; a signal ends it between two looks."""
+    with signals.watch_signals() as watch:
+        while refs:
+            # Within Ray's wait an exception of a handler would become a plain KeyboardInterrupt.
+            with watch.defer_signal():
+                ended, refs = ray.wait(refs, num_returns=1, timeout=1)
+            yield from ended
 
 
 def _outcome(ray, ended):
@@ -208,7 +228,7 @@ def _cancel(ray, refs):
 
 
 @contextlib.contextmanager
-def _connected(address):
+def connected(address):
     """The module `ray`, connected: to the cluster that the caller has, to `address`, or to our own.
 
     Ray's own cluster on this machine lasts as long as this block.
@@ -220,13 +240,15 @@ def _connected(address):
     if ray.is_initialized():
         yield ray
         return
-    ours = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    own: dict[str, Any] = {} if address else OWN
     with _kept_sigterm():
         try:
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **ours)
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = f"executor.ray_address {address}" if address else "executor.engine ray"
             raise UserError(f"{where}: Ray doesn't start ({one_line(error)})") from error
+    # What Ray prints of lost workers, paragraphs each; this has no public name.
+    ray._private.worker._worker_logs_enabled = False
     try:
         yield ray
     finally:
@@ -259,7 +281,7 @@ def _marked(folder, token):
         path.unlink(missing_ok=True)
 
 
-def _resources(nodes, settings):
+def resources(nodes, settings):
     """(CPU cores, GPUs) of a task: what was asked for, else a node's cores a GPU, and one GPU."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     alive = [node for node in alive if node.get("CPU", 0) >= 1]  # a head node may only direct
