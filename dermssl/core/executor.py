@@ -122,9 +122,14 @@ def _knock(address):
             f"{where}: no Ray cluster answers there within {CONNECT} seconds; give the address "
             "that ray start --head printed"
         ) from None
+    if probe.returncode and "AuthToken" in probe.stderr:
+        raise UserError(
+            f"{where}: that cluster wants a token; set RAY_AUTH_MODE=token, and have the head "
+            "node's token (~/.ray/auth_token) here"
+        )
     if probe.returncode:
-        said = " ".join(probe.stderr.split())[-300:]
-        raise UserError(f"{where}: {said or 'no Ray cluster answers there'}")
+        said = probe.stderr.strip().splitlines() or ["no Ray cluster answers there"]
+        raise UserError(f"{where}: {said[-1][:300]}; start one with: ray start --head")
 
 
 def on_local(
