@@ -8,7 +8,8 @@ The plain loop is what people write: for each cell build, freeze, compile, fit o
 pipeline, predict (`dermssl.studies.grid.train.train_plain`). Both ways read the same photos
 through the same pipeline; augmentation by augmentation they take turns, so that a busy
 machine slows both. Tracing, building and prediction count in both. Synthetic photos.
-Beside each measured ratio stands the one by counted multiply-adds, the bound of sharing.
+Beside each measured ratio stands the one by counted multiply-adds: what sharing saves of the
+computing. Where networks are small, the building and tracing that are saved too count for more.
 """
 
 import json
@@ -66,8 +67,8 @@ def material(args, size, folder):
 def counted_ratio(plan, grid, augmentation, n_train, n_test):
     """The multiply-adds of every cell trained alone over those with the shared trunk.
 
-    What sharing can save at best: heads, building, reading and augmenting aren't counted, and each
-    augmentation computes its own views.
+    Heads, building, reading and augmenting aren't counted, and each augmentation computes its own
+    views.
     """
     from dermssl.data.augmentation.policies import find_policy
     from dermssl.models import backbones, flops, shared_trunk
