@@ -15,6 +15,7 @@ SECTIONS = {
     "grid": settings.Grid,
     "checkpoint": settings.Checkpoint,
     "distribution": settings.Distribution,
+    "executor": settings.Executor,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "report": study_settings.Report,
@@ -72,7 +73,7 @@ class Command:
 COMMANDS = {
     "quickstart": Command(
         "the whole road: data, pretraining, fine-tuning, comparison, report",
-        ("quickstart",),
+        ("quickstart", "executor"),
         "outputs/quickstart",
         seeded=False,
         resumable=True,
@@ -103,7 +104,7 @@ COMMANDS = {
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid"),
+        ("data", "grid", "executor"),
         "outputs/grid",
         seeded=False,
         resumable=True,
@@ -163,7 +164,7 @@ COMMANDS = {
     ),
     "label_efficiency": Command(
         "with how many labels pretraining helps: arms x labels x seeds",
-        ("data", "backbone", "label_efficiency"),
+        ("data", "backbone", "label_efficiency", "executor"),
         "outputs/label_efficiency",
         seeded=False,
         resumable=True,

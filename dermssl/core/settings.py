@@ -194,6 +194,29 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Executor:
+    """What computes the cells of a grid, or the runs of an experiment."""
+
+    engine: str = setting(
+        "local",
+        "local: one after the other, on this machine; ray: in parallel, on a Ray cluster",
+        flag="executor",
+        choices=("local", "ray"),
+    )
+    ray_address: str = setting(
+        "",
+        "the cluster: HOST:PORT of its head node, or auto: the one that this machine is in; none: "
+        "a Ray of its own, on this machine alone",
+    )
+    task_cpus: int = setting(
+        0, "CPU cores of a task on Ray; 0: those of a node, shared out among its GPUs", low=0
+    )
+    task_gpus: int = setting(
+        -1, "GPUs of a task on Ray; -1: one, where the cluster has any", low=-1
+    )
+
+
+@dataclass(frozen=True)
 class Grid:
     """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
 
