@@ -36,11 +36,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing the tested versions into $(VENV) (once; 2 to 5 minutes)"
 	$(PYTHON) -m venv $(VENV)
-<<<<<<< HEAD
-	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,onnx]"
-=======
-	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,ray]"
->>>>>>> ray
+	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,onnx,ray]"
 	@touch $@
 
 clean:
