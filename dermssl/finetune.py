@@ -46,6 +46,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     settings, seed = config["finetune"], config["seed"]
     finetuning.check(settings)
     opened = run_setup.set_up_run("finetune", config, FINETUNED, dataset)
+    config = opened.config
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(

@@ -45,6 +45,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
     settings, size = config["pretrain"], config["backbone"].image_size
     opened = run_setup.set_up_run("pretrain", config, PRETRAINED, dataset)
+    config = opened.config
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])

@@ -77,7 +77,7 @@ def check(
     settings: Sequence[str],
     trained: bool = True,
     views: int = 1,
-    mixed_precision: bool = False,
+    half: bool = False,
     beside: float = 0.0,
     room: int | None = None,
 ) -> None:
@@ -89,7 +89,7 @@ def check(
         settings: names of the settings that make it less, first that of `batch`.
         trained: as for `step_bytes`.
         views: of each photo in a step.
-        mixed_precision: whether outputs are float16.
+        half: whether outputs are float16 or bfloat16.
         beside: bytes that a step holds besides, as from `batch_bytes`.
         room: bytes; None: of the GPU where TensorFlow uses one, else what is free.
 
@@ -102,7 +102,7 @@ def check(
         device = "on the GPU" if _uses_gpu() else "free"
     if room is None:
         return
-    one = step_bytes(backbone, views, trained, 2 if mixed_precision else 4)
+    one = step_bytes(backbone, views, trained, 2 if half else 4)
     need = one * batch + beside
     if need <= room:
         return
