@@ -40,7 +40,13 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup
+    from dermssl.training import (
+        checkpoint,
+        input_share,
+        pretraining,
+        pretraining_pool,
+        run_setup,
+    )
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
@@ -58,7 +64,12 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         return opened.output
     model = opened.model(
         lambda backbone: simclr.SimCLR(
-            backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
+            backbone,
+            settings.projection,
+            settings.temperature,
+            config["seed"],
+            settings.chunk_size,
+            settings.remat,
         )
     )
     backbone = model.backbone
@@ -70,6 +81,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
         )
         work += f", in chunks of {settings.chunk_size}" if settings.chunk_size else ""
+        work += ", activations computed twice" if settings.remat else ""
         shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
         _say(run_setup.start_line(opened, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
@@ -99,6 +111,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
                 "entropy_nats": last["entropy"],
                 "health": panel.summary(),
                 "seconds": sum(row["seconds"] for row in history),
+                "input_share": input_share.of_run(history),
                 "photos_per_second": len(photos) * len(history)
                 / sum(row["seconds"] for row in history),
                 "seed": config["seed"],

@@ -75,8 +75,8 @@ class Backbone:
     )  # fmt: skip
     precision: str = setting(
         "auto",
-        "what to compute in; auto: bfloat16 on GPUs of compute capability 8.0 or more, float16 from "
-        "7.0 on, else float32",
+        "what to compute in; auto: bfloat16 on GPUs of compute capability 8.0 or more, float16 on "
+        "those from 7.0 on, else float32",
         choices=PRECISIONS,
         was=("mixed_precision", {False: "float32", True: "mixed_float16"}),
     )
@@ -98,6 +98,12 @@ class Pretrain:
         "photos through the network at once, a divisor of the batch size: large batches in little "
         "memory (gradient caching); 0: the whole batch",
         low=0,
+        added=True,
+    )
+    remat: bool = setting(
+        False,
+        "forget activations and compute them again for the gradient: the same steps in less memory "
+        "and more time",
         added=True,
     )
     temperature: float = setting(0.1, "temperature of NT-Xent", low=1e-3, high=100.0)

@@ -120,7 +120,8 @@ class RunSetup:
             batch = pretrain.chunk_size
         memory_check.check(
             backbone, batch, [*names, "backbone.image_size"], trained=whole,
-            views=2 if pretrain else 1, half=self.start.precision != "float32", beside=beside,
+            views=2 if pretrain else 1, half=self.start.precision != "float32",
+            remat=bool(pretrain and pretrain.remat), beside=beside,
         )  # fmt: skip
 
     def saved(self, run: runs.Run) -> checkpoint.Saved | None:
@@ -161,8 +162,8 @@ def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
     what = f"{start.name}, {start.image_size} px, weights {start.weights}"
     devices = opened.distribution.words() or device()
     return (
-        f"{what}, on {devices}, {precision.words(start.precision)}: {photos:,} photos, {work}; time: measuring, shown "
-        f"after the first steps; shorter: {shorter}"
+        f"{what}, on {devices}, {precision.words(start.precision)}: {photos:,} photos, {work}; "
+        f"time: measuring, shown after the first steps; shorter: {shorter}"
     )
 
 
@@ -199,9 +200,8 @@ def set_up_run(
     # Before anything is computed: TensorFlow joins a cluster at its start, or never.
     distribution = _distribution(config)
     # What was chosen is part of the run: it goes on in the same precision, or is refused.
-    chosen = {"precision": precision.choose(start.precision)}
-    start = replace(start, **chosen)
-    config = config | {"backbone": replace(config["backbone"], **chosen)}
+    start = replace(start, precision=precision.choose(start.precision))
+    config = config | {"backbone": replace(config["backbone"], precision=start.precision)}
     dataset = dataset or prepare(config["data"])
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)

@@ -128,7 +128,10 @@ def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, command):
             '[backbone]\nsync_batchnorm = "yes"',
             "sync_batchnorm is 'yes'; it must be of type bool",
         ),
-        ('[backbone]\nprecision = "float8"', "precision is 'float8'; choose one of: auto, float32, "),
+        (
+            '[backbone]\nprecision = "float8"',
+            "precision is 'float8'; choose one of: auto, float32, ",
+        ),
         ('[backbone]\nmixed_precision = "yes"', "unknown key 'mixed_precision'; valid keys: "),
         (
             '[backbone]\nprecision = "float32"\nmixed_precision = true',
