@@ -21,7 +21,7 @@ import numpy as np
 ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 # Files whose bytes are no function of the run: the lock, the time, and what holds a duration.
 NOT_COMPARED = {".lock", "status.json", "config.toml"}
-TIMES = ("seconds", "epoch_seconds", "photos_per_second")
+TIMES = ("seconds", "epoch_seconds", "photos_per_second", "input_share")
 
 
 class Attempts:

@@ -23,7 +23,7 @@ from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
-from dermssl.training import callbacks, checkpoint, loop, metrics
+from dermssl.training import callbacks, checkpoint, input_share, loop, metrics
 from dermssl.training.distribution import Distribution
 from dermssl.training.run_setup import RunSetup
 
@@ -306,6 +306,7 @@ def write_stats(
                 for name, manifest in manifests.items()
             },
             "seconds": sum(row["seconds"] for row in history),
+            "input_share": input_share.of_run(history),
             "seed": setup.config["seed"],
             "data_hash": setup.data_hash,
             "config_hash": configs.config_hash(setup.config),
