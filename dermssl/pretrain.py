@@ -36,7 +36,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    _check_chunks(config["pretrain"])
+    _check_chunks(config["pretrain"], config["backbone"].jit_compile)
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
@@ -125,13 +125,18 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     return made.path
 
 
-def _check_chunks(settings):
-    """Refuse chunks that aren't equal parts of a batch.
+def _check_chunks(settings, jit_compile):
+    """Refuse chunks that aren't equal parts of a batch, or that XLA would have to compile.
 
     A smaller last chunk would have BatchNorm statistics of fewer photos than all others, and the
     same weight in the moving statistics; and a command's batch can always be divided.
     """
     batch, chunk = settings.batch_size, settings.chunk_size
+    if chunk and jit_compile:
+        raise UserError(
+            f"backbone.jit_compile: XLA can't compile a step in chunks (pretrain.chunk_size {chunk});"
+            " leave one of them out"
+        )
     if not chunk or (chunk > 1 and batch % chunk == 0):
         return
     where = f"pretrain.chunk_size {chunk}"

@@ -80,6 +80,12 @@ class Backbone:
         choices=PRECISIONS,
         was=("mixed_precision", {False: "float32", True: "mixed_float16"}),
     )
+    jit_compile: bool = setting(
+        False,
+        "compile the training step with XLA, on one device: a CPU loses, of a GPU benchmarks/gpu.py "
+        "tells; other masks of dropout",
+        added=True,
+    )
     sync_batchnorm: bool = setting(
         False,
         "BatchNorm over the whole batch, not over each device's share of it",

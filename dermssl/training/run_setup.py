@@ -230,4 +230,9 @@ def _distribution(config):
     for section in ("pretrain", "finetune"):
         if section in config:
             made.check_batch(f"{section}.batch_size", config[section].batch_size)
+    if made.replicas > 1 and config["backbone"].jit_compile:
+        raise UserError(
+            f"backbone.jit_compile: is for one device, and this run has {made.replicas} replicas; "
+            "leave it out, or set distribution.strategy none"
+        )
     return made
