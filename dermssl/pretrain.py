@@ -134,8 +134,8 @@ def _check_chunks(settings, jit_compile):
     batch, chunk = settings.batch_size, settings.chunk_size
     if chunk and jit_compile:
         raise UserError(
-            f"backbone.jit_compile: XLA can't compile a step in chunks (pretrain.chunk_size {chunk});"
-            " leave one of them out"
+            f"backbone.jit_compile: XLA can't compile a step in chunks (pretrain.chunk_size "
+            f"{chunk}); leave one of them out"
         )
     if not chunk or (chunk > 1 and batch % chunk == 0):
         return

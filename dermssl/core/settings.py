@@ -82,8 +82,8 @@ class Backbone:
     )
     jit_compile: bool = setting(
         False,
-        "compile the training step with XLA, on one device: a CPU loses, of a GPU benchmarks/gpu.py "
-        "tells; other masks of dropout",
+        "compile the training step with XLA, on one device: a CPU loses, of a GPU "
+        "benchmarks/gpu.py tells; draws other masks of dropout",
         added=True,
     )
     sync_batchnorm: bool = setting(

@@ -15,6 +15,7 @@ import pandas as pd
 
 from dermssl.core import config as configs
 from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
