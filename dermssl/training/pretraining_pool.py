@@ -7,8 +7,7 @@ from pathlib import Path
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import paths as files
-from dermssl.data import records, splits
+from dermssl.data import records, same_files, splits
 from dermssl.inference import finished_run
 
 log = logging.getLogger("dermssl")
@@ -42,7 +41,7 @@ def check(pretrained: Path | str | None, dataset: records.Dataset) -> None:
         splits.check_overlap(pool.assign(path=there), lying)
         if not os.path.isdir(root) or root == os.path.realpath(dataset.root):
             splits.check_overlap(pool, held_out)
-        elif any(twin := files.find_identical_files(lying["path"].tolist(), there)):
+        elif any(twin := same_files.find_identical_files(lying["path"].tolist(), there)):
             raise UserError(
                 f"{pretrained}: {sum(twin)} validation or test photos of this data set were "
                 "pretrained on under other names, the first is "
