@@ -297,6 +297,7 @@ def _refuse_other_version(path, config, way_out=""):
         section = SECTIONS.get(name)
         if section is None or not isinstance(table, dict):
             continue
+        table = configs.of_today(section, table)
         fields = dataclasses.fields(section)
         later = {field.name for field in fields if field.metadata["added"]}
         known = {field.name for field in fields}

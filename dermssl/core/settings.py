@@ -7,7 +7,7 @@ the studies that follow a training stand in `study_settings`.
 from dataclasses import dataclass
 
 from dermssl.core.cluster import STRATEGIES
-from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, setting
+from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, PRECISIONS, setting
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,19 @@ class Backbone:
         0.9, "moving average of BatchNorm; Keras's 0.99 lags behind runs of a few hundred steps",
         low=0.0, high=1.0,
     )  # fmt: skip
-    mixed_precision: bool = setting(False, "compute in float16 (GPU)")
+    precision: str = setting(
+        "auto",
+        "what to compute in; auto: bfloat16 on GPUs of compute capability 8.0 or more, float16 on "
+        "those from 7.0 on, else float32",
+        choices=PRECISIONS,
+        was=("mixed_precision", {False: "float32", True: "mixed_float16"}),
+    )
+    jit_compile: bool = setting(
+        False,
+        "compile the training step with XLA, on one device: a CPU loses, of a GPU "
+        "benchmarks/gpu.py tells; draws other masks of dropout",
+        added=True,
+    )
     sync_batchnorm: bool = setting(
         False,
         "BatchNorm over the whole batch, not over each device's share of it",
@@ -92,6 +104,12 @@ class Pretrain:
         "photos through the network at once, a divisor of the batch size: large batches in little "
         "memory (gradient caching); 0: the whole batch",
         low=0,
+        added=True,
+    )
+    remat: bool = setting(
+        False,
+        "forget activations and compute them again for the gradient: the same steps in less memory "
+        "and more time",
         added=True,
     )
     temperature: float = setting(0.1, "temperature of NT-Xent", low=1e-3, high=100.0)

@@ -8,8 +8,10 @@ compute, so that a few tf.data threads fill all cores.
 
 Python itself (the draws, small arrays) holds the GIL for 0.13 of the 1.7 ms that a 600 x 400 JPEG
 and its two 224 px views take (`benchmarks/pipeline_speed.py` measures it), so threads fill some 13
-cores and no more. On larger machines the way on is tf.data's service: a batch is a function of its
-step, so that workers in processes of their own need only share out the range of steps.
+cores and no more. The way on for larger machines isn't tf.data's service: its workers are other
+processes, and have no Python function of this one ("Could not find callback"). It is a batch whose
+rows are shared out to processes that fill shared memory, each row always to the same one, for the
+sake of its cache. As a prototype two of them gave the same bits for the same CPU time a photo.
 """
 
 import dataclasses
