@@ -18,7 +18,7 @@ import pandas as pd
 
 from dermssl.core import left_out, settings
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, decode, packed, photo_bytes, preprocess
+from dermssl.data import csv_tables, decode, packed, photo_bytes, preprocess, storage
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset
 
@@ -228,7 +228,7 @@ def image_files(source: Path | str) -> list[str]:
         raise UserError(f"{source}: packed; unpack it, and give the folder")
     if photo_bytes.is_there(source):
         return [str(source)]
-    if not os.path.exists(source):
+    if not os.path.exists(source) and not storage.elsewhere(source):
         raise UserError(f"{source}: not found; give a photo or a folder of photos")
     folder = files.existing_folder(source, "photos")
     photos = photos_in(folder)

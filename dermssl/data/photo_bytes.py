@@ -1,4 +1,4 @@
-"""The bytes of a photo by its path: those of a file, or of a member of an HDF5 or npz file.
+"""The bytes of a photo by its path: of a file, or of a member of an HDF5 or npz file or of shards.
 
 A photo in a container has the container's path and its key as its path,
 `train-image.hdf5/ISIC_0015670`, as if the container were a folder. So ids, hashes, leak guards and
@@ -13,13 +13,18 @@ import io
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from dermssl.data.sources import hdf5, npz
+import numpy as np
+
+from dermssl.data import shard_files
+from dermssl.data.sources import hdf5, npz, shards
 from dermssl.data.sources.listing import Listing, Stored
 
-SOURCES = {".hdf5": hdf5, ".h5": hdf5, ".npz": npz}
+# By the ends of file names.
+SOURCES = {".hdf5": hdf5, ".h5": hdf5, ".npz": npz, f"/{shard_files.INDEX}": shards}
 _INSIDE = re.compile(f"({'|'.join(map(re.escape, SOURCES))})/", re.IGNORECASE)
 
 
@@ -64,7 +69,7 @@ def _listing(file, modified, size):
 
 
 def _source(container):
-    return SOURCES[os.path.splitext(container)[1].lower()]
+    return next(source for end, source in SOURCES.items() if container.lower().endswith(end))
 
 
 def stored(path: Path | str) -> Stored:
@@ -89,6 +94,45 @@ def stored(path: Path | str) -> Stored:
     if found is None:
         raise FileNotFoundError(f"{place[0]} has no photo {place[1]}")
     return found
+
+
+def stored_all(paths: Iterable[str]) -> Iterator[Stored]:
+    """`stored` of each photo; of many in one container this is faster.
+
+    Raises:
+        OSError, UserError: as `stored` does.
+    """
+    photos: Mapping[str, Stored] = {}
+    inside = "\0"  # what begins so lies in the container of the last photo
+    for path in paths:
+        if path.startswith(inside) and (found := photos.get(path[len(inside) :])):
+            yield found
+            continue
+        yield stored(path)
+        if place := located(path):
+            inside, photos = f"{place[0]}/", listing(place[0]).photos
+
+
+def pages(paths: Sequence[str]) -> np.ndarray | None:
+    """Which parts of their source photos are read from, where it has parts (see `Stored.page`).
+
+    Returns:
+        int64 (n,), or None where some photo lies elsewhere.
+    """
+    if not paths or not _is_paged(paths[0]):
+        return None
+    found = [photo.page for photo in stored_all(paths)]
+    return None if None in found else np.array(found, np.int64)
+
+
+def _is_paged(path):
+    place = located(path)
+    return place is not None and _source(place[0]) is shards
+
+
+def is_verified(path: Path | str) -> bool:
+    """Whether a photo was decoded when it was written, and its bytes are checked when read."""
+    return _is_paged(path)
 
 
 def is_there(path: Path | str) -> bool:
