@@ -124,7 +124,7 @@ class MaskIndex:
         photos = set(photos)
         masks = files.scan_masks(root) if masks is None else masks
         masks = [mask for mask in masks if mask not in photos]
-        self._photos = Counter(_stem(photo) for photo in photos)
+        self._photos = Counter(_stem(photo) for photo in photos if masks)
         self._beside: dict[tuple[PurePosixPath, str], str] = {}
         self._anywhere: dict[str, str] = {}
         stems = [_stem(mask) for mask in masks]
@@ -139,6 +139,8 @@ class MaskIndex:
         Args:
             paths: of photos, relative to the root; those outside of it have no mask here.
         """
+        if not self._anywhere:  # as in most folders; a million names take half a minute
+            return [self._listed.get(path, "") for path in paths]
         return [self._listed[path] if path in self._listed else self._named(path) for path in paths]
 
     def _named(self, path):

@@ -13,7 +13,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,42 +97,56 @@ def stored(path: Path | str) -> Stored:
 
 
 def stored_all(paths: Iterable[str]) -> Iterator[Stored]:
-    """`stored` of each photo; of many in one container this is faster.
+    """`stored` of each photo, faster for many in one container.
 
     Raises:
         OSError, UserError: as `stored` does.
     """
-    photos: Mapping[str, Stored] = {}
-    inside = "\0"  # what begins so lies in the container of the last photo
-    for path in paths:
-        if path.startswith(inside) and (found := photos.get(path[len(inside) :])):
-            yield found
-            continue
-        yield stored(path)
-        if place := located(path):
-            inside, photos = f"{place[0]}/", listing(place[0]).photos
+    for path, source, photos, key in _looked_up(paths):
+        found = photos.get(key) if source else None
+        yield found or stored(path)
+
+
+def missing(paths: Iterable[str]) -> list[str]:
+    """The paths that are neither a file nor a photo in a container."""
+    return [
+        path for path, source, photos, key in _looked_up(paths)
+        if not (key in photos if source else os.path.isfile(path))
+    ]  # fmt: skip
+
+
+def unverified(paths: Iterable[str]) -> Iterator[str]:
+    """The paths of photos that nobody has decoded yet: of all but those in shards.
+
+    What is in shards was decoded when they were written, and is checked when it is read.
+    """
+    return (path for path, source, _, _ in _looked_up(paths) if source is not shards)
 
 
 def pages(paths: Sequence[str]) -> np.ndarray | None:
-    """Which parts of their source photos are read from, where it has parts (see `Stored.page`).
+    """Which parts of their shards photos are read from (see `Stored.page`).
 
     Returns:
-        int64 (n,), or None where some photo lies elsewhere.
+        int64 (n,), or None where some photo isn't in shards.
     """
-    if not paths or not _is_paged(paths[0]):
+    place = located(paths[0]) if paths else None
+    if place is None or _source(place[0]) is not shards:  # no look at the others
         return None
     found = [photo.page for photo in stored_all(paths)]
     return None if None in found else np.array(found, np.int64)
 
 
-def _is_paged(path):
-    place = located(path)
-    return place is not None and _source(place[0]) is shards
-
-
-def is_verified(path: Path | str) -> bool:
-    """Whether a photo was decoded when it was written, and its bytes are checked when read."""
-    return _is_paged(path)
+def _looked_up(paths):
+    """Yields (path, source, photos of its container, key in it); source is None of a file."""
+    inside = "\0"  # what begins so lies in the container of an earlier photo
+    for path in paths:
+        if not path.startswith(inside):
+            place = located(path)
+            if place is None:
+                yield path, None, None, ""
+                continue
+            source, photos, inside = _source(place[0]), listing(place[0]).photos, f"{place[0]}/"
+        yield path, source, photos, path[len(inside) :]
 
 
 def is_there(path: Path | str) -> bool:

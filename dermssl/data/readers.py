@@ -91,7 +91,7 @@ def read(data: Data) -> Dataset:
         raise unknown_name("data format", kind, ["auto", *READERS])
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
     for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
-        records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
+        records[name] = list(map(files.nfc, records[name].to_numpy(object)))  # one name, one class
     if kind == "released" and (release := released_tables.find(root)):
         built_in = released_tables.built_in(release, {*records["fine"]} - {""})
     if kind == "shards":
@@ -123,7 +123,7 @@ def checked(dataset: Dataset, on_bad: str, where: str) -> tuple[Dataset, list[tu
     if on_bad == "error":
         check_files(dataset, where)
     paths = dataset.files
-    bad = decode.verify_all(path for path in paths if not photo_bytes.is_verified(path))
+    bad = decode.verify_all(photo_bytes.unverified(paths))
     if bad and on_bad == "error":
         more = f" (and {len(bad) - 1} more bad)" if len(bad) > 1 else ""
         raise UserError(f"{where}: {bad[0][1]}{more}; or leave bad images out: data.on_bad skip")

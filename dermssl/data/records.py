@@ -80,7 +80,7 @@ class Dataset:
     def files(self) -> list[str]:
         """Full paths, one a record; one may lead into a container, see `photo_bytes`."""
         start = f"{str(self.root).rstrip('/')}/"  # pathlib would take seconds for a million
-        return [start + path for path in self.index["path"].tolist()]
+        return [start + path for path in self.index["path"].to_numpy(object)]
 
     @property
     def mask_files(self) -> list[str] | None:
@@ -176,7 +176,7 @@ def data_hash(dataset: Dataset) -> str:
         table = table.drop(columns=MASK, errors="ignore")
     files = [each for pair in zip(dataset.files, masks) for each in pair if each]
     marks = (photo.mark for photo in photo_bytes.stored_all(files))
-    columns = [map(str, table[name].tolist()) for name in table]
+    columns = [map(str, table[name].to_numpy(object)) for name in table]
     for mask, *row in zip(masks, *columns):
         own = (next(marks), next(marks)) if mask else (next(marks),)
         digest.update(repr((*own, *row)).encode())
@@ -185,7 +185,7 @@ def data_hash(dataset: Dataset) -> str:
 
 def check_files(dataset: Dataset, where: str) -> None:
     """Every photo of the table exists, or a `UserError` names the first that does not."""
-    missing = [file for file in dataset.files if not photo_bytes.is_there(file)]
+    missing = photo_bytes.missing(dataset.files)
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(

@@ -138,9 +138,12 @@ class Index(Mapping[str, Stored]):
 
     def __getitem__(self, key: str) -> Stored:
         row = self._rows[key]
-        size = int(self._bytes[row])
-        page = int(self._shard[row]) << 32 | int(self._at[row]) // storage.PAGE
-        return Stored(size, size, page=page)
+        size = self._bytes.item(row)
+        page = self._shard.item(row) << 32 | self._at.item(row) // storage.PAGE
+        return Stored(size, size, None, page)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
 
     def read(self, key: str) -> bytes:
         """The bytes of a photo or mask, as they were written.
@@ -149,9 +152,9 @@ class Index(Mapping[str, Stored]):
             OSError: its shard isn't there, is cut or damaged.
         """
         row = self._rows[key]
-        size = int(self._bytes[row])
-        shard = shard_name(self._shard[row], len(self.info["shards"]))
-        data = storage.read_part(f"{self.home}/{shard}", int(self._at[row]), size)
+        size = self._bytes.item(row)
+        shard = shard_name(self._shard.item(row), len(self.info["shards"]))
+        data = storage.read_part(f"{self.home}/{shard}", self._at.item(row), size)
         if len(data) < size:
             raise OSError(f"{shard} is cut")
         if hashlib.sha256(data).digest() != self._hashes[row].tobytes():
