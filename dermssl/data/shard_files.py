@@ -204,6 +204,8 @@ def records(file: Path | str) -> pd.DataFrame:
     columns = ["id", *TEXTS, "age", "is_mask"]
     table = arrow.read(columns=columns).to_pandas()
     table = table[~table.pop("is_mask")].rename(columns={"id": "path"})
+    if table["age"].hasnans:  # "" where it isn't known, as all readers have it
+        table["age"] = table["age"].astype(object).fillna("")
     if not table["mask"].any():  # then the column says nothing
         table = table.drop(columns="mask")
     return table.reset_index(drop=True)

@@ -47,7 +47,7 @@ class Written:
 
 
 def write(
-    dataset: Dataset, folder: str, shrink: int = 0, shard_mb: int = 256, on_bad: str = "error",
+    dataset: Dataset, folder: str, shrink: int = 0, shard_mb: float = 256, on_bad: str = "error",
     workers: int = 4,
 ) -> Written:  # fmt: skip
     """Write the photos of a data set, and their masks, into a folder of shards.
