@@ -90,10 +90,14 @@ def stored(path: Path | str) -> Stored:
         if not stat.S_ISREG(info.st_mode):
             raise NotRegular(f"{path} is not a regular file")
         return Stored(info.st_size, info.st_size)
-    found = listing(place[0]).photos.get(place[1])
-    if found is None:
-        raise FileNotFoundError(f"{place[0]} has no photo {place[1]}")
-    return found
+    return _stored(*place)
+
+
+def _stored(container, key):
+    photo = listing(container).photos.get(key)
+    if photo is None:
+        raise FileNotFoundError(f"{container} has no photo {key}")
+    return photo
 
 
 def stored_all(paths: Iterable[str]) -> Iterator[Stored]:
@@ -175,7 +179,7 @@ def read(path: Path | str) -> bytes:
     place = located(path)
     if place is None:
         return Path(path).read_bytes()
-    photo = stored(path)  # raises where the container has no such photo
+    photo = _stored(*place)
     if photo.at is None:
         return _source(place[0]).read(*place)
     with open(place[0], "rb") as file:

@@ -26,6 +26,7 @@ COLUMNS = (
 MASK = "mask"  # one more column, where masks are known: the path of the photo's, or ""
 SYNTHETIC = "synthetic"  # the source of drawn photos, so that no report takes them for skin
 TRAIN, VALIDATION, TEST = SPLITS
+ROWS = 10_000  # of a table that are Python's objects at a time
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,14 @@ def data_hash(dataset: Dataset) -> str:
     masks = dataset.mask_files or [""] * len(table)
     if not any(masks):  # then the column says nothing
         table = table.drop(columns=MASK, errors="ignore")
-    files = [each for pair in zip(dataset.files, masks) for each in pair if each]
+    files = (each for pair in zip(dataset.files, masks) for each in pair if each)
     marks = (photo.mark for photo in photo_bytes.stored_all(files))
-    columns = [map(str, table[name].to_numpy(object)) for name in table]
-    for mask, *row in zip(masks, *columns):
-        own = (next(marks), next(marks)) if mask else (next(marks),)
-        digest.update(repr((*own, *row)).encode())
+    for start in range(0, len(table), ROWS):
+        part = slice(start, start + ROWS)
+        columns = [map(str, table[name].iloc[part].to_numpy(object)) for name in table]
+        for mask, *row in zip(masks[part], *columns):
+            own = (next(marks), next(marks)) if mask else (next(marks),)
+            digest.update(repr((*own, *row)).encode())
     return digest.hexdigest()[:12]
 
 

@@ -234,7 +234,7 @@ def _write_index(entries, folder, names):
 
 def _claim(folder, plan):
     """Make a folder, or find it with the shards of the same photos and settings."""
-    there = storage.names(folder)
+    there = {name for name in storage.names(folder) if not name.startswith(".tmp")}
     if MARKER in there:
         try:
             found = json.loads(storage.read(f"{folder}/{MARKER}"))

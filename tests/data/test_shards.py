@@ -158,8 +158,8 @@ def test_shrunk_photos_are_small_jpegs_with_the_same_ids(tmp_path):
         "high.jpg": (90, 150),
         "small.png": (50, 64),
     }.items():
-        pixels = rng.integers(100, 160, (size[1] // 10, size[0] // 10, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize(size).save(data / name)
+        grey = rng.integers(0, 256, (size[1] // 10, size[0] // 10), dtype=np.uint8)
+        Image.fromarray(grey).resize(size).convert("RGB").save(data / name)
     write(data, tmp_path / "shards", shrink=64)
     shards = read(tmp_path / "shards")
     assert shards.index["path"].tolist() == ["high.jpg", "small.png", "wide.png"]
