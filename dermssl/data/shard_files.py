@@ -93,8 +93,7 @@ def fetched(url: str, where: str) -> Path:
             f"{where} {url}: {found}; on other file systems only the folders of "
             "dermssl.shards can be read"
         )
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "dermssl" / "shards" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder = _copies() / hashlib.sha256(url.encode()).hexdigest()[:16]
     size, changed = storage.version(f"{url}/{INDEX}")
     home = {"url": url, "bytes": size, "changed": changed}
     try:
@@ -106,7 +105,13 @@ def fetched(url: str, where: str) -> Path:
     data = storage.read(f"{url}/{INDEX}")
     storage.write(str(folder / INDEX), data)
     atomic_files.write_json(folder / HOME, home)
-    return Path(os.path.realpath(folder / INDEX))
+    return folder / INDEX
+
+
+def _copies():
+    """The folder with the indexes of shards that lie elsewhere."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.path.realpath(caches)) / "dermssl" / "shards"
 
 
 class Index(Mapping[str, Stored]):
@@ -280,10 +285,12 @@ def _opened(file):
 
 
 def _home(file):
-    """The folder of the shards: beside the index, or where a copied one is from."""
+    """The folder of the shards: beside the index, or where a copied one is from.
+
+    Only our copies are asked: a data folder is closed, and can't name another place.
+    """
     folder = os.path.dirname(file)
-    try:
-        with open(f"{folder}/{HOME}", encoding="utf-8") as home:
-            return json.load(home)["url"]
-    except FileNotFoundError:
+    if os.path.dirname(folder) != str(_copies()):
         return folder
+    with open(f"{folder}/{HOME}", encoding="utf-8") as home:
+        return json.load(home)["url"]

@@ -17,7 +17,7 @@ import pandas as pd
 from dermssl.core import atomic_files, left_out, threads
 from dermssl.core.errors import UserError
 from dermssl.core.progress import Progress
-from dermssl.data import decode, masks, photo_bytes, shard_files, storage
+from dermssl.data import decode, masks, paths, photo_bytes, shard_files, storage
 from dermssl.data.records import MASK, Dataset, data_hash
 from dermssl.data.shard_files import HEAD, INDEX, MARKER, TAIL, TEXTS, shard_name
 
@@ -33,7 +33,7 @@ class Written:
 
     Attributes:
         folder: of the shards.
-        photos, masks, left_out: how many of each.
+        photos, masks: how many of each.
         sizes: bytes of each shard.
         new: shards that this call wrote.
     """
@@ -41,7 +41,6 @@ class Written:
     folder: str
     photos: int
     masks: int
-    left_out: int
     sizes: list[int]
     new: int
 
@@ -95,12 +94,9 @@ def write(
         _write_index(entries, folder, names)
     for name in {f"{name}.json" for name in names} & storage.names(folder):
         storage.remove(f"{folder}/{name}")
-    root = storage.elsewhere(folder)
-    index = shard_files.fetched(folder, "run.output") if root else Path(folder, INDEX)
-    table = shard_files.records(index)
-    n, all_rows = len(table), len(shard_files.load(index))
-    sizes = shard_files.load(index).info["shards"]
-    return Written(folder, n, all_rows - n, len(dataset.index) - n, sizes, len(todo))
+    file = paths.existing_folder(folder, "run.output")
+    index, photos = shard_files.load(file), len(shard_files.records(file))
+    return Written(folder, photos, len(index) - photos, index.info["shards"], len(todo))
 
 
 class _Entries:

@@ -102,9 +102,13 @@ def _page(file, number):
 
 @contextlib.contextmanager
 def writing(file: str) -> Iterator[str]:
-    """A temporary path, which becomes the file at the end of the block: whole or not at all."""
+    """A temporary path for TensorFlow, which becomes the file at the end: whole or not at all.
+
+    Raises:
+        RunFailed: it can't be written.
+    """
     if not elsewhere(file):
-        with atomic_files.atomic_write(file) as temporary:
+        with atomic_files.atomic_write(file) as temporary, _gfile(file):
             yield str(temporary)
         return
     folder, _, name = file.rpartition("/")
@@ -115,6 +119,9 @@ def writing(file: str) -> Iterator[str]:
             gfile.rename(half, file, overwrite=True)
     except OSError as error:
         raise RunFailed(f"{file}: can't be written ({error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            remove(half)
 
 
 def write(file: str, data: bytes) -> None:
