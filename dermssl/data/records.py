@@ -5,6 +5,7 @@ does not have is there, empty: "" for text, NaN for age.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,9 @@ class Dataset:
     @property
     def files(self) -> list[str]:
         """Full paths, one a record; one may lead into a container, see `photo_bytes`."""
-        start = f"{str(self.root).rstrip('/')}/"  # pathlib would take seconds for a million
-        return [start + path for path in self.index["path"].to_numpy(object)]
+        root, paths = str(self.root), self.index["path"].to_numpy(object)
+        # pathlib would take seconds for a million.
+        return [os.path.join(root, path) if root != "." else path for path in paths]
 
     @property
     def mask_files(self) -> list[str] | None:

@@ -127,8 +127,8 @@ def writing(file: str) -> Iterator[str]:
 def write(file: str, data: bytes) -> None:
     """Write a file, whole or not at all."""
     if not elsewhere(file):
-        with atomic_files.atomic_write(file) as temporary:
-            temporary.write_bytes(data)
+        with atomic_files.atomic_write(file) as temporary, open(temporary, "wb") as opened:
+            opened.write(data)
         return
     with writing(file) as half, _gfile(file) as gfile, gfile.GFile(half, "wb") as opened:
         opened.write(data)

@@ -186,7 +186,20 @@ def test_bad_photos_stop_the_writing_or_are_left_out(photos, tmp_path, caplog):
     assert f"skipped: 1 of 160 photos, the first: {data / names[3]}: " in caplog.text
 
 
+def test_full_paths_are_those_of_pathlib():
+    index = records.make_index({"path": ["../other/a.jpg", "/data/b.jpg", "c.jpg", "d/e.jpg"]})
+    for root in ("/", ".", "/data", "data"):
+        root = paths.Path(root)
+        dataset = records.Dataset(root, index, None)
+        assert dataset.files == [str(root / path) for path in index["path"]]
+
+
 # Elsewhere
+
+
+def test_a_data_folder_names_no_other_place(own, tmp_path):
+    (own / "home.json").write_text(json.dumps({"url": f"file://{tmp_path}/other"}))
+    assert photo_bytes.read(read(own).files[0])
 
 
 @pytest.mark.parametrize("scheme", ["file", "ram"])
