@@ -88,7 +88,7 @@ def sides(run_folder, folder, args, output):
     from dermssl.inference import finished_run, outputs
 
     settings = {"predict": {"batch_size": args.batch_size, "run": str(run_folder),
-                            "source": str(folder)}}  # fmt: skip
+                            "source": [str(folder)]}}  # fmt: skip
     made = config.configure("predict", settings, output=str(output))
     run = finished_run.load(run_folder, "finetune")
     model, size = run.model(), run.image_size

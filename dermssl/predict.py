@@ -27,6 +27,7 @@ from typing import Any
 
 from dermssl.core import cli, left_out, results
 from dermssl.core.errors import UserError
+from dermssl.core.setting import SQUARE
 
 
 def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None = None) -> int:
@@ -111,15 +112,15 @@ def _folder_of(source):
 
 
 def tell(config: dict[str, Any], count: int) -> None:
-    """Print how many photos there were, and what was done to their probabilities."""
+    """Print how many photos there were, what is seen of one, and what was done to its P."""
     from dermssl.inference import new_photos
 
     settings, output = config["predict"], config["output"]
     if output:
         print(f"{count} photos: {output}")
-    # Without an output the table itself is on standard output.
     said = cli.with_flags(new_photos.calibration(settings.run, not settings.uncalibrated))
-    print(said, file=sys.stdout if output else sys.stderr)
+    # Without an output the table itself is on standard output.
+    print(f"{SQUARE}.\n{said}", file=sys.stdout if output else sys.stderr)
 
 
 def table(config: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -86,7 +87,8 @@ def make(
 
 def no_pictures(monkeypatch):
     """Save empty files instead of pictures: drawing is most of a report's time."""
-    monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(b""))
+    blank = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
+    monkeypatch.setattr(figures, "save", lambda figure, path: path.write_bytes(blank))
 
 
 def change_status(folder, **entries):

@@ -4,24 +4,28 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+VOID = ("meta", "img")
+
 
 class Page(HTMLParser):
     """The tags and the text of a page, and what it would have to fetch."""
 
     def __init__(self, page):
         super().__init__()
-        self.tags, self.fetched, self.text, self.open = [], [], "", []
+        self.tags, self.fetched, self.attributes, self.text, self.open = [], [], [], "", []
         self.feed(page)
         self.close()
         assert not self.open, f"never closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.open += [] if tag in ("meta", "img") else [tag]
-        self.fetched += [v for k, v in attrs if k in ("src", "href") and v[:5] != "data:"]
+        self.open += [] if tag in VOID else [tag]
+        self.attributes += attrs
+        addresses = [value for name, value in attrs if name in ("src", "href")]
+        self.fetched += [one for one in addresses if not one.startswith(("data:", "#"))]
 
     def handle_endtag(self, tag):
-        assert tag == "img" or self.open.pop() == tag
+        assert tag in VOID or self.open.pop() == tag
 
     def handle_data(self, data):
         self.text += data

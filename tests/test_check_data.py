@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from dermssl import check_data, leakage
 from dermssl.core import atomic_files, runs
 from dermssl.core.settings import Backbone, Data
-from dermssl.data import pipeline, readers
+from dermssl.data import other_formats, pipeline, readers
 from dermssl.data.splits import prepare
 from dermssl.inference import outputs
 from dermssl.studies.data_audit import augmentation_sheet
@@ -120,6 +120,21 @@ def test_planted_pages_and_noise_come_first_and_a_fine_tuned_run_serves(
     assert "Likely label errors were not looked for" in capfd.readouterr().out
     assert call(check_data, tmp_path / "a", "--data", folder, "--suspects", 0) == 0
     assert not (tmp_path / "a/off_topic.csv").exists()
+
+
+def test_a_collapsed_run_lists_no_pairs(photos, pretrained, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(outputs, "embed", lambda model, images: np.full((160, 8), 3, np.float32))
+    assert call(check_data, tmp_path / "o", "--data", photos, "--run", pretrained) == 0
+    said = capfd.readouterr().out
+    told = "To the run's backbone 100% of the pairs of photos are alike: it can't tell photos apart"
+    assert told in said
+    assert "alike to the backbone" not in said
+    assert "that takes a run's embeddings" not in said
+    assert "stand apart by their pixels" in said
+    assert told in (tmp_path / "o/report.md").read_text()
+    assert pages.check(tmp_path / "o")
+    pairs = pd.read_csv(tmp_path / "o/duplicates.csv")
+    assert not (pairs["kind"] == "similar").any()
 
 
 def test_strict_fails_on_faults_alone(planted, photos, tmp_path, capfd):
@@ -364,16 +379,31 @@ def test_all_that_a_later_command_would_refuse_is_found_and_the_next_one_named(
     assert call(check_data, output, "--data", folder, "--strict") == 1
     said, warned = capfd.readouterr()
     finding = "2 photos of labels.csv are missing, first gone1.jpg (line 162)"
-    assert f"To put right: {finding}." in said
+    left = f"1 picture left out, first {folder}/images/raw.cr2 (.cr2: convert them to JPEG or PNG)"
+    assert f"To put right: {finding}; {left}." in said
     assert finding in warned.splitlines()[-1]  # the error of --strict
     assert said.splitlines()[-1] == (
         f"next: python -m dermssl.pretrain --data {folder} --on-bad skip"
     )
     assert "'gone1.jpg' not found (2 of 162 images are missing)" in warned
-    assert len(warned.splitlines()) == 3  # what is missing, where the list is, the error
+    # What is missing, what can't be read, where the list is, the error.
+    assert len(warned.splitlines()) == 4
     listed = pd.read_csv(output / "left_out.csv")
-    assert listed["path"].tolist() == ["gone1.jpg", "gone2.jpg"]
+    assert listed["path"].tolist() == ["gone1.jpg", "gone2.jpg", f"{folder}/images/raw.cr2"]
     assert listed["reason"].str.endswith("labels.csv: line 162: not found").tolist()[0]
+
+
+@pytest.mark.parametrize("name", ["x.CR2", "x.heic", "unlisted.jpg", "x.txt", "x_mask.png"])
+def test_strict_fails_where_something_like_a_photo_is_left_out(
+    photos, tmp_path, capfd, monkeypatch, name
+):
+    monkeypatch.setattr(other_formats, "missing", lambda kind: "convert to JPEG or PNG")
+    folder = shutil.copytree(photos, tmp_path / "data")
+    shutil.copy(folder / "images/SYN_000000.jpg", folder / f"images/{name}")
+    left = name not in ("x.txt", "x_mask.png")
+    assert call(check_data, tmp_path / "o", "--data", folder, "--strict") == left
+    said = capfd.readouterr().out
+    assert ("1 picture left out, first " in said) == left
 
 
 def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path, capfd):
@@ -393,3 +423,7 @@ def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path,
     assert said.splitlines()[-1].endswith(f"pretrain --data {folder} --on-bad skip")
     notes = runs.read_json(tmp_path / "o/check_data.json")["notes"]
     assert any("too few lesions for every split: " in note and "rare" in note for note in notes)
+    (folder / "rare").rename(folder / "df")
+    assert call(check_data, tmp_path / "o", "--data", folder) == 0
+    told = "the classes are those of ham10000: --taxonomy ham10000 would tell their groups, and"
+    assert told in capfd.readouterr().err

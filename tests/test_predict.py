@@ -19,6 +19,7 @@ from dermssl.data import decode
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
+from dermssl.inference import new_photos
 from dermssl.models import weights
 from dermssl.training import pretraining_pool
 
@@ -97,7 +98,17 @@ def test_to_standard_output(photos, finetuned, capsys):
     lines = shown.out.splitlines()
     assert len(lines) == 2
     assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, *LAST]
-    assert "probabilities: not calibrated" in shown.err
+    square, calibration = shown.err.splitlines()[-2:]
+    assert square == "Of each photo the central square is seen, not what lies outside it."
+    assert calibration.startswith("probabilities: not calibrated")
+
+
+def test_photos_whose_two_classes_dont_go_together_are_counted():
+    p_fine, p_coarse = np.full((3, len(HAM.fine)), 0.1), np.full((3, len(HAM.coarse)), 0.1)
+    p_fine[:, HAM.fine.index("nv")] = 0.3
+    own = HAM.parent_index[HAM.fine.index("nv")]
+    p_coarse[[0, 1, 2], [own, own - 1, own - 2]] = 0.5  # of the first photo both agree
+    assert new_photos._apart(p_fine, p_coarse, HAM) == 2
 
 
 def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):
@@ -246,6 +257,22 @@ def spoilt(photos, tmp_path):
     return folder
 
 
+def test_links_to_nothing_are_passed_over_and_reported(photos, finetuned, tmp_path, capsys):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(photos / "images/SYN_000000.jpg", folder / "a.jpg")
+    (folder / "b.jpg").symlink_to("/gone/out/of/here.jpg")
+    (folder / "c").symlink_to("gone")
+    (folder / "d.hdf5").symlink_to("gone.hdf5")
+    output = tmp_path / "new.csv"
+    assert predict.main([str(finetuned), str(folder), "--output", str(output)]) == 0
+    assert read(output)["path"].tolist() == ["a.jpg"]
+    listed = pd.read_csv(f"{output}_left_out.csv")
+    reasons = {Path(path).name: reason for path, reason in zip(listed["path"], listed["reason"])}
+    assert reasons.keys() == {"b.jpg", "c", "d.hdf5"}
+    assert "not found" in reasons["b.jpg"]
+
+
 def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
     output = tmp_path / "new.csv"
     argv = [str(finetuned), str(spoilt), "--output", str(output)]
@@ -260,7 +287,7 @@ def test_bad_photos(spoilt, finetuned, tmp_path, capsys):
     assert "skipped: 1 of 4 photos, the first: " in shown.err
     assert shown.out.startswith(f"3 photos: {output}\n")
     assert read(output)["path"].tolist() == ["'=1+1.jpg", "a.jpg", "sub.jpg"]
-    listed = pd.read_csv(tmp_path / "new_left_out.csv")
+    listed = pd.read_csv(tmp_path / "new.csv_left_out.csv")
     assert [Path(path).name for path in listed["path"]] == ["bad.jpg"]
 
 

@@ -65,6 +65,12 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write JSON; NaN and infinities become null, since JSON has no word for them."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")

@@ -17,6 +17,7 @@ SECTIONS = {
     "distribution": settings.Distribution,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
+    "report": study_settings.Report,
     "sample_size": study_settings.SampleSize,
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
@@ -123,6 +124,13 @@ COMMANDS = {
         seeded=False,
         heavy=False,
     ),
+    "report": Command(
+        "all runs below a folder in one page: state, settings that differ, scores, reports",
+        ("report",),
+        "FOLDER",
+        seeded=False,
+        heavy=False,
+    ),
     "sample_size": Command(
         "how many lesions and runs would tell a difference apart",
         ("sample_size",),
@@ -179,5 +187,6 @@ COMMANDS = {
         "how much a leaky split inflates the score",
         ("data", "backbone", "leakage"),
         "outputs/leakage",
+        embedded={"backbone.image_size": 64},
     ),
 }

@@ -13,7 +13,6 @@ Flags win over the file, the file over the defaults.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import keyword
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import UserError
+from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.setting import NOT_ON_IMAGENET
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
@@ -69,7 +68,10 @@ def _checked(where, section_field, value):
             raise UserError(f"{where} is {item}; it must be a finite number")
         meta = section_field.metadata
         if meta["choices"] and item not in meta["choices"]:
-            raise UserError(f"{where} is '{item}'; choose one of: {', '.join(meta['choices'])}")
+            raise UserError(
+                f"{where} is '{item}'; choose one of: {', '.join(meta['choices'])}"
+                f"{did_you_mean(str(item), meta['choices'])}"
+            )
         if meta["low"] is not None and not item >= meta["low"]:
             raise UserError(f"{where} is {item}; it must be at least {meta['low']}")
         if meta["high"] is not None and not item <= meta["high"]:
@@ -83,7 +85,10 @@ def build(cls: type[Any], table: dict[str, Any], where: Path | str) -> Any:
     fields = {item.name: item for item in dataclasses.fields(cls)}
     for key in table:
         if key not in fields:
-            raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(fields)}")
+            raise UserError(
+                f"{where}: unknown key '{key}'; valid keys: {', '.join(fields)}"
+                f"{did_you_mean(key, fields)}"
+            )
     return cls(**{k: _checked(f"{where}: {k}", fields[k], v) for k, v in table.items()})
 
 
@@ -100,7 +105,10 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     valid = (*SECTIONS, *OTHER_SECTIONS, "seed", "output")
     for name, table in tables.items():
         if name not in valid:
-            raise UserError(f"{path}: unknown section [{name}]; valid: {', '.join(valid)}")
+            raise UserError(
+                f"{path}: unknown section [{name}]; valid: {', '.join(valid)}"
+                f"{did_you_mean(name, valid)}"
+            )
         if name in (*SECTIONS, *OTHER_SECTIONS) and not isinstance(table, dict):
             raise UserError(f"{path}: '{name}' is {table!r}; it must be a section [{name}]")
     return tables
@@ -224,8 +232,7 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
     special = {name: given.pop(name) for name in special_names(command) if name in given}
     for name, value in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"; it has: {', '.join(known)}"
             raise TypeError(f"{command}() has no setting {name!r}{hint}")
         if value is not None:
             section_name, field = known[name]

@@ -17,6 +17,7 @@ AUGMENTATIONS = (
     "skin_randaugment", "skin_mixup", "skin_cutmix", "simclr",
 )  # fmt: skip
 NO_WEIGHTS = "no such file; use none, imagenet, a weights file or the folder of a pretraining run"
+SQUARE = "Of each photo the central square is seen, not what lies outside it"  # by a model
 ON_BAD = "what to do with an unreadable image: stop with an error, or skip it"
 
 

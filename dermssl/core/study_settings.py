@@ -74,6 +74,7 @@ class Evaluate:
         low=0.0001,
         high=0.9999,
     )
+    without_photos: bool = setting(False, "leave small photos out of the HTML page")
     data: list[str] = setting(
         [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
     )
@@ -81,7 +82,8 @@ class Evaluate:
         "", "with data: a .toml file with [classes] theirs = ours, for names that don't match"
     )
     run_data: str = setting(
-        "", "with data: the folder of the run's photos, if it has moved; copies are looked for"
+        "",
+        "the folder of the run's photos, if it has moved; with data, copies of them are looked for",
     )
     on_bad: str = setting("error", f"with data: {ON_BAD}", choices=("error", "skip"))
     batch_size: int = setting(32, "with data: photos through the network at once", low=1)
@@ -106,6 +108,13 @@ class ModelComparison:
         False, "compare arms that were tuned differently, with a warning in the report"
     )
     one_is_enough: bool = setting(False, "report a run that is alone, too")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Whose runs and reports are listed."""
+
+    folder: str = setting("outputs", "folder that holds runs, in any depth", positional="FOLDER")
 
 
 @dataclass(frozen=True)

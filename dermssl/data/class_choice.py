@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from dermssl.core import left_out
+from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.data.labels import spelling
 from dermssl.data.records import SPLITS, TRAIN, Dataset, group_ids, is_labelled
 
 log = logging.getLogger("dermssl")
@@ -101,6 +102,31 @@ def only(dataset: Dataset, classes: Sequence[str], setting: str) -> Dataset:
     }
     kept = index["fine"].isin(classes) | ~is_labelled(index)
     return replace(dataset.with_index(index[kept]), taxonomy=Taxonomy(taxonomy.name, **parts))
+
+
+def tell_taxonomy(classes: Taxonomy) -> None:
+    """Say which built-in taxonomy has classes that state neither groups nor malignancy.
+
+    Args:
+        classes: of a data set.
+    """
+    wanted = {*map(spelling, classes.fine)}
+    if classes.has_hierarchy or any(classes.malignancy) or len(wanted) < 2:
+        return
+    fits = []
+    for file in taxonomy.BUILT_IN.glob("*.toml"):
+        known = taxonomy.load(file.stem)
+        if wanted <= {*map(spelling, known.fine)}:
+            exact = {*classes.fine} <= {*known.fine}
+            fits.append((not exact, len(known.fine), known.name, known.has_hierarchy))
+    if fits:
+        *_, name, has_groups = min(fits)
+        groups = "their groups, and " if has_groups else ""
+        left_out.tell(
+            log,
+            f"the classes are those of {name}: data.taxonomy {name} would tell {groups}which are "
+            "malignant",
+        )
 
 
 def choose(dataset: Dataset, settings: Any) -> Dataset:

@@ -264,10 +264,10 @@ def _match(spellings, ours):
         *((COARSE, name, (name,)) for name in ours.coarse),
         *((MALIGNANCY, name, (name,)) for name in (MALIGNANT, BENIGN) if has_axis(ours)),
     ]
-    plain = {_plain(word) for word in spellings}
+    plain = {plain_name(word) for word in spellings}
     for how, same in (("name", plain), ("synonym", _synonyms(plain))):
         for level, name, words in names:
-            if same & {_plain(word) for word in words}:
+            if same & {plain_name(word) for word in words}:
                 return level, name, how
     return None
 
@@ -276,14 +276,20 @@ def _synonyms(words):
     """The words with all that mean the same."""
     same = set(words)
     for group in SYNONYMS:
-        plain = {_plain(word) for word in group}
+        plain = {plain_name(word) for word in group}
         if words & plain:
             same |= plain
     return same
 
 
-def _plain(text):
-    """Letters and digits in lower case, other signs as one space; no accents, no plurals."""
+def plain_name(text: str) -> str:
+    """Letters and digits in lower case, other signs as one space; no accents, no plurals.
+
+    Example:
+
+    >>> plain_name("Basal-cell Carcinomas")
+    'basal cell carcinoma'
+    """
     text = unicodedata.normalize("NFKD", text.casefold())
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
     words = re.sub(r"[^a-z0-9]+", " ", text).split()

@@ -14,7 +14,8 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos, paths, table_files, table_splits
+from dermssl.data import csv_tables, not_photos, paths, table_files, table_splits, vocabulary
+from dermssl.data.records import COLUMNS, MASK
 
 WORDS = {
     "filename": (
@@ -31,6 +32,12 @@ WORDS = {
     "skin_tone": ("fitzpatrick", "fitzpatrick_scale", "fitzpatrick_skin_type", "skin_type"),
 }  # fmt: skip
 
+# Columns of 0 and 1 that are no classes.
+NO_CLASSES = {
+    MASK, *COLUMNS, *WORDS, *(word for words in WORDS.values() for word in words),
+    *vocabulary.SEX, *table_splits.SPLIT_WORDS,
+}  # fmt: skip
+BITS = {"0", "1", "0.0", "1.0"}
 FEW = 10  # rows; more of them can't have as many diagnoses
 
 log = logging.getLogger(__name__)
@@ -76,6 +83,46 @@ def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
     return None
 
 
+def photo_column(root: Path, table: pd.DataFrame) -> str:
+    """The column that names photos which are there, where others that may name them name none.
+
+    Args:
+        root: the data folder.
+        table: columns in lower case.
+
+    Returns:
+        "" where there are no others, or where they do.
+    """
+    there = _may_name_photos(table)
+    if len(there) < 2:
+        return ""
+    names = {part for path in paths.scan(root, strict=False) for part in _names(path)}
+    fits = [word for word in there if any(_names(cell) & names for cell in table[word].unique())]
+    return fits[0] if len(fits) == 1 else ""
+
+
+def names_none(root: Path, file: Path, column: str) -> bool:
+    """Whether a column, such as one of running numbers, names no photo and another one does.
+
+    Args:
+        root: the data folder.
+        file: the table.
+        column: that may name photos, in lower case.
+    """
+    there = _may_name_photos(csv_tables.header_of(file, "filename,label"))
+    if column not in there or len(there) < 2:
+        return False
+    try:
+        table = csv_tables.read_table(file, "filename,label")
+    except UserError:  # who reads the table says so
+        return False
+    return photo_column(root, table) not in ("", column)
+
+
+def _may_name_photos(columns):
+    return [word for word in ("filename", *WORDS["filename"]) if word in columns]
+
+
 def _names(path):
     """A photo's name with and without its ending."""
     name = str(path).replace("\\", "/").rsplit("/", 1)[-1].lower()
@@ -98,14 +145,55 @@ def labels_file(root: Path) -> Path:
 
 
 def is_labels(file: Path) -> bool:
-    """Whether a table has photos and labels by its columns."""
-    return has_labels(csv_tables.header_of(file, "filename,label"))
+    """Whether a table has photos and labels by its columns, be it one column a class."""
+    header = csv_tables.header_of(file, "filename,label")
+    if has_labels(header) or not _may_name_photos(header):
+        return has_labels(header)
+    try:
+        table = csv_tables.read_table(file, "filename,label")
+    except UserError:  # `naming` says so where it may matter
+        return False
+    marks = _marks(table)
+    return len(marks.columns) > 1 and bool((marks.sum(axis=1) == 1).all())
 
 
-def renamed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+def _marks(table):
+    """The columns of 0 and 1 that may be classes, as numbers."""
+    names = [name for name in table if name not in NO_CLASSES and {*table[name]} <= BITS]
+    return table[names].astype(float)
+
+
+def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """A table whose classes are a column of 0 and 1 each, with a column label in their place.
+
+    One with labels stays as it is, and one with fewer than two such columns.
+
+    Args:
+        table: from `renamed`.
+        file: it, for messages.
+
+    Raises:
+        UserError: a row has no 1, or several.
+    """
+    marks = _marks(table)
+    if {"label", "coarse"} & {*table} or len(marks.columns) < 2:
+        return table
+    names, sums = ", ".join(marks.columns), marks.sum(axis=1)
+    if (wrong := sums[sums != 1]).size:
+        raise UserError(
+            f"{file}: no column 'label', and its columns {names} of 0 and 1 are no classes: line "
+            f"{wrong.index[0]} marks {wrong.iloc[0]:.0f} of them; mark one in each row, or add a "
+            "column label"
+        )
+    left_out.tell(log, f"{file}: one column a class: {names}")
+    return table.drop(columns=marks.columns).assign(label=marks.idxmax(axis=1))
+
+
+def renamed(root: Path, table: pd.DataFrame, file: Path) -> pd.DataFrame:
     """A table with the columns of `labels.csv`; what was taken for what goes to the log.
 
     Args:
+        root: the data folder.
         table: columns in lower case.
         file: it, for messages.
 
@@ -113,6 +201,12 @@ def renamed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         UserError: two columns could be the same one of labels.csv.
     """
     meant = {}
+    if column := photo_column(root, table):
+        others = [word for word in _may_name_photos(table) if word != column]
+        left_out.tell(
+            log, f"{file}: {column} names the photos, and {', '.join(others)} names no photo"
+        )
+        table = table.drop(columns=others)
     for name, words in WORDS.items():
         there = [word for word in words if word in table]
         if name in table or not there:

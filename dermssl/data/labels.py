@@ -1,14 +1,18 @@
 """Make a taxonomy and `fine` and `coarse` columns from the labels of a data set."""
 
+import logging
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 
-from dermssl.core import taxonomy
+from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data import paths
+from dermssl.data import class_map, paths
 from dermssl.data.csv_tables import quoted
+
+log = logging.getLogger(__name__)
 
 
 def resolve(
@@ -21,7 +25,8 @@ def resolve(
     """Choose the taxonomy, check each label against it, and fill coarse from fine.
 
     `auto` takes the folder's own `taxonomy.toml`, else the reader's `built_in`, else one
-    derived from a coarse column, else a flat one with the labels in alphabetical order.
+    derived from a coarse column, else a flat one with the labels in alphabetical order. Labels
+    that differ in case, space or Unicode form alone are one.
 
     Args:
         records: table with `path`, and `fine` and `coarse` where known, indexed by line.
@@ -47,11 +52,14 @@ def resolve(
         classes, where = None, "the other rows"
     if not ((records["fine"] != "") | (records["coarse"] != "")).any():
         return records, None
+    known = ((), ()) if classes is None else (classes.fine, classes.coarse)
+    for name, valid in zip(("fine", "coarse"), known):
+        records = _joined(records, name, valid, origin or root)
     if classes is None:
         if not (records["fine"] != "").any():  # groups only: they are the classes
             records = records.assign(fine=records["coarse"])
-        _refuse_case_twins(records, origin)
         classes = _from_records(records, origin)
+        _tell_near_twins(classes, origin or root)
     for name, kind, valid in (
         ("fine", "label", classes.fine),
         ("coarse", "coarse", classes.coarse),
@@ -114,28 +122,59 @@ def _from_records(records, origin):
     return taxonomy.from_dict({"name": "derived", "fine": fine})
 
 
-def _refuse_case_twins(records, origin):
-    for name in ("fine", "coarse"):
-        seen = {}
-        for label in sorted(set(records[name])):
-            twin = seen.setdefault(label.casefold(), label)
-            if twin != label:
-                row = records[records[name] == label].iloc[0]
-                raise UserError(
-                    f"{_place(row, origin)}: labels {quoted(twin)} and {quoted(label)} differ "
-                    "only in case; write them alike"
-                )
+def _joined(records, name, valid, place):
+    """The records with one spelling of each label: the valid one, else the most common."""
+    counts = records[name][records[name] != ""].value_counts()
+    spelled = {}
+    # Of two that are as common, small letters come first.
+    given = sorted(counts.index, key=lambda label: (-counts[label], label.swapcase()))
+    for label in (*valid, *given):
+        spelled.setdefault(spelling(label), label)
+    new = {label: spelled[spelling(label)] for label in counts.index if label not in valid}
+    others = [f"{quoted(a)} ({counts[a]:,}) as {quoted(b)}" for a, b in new.items() if a != b]
+    if not others:
+        return records
+    left_out.tell(
+        log,
+        f"{place}: labels that differ in case, space or Unicode form alone are taken as one: "
+        f"{left_out.few(sorted(others))}",
+    )
+    return records.assign(**{name: records[name].replace(new)})
+
+
+def spelling(label: str) -> str:
+    """What all spellings of a label share: no capitals, plain spaces and letters.
+
+    Example:
+
+    >>> spelling(" Basal\\xa0 Cell") == spelling("basal cell")
+    True
+    """
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _tell_near_twins(classes, place):
+    """Say which classes differ in signs, accents or the plural alone; they may be meant so."""
+    alike = {}
+    for label in classes.fine:
+        alike.setdefault(class_map.plain_name(label), []).append(label)
+    # Names in other scripts have no letters left.
+    twins = [" and ".join(map(quoted, same)) for key, same in alike.items() if key and same[1:]]
+    if twins:
+        left_out.tell(
+            log,
+            f"{place}: may be one class in two spellings: {left_out.few(twins)}; write them alike "
+            "if they are",
+        )
 
 
 def _unknown(wrong, name, kind, valid, where, origin):
     row = wrong.iloc[0]
     label = row[name]
-    near = [known for known in valid if known.casefold() == label.casefold()]
-    hint = f"did you mean '{near[0]}'? " if near else ""
     more = f" ({len(wrong)} photos)" if len(wrong) > 1 else ""
     raise UserError(
         f"{_place(row, origin)}: unknown {kind} {quoted(label)} for '{row['path']}'{more}; "
-        f"{hint}{where} knows: {', '.join(valid)}"
+        f"{where} knows: {', '.join(valid)}"
     )
 
 

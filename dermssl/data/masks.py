@@ -214,12 +214,12 @@ def in_folder(folder: Path | str, paths: Iterable[str], photos: Iterable[str]) -
     return [mask and str(Path(folder, PurePosixPath(mask).name)) for mask in found]
 
 
-def photos_in(root: Path, strict: bool = True) -> list[str]:
+def photos_in(root: Path, strict: bool = True, tell: bool | None = None) -> list[str]:
     """`paths.scan` without the masks that labels.csv names, which may lie in any folder."""
     table = _mask_table(root)
     named = () if table is None else table[MASK].str.replace("\\", "/").map(posixpath.normpath)
     named = set(named)
-    return [path for path in files.scan(root, strict=strict) if path not in named]
+    return [path for path in files.scan(root, strict=strict, tell=tell) if path not in named]
 
 
 def image_files(source: Path | str) -> list[str]:

@@ -9,6 +9,9 @@ import numpy as np
 from dermssl.core import threads
 
 ROWS = 64  # rows of a chunk: against 100,000 photos some 50 MB a thread
+SAMPLE = 1000  # photos that say what share of all pairs is alike
+FEW = 20  # photos; fewer have no share worth the name
+ROUNDING = 1e-5  # of the mean's length; embeddings that differ by less differ by float32's rounding
 MAX_PAIRS = 200_000  # beyond, the list helps nobody and the threshold is wrong
 SIZES = np.array([63, 64, 64, 64], np.int16)  # bits a word
 # Which words a way round inverts: none, columns mirrored, rows mirrored, both.
@@ -122,6 +125,28 @@ def similar_pairs(
         return rows + start, columns + start, cosine[rows, columns]
 
     return _collected(chunk, len(centred), workers, max_pairs)
+
+
+def share_alike(features: np.ndarray, limit: float) -> float:
+    """The share of pairs that `similar_pairs` would list: near 1 where embeddings are one point.
+
+    Where they lie on a line it is about a half.
+
+    Args:
+        features: float (n, d); some rows of many are looked at.
+        limit: float, -1 to 1.
+
+    Returns:
+        0 for too few photos.
+    """
+    if len(features) < FEW:
+        return 0.0
+    rows = np.asarray(features, np.float32)[:: -(-len(features) // SAMPLE)]
+    mean = rows.mean(axis=0)
+    if np.median(np.linalg.norm(rows - mean, axis=1)) <= ROUNDING * np.linalg.norm(mean):
+        return 1.0
+    n_pairs = len(rows) * (len(rows) - 1) // 2
+    return len(similar_pairs(rows, limit, max_pairs=n_pairs)[0]) / n_pairs
 
 
 def _collected(chunk, n, workers, max_pairs):

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from dermssl.data import other_formats, photo_bytes, shard_files
+from dermssl.data import other_formats, packed, photo_bytes, shard_files
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -73,6 +73,8 @@ OURS = "folders that dermssl wrote"
 HIDDEN = "hidden files"
 THUMBNAILS = "thumbnails"
 HALF = "copies or halves of files"
+GONE = "links to nothing"
+PACKED = "packed; unpack them if they hold photos"
 
 
 def folder_reason(path: str, name: str) -> str:
@@ -116,13 +118,15 @@ def file_reason(path: str, name: str) -> str | None:
     suffix = suffix.lower()
     if name.startswith("."):  # "._a.jpg" is macOS's note about a.jpg
         return HIDDEN if suffix in SUFFIXES and not name.startswith("._") else None
+    if packed.is_archive(name):
+        return f"{suffix}: {PACKED}"
     if suffix in NO_PICTURES or name.upper() == "DICOMDIR":
         return None
     if suffix in COPIES or name.endswith("~"):
         inner = os.path.splitext(stem if suffix in COPIES else name[:-1])[1].lower()
         return HALF if inner in SUFFIXES else None
     if suffix in OTHER_PICTURES:
-        return f"{suffix}: convert them to JPEG or PNG"
+        return f"{suffix}: convert them {other_formats.WAY_OUT}"
     kind = EXTRA_SUFFIXES.get(suffix)
     if suffix not in SUFFIXES and kind is None:
         kind = _kind(path)
@@ -133,6 +137,18 @@ def file_reason(path: str, name: str) -> str | None:
     if MASK_NAME.fullmatch(stem):
         return MASK
     return THUMBNAILS if THUMBNAIL.fullmatch(stem) else ""
+
+
+def says_nothing(name: str) -> bool:
+    """Whether a name doesn't say what a file is, photo or not; a container's may hold photos."""
+    suffix = os.path.splitext(name)[1].lower()
+    known = suffix in (*SUFFIXES, *EXTRA_SUFFIXES) or suffix in NO_PICTURES | OTHER_PICTURES
+    return not name.startswith(".") and (not known or photo_bytes.is_container(name))
+
+
+def is_picture(reason: str) -> bool:
+    """Whether a reason from `file_reason` is that of a picture that can't be read."""
+    return reason.endswith(other_formats.WAY_OUT)
 
 
 def is_mask_for_sure(path: str) -> bool:

@@ -30,6 +30,7 @@ _DICOM_TAGS = [
 _TIFF_MODES = (
     "1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I;16", "I;16B",
 )  # fmt: skip
+WAY_OUT = "to JPEG or PNG"  # ends what is said of a picture that can't be read as it is
 _DAMAGED = "copy or download it again, or drop its record"
 
 
@@ -62,9 +63,7 @@ def missing(kind: str) -> str:
     module, extra = EXTRAS.get(kind, ("", ""))
     if not module or importlib.util.find_spec(module):
         return ""
-    return (
-        f"install the extra {extra} (pip install 'dermssl[{extra}]') or convert it to JPEG or PNG"
-    )
+    return f"install the extra {extra} (pip install 'dermssl[{extra}]') or convert it {WAY_OUT}"
 
 
 Size = tuple[int, int]

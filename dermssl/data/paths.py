@@ -4,7 +4,6 @@ A data folder is a closed box: no path in a table and no link leads out of it, s
 copied folder is a whole data set and a table from a stranger can't name other files.
 """
 
-import filecmp
 import logging
 import os
 import posixpath
@@ -49,18 +48,22 @@ def real_root(path: Path | str) -> str:
         return os.path.realpath(os.path.expanduser(path))
 
 
-def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]:
+def scan(
+    root: Path, skip: Path | None = None, strict: bool = True, tell: bool | None = None
+) -> list[str]:
     """All photos under a folder, in any depth.
 
     The photos in a container lie below its path, as in a folder. What `not_photos` has a reason for
-    is left out, and with `strict` summed up in a line of the log. So are links to folders inside
-    the root, whose photos are found in their own place.
+    is left out, and summed up in a line of the log. So are links to folders inside the root, whose
+    photos are found in their own place. A link to nothing that is named like a photo is one that
+    `decode` can't read.
 
     Args:
         root: real path of the folder, as of `existing_folder`.
         skip: real path of a sub-folder to leave out.
         strict: refuse a link that leaves the root, a name that can't be printed or a container
             that can't be read; else leave it out.
+        tell: say what is left out; None does so where `strict`.
 
     Returns:
         Sorted list of paths relative to `root`, with "/".
@@ -86,8 +89,12 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
                 else:
                     waiting.append(f"{path}/")
                 continue
-            outside = link and not is_inside(root, os.path.realpath(entry.path))
+            gone = link and not os.path.exists(entry.path)
+            outside = link and not gone and not is_inside(root, os.path.realpath(entry.path))
             if is_folder and (not outside or not strict or entry.name.startswith(".")):
+                continue
+            if gone and not_photos.says_nothing(entry.name):
+                reasons[path] = not_photos.GONE
                 continue
             if not is_folder and photo_bytes.is_container(entry.name) and not outside:
                 found += _inside(entry.path, path, strict, reasons)
@@ -112,9 +119,12 @@ def scan(root: Path, skip: Path | None = None, strict: bool = True) -> list[str]
             found.append(path)
     for path in not_photos.masks_by_companion(str(root), found):
         reasons[path] = not_photos.MASK
-    if reasons and strict:
+    photos = sorted(path for path in found if path not in reasons)
+    if not photos:  # the error of who needs some names the archives, by `packed.way_out`
+        reasons = {path: why for path, why in reasons.items() if not_photos.PACKED not in why}
+    if reasons and (strict if tell is None else tell):
         _tell(root, reasons)
-    return sorted(path for path in found if path not in reasons)
+    return photos
 
 
 def in_container(file: Path) -> list[str]:
@@ -184,7 +194,7 @@ def _tell(root, reasons):
         names = left_out.few([path for path, _ in found], 2)
         parts.append(f"{len(found):,} {f'{kinds}, ' if kinds else ''}{reason} ({names})")
     line = f"{root}: {len(reasons):,} left out: {'; '.join(parts)}"
-    left_out.tell(log, line, [(f"{root}/{path}", reason) for path, reason in reasons.items()])
+    left_out.tell(log, line, [(f"{root}/{path}", why) for path, why in sorted(reasons.items())])
 
 
 def scan_masks(root: Path) -> list[str]:
@@ -353,37 +363,3 @@ def _leaves(root, path):
         f"{root}: {quoted(path)} is a link that leaves the folder; "
         "put the files in its place, or give the folder that it leads to"
     )
-
-
-def find_identical_files(paths: Sequence[str], originals: Iterable[str]) -> list[bool]:
-    """bool list: whether each file holds the very bytes of one of the originals.
-
-    Files of one size are told apart by their ends; only where these are equal too are they read.
-    """
-    sizes = {path: size for path in paths if (size := _size(path))}
-    wanted = set(sizes.values())
-    known: dict[tuple[int, bytes], str] = {}
-    for path in originals:
-        if (size := _size(path)) in wanted:
-            known.setdefault((size, _end(path, size)), path)
-    twins = {path: known.get((size, _end(path, size))) for path, size in sizes.items()}
-    return [(twin := twins.get(path)) is not None and _are_equal(path, twin) for path in paths]
-
-
-def _are_equal(one, other):
-    if photo_bytes.located(one) or photo_bytes.located(other):
-        return photo_bytes.read(one) == photo_bytes.read(other)
-    return filecmp.cmp(one, other, shallow=False)
-
-
-def _size(path):
-    try:
-        return photo_bytes.stored(path).size
-    except OSError:
-        return 0
-
-
-def _end(path, size, n=4096):
-    with photo_bytes.opened(path) as file:
-        file.seek(max(0, size - n))
-        return file.read(n)

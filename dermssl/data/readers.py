@@ -10,8 +10,7 @@
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
-`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files or in shards
-(`photo_bytes`).
+`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files or shards.
 What a reader leaves out is counted in a log warning.
 """
 
@@ -35,6 +34,7 @@ from dermssl.data import (
     packed,
     photo_bytes,
     released_tables,
+    same_files,
     shard_files,
     table_files,
     table_photos,
@@ -102,7 +102,8 @@ def read(data: Data) -> Dataset:
     records, classes = labelling.resolve(records, data.taxonomy, home, built_in, origin)
     if extra is not None:
         records = pd.concat([records, _unlabelled_records(root, extra, records)])
-    table = make_index(records.fillna("").reset_index(drop=True))
+    records = same_files.once(root, records.fillna("").reset_index(drop=True))
+    table = make_index(records.reset_index(drop=True))
     return Dataset(root, masks.attach(root, table, data, extra), classes)
 
 
@@ -156,7 +157,7 @@ def detect(root: Path, extra: Path | None = None) -> str:
         file, column = known
         if file == column_words.labels_file(root) and not class_folders.has_classes(photos):
             return "labels"
-        if column_words.has_labels(csv_tables.header_of(file, "filename,label")):
+        if column_words.is_labels(file):
             raise UserError(
                 f"{file}: it may have the labels, and so may other tables or the folders' names; "
                 "say which: give data.format labels (the only such table there, or one labels.csv "
@@ -192,8 +193,9 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     if others := table_files.named_labels(root)[1:]:
         names = ", ".join(other.name for other in others)
         left_out.tell(log, f"{file.parent}: {file.name} is read, not {names}")
-    table = column_words.renamed(csv_tables.read_table(file, "filename,label"), file)
+    table = column_words.renamed(root, csv_tables.read_table(file, "filename,label"), file)
     csv_tables.require_columns(table, ["filename"], file)
+    table = column_words.with_label(table, file)
     if "coarse" not in table:
         csv_tables.require_columns(table, ["label"], file)
     ignored = [name for name in table.columns if name not in LABELS]
@@ -225,7 +227,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     if MASK in records:
         records[MASK] = masks.checked(root, records[MASK].map(lambda m: m and prefix + m), file)
     records = csv_tables.drop_duplicate_rows(records, "path", file)
-    unlisted = set(masks.photos_in(root, strict=False)) - set(records["path"])
+    unlisted = set(masks.photos_in(root, strict=False, tell=True)) - set(records["path"])
     table_photos.warn_unlisted(unlisted, file, extra)
     return records, file
 
@@ -245,9 +247,10 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
         )
     file = found[0]
     records = _ham10000_rows(root, file)
-    photos: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
     for path in sorted(files.scan(root), key=_ham10000_rank):
-        photos.setdefault(PurePosixPath(path).stem, path)
+        named.setdefault(PurePosixPath(path).stem, []).append(path)
+    photos = {name: found[0] for name, found in named.items()}
     for other in _ham10000_tests(root):
         test = _ham10000_rows(root, other)
         if test["path"].isin(photos.keys()).any():
@@ -262,6 +265,9 @@ def ham10000(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.Dat
     there = records["path"].isin(photos.keys())
     records = table_photos.drop_missing(root, records, there, file, skip_missing)
     table_photos.warn_unlisted(photos.keys() - set(records["path"]), file, extra)
+    several = [name for name in records["path"] if len(named[name]) > 1]
+    copies = [table_photos.checked_copies(root, named[name], str(file), name) for name in several]
+    same_files.tell_copies(root, copies)
     return records.assign(path=records["path"].map(photos)), file
 
 
@@ -335,10 +341,9 @@ def _unlabelled_records(root, extra, records):
     known = {os.path.realpath(root / path) for path in records["path"]}
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     # The same photo under another path would bring a held-out one into pretraining.
-    twin = files.find_identical_files([str(extra / name) for name in new], sorted(known))
+    twin = same_files.find_identical_files([str(extra / name) for name in new], sorted(known))
     if shard_files.is_index(root) or shard_files.is_index(extra):
-        ids = set(records["path"])  # the bytes of one may be shrunk
-        twin = [copied or name in ids for copied, name in zip(twin, new)]
+        twin = list(pd.Series(new).isin(records["path"]) | twin)  # bytes may be shrunk
     if any(twin):
         log.warning(
             "data.unlabelled %s: %d of %d photos are copies of photos in %s and left out, "
@@ -364,7 +369,7 @@ def _ham10000_tests(root):
 
 
 def _ham10000_tables(root):
-    """Tables in HAM10000's columns; one with splits or patients is somebody's own."""
+    """Tables in HAM10000's columns; one with splits, patients or file names is somebody's own."""
     headers = {
         file: {*csv_tables.header_of(file, "image_id,dx")}
         for file in table_files.without_twins(root)
@@ -372,6 +377,7 @@ def _ham10000_tables(root):
     return [
         file for file, header in headers.items()
         if {"image_id", "dx"} <= header and not header & {"split", "patient_id", "patient"}
+        and not column_words.names_none(root, file, "image_id")
     ]  # fmt: skip
 
 
@@ -382,7 +388,7 @@ def _ham10000_rows(root, file):
 
 
 def _ham10000_rank(path):
-    """Where one id has several files: the usual folders first, then JPEG, then by name."""
+    """Of equal files of one id: the usual folders first, then JPEG, then by name."""
     folder = path.split("/")[0]
     known = HAM10000_FOLDERS.index(folder) if folder in HAM10000_FOLDERS else 99
     return known, not path.lower().endswith((".jpg", ".jpeg")), path

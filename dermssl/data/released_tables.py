@@ -15,7 +15,7 @@ import pandas as pd
 
 from dermssl.core import left_out, taxonomy
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, packed, table_splits, vocabulary
+from dermssl.data import column_words, csv_tables, packed, table_splits, vocabulary
 from dermssl.data.layouts import CLASSES, LAYOUTS, NO_CLASS, Layout, fitting
 from dermssl.data.table_files import tables
 
@@ -55,7 +55,13 @@ def find(root: Path) -> Release | None:
             which is meant isn't known; or a table is there without the one it belongs to.
     """
     headers = {file: set(_header(file)) for file in tables(root)}
-    fits = {file: fitting(columns) for file, columns in headers.items()}
+    fits = {
+        file: [
+            name for name in fitting(columns)
+            if not column_words.names_none(root, file, LAYOUTS[name].photo)
+        ]
+        for file, columns in headers.items()
+    }  # fmt: skip
     for file, names in fits.items():
         if len(names) > 1:
             raise UserError(

@@ -5,36 +5,48 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import logging
 import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from dermssl.core import left_out
 from dermssl.core.errors import UserError
 
 ENDING = ".xlsx"
 MAX_BYTES = 2**28  # unpacked
 MAX_DIGITS = 15  # Excel rounds longer numbers
 
+MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]+\d+:[A-Z]+\d+)"')
+
 Row = tuple[int, list[str]]
+
+log = logging.getLogger(__name__)
 
 
 def rows(file: Path) -> list[Row]:
     """Every row that isn't blank, with its number in the sheet; all have as many cells.
+
+    The value of a cell that is merged over several rows is that of each of them, which a line says.
 
     Args:
         file: an .xlsx workbook. Hidden sheets are left alone.
 
     Raises:
         UserError: openpyxl isn't installed, the file is no workbook or too large, several sheets
-            have content, or a cell has no value of its own: an error, a formula that was never
-            computed, a number that Excel has rounded.
+            have content, cells are merged across columns or with the header, or a cell has no
+            value of its own: an error, a formula that was never computed, a number that Excel has
+            rounded.
     """
     try:
         state = file.stat()
     except OSError as error:
         raise UserError(f"{file}: can't be read ({error.strerror}); check the file") from error
-    return _rows(file, state.st_mtime_ns, state.st_size)
+    content, line = _rows(file, state.st_mtime_ns, state.st_size)
+    if line:
+        left_out.tell(log, line)
+    return content
 
 
 @functools.lru_cache(maxsize=4)  # the header is asked for many times before the rows are
@@ -42,16 +54,50 @@ def _rows(file, changed, size):
     values, formulas = _books(file)
     with contextlib.closing(values), contextlib.closing(formulas):
         sheets = {
-            sheet.title: content for sheet in values.worksheets if sheet.sheet_state == "visible"
+            sheet: content for sheet in values.worksheets if sheet.sheet_state == "visible"
             if (content := _content(file, sheet, formulas[sheet.title]))
         }  # fmt: skip
     if len(sheets) > 1:
-        names = ", ".join(f"'{name}'" for name in sheets)
+        names = ", ".join(f"'{sheet.title}'" for sheet in sheets)
         raise UserError(
             f"{file}: {len(sheets)} sheets have content: {names}; keep one of them, or save the "
             "right one as a CSV file"
         )
-    return next(iter(sheets.values()), [])
+    for sheet, content in sheets.items():
+        return content, _fill_merged(file, sheet, content)
+    return [], ""
+
+
+def _fill_merged(file, sheet, content):
+    """Write the value of each merged cell into all of its rows; the line that says so, or ""."""
+    from openpyxl.utils import range_boundaries
+
+    # openpyxl knows merged cells only where it holds the whole sheet in memory.
+    with zipfile.ZipFile(file) as parts:
+        merged = MERGED.findall(parts.read(sheet._worksheet_path.lstrip("/")))
+    rows, filled, of = dict(content), 0, []
+    places = {cells.decode(): range_boundaries(cells.decode()) for cells in merged}
+    for cells, (left, top, right, bottom) in sorted(
+        places.items(), key=lambda item: item[1][1::-1]
+    ):
+        values = rows.get(top, [])[left - 1 : right]
+        if not any(values):
+            continue
+        if left != right or top == content[0][0]:
+            raise UserError(
+                f"{file}: sheet '{sheet.title}': cells {cells} are merged across columns or with "
+                "the header; unmerge them"
+            )
+        below = [number for number in rows if top < number <= bottom]
+        for number in below:
+            rows[number][left - 1] = values[0]
+        filled, of = filled + len(below), [*of, cells]
+    if not filled:
+        return ""
+    return (
+        f"{file}: {filled:,} cells take the value of the merged cell they are in "
+        f"({left_out.few(of)})"
+    )
 
 
 def _books(file):

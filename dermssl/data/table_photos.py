@@ -10,8 +10,10 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, packed
+from dermssl.data import csv_tables, packed, same_files
 from dermssl.data import paths as files
+
+NO_ROW = "no row in "  # how the reason of a photo begins that no row names
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ def found_below(
         `(paths, there)`: a name without a photo stays as it is.
 
     Raises:
-        UserError: a name may be two photos.
+        UserError: a name may be two photos that differ.
     """
     if there.all():
         return names, there
@@ -41,23 +43,42 @@ def found_below(
         for name in (plain.name, plain.stem):
             known.setdefault(files.nfc(name).lower(), set()).add(path)
     paths, seen = list(names), list(there)
+    copies: dict[str, list[str]] = {}
     for place, (line, name) in enumerate(names.items()):
         if seen[place]:
             continue
         plain = PurePosixPath(files.nfc(name).lower())
         # A name with a folder is another photo than one of that name elsewhere.
-        found = {
+        found = sorted(
             path for path in known.get(plain.name, set())
             if f"/{files.nfc(path).lower()}".rpartition("/")[0].endswith(_folder(plain))
-        }  # fmt: skip
+        )  # fmt: skip
         if len(found) > 1:
-            raise UserError(
-                f"{file}: line {line}: {csv_tables.quoted(name)} may be "
-                f"{' or '.join(sorted(found))}; write the whole path"
-            )
+            copies[name] = checked_copies(root, found, f"{file}: line {line}", name)
         if found:
-            paths[place], seen[place] = next(iter(found)), True
+            paths[place], seen[place] = found[0], True
+    same_files.tell_copies(root, list(copies.values()))
     return pd.Series(paths, names.index, dtype=object), pd.Series(seen, names.index)
+
+
+def checked_copies(root: Path, found: list[str], place: str, name: str) -> list[str]:
+    """The photos that a name may be, where they are equal files.
+
+    Args:
+        root: of the paths.
+        found: two paths or more.
+        place: the table, for errors.
+        name: as the table writes it.
+
+    Raises:
+        UserError: they differ, so that which is meant isn't known.
+    """
+    if not same_files.are_copies([str(root / path) for path in found]):
+        raise UserError(
+            f"{place}: {csv_tables.quoted(name)} may be {' or '.join(found)}, which differ; write "
+            "the whole path, or keep one of them"
+        )
+    return found
 
 
 def _folder(path):
@@ -111,4 +132,4 @@ def warn_unlisted(names: Collection[str], file: Path, extra: Path | None) -> Non
             f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
             f"the first is '{min(names)}'"
         )
-        left_out.tell(log, line, [(name, f"no row in {file}") for name in sorted(names)])
+        left_out.tell(log, line, [(name, f"{NO_ROW}{file}") for name in sorted(names)])

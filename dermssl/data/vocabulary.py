@@ -15,7 +15,8 @@ from dermssl.core.errors import UserError
 from dermssl.data import csv_tables
 
 MAX_AGE = 120  # years
-MOSTLY = 0.5  # of the lesion ids are of several patients: no slips of the pen
+MOSTLY = 0.5  # of the lesion ids are of several patients, or of the patients named: no slips
+NAME = re.compile(r"(?=.*[^\W\d_]{2})[^\d_]+")  # letters, and no number
 OWN_NUMBERS = ("source", "split")  # -1 may be one of them
 # What people write where they have nothing, besides words for "unknown".
 NO_WORD = (
@@ -69,6 +70,8 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
         spanish = bool(given.isin(("h", "v", "hombre", "mujer", "varón")).any())
         words = given.map(SEX).mask(given.eq("m") & spanish)
         records["sex"] = words.where(words.notna(), records["sex"])
+    if "patient_id" in records:
+        _tell_names(records["patient_id"], file)
     if {"lesion_id", "patient_id"} <= {*records}:
         records["lesion_id"] = _lesions(records, file)
     if "age" in records:
@@ -89,6 +92,18 @@ def clean(records: pd.DataFrame, file: Path) -> pd.DataFrame:
             )
         records["age"] = records["age"].map(years)
     return records
+
+
+def _tell_names(column, file):
+    """Say that patients are named, where they are: ids are copied into runs and reports."""
+    ids = [text for text in column.unique() if text]
+    names = sum(bool(NAME.fullmatch(text)) for text in ids)
+    if names > MOSTLY * len(ids):
+        left_out.tell(
+            log,
+            f"{file}: {names:,} of {len(ids):,} patient ids look like names; runs and reports copy "
+            "them: write pseudonyms instead",
+        )
 
 
 def _lesions(records, file):

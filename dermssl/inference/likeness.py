@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.stats import betabinom
+from threadpoolctl import threadpool_limits
 
 from dermssl.core import atomic_files
 from dermssl.core.errors import RunFailed, UserError
@@ -198,7 +199,8 @@ def _unit(h):
 
 def _nearest(h, bank):
     """Distance of each embedding to its `NEIGHBOUR`th nearest of the bank."""
-    cosine = _unit(h) @ bank.astype(np.float32).T
+    with threadpool_limits(1):  # BLAS threads that wait would take the decoder's and network's time
+        cosine = _unit(h) @ bank.astype(np.float32).T
     cosine = -np.partition(-cosine, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
     return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(float)))
 
@@ -251,8 +253,7 @@ def write(folder: Path | str, reference: Reference) -> None:
     """Leave a `Reference` in a run's folder."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **{k: np.asarray(v) for k, v in asdict(reference).items()})
-    with atomic_files.atomic_write(Path(folder) / NAME) as path, open(path, "wb") as file:
-        file.write(stream.getvalue())
+    atomic_files.write_bytes(Path(folder) / NAME, stream.getvalue())
 
 
 def leave(folder: Path | str, backbone: keras.Model, dataset: Dataset, data: Data) -> None:

@@ -48,7 +48,13 @@ def draw(
         texts = [[formatted.format(value).replace("nan", "n/a") for value in row]
                  for row in (shares if normalised else matrix)]  # fmt: skip
     labels = _true_labels(names, titles, support // repeats)
-    heat_map(axes, shares, texts, names, labels, size=10 if len(names) <= 8 else 8)
+    notes = [
+        [f"true {title}, predicted {name}: {matrix[i, j]:,} of {support[i]:,}"
+         for j, name in enumerate(titles)]
+        for i, title in enumerate(titles)
+    ]  # fmt: skip
+    size = 10 if len(names) <= 8 else 8
+    heat_map(axes, shares, texts, names, labels, size=size, notes=notes)
     for text in axes.texts:
         if text.get_text() in ("0", "0.00"):
             text.set_color(MUTED)

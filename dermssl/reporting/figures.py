@@ -6,6 +6,7 @@ Only seaborn imports pyplot; it is imported when a heat map is drawn.
 
 from __future__ import annotations
 
+import io
 import textwrap
 import unicodedata
 import warnings
@@ -25,7 +26,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dermssl.core import atomic_files
 from dermssl.data import contact_sheet
-from dermssl.reporting import fonts
+from dermssl.reporting import fonts, hover
 
 DPI = 160
 INK, MUTED, GRID = "#1F2933", "#5F6B7A", "#E3E8EE"
@@ -34,6 +35,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 STYLES = ("-", "--", ":", "-.")
 DOTTED = (0, (2, 3))
 FEW_IN_BIN = 10
+SHOWN_VALUES = 40  # of a curve, under the pointer
 LEGENDS: dict[str, dict[str, Any]] = {
     "inside": {},
     "below": {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)},
@@ -83,9 +85,11 @@ def new(
 
 
 def save(figure: Figure, path: Path | str) -> Path:
-    """Write a PNG. The same numbers give the same bytes: no date, no version in it."""
-    with fonts.readable(figure, Path(path).parent), atomic_files.atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
+    """Write a PNG with its values in it (`hover`); the same numbers give the same bytes."""
+    png = io.BytesIO()
+    with fonts.readable(figure, Path(path).parent):
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    atomic_files.write_bytes(path, hover.embedded(png.getvalue(), figure))
     return Path(path)
 
 
@@ -198,6 +202,7 @@ def lines(
             axes.errorbar(curve.x, curve.y, yerr=reach, fmt="none", capsize=3, **look)
         elif curve.bounds is not None:
             axes.fill_between(curve.x, *curve.bounds, color=curve.colour, alpha=0.18, linewidth=0)
+        note_curve(axes, curve)
         if len(curve.circles):
             x, y = np.asarray(curve.x)[curve.circles], np.asarray(curve.y)[curve.circles]
             axes.scatter(x, y, s=28, facecolor="white", edgecolor=curve.colour, zorder=3)
@@ -205,6 +210,19 @@ def lines(
         legend(axes, place, heading, columns)
     elif not curves:
         nothing(axes, empty)
+
+
+def note_curve(axes: Axes, curve: Curve) -> None:
+    """Keep the values of a curve, of at most `SHOWN_VALUES` points evenly along it."""
+    x, y = (np.asarray(values, float) for values in (curve.x, curve.y))
+    label = " ".join(curve.label.split())
+    across, up = (name.split("\n")[0] for name in (axes.get_xlabel(), axes.get_ylabel()))
+    for k in np.unique(np.linspace(0, len(x) - 1, min(len(x), SHOWN_VALUES)).round().astype(int)):
+        ends = ""
+        if curve.bounds is not None:
+            low, high = (np.asarray(end)[k] for end in curve.bounds)
+            ends = f" ({low:.3f} to {high:.3f})"
+        hover.note(axes, x[k], y[k], f"{label}: {across} {x[k]:.4g}, {up} {y[k]:.3f}{ends}")
 
 
 def heat_map(
@@ -216,6 +234,7 @@ def heat_map(
     colours: str = "Blues",
     limits: tuple[float, float] = (0.0, 1.0),
     size: float = 9,
+    notes: Sequence[Sequence[str]] | None = None,
 ) -> None:
     """A coloured table, `texts` in its cells; NaN is grey.
 
@@ -227,6 +246,8 @@ def heat_map(
         colours: a colour map of Matplotlib.
         limits: the values at its ends.
         size: of the texts, in points.
+        notes: (n rows, n columns), what a cell says under the pointer; None for its labels and
+            text. The key of a cell's value (`hover`) is "row,column".
     """
     import seaborn  # imports pyplot, which nobody should get by importing this module
 
@@ -238,6 +259,10 @@ def heat_map(
             xticklabels=[fit(name, 18) for name in columns], yticklabels=list(rows),
         )  # fmt: skip
     axes.set_facecolor(GRID)
+    for (i, j), value in np.ndenumerate(values):
+        shown = texts[i][j] if texts else "n/a" if np.isnan(value) else f"{value:.3g}"
+        said = notes[i][j] if notes else f"{rows[i]}; {columns[j]}: {shown}"
+        hover.note(axes, j + 0.5, i + 0.5, said, f"{i},{j}")
     if texts:
         for i, j in np.argwhere(np.isnan(values)).tolist():
             axes.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", fontsize=size,
@@ -264,6 +289,10 @@ def draw_reliability(
         if "accuracy_low" in bins:
             axes.vlines(x, bins["accuracy_low"], bins["accuracy_high"], color=colour,
                         linewidth=1.4, alpha=0.45)  # fmt: skip
+        for point in bins.to_dict("records"):
+            said = f"confidence {point['confidence']:.3f}, right {point['accuracy']:.3f}"
+            hover.note(axes, point["confidence"], point["accuracy"],
+                       f"{label}: {said}, n = {point['n']:,.0f}")  # fmt: skip
         axes.scatter(x, y, s=12 + 140 * bins["n"] / max(1, bins["n"].max()), color=colour,
                      marker=marker, edgecolor="white", linewidth=0.8, zorder=3)  # fmt: skip
         axes.plot([], [], color=colour, marker=marker, linewidth=1.6, label=label)

@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from dermssl.evaluation.interval import Interval
+from dermssl.reporting import hover, wording
 from dermssl.reporting.figures import GRID, INK, MUTED, PALETTE, legend, titled, wrap
 
 ROW = 0.36  # inches a row, enough for a label of two lines
+TICKS = 5  # steps of the x axis at most: more labels such as −0.015 would run together
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,11 @@ def interval_plot(
         n = len(row.marks)
         apart = min(0.28, 0.66 / max(1, n - 1))  # many marks stay within their row
         for k, mark in enumerate(row.marks):
-            _mark(axes, place + apart * (k - (n - 1) / 2), mark)
+            height = place + apart * (k - (n - 1) / 2)
+            _mark(axes, height, mark)
+            name = ", ".join([row.label, *series[k : k + 1]])
+            said = f"{name}: {wording.estimate(mark.interval)}"
+            hover.note(axes, mark.interval.estimate, height, said)
     beside: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
         "va": "center",
@@ -99,6 +105,8 @@ def interval_plot(
     axes.set_yticks(places, [wrap(row.label, 40) if labels else "" for row in rows])
     for row, label in zip(rows, axes.get_yticklabels()):
         label.set(color=row.colour, fontweight="bold" if row.marks is None else "normal")
+    axes.locator_params(axis="x", nbins=TICKS, min_n_ticks=3)
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)

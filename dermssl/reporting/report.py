@@ -1,6 +1,7 @@
 """A report as an object: sections of text, tables and pictures, printed in three ways.
 
-`to_markdown`, `to_html` and `to_console` print the same `Report`. Titles, findings, warnings,
+`to_markdown`, `to_html` and `to_console` print the same `Report`. A sentence names a setting as
+`section.field`; all three show its flag, as a reader types it. Titles, findings, warnings,
 captions and table cells are plain text: the templates escape them, so a class named `<script>` or
 `a|b` is printed as that. `Text`, `Bullets`, the titles of columns and the provenance are Markdown;
 what comes from outside goes into them through `escaped` or `code`.
@@ -8,32 +9,28 @@ what comes from outside goes into them through `escaped` or `code`.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
-import html
 import mimetypes
 import numbers
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from dermssl.core import atomic_files
 from dermssl.core.cli import with_flags
 from dermssl.core.errors import UserError
 from dermssl.evaluation.interval import Interval
-from dermssl.reporting import fonts, wording
+from dermssl.reporting import fonts, hover, html_parts, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_DIAGNOSIS = "Research software: nothing here is for diagnosis."
-# What Text may hold: code, bold, and a sign that a backslash keeps from being markup.
-INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>(?:\\.|[^\\])+?)\*\*|\\(?P<sign>[\W_])")
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,31 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A small photo that a value of a figure opens on the page.
+
+    Attributes:
+        caption: plain text.
+        jpeg: the bytes of a JPEG.
+    """
+
+    caption: str
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A picture in the report's folder, with what it shows in plain text."""
+    """A picture in the report's folder, with what it shows in plain text.
+
+    Attributes:
+        file: name of the PNG, whose values (`hover`) the page shows under the pointer.
+        caption: plain text.
+        photos: a value's key -> what it opens.
+    """
 
     file: str
     caption: str
+    photos: Mapping[str, Sequence[Photo]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -182,6 +199,14 @@ class Report:
         parts = [self.opening, *(section.blocks for section in self.sections if section)]
         return [block for part in parts for block in part if block]
 
+    @property
+    def lead(self) -> str:
+        """The first finding, with which the page begins; "" where it begins so already."""
+        first = next((block for block in self.blocks if isinstance(block, Findings)), None)
+        if first is None or first is self.blocks[0] or not first.sentences:
+            return ""
+        return first.sentences[0]
+
 
 def to_markdown(report: Report) -> str:
     """The report as Markdown; its pictures are named, not held."""
@@ -195,12 +220,25 @@ def to_html(report: Report, folder: Path | str) -> str:
         report: `Report`.
         folder: where its pictures lie, which are put into the page.
     """
-    picture = functools.partial(_data_uri, Path(folder))
-    return _environment().get_template("report.html").render(report=report, picture=picture)
+    folder = Path(folder)
+
+    def picture(file):
+        return html_parts.data_uri((folder / file).read_bytes(), mimetypes.guess_type(file)[0])
+
+    def values(figure):
+        photos = {
+            key: [(photo.caption, html_parts.data_uri(photo.jpeg, "image/jpeg")) for photo in group]
+            for key, group in figure.photos.items()
+        }
+        rows = [dataclasses.astuple(value) for value in hover.read(folder / figure.file)]
+        return html_parts.attributes(values=rows, photos=photos)
+
+    template = _environment().get_template("report.html")
+    return template.render(report=report, picture=picture, values=values)
 
 
 def to_console(report: Report) -> str:
-    """The findings and warnings as plain lines, in the order of the page; settings as flags."""
+    """The findings and warnings as plain lines, in the order of the page."""
     lines: list[str] = []
     for block in report.blocks:
         if isinstance(block, Findings):
@@ -241,15 +279,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(md=escaped, inline=inline, kind=lambda block: type(block).__name__)
+    environment.filters.update(
+        md=escaped,
+        inline=html_parts.inline,
+        flags=with_flags,
+        sortable=lambda cell: html_parts.sort_attribute(getattr(cell, "value", cell)),
+        kind=lambda block: type(block).__name__,
+    )
     return environment
-
-
-def _data_uri(folder: Path, file: str) -> str:
-    """A picture as a `data:` address."""
-    kind = mimetypes.guess_type(file)[0] or "application/octet-stream"
-    content = base64.b64encode((folder / file).read_bytes()).decode("ascii")
-    return f"data:{kind};base64,{content}"
 
 
 def printed(value: Any) -> str:
@@ -274,19 +311,15 @@ def code(text: Any) -> str:
     return "`" + " ".join(str(text).split()).replace("`", "'").replace("|", "¦") + "`"
 
 
-def inline(text: str) -> Markup:
-    """Markdown within a paragraph (code, bold, escapes) as HTML; HTML in it stays text."""
-    parts, end = Markup(), 0
-    for match in INLINE.finditer(text):
-        parts += html.unescape(text[end : match.start()])  # `+` escapes what is no Markup
-        end = match.end()
-        if match["code"]:
-            parts += Markup("<code>{}</code>").format(match["code"])
-        elif match["bold"]:
-            parts += Markup("<strong>{}</strong>").format(inline(match["bold"]))
-        else:
-            parts += match["sign"]
-    return parts + html.unescape(text[end:])
+def link(text: Any, path: Path | str) -> str:
+    """A link to a file beside the report, as Markdown; the text is plain.
+
+    Example:
+
+    >>> link("a|b", "run 1/report.html")
+    '[a\\\\|b](run%201/report.html)'
+    """
+    return f"[{escaped(text)}]({urllib.parse.quote(str(path))})"
 
 
 # Every figure of a class, as one run's reports show them.

@@ -8,7 +8,7 @@ from pathlib import Path
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
 from dermssl.data import paths as files
-from dermssl.data import records, shard_files, splits
+from dermssl.data import records, same_files, shard_files, splits
 from dermssl.inference import finished_run
 
 log = logging.getLogger("dermssl")
@@ -43,7 +43,7 @@ def check(pretrained: Path | str | None, dataset: records.Dataset) -> None:
         same = not os.path.exists(root) or root == os.path.realpath(dataset.root)
         if same or shard_files.is_index(root) or shard_files.is_index(dataset.root):
             splits.check_overlap(pool, held_out)
-        if not same and any(twin := files.find_identical_files(lying["path"].tolist(), there)):
+        if not same and any(twin := same_files.find_identical_files(lying["path"].tolist(), there)):
             raise UserError(
                 f"{pretrained}: {sum(twin)} validation or test photos of this data set were "
                 "pretrained on under other names, the first is "

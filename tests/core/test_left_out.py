@@ -35,11 +35,21 @@ def test_a_mere_warning_makes_no_file_and_a_table_has_its_list_beside_it(tmp_pat
         left_out.tell_bad(log, [("a.jpg", "a.jpg: empty"), ("b.jpg", "b.jpg: cut")], 9)
     assert notes.lines == ["skipped: 2 of 9 photos, the first: a.jpg: empty (and 1 more)"]
     notes.write(9, str(tmp_path / "new.csv"))
-    assert (tmp_path / "new_left_out.csv").read_text().splitlines()[1:] == [
+    (tmp_path / "new.jsonl").write_text("x")
+    notes.write(9, str(tmp_path / "new.jsonl"))
+    assert (tmp_path / "new.jsonl_left_out.csv").is_file()
+    assert (tmp_path / "new.csv_left_out.csv").read_text().splitlines()[1:] == [
         "a.jpg,empty", "b.jpg,cut",
     ]  # fmt: skip
     left_out.tell_bad(log, [], 9)
     notes.write(9, None)
+
+
+def test_a_remark_is_said_and_not_listed(caplog):
+    with left_out.collected() as notes:
+        left_out.tell(log, "3 photos are undecided", kind=left_out.REMARK)
+    assert (notes.lines, notes.rows) == (["3 photos are undecided"], [])
+    assert "3 photos are undecided" in caplog.text
 
 
 def test_a_line_is_told_once_a_command_and_again_by_the_next(caplog):

@@ -147,3 +147,17 @@ def test_the_runs_of_a_command_say_the_same_line_once(said):
             for _ in range(3):
                 class_choice.choose(made, Finetune())
     assert len(said.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(("mel", "bkl"), "ham10000"), (("benign", "malignant"), "malignancy"),
+     (("BCC", "MEL"), "pad_ufes_20"), (("scc", "wart"), ""), (("mel",), "")],
+)  # fmt: skip
+def test_a_built_in_taxonomy_that_has_the_classes_is_told(caplog, words, name):
+    class_choice.tell_taxonomy(taxonomy.flat(words))
+    assert (f"those of {name}: data.taxonomy {name} would tell" in caplog.text) == bool(name)
+    caplog.clear()
+    if name:
+        class_choice.tell_taxonomy(taxonomy.load(name))
+    assert not caplog.text

@@ -39,7 +39,7 @@ def test_the_words_that_public_tables_use(folder, caplog, photo, label):
     assert index["fine"].tolist() == ["nv", "mel"] * 3
     shown = f"train.csv: columns taken: {photo} for filename"
     shown += "" if label == "label" else f", {label} for label"
-    assert [shown in message for message in caplog.messages] == [True]
+    assert [message for message in caplog.messages if shown in message]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,20 @@ def test_lesions_numbered_within_each_patient(folder, caplog):
     one_slip = [row.replace("P1,0", "P1,9").replace("P1,1", "P1,8") for row in rows]
     index = write(folder, "filename,label,patient_id,lesion_id", one_slip)
     assert index["lesion_id"].tolist() == ["0", "1", "2", "9", "8", "2"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [(["Erika Muster", "Meier, J.", "\u738b\u5c0f\u660e"], True), (["P1", "PAT_02", "7"], False),
+     (["A", "B", "C"], False), (["Meier", "P2", "P3"], False)],
+)  # fmt: skip
+def test_patients_by_name_are_told_without_the_names(folder, caplog, ids, told):
+    rows = [f'{row},"{ids[k % 3]}"' for k, row in enumerate(labelled())]
+    index = write(folder, "filename,label,patient_id", rows)
+    assert set(index["patient_id"]) == {*ids}
+    line = "3 of 3 patient ids look like names; runs and reports copy them: write pseudonyms"
+    assert (line in caplog.text) == told
+    assert not any(name in caplog.text for name in ids if len(name) > 1)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +260,41 @@ def test_spaces_of_any_kind_in_names_and_labels(folder):
     (folder / "img" / "e.jpg").rename(folder / "img" / "e\u200b.jpg")
     with pytest.raises(UserError, match="odd characters"):
         write(folder, "filename,label", [*rows[:4], "e\u200b.jpg,nv", rows[5]])
+
+
+@pytest.mark.parametrize("options", [{}, {"taxonomy": "ham10000"}])
+def test_labels_in_several_spellings_are_one_class_and_said(folder, caplog, options):
+    words = ["mel", "MEL", "Mel ", "nv", "\uff4e\uff56", "NV"]
+    rows = [f"{name}.jpg,{word}" for name, word in zip("abcdef", words)]
+    (folder / "labels.csv").write_text("\n".join(["filename,label", *rows]), encoding="utf-8")
+    dataset = readers.read(Data(path=str(folder), **options))
+    assert dataset.index["fine"].tolist() == ["mel"] * 3 + ["nv"] * 3
+    told = "labels that differ in case, space or Unicode form alone are taken as one: 'MEL' (1) as "
+    assert f"{told}'mel', 'Mel' (1) as 'mel', 'NV' (1) as 'nv' and 1 more" in caplog.text
+
+
+def test_the_most_common_spelling_of_a_class_stays(folder):
+    rows = ["a.jpg,basal cell", "b.jpg,Basal Cell", "c.jpg,Basal  Cell", "d.jpg,Basal Cell"]
+    index = write(folder, "filename,label", [*rows, "e.jpg,nv", "f.jpg,nv"])
+    assert index["fine"].tolist() == ["Basal Cell"] * 4 + ["nv"] * 2
+
+
+def test_folders_and_groups_in_several_spellings_are_one(tmp_path):
+    for place in ("train/Nevus", "test/nevus", "train/mel", "test/mel"):
+        (tmp_path / place).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / place / f"{place[1]}.jpg"), np.full((20, 30, 3), 9, np.uint8))
+    assert readers.read(Data(path=str(tmp_path))).taxonomy.fine == ("mel", "nevus")
+    rows = ["train/Nevus/r.jpg,nv,Benign", "test/nevus/e.jpg,df,benign"]
+    rows.append("train/mel/r.jpg,bkl,benign")
+    assert set(write(tmp_path, "filename,label,coarse", rows)["coarse"]) == {"benign"}
+
+
+def test_labels_that_differ_in_signs_or_number_are_a_question(folder, caplog):
+    words = ["mel", "mel.", "nevus", "nevi", "basal-cell", "df"]
+    index = write(folder, "filename,label", [f"{n}.jpg,{w}" for n, w in zip("abcdef", words)])
+    assert index["fine"].tolist() == words
+    told = "may be one class in two spellings: 'mel' and 'mel.', 'nevi' and 'nevus'; write them"
+    assert told in caplog.text
 
 
 def test_labels_may_have_several_words_for_a_column():

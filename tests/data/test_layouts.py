@@ -268,8 +268,10 @@ def test_labels_under_any_tables_name_find_photos_anywhere_below(tmp_path, endin
 
 
 def test_a_name_that_may_be_two_photos_is_refused(tmp_path):
-    fill(tmp_path, ["a/1.jpg", "b/1.jpg"], **{"labels.csv": ["filename,label", "1.jpg,nv"]})
-    with pytest.raises(UserError, match=r"'1.jpg' may be a/1.jpg or b/1.jpg; write the whole path"):
+    fill(tmp_path, ["a/1.jpg"], **{"labels.csv": ["filename,label", "1.jpg,nv"]})
+    fill(tmp_path, **{"b/1.jpg": ["another photo"]})
+    message = r"'1.jpg' may be a/1.jpg or b/1.jpg, which differ; write the whole path, or keep"
+    with pytest.raises(UserError, match=message):
         read(tmp_path)
 
 

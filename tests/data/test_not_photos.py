@@ -160,3 +160,21 @@ def test_links_in_a_folder_of_photos(tmp_path):
     (tmp_path / "data/out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="'out' is a link that leaves the folder"):
         paths.scan(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz", "a.7z", "a.RAR"])
+def test_an_archive_beside_photos_is_counted(tmp_path, name):
+    put(tmp_path, "b.jpg", f"more/{name}")
+    put(tmp_path, "notes.gz", data=b"")
+    photos, left = look(tmp_path)
+    assert photos == ["b.jpg"]
+    assert list(left) == [f"more/{name}"]
+    assert left[f"more/{name}"].endswith(": packed; unpack them if they hold photos")
+
+
+def test_a_table_s_reader_counts_what_is_left_out_as_well(tmp_path):
+    put(tmp_path, "a.jpg", "b.cr2", "c.zip")
+    (tmp_path / "labels.csv").write_text("filename,label\na.jpg,nv\n")
+    with left_out.collected() as notes:
+        readers.read(Data(path=str(tmp_path)))
+    assert sum("2 left out: 1 .cr2, convert" in line for line in notes.lines) == 1

@@ -17,7 +17,16 @@ from PIL import Image
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
-from dermssl.data import decode, paths, perceptual_hash, photo_bytes, photos, readers, records
+from dermssl.data import (
+    decode,
+    paths,
+    perceptual_hash,
+    photo_bytes,
+    photos,
+    readers,
+    records,
+    same_files,
+)
 from dermssl.data.sources import npz
 
 RANDOM = np.random.default_rng(7)
@@ -137,8 +146,8 @@ def test_a_photo_in_a_container_and_as_a_file_are_found_as_duplicates(tmp_path):
     inside = f"{as_hdf5(tmp_path / 'a.hdf5')}/"
     files = [str(folder / name) for name in FILES]
     names = [inside + name for name in FILES]
-    assert paths.find_identical_files(names, files) == [True] * len(FILES)
-    assert paths.find_identical_files(files, names[:2]) == [True, True, False, False, False]
+    assert same_files.find_identical_files(names, files) == [True] * len(FILES)
+    assert same_files.find_identical_files(files, names[:2]) == [True, True, False, False, False]
     arrays = as_npz(tmp_path / "d.npz")
     twin = tmp_path / "twin.png"
     Image.fromarray(arrays["test_images"][3]).save(twin)

@@ -139,9 +139,9 @@ LAYOUTS = {
         [("test/mel/x/c.jpg", "mel", "mel"), ("test/nv/b.jpg", "nv", "nv"),
          ("train/nv/a.jpg", "nv", "nv")], "flat",
     ),
-    "HAM10000: parts, masks, usual folders first": (
+    "HAM10000: parts, masks": (
         {"HAM10000_images_part_1/I_1.jpg": None, "HAM10000_images_part_2/I_2.jpg": None,
-         "other/I_1.jpg": None, "masks/I_1.png": None,
+         "masks/I_1.png": None,
          "HAM10000_metadata.csv": HAM
          + "H1,I_1,mel,histo,40.0,male,unknown\nH2,I_2,nv,,,unknown,\n"},
         {},
@@ -255,9 +255,6 @@ REFUSED = {
         labels(TOP + "a.jpg,nv\nb.jpg,x\n", taxonomy="ham10000"),
         "labels.csv: line 3: unknown label 'x' for 'b.jpg'; taxonomy 'ham10000' knows: mel, nv",
     ),
-    "label in capitals": (
-        labels(TOP + "a.jpg,NV\n", taxonomy="ham10000"), "'NV' .*did you mean 'nv'[?]",
-    ),
     "unknown class folder": (
         ({"nv/a.jpg": None, "x/b.jpg": None, "taxonomy.toml": FLAT}, {}),
         "folder of 'x/b.jpg': unknown label 'x' .*taxonomy.toml knows: nv, mel",
@@ -269,9 +266,6 @@ REFUSED = {
     "coarse without a fine class": (
         labels("filename,label,coarse\na.jpg,nv,m\nb.jpg,,x\n"),
         "unknown coarse 'x' .*rows knows?: m",
-    ),
-    "two labels that differ in case": (
-        labels(TOP + "a.jpg,NV\nb.jpg,nv\n"), "labels 'NV' and 'nv' differ only in case",
     ),
     "odd label": (labels(TOP + 'a.jpg,"n\nv"\n'), r"label 'n\\nv' has odd characters"),
     "contradiction": (
@@ -505,11 +499,10 @@ def test_header_of(tmp_path, header, columns):
 
 
 def test_many_rows_take_no_time(tmp_path):
-    """10,000 rows on links to one photo; 100,000 take ten times as long."""
+    """10,000 rows on tiny files; 100,000 take ten times as long."""
     (tmp_path / "images").mkdir()
-    fill(tmp_path, {"images/0.jpg": None})
-    for number in range(1, 10_000):
-        os.link(tmp_path / "images/0.jpg", tmp_path / f"images/{number}.jpg")
+    for number in range(10_000):
+        (tmp_path / f"images/{number}.jpg").write_bytes(b"x")
     lines = [f"images/{number}.jpg,c{number % 7},L{number // 2}" for number in range(10_000)]
     (tmp_path / "labels.csv").write_text("filename,label,lesion_id\n" + "\n".join(lines))
     start = time.perf_counter()

@@ -21,6 +21,7 @@ from dermssl.data import (
     pipeline,
     readers,
     records,
+    same_files,
     shard_files,
     shard_writer,
     splits,
@@ -77,7 +78,7 @@ def test_bytes_and_pixels_are_those_of_the_files(photos, written):
         assert photo_bytes.opened(inside).read() == photo_bytes.opened(file).read()
         assert photo_bytes.stored(inside).size == photo_bytes.stored(file).size
     np.testing.assert_array_equal(decode.decode(shards.files[7]), decode.decode(folder.files[7]))
-    assert paths.find_identical_files(shards.files[:3], folder.files) == [True] * 3
+    assert same_files.find_identical_files(shards.files[:3], folder.files) == [True] * 3
 
 
 def test_tensorflow_reads_the_shards(photos, written):

@@ -138,3 +138,41 @@ def test_a_damaged_sheet_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"labels.xlsx: no Excel workbook, a damaged one"):
         csv_tables.read_table(file, "")
     assert openpyxl.__name__ in sys.modules
+
+
+def merged(file, rows, *ranges):
+    book = workbook(file, {"A": rows})
+    for cells in ranges:
+        book["A"].merge_cells(cells)
+    book.save(file)
+    return file
+
+
+def test_a_merged_cell_is_that_of_each_of_its_rows(tmp_path, caplog):
+    rows = [["filename", "note", "label"], ["a", "x", "nv"], ["b", "y"], ["c", ""], [None],
+            ["d", "", "mel"], ["e", "z", "nv"], ["f"]]  # fmt: skip
+    file = merged(tmp_path / "labels.xlsx", rows, "C2:C5", "C7:C9", "B4:C4")
+    book = openpyxl.load_workbook(file)
+    book["A"].unmerge_cells("B4:C4")
+    book.save(file)
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        table = csv_tables.read_table(file, "filename,label")
+        assert table["label"].tolist() == ["nv", "nv", "nv", "mel", "nv", "nv"]
+        assert table["filename"].tolist() == [*"abcdef"]
+        assert "3 cells take the value of the merged cell they are in (C2:C5, C7:C9)" in caplog.text
+
+
+@pytest.mark.parametrize("cells", ["B2:C2", "A1:C1", "A1:A2"])
+def test_other_merged_cells_are_refused(tmp_path, cells):
+    rows = [["filename", "label", "site"], ["a", "nv", "back"], ["b", "mel", "arm"]]
+    file = merged(tmp_path / "labels.xlsx", rows, cells)
+    message = f"sheet 'A': cells {cells} are merged across columns or with the header; unmerge them"
+    with pytest.raises(UserError, match=message):
+        csv_tables.read_table(file, "filename,label")
+
+
+def test_blank_merged_cells_are_layout(tmp_path):
+    rows = [["filename", "label"], ["a", "nv"], ["b", "mel"]]
+    file = merged(tmp_path / "labels.xlsx", rows, "D1:E3", "A8:B9")
+    assert csv_tables.read_table(file, "filename,label")["label"].tolist() == ["nv", "mel"]

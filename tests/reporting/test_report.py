@@ -1,5 +1,6 @@
 """Pages: outside text stays text, pictures go inside, drawing leaves nothing behind."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from sklearn.metrics import auc, roc_auc_score
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.evaluation import curves, metric_tables, predictions
 from dermssl.evaluation.interval import Interval
-from dermssl.reporting import arms, confusion, figures, report
+from dermssl.reporting import arms, confusion, figures, hover, report
 from dermssl.studies.single_run import figures as figures_curves
 
 HOSTILE = ["<script>alert(1)</script>", "a|b", "*bold*", "**b**", "[x](y)", "`code`", "_x_", "# h",
@@ -34,14 +35,23 @@ def everywhere(text):
     return report.Report(text, blocks, [report.Section(text, blocks)], [report.code(text)])
 
 
+def drawn(path, text="a value"):
+    """A small figure with a value that says `text`."""
+    figure, (axes,) = figures.new(2, 1)
+    hover.note(axes, 0.5, 0.5, text, "key")
+    return figures.save(figure, path)
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_from_outside_is_printed_as_it_is(text, tmp_path):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    drawn(tmp_path / "a.png", text)
     harmless = everywhere("harmless")
     page = Page(report.to_html(everywhere(text), tmp_path))
     assert not page.fetched
     assert page.tags == Page(report.to_html(harmless, tmp_path)).tags
     assert page.text.count(text) >= 19
+    (values,) = {value for name, value in page.attributes if name == "data-values"}
+    assert json.loads(values)[0][2] == " ".join(text.split())
     # Markdown's own renderer finds no other structure in it, either.
     pages = [
         Page(markdown.markdown(report.to_markdown(each), extensions=["tables", "fenced_code"]))
@@ -53,7 +63,7 @@ def test_text_from_outside_is_printed_as_it_is(text, tmp_path):
 
 def test_a_careless_text_is_no_html():
     html = report.to_html(report.Report("t", [report.Text("a <script>b</script> `<i>`")]), ".")
-    assert "<script>" not in html
+    assert "<script>b" not in html
     assert "<i>" not in html
 
 
@@ -97,18 +107,28 @@ def test_the_console_shows_findings_and_warnings_as_they_are():
     assert report.to_console(page) == "- a_b < c\nnote: careful\nd"
 
 
-def test_the_console_names_a_setting_by_its_flag():
-    page = report.Report("t", [report.Warnings(["see model_comparison.primary"])])
-    assert report.to_console(page) == "note: see --primary"
-    assert "model_comparison.primary" in report.to_markdown(page)
+def test_a_setting_is_shown_by_its_flag_in_all_three(tmp_path):
+    blocks = [
+        report.Warnings(["see model_comparison.primary"]),
+        report.Findings(["set data.validation, not outputs/data.validation"]),
+        report.Text("or `pretrain.epochs`"),
+        report.Table(["data.test"], [["a class named data.test"]]),
+    ]
+    page = report.Report("t", blocks)
+    assert report.to_console(page).startswith("note: see --primary\n- set --validation, not out")
+    for text in (report.to_markdown(page), report.to_html(page, tmp_path)):
+        assert "see --primary" in text
+        assert "set --validation, not outputs/data.validation" in text
+        assert "--epochs" in text
+        assert "| data.test" in text or "<td>a class named data.test</td>" in text  # a cell stays
 
 
 def test_pictures_go_into_the_page(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    drawn(tmp_path / "a.png")
     page = report.Report("Title & more", [report.Figure("a.png", 'a "b"')])
     path = report.write(page, tmp_path, "page")
     html = path.with_suffix(".html").read_text()
-    assert 'src="data:image/png;base64,iVBORw=="' in html
+    assert 'src="data:image/png;base64,iVBORw' in html
     assert "<title>Title &amp; more</title>" in html
     assert '![a "b"](a.png)' in path.read_text()
     with pytest.raises(FileNotFoundError):

@@ -41,8 +41,8 @@ def write(
         folder: to write into.
         findings: of the audit.
         dataset: that was audited.
-        settings: data, near_bits, bits, run, similarity, splits, command, notes, and what a later
-            command would refuse: missing, refused, bad_masks.
+        settings: data, near_bits, bits, run, indistinct, similarity, splits, command, notes, and
+            what a later command would refuse or leave out: missing, refused, bad_masks, left_out.
         suspected: likely label errors and off-topic photos, or None where none were looked for.
 
     Returns:
@@ -136,15 +136,15 @@ def _duplicates(numbers: dict[str, Any], kinds: Sequence[str]) -> report.Section
             f"{numbers['bits']} bits, as it is, mirrored, turned by quarters, resized or "
             "re-encoded."
         )
-    text += " Crops are mostly not found this way; "
-    if numbers["run"]:
+    text += " Crops are mostly not found this way"
+    if numbers["run"] and not numbers["indistinct"]:
         text += (
-            f"the embeddings of {report.code(numbers['run'])} may find them (cosine of at least "
-            f"{numbers['similarity']}). They are a hint, no proof, and count as no leak."
+            f"; the embeddings of {report.code(numbers['run'])} may find them (cosine of at least "
+            f"{numbers['similarity']}). They are a hint, no proof, and count as no leak"
         )
-    else:
-        text += "`check_data.run` compares the embeddings of a pretrained backbone, too."
-    text += " Pairs of one lesion in one split do no harm."
+    elif not numbers["run"]:
+        text += "; `check_data.run` compares the embeddings of a pretrained backbone, too"
+    text += ". Pairs of one lesion in one split do no harm."
     table = report.Table(columns, rows) if rows else report.Text("None found.")
     return report.Section("Duplicates", [table, *pictures, report.Text(text)])
 
@@ -272,6 +272,10 @@ def faults(numbers: dict[str, Any]) -> list[str]:
             f"{count(len(numbers['missing']), 'photo')} of {Path(file).name} {are} missing, first "
             f"{first['path']} ({line})"
         )
+    if numbers["left_out"]:
+        first = numbers["left_out"][0]
+        pictures = count(len(numbers["left_out"]), "picture")
+        lines.append(f"{pictures} left out, first {first['path']} ({first['reason']})")
     if numbers["bad_masks"]:
         lines.append(
             f"{count(len(numbers['bad_masks']), 'bad mask')}, first {numbers['bad_masks'][0]}"
@@ -333,6 +337,12 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
         lines.append(
             f"{count(numbers['without_structure'], 'photo')} without any structure (one colour): "
             "not compared with others."
+        )
+    if numbers["indistinct"]:
+        lines.append(
+            f"To the run's backbone {numbers['indistinct']:.0%} of the pairs of photos are alike: "
+            "it can't tell photos apart (a collapsed run?), so that it judges no pair, label or "
+            "topic."
         )
     for kind in numbers["cut"]:
         lines.append(f"The list of pairs ({NAMES[kind]}) was cut: lower the threshold.")

@@ -11,7 +11,17 @@ from dermssl.core import cli, left_out
 from dermssl.core import settings as core_settings
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
-from dermssl.data import class_choice, decode, masks, perceptual_hash, preprocess, readers
+from dermssl.data import (
+    class_choice,
+    decode,
+    masks,
+    near_pairs,
+    not_photos,
+    perceptual_hash,
+    preprocess,
+    readers,
+    table_photos,
+)
 from dermssl.data.records import group_ids
 from dermssl.inference import finished_run
 from dermssl.reporting import report
@@ -21,6 +31,8 @@ from dermssl.studies.data_audit import report as data_report
 log = logging.getLogger("dermssl")
 
 BATCH = 64  # photos through the backbone at once
+# A backbone to which more than MOST of the pairs are alike, by a cosine of ALIKE, tells nothing.
+MOST, ALIKE = 0.25, 0.95
 OUTPUT = COMMANDS["check_data"].output
 
 
@@ -62,19 +74,23 @@ def audit_data(config: dict[str, Any]) -> Path:
     split = np.full(len(readable), "", dtype=object)
     split[readable] = good.index["split"]
     dataset = dataset.with_index(dataset.index.assign(split=split))
-    features = None
+    features, alike = None, 0.0
     if finished:
         vectors = _embed(finished, dataset.with_index(dataset.index[readable]))
         features = np.zeros((len(readable), vectors.shape[1]), np.float32)
         features[readable] = vectors
+        alike = near_pairs.share_alike(vectors, max(settings.similarity, ALIKE))
+        if alike > MOST:  # such embeddings say nothing of pairs, labels and topics
+            features = None
     found = audit.audit(dataset.index, seen, settings.near, features, settings.similarity)
     details = {
         "data": str(data.path), "near_bits": settings.near, "bits": perceptual_hash.BITS,
-        "run": settings.run or None,
+        "run": settings.run or None, "indistinct": alike if alike > MOST else None,
         "similarity": settings.similarity if settings.run else None,
         "splits": cli.with_flags(splits_from), "command": config["command"],
         "notes": [cli.with_flags(line) for line in notes.lines], "refused": cli.with_flags(refused),
         "missing": [row._asdict() for row in notes.missing], "bad_masks": bad_masks,
+        "left_out": [row._asdict() for row in notes.rows if _like_a_photo(row.reason)],
     }  # fmt: skip
     suspected = None
     if settings.suspects:
@@ -94,11 +110,17 @@ def _read(data):
     return dataset, notes
 
 
+def _like_a_photo(reason):
+    """Whether a file that was left out for a reason is a photo, as far as one can tell."""
+    return not_photos.is_picture(reason) or reason.startswith(table_photos.NO_ROW)
+
+
 def _class_notes(dataset):
-    """What fine-tuning would say of the classes: too few lesions, no training photo, one alone."""
+    """What there is to say of the classes: too few lesions, one alone, a taxonomy that fits."""
     if dataset.taxonomy is None:
         return []
     with left_out.collected() as notes:
+        class_choice.tell_taxonomy(dataset.taxonomy)
         if len(dataset.taxonomy.fine) < 2:
             name = dataset.taxonomy.fine[0]
             log.warning("one class only, %s: fine-tuning needs two or more", name)

@@ -57,7 +57,7 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
         )
     elif labels["looked_for"]:
         lines.append("Labels: no two classes have enough lesions for any label to be judged.")
-    else:
+    elif not numbers.get("indistinct"):
         lines.append(
             "Likely label errors were not looked for: that takes a run's embeddings "
             "(check_data.run)."

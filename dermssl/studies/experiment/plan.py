@@ -14,7 +14,7 @@ from typing import Any
 
 from dermssl.core import cluster, runs
 from dermssl.core import config as configs
-from dermssl.core.errors import UserError
+from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.progress import Progress, log_progress
 from dermssl.core.settings import Backbone, Checkpoint, Data, Distribution, Finetune, Pretrain
 from dermssl.data.records import Dataset
@@ -115,7 +115,10 @@ def refuse_unknown(where: str, table: Iterable[str], valid: Sequence[str]) -> No
     """A `UserError` that names the first key that is not valid, and those that are."""
     for key in table:
         if key not in valid:
-            raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(valid)}")
+            raise UserError(
+                f"{where}: unknown key '{key}'; valid keys: {', '.join(valid)}"
+                f"{did_you_mean(key, valid)}"
+            )
 
 
 def backbone(tables: dict[str, Any], weights: str) -> Backbone:

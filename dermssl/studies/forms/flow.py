@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dermssl.core.errors import UserError
-from dermssl.data import decode, masks, paths, photo_bytes, readers, splits
+from dermssl.data import decode, masks, paths, photo_bytes, readers, same_files, splits
 from dermssl.data.records import SPLITS, TRAIN, data_hash, is_labelled
 from dermssl.inference.finished_run import FinishedRun
 
@@ -86,7 +86,7 @@ def _copies(files):
     copied = []
     for file in files:
         earlier = by_size.setdefault(photo_bytes.stored(file).size, [])
-        copied.append(bool(earlier) and paths.find_identical_files([file], earlier)[0])
+        copied.append(bool(earlier) and same_files.find_identical_files([file], earlier)[0])
         earlier.append(file)
     return copied
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from dermssl.core.setting import SQUARE
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, FLOORED_BELOW
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run import (
@@ -19,14 +20,22 @@ from dermssl.studies.single_run import (
     readers,
 )
 from dermssl.studies.single_run import wording as sentences
+from dermssl.studies.single_run.cell_photos import Cells
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
 TWO_DIGITS = partial(wording.estimate, digits=2)
 
 
-def build(evaluation: compute.Evaluation) -> report.Report:
-    """The report of an evaluation; its pictures are those of `files.draw`."""
+def build(
+    evaluation: compute.Evaluation, photos: Mapping[str, Cells] | None = None, on_photos: str = ""
+) -> report.Report:
+    """The report of an evaluation; its pictures are those of `files.draw`.
+
+    Args:
+        evaluation: its numbers.
+        photos, on_photos: from `cell_photos.behind`; without them the page has no photos.
+    """
     counts = metric_tables.counts(evaluation.arrays)
     status, split, unit = evaluation.found.status, evaluation.split, counts["grouped_by"]
     basis = report.escaped(wording.photos(counts, split))
@@ -36,7 +45,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
     return report.Report(
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [
-            report.Text(f"{model}; {split} split: {basis}."),
+            report.Text(f"{model}; {split} split: {basis}. {SQUARE}."),
             report.Warnings(warnings),
         ],
         [
@@ -47,7 +56,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
             else None,
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
-            _confusion_matrices(evaluation),
+            _confusion_matrices(evaluation, photos or {}),
             report.Section(
                 "Curves",
                 [
@@ -71,7 +80,7 @@ def build(evaluation: compute.Evaluation) -> report.Report:
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
             ),
         ],
-        _provenance(evaluation, unit),
+        [*_provenance(evaluation, unit), *([report.escaped(on_photos)] if on_photos else [])],
     )
 
 
@@ -84,9 +93,10 @@ def _metrics(evaluation: compute.Evaluation, unit: str) -> report.Section:
     ]  # fmt: skip
     text = (
         "n/a: these records can't define the number, or its interval. Where a share (an accuracy, "
-        "a sensitivity, here and below) is 0 or 1 the draws agree; its interval is then Wilson's, "
-        f"of as many {unit}s. Balanced accuracy, macro F1, ROC-AUC and average precision are means "
-        "over the classes that have records, each against the rest."
+        f"a sensitivity, here and below) is 0 or 1, or is of fewer than {FLOORED_BELOW} {unit}s, "
+        f"its interval is Wilson's, of at most as many {unit}s. Balanced accuracy, macro F1, "
+        "ROC-AUC and average precision are means over the classes that have records, each against "
+        "the rest."
     )
     return report.Section(
         "Metrics", [report.Table(["metric", "estimate (95% interval)"], rows), report.Text(text)]
@@ -145,11 +155,17 @@ def _classes(evaluation: compute.Evaluation) -> report.Section:
     )
 
 
-def _confusion_matrices(evaluation: compute.Evaluation) -> report.Section:
+def _confusion_matrices(
+    evaluation: compute.Evaluation, photos: Mapping[str, Cells]
+) -> report.Section:
     return report.Section(
         "Confusion matrices",
         [
-            report.Figure(f"confusion_{level}_{kind}.png", f"{level} classes, {kind}")
+            report.Figure(
+                f"confusion_{level}_{kind}.png",
+                f"{level} classes, {kind}",
+                photos.get(level, {}) if kind == "counts" else {},
+            )
             for level in evaluation.levels
             for kind in ("counts", "shares")
         ],
@@ -258,9 +274,9 @@ def _subgroups(evaluation: compute.Evaluation, unit: str) -> report.Section:
         )
     text += (
         " A gap is called a difference only if an interval that holds for all gaps together "
-        "excludes 0. Where all or none are found the draws agree; the interval is then Wilson's, "
-        f"of as many {unit}s. Groups may differ in more than their name: age, stage, camera. (!): "
-        "fewer than 30 photos, or 5 of the class."
+        f"excludes 0. Where all or none are found, or of fewer than {FLOORED_BELOW} {unit}s, the "
+        f"interval is Wilson's, of at most as many {unit}s. Groups may differ in more than their "
+        "name: age, stage, camera. (!): fewer than 30 photos, or 5 of the class."
     )
     return report.Section(
         "Subgroups",

@@ -1,0 +1,1 @@
+"""All runs and reports below a folder, in one table."""
