@@ -94,8 +94,7 @@ def read(data: Data) -> Dataset:
         records[name] = list(map(files.nfc, records[name].to_numpy(object)))  # one name, one class
     if kind == "released" and (release := released_tables.find(root)):
         built_in = released_tables.built_in(release, {*records["fine"]} - {""})
-    if kind == "shards":
-        built_in = shard_files.classes(root)
+    built_in = shard_files.classes(root) if kind == "shards" else built_in
     if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
         built_in = "ham10000"
     home = origin.parent if kind == "labels" and origin else root
@@ -342,8 +341,9 @@ def _unlabelled_records(root, extra, records):
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     # The same photo under another path would bring a held-out one into pretraining.
     twin = same_files.find_identical_files([str(extra / name) for name in new], sorted(known))
-    if shard_files.is_index(root) or shard_files.is_index(extra):
-        twin = list(pd.Series(new).isin(records["path"]) | twin)  # bytes may be shrunk
+    # Of shards the id counts too: their photos may be shrunk.
+    ids = {*records["path"]} if any(map(shard_files.is_index, (root, extra))) else ()
+    twin = [copied or name in ids for copied, name in zip(twin, new)]
     if any(twin):
         log.warning(
             "data.unlabelled %s: %d of %d photos are copies of photos in %s and left out, "
