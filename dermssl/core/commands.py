@@ -30,6 +30,7 @@ SECTIONS = {
     "check_data": study_settings.CheckData,
     "forms": study_settings.Forms,
     "label_efficiency": study_settings.LabelEfficiency,
+    "shards": study_settings.Shards,
     "quickstart": study_settings.Quickstart,
 }
 
@@ -184,6 +185,12 @@ COMMANDS = {
         "outputs/check_data",
         heavy=False,
         without=_NOT_OF_AN_AUDIT,
+    ),
+    "shards": Command(
+        "write a folder of photos as a few large files, for 100,000 photos and more",
+        ("shards",),
+        "outputs/shards",
+        seeded=False,
     ),
     "leakage": Command(
         "how much a leaky split inflates the score",

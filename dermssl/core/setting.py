@@ -52,3 +52,9 @@ def setting(
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def data_format() -> Any:
+    """The setting of how a data folder is read."""
+    formats = ("auto", "folders", "labels", "ham10000", "released", "npz", "shards", "unlabelled")
+    return setting("auto", "how to read the folder", flag="data-format", choices=formats)

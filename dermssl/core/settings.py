@@ -7,7 +7,7 @@ the studies that follow a training stand in `study_settings`.
 from dataclasses import dataclass
 
 from dermssl.core.cluster import STRATEGIES
-from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, PRECISIONS, setting
+from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, PRECISIONS, data_format, setting
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,7 @@ class Data:
     path: str = setting(
         "", "folder with the photos (and labels, if any)", flag="data", identity=False
     )
-    format: str = setting(
-        "auto",
-        "how to read the folder",
-        flag="data-format",
-        choices=("auto", "folders", "labels", "ham10000", "released", "npz", "unlabelled"),
-    )
+    format: str = data_format()
     taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
     unlabelled: str = setting(
         "", "one more folder of photos, used for pretraining only", identity=False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, setting
+from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, data_format, setting
 
 # Settings that several commands have.
 
@@ -306,6 +306,23 @@ class LabelEfficiency:
     margin: float = _margin()
     primary: str = _primary()
     n_resamples: int = _n_resamples(2000)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which photos are written, and how."""
+
+    photos: str = setting("", "folder with the photos, of any format", positional="PHOTOS")
+    format: str = data_format()
+    taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
+    masks: str = setting("auto", "lesion masks: auto writes them too", choices=("auto", "ignore"))
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    shrink: int = setting(
+        0, "shrink photos to a shorter side of N pixels and write them as JPEG; 0: the bytes of "
+        "their files", low=0,
+    )  # fmt: skip
+    shard_mb: int = setting(256, "bytes of a shard, MiB, about", low=1)
+    workers: int = setting(4, "shards that are written at a time", low=1)
 
 
 @dataclass(frozen=True)

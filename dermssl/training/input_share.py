@@ -91,7 +91,7 @@ class InputShare(keras.callbacks.Callback):
             self.told = True
             self.say(
                 f"input {share:.0%} of a step: the bottleneck; use more CPU cores, keep decoded "
-                "photos (data.cache_mb, data.cache_dir) or store smaller ones"
+                "photos (data.cache_mb, data.cache_dir) or write smaller ones (dermssl.shards)"
             )
 
 

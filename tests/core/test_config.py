@@ -37,7 +37,7 @@ def from_toml(tmp_path):
 def of_all_commands():
     """The default sections of every command together."""
     places = {"evaluate": ["RUN"], "predict": ["RUN", "PHOTO"], "explain": ["RUN"],
-              "embeddings": ["RUN"], "stress_test": ["RUN"]}  # fmt: skip
+              "embeddings": ["RUN"], "stress_test": ["RUN"], "shards": ["PHOTOS"]}  # fmt: skip
     every = {}
     for command in COMMANDS:
         every |= read(*places.get(command, []), command=command)
