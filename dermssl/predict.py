@@ -14,8 +14,12 @@ rare classes as common ones. `p_malignant` is what the thresholds of dermssl.eva
 columns `temperature` and `prior_power` say what was applied, 1 and 0 being raw. With --coverage
 `conformal_set` has the classes that a photo may be of (see dermssl.evaluate). Photos that don't
 look like the run's, by embedding, colour or size, are named in the column `unlike_run` and counted
-in one line: the run's scores may not hold for them. Not for diagnosis: the probabilities are those
-of a research model.
+in one line: the run's scores may not hold for them. `nearest_training` names the three training
+lesions with the nearest embeddings, each with its class and its distance (1 is the limit of
+`distance_to_run`). `remark` says "not confident" where the highest probability is under a limit
+that a fifth of the validation photos didn't reach, or, with --coverage, where the set doesn't hold
+one class, and "not like the training photos". --explain FOLDER draws a heat map (Grad-CAM) of the
+class in `fine` for every photo. Not for diagnosis: the probabilities are those of a research model.
 """
 
 import logging
@@ -73,13 +77,14 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
         raise UserError(
             f"{bad[0][1]} ({len(bad)} bad of {len(every)}; predict.on_bad skip leaves them out)"
         )
+    draw = _overlays(settings.explain, settings.source) if settings.explain else None
     groups = [(one, [file for file in files if given[file] == one]) for one in settings.source]
     masks = of_model(groups, finished.data.preprocess, settings.on_bad)
     folder = os.path.commonpath([_folder_of(source) for source in settings.source])
 
     def readable():
         tables = new_photos.tables(
-            finished, files, masks, settings.batch_size, scaling, sets, bad, folder
+            finished, files, masks, settings.batch_size, scaling, sets, bad, folder, draw
         )
         yield from passing(tables) if passing else tables
         if len(bad) == len(every):
@@ -96,6 +101,42 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
         prediction_files.csv(readable(), sys.stdout)
     left_out.tell_bad(logging.getLogger("dermssl"), bad, len(every))
     return len(every) - len(bad)
+
+
+def _overlays(folder, sources):
+    """A function that writes the heat maps of a batch below a folder and returns their paths."""
+    from dermssl.core import atomic_files
+    from dermssl.data import paths
+    from dermssl.reporting import heat_overlay
+
+    for source in sources:
+        if os.path.isdir(source) and paths.is_inside(
+            Path(source).resolve(), os.path.realpath(folder)
+        ):
+            raise UserError(
+                f"predict.explain {folder}: lies in the folder of the photos, {source}, where heat "
+                "maps would be taken for photos; name another folder"
+            )
+
+    def make(place):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"predict.explain {folder}: {place} can't be made ({error.strerror}); choose "
+                "another folder"
+            ) from error
+
+    def draw(names, photos, heat_maps):
+        written = [root / f"{name}.jpg" for name in names]  # a.png and a.jpg may lie together
+        for file, photo, heat in zip(written, photos, heat_maps):
+            make(file.parent)
+            atomic_files.write_bytes(file, heat_overlay.jpeg(photo, heat))
+        return [file.as_posix() for file in written]
+
+    root = Path(folder)
+    make(root)
+    return draw
 
 
 def _folder_of(source):

@@ -16,7 +16,7 @@ from dermssl import explain
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Backbone
 from dermssl.models import backbones, classifier, weights
-from dermssl.studies.explain import figures
+from dermssl.reporting import heat_overlay
 from dermssl.studies.explain import run as explain_run
 
 HAM = taxonomies.load("ham10000")
@@ -87,10 +87,10 @@ def test_new_photos(own_run, photos, tmp_path, capsys):
 def test_the_overlay_by_hand():
     photo = np.full((4, 4, 3), 100, np.uint8)
     low, high = (255 * np.array(colormaps["viridis"](v)[:3]) for v in (0.0, 1.0))
-    one = figures.overlay(photo, np.zeros((2, 2), np.float32))
+    one = heat_overlay.overlay(photo, np.zeros((2, 2), np.float32))
     np.testing.assert_array_equal(one, np.broadcast_to(np.rint(50 + low / 2), one.shape))
     heat = np.float32([[1, 0], [0, 0]])
-    found = figures.overlay(photo, heat)
+    found = heat_overlay.overlay(photo, heat)
     np.testing.assert_array_equal(found[0, 0], np.rint(50 + high / 2))
     np.testing.assert_array_equal(found[3, 3], one[3, 3])
 

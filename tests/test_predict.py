@@ -25,7 +25,7 @@ from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")
 APPLIED = ["most_probable_fine", "most_probable_coarse", "temperature", "prior_power"]
-LAST = ["p_malignant", "unlike_run", "distance_to_run"]
+LAST = ["p_malignant", "unlike_run", "distance_to_run", "nearest_training", "remark"]
 COLUMNS = [f"p_fine_{name}" for name in HAM.fine] + [f"p_coarse_{name}" for name in HAM.coarse]
 
 

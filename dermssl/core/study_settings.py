@@ -177,6 +177,9 @@ class Predict:
         low=0.0,
         high=0.99,
     )
+    explain: str = setting(
+        "", "folder for a heat map (Grad-CAM) of each photo, with a column of their paths"
+    )
 
 
 @dataclass(frozen=True)

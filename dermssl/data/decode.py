@@ -56,7 +56,15 @@ _GREY16 = ((np.arange(65536) + 128) // 257).astype(np.uint8)  # round(v / 257): 
 
 
 class BadImage(UserError):
-    """A file that is no whole, still, readable image; one line: file, finding, way out."""
+    """A file that is no whole, still, readable image; one line: file, finding, way out.
+
+    Attributes:
+        found: str, the finding alone, for a reader who knows no file by this name.
+    """
+
+    def __init__(self, line: str, found: str = "") -> None:
+        super().__init__(line)
+        self.found = found or line
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ _READERS |= {"BMP": BmpImagePlugin.BmpImageFile, "WEBP": WebPImagePlugin.WebPIma
 def _bad(path, found, way_out="copy or download it again, or drop its record"):
     line = " ".join(f"{found}; {way_out}".split())
     name = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fsdecode(path))
-    return BadImage(f"{name}: {line}")
+    return BadImage(f"{name}: {line}", " ".join(found.split()))
 
 
 @contextmanager
@@ -256,13 +264,14 @@ def _load_other(path, file, name, header_only):
     return Header(name, *size), found
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(path: Path | str, data: bytes | None = None) -> Header:
     """`Header(format, width, height)` of a file, without decoding it; EXIF orientation applied.
 
+    `data` are the photo's bytes where they are read already; `path` then only names it in errors.
     Raises `BadImage` where a file is missing, empty, of another format, animated, has a side
     under `MIN_SIDE`, over `MAX_PIXELS` pixels or `MAX_BYTES` bytes, or a broken header.
     """
-    return _load(path, header_only=True)[0]
+    return _load(path, header_only=True, data=data)[0]
 
 
 def decode(

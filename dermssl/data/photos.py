@@ -145,7 +145,7 @@ class Photos:
             photo = decode(self.files[number], min_size, self._strict, data)
         if box is not None:
             photo = masks.cropped(photo, box)
-        return preprocess.apply(_shrunk(photo, self.side), self.steps)
+        return _prepared(photo, self.side, self.steps)
 
 
 def photos_of(dataset: Dataset, data: Data, image_size: int, share: float = 1.0) -> Photos:
@@ -164,6 +164,28 @@ def photos_of(dataset: Dataset, data: Data, image_size: int, share: float = 1.0)
         dataset.files, image_size, int(share * data.cache_mb), data.preprocess,
         dataset.mask_files, data.cache_dir, data.cache_disk_mb,
     )  # fmt: skip
+
+
+def from_bytes(data: bytes, name: str, image_size: int, steps: Sequence[str] = ()) -> np.ndarray:
+    """One photo that is no file, with the pixels that `Photos(strict=True)` gives of a file.
+
+    Args:
+        data: the photo's bytes.
+        name: what errors call it.
+        image_size, steps: as of `Photos`; without a mask nothing is cropped.
+
+    Returns:
+        uint8 (h, w, 3) RGB.
+
+    Raises:
+        BadImage: as `decode.decode` does.
+    """
+    side = OVERSAMPLING * image_size
+    return _prepared(decode(name, side, True, data), side, preprocess.checked(steps))
+
+
+def _prepared(photo, side, steps):
+    return preprocess.apply(_shrunk(photo, side), steps)
 
 
 @functools.cache

@@ -14,6 +14,8 @@ from dermssl.evaluation import validate
 from dermssl.evaluation.bootstrap import replicates
 from dermssl.evaluation.interval import Interval
 
+LEAST_CONFIDENT = 0.2  # of validation photos: the share that a human is to look at first
+FEWEST = 20  # validation photos; of fewer the limit would be that of a handful
 COVERAGES = tuple(np.round(np.arange(0.05, 1.001, 0.05), 2))
 
 
@@ -33,6 +35,69 @@ class RiskCoverage:
     table: pd.DataFrame = field(repr=False)
     aurc: Interval
     gain: Interval
+
+
+@dataclass(frozen=True)
+class ConfidenceLimit:
+    """The confidence below which a photo is called "not confident".
+
+    Attributes:
+        lowest: of the photos that are answered; a confidence is the highest probability given.
+        n: labelled validation photos that it was chosen on.
+        below, wrong_below: share of them under the limit, and share of errors among those; NaN
+            where none is.
+        wrong_above: share of errors among the others.
+    """
+
+    lowest: float
+    n: int
+    below: float
+    wrong_below: float
+    wrong_above: float
+
+    def __str__(self) -> str:
+        """Where the limit comes from, in half a line."""
+        start = f"highest probability under {self.lowest:.3g}"
+        if not self.below:
+            return f"{start}, as that of none of {self.n:,} validation photos"
+        return (
+            f"{start}, as that of {self.below:.0%} of {self.n:,} validation photos, of which "
+            f"{self.wrong_below:.0%} were named wrongly; of the others {self.wrong_above:.0%} were"
+        )
+
+
+def confidence_limit(
+    wrong: npt.ArrayLike, confidence: npt.ArrayLike, share: float = LEAST_CONFIDENT
+) -> ConfidenceLimit | None:
+    """The confidence that all but a share of validation photos reach.
+
+    Args:
+        wrong: float (n,): 1 an error, 0 none, NaN unknown (left out).
+        confidence: float (n,), higher is surer.
+        share: of the photos that lie under the limit; fewer where photos tie.
+
+    Returns:
+        `ConfidenceLimit`; None of fewer than `FEWEST` labelled photos.
+
+    Example:
+
+    >>> print(confidence_limit([1] * 8 + [0] * 32, np.linspace(0.3, 1, 40)))
+    highest probability under 0.444, as that of 20% of 40 validation photos, of which 100% were \
+named wrongly; of the others 0% were
+    """
+    errors = validate.values(None, wrong)[1]
+    p = validate.scores(confidence, "confidence")
+    validate.same_length(wrong=errors, confidence=p)
+    known = ~np.isnan(errors)
+    errors, p = errors[known], p[known]
+    if len(errors) < FEWEST:
+        return None
+    lowest = np.sort(p)[int(share * len(errors) + 1e-9)]
+    below = p < lowest
+    return ConfidenceLimit(
+        float(lowest), len(errors), float(below.mean()),
+        float(errors[below].mean()) if below.any() else np.nan, float(errors[~below].mean()),
+    )  # fmt: skip
 
 
 def risk_coverage(

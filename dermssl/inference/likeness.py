@@ -1,7 +1,8 @@
 """Do new photos look like those that a run knows? By embedding, colour and size.
 
-A reference is kept in the run's folder: embeddings of training photos, the colours of the same,
-and limits that all but 1% of validation photos keep. A new photo is unlike the run's where
+A reference is kept in the run's folder: embeddings of training photos with their records, the
+colours of the same, and limits that all but 1% of validation photos keep. A new photo is unlike the
+run's where
 
     embedding   the distance to its 5th nearest training photo, of embeddings of length 1, is
                 beyond the limit (deep nearest neighbours; Sun et al. 2022);
@@ -21,7 +22,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -47,12 +48,40 @@ KINDS = ("embedding", "colour", "size")
 MOST = 500  # photos of either split; embeddings of 2,048 numbers then take 2 MB as float16
 FEWEST = 20  # validation photos; of fewer, the highest is no limit to go by
 NEIGHBOUR = 5
+NEAREST = 3  # training lesions that are named beside a new photo
+RECORD = ("path", "lesion_id", "fine")  # what is kept of a training photo
 SHARE = 0.01  # of validation photos beyond a limit
 STRETCH = 4.0  # times that a side may be longer or shorter than theirs
 SHAPE = 1.25  # the same of the ratio of the sides
+WITHOUT_RECORDS = (  # where an older version left the file
+    "nearest training lesions not known: {} is of an older version; delete it, and it is made anew "
+    "from the run's photos"
+)
 BY_CHANCE = 0.01  # more unlike photos than this likely are said to be more than chance
 
 log = logging.getLogger("dermssl")
+
+
+class Neighbour(NamedTuple):
+    """A training photo that is near a new one.
+
+    Attributes:
+        path: as in the run's tables.
+        fine: its class, "" where it has no label.
+        distance: of the embeddings, in multiples of the limit, as `distance_to_run`.
+
+    Example:
+
+    >>> str(Neighbour("images/a.jpg", "nv", 0.25))
+    'images/a.jpg (nv, 0.25)'
+    """
+
+    path: str
+    fine: str
+    distance: float
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.fine or 'no label'}, {self.distance:.4g})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +94,8 @@ class Reference:
         limits: float (2,), of the distances of embedding and colour.
         sides, shapes: float (2,), lowest and highest shorter side, px, and ratio of the sides.
         n: validation photos.
+        records: str (m, 3), the `RECORD` of each photo of the bank; (0, 3) in a file of an older
+            version, which had none.
     """
 
     bank: np.ndarray = field(repr=False)
@@ -74,6 +105,7 @@ class Reference:
     sides: np.ndarray
     shapes: np.ndarray
     n: int
+    records: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), str), repr=False)
 
     @property
     def share(self) -> float:
@@ -106,6 +138,31 @@ class Reference:
         words = [" ".join(kind for kind, yes in zip(KINDS, row) if yes) for row in flags]
         return pd.DataFrame({"unlike_run": words, "distance_to_run": far[:, 0].round(4)})
 
+    def nearest(self, h: np.ndarray) -> list[list[Neighbour]]:
+        """The `NEAREST` training lesions of each photo by embedding, the nearest first.
+
+        A lesion counts once, by its nearest photo.
+
+        Args:
+            h: float (n, d), embeddings.
+
+        Returns:
+            list of n lists; empty ones where the file names no records.
+        """
+        if not len(self.records):
+            return [[] for _ in h]
+        far = np.sqrt(np.maximum(0, 2 - 2 * _cosine(h, self.bank))) / max(self.limits[0], 1e-12)
+        found: list[list[Neighbour]] = []
+        for row, order in zip(far, np.argsort(far, axis=1, kind="stable")):
+            lesions: dict[str, Neighbour] = {}
+            for k in order:
+                path, lesion, fine = self.records[k].tolist()
+                lesions.setdefault(lesion or f"path={path}", Neighbour(path, fine, float(row[k])))
+                if len(lesions) == NEAREST:
+                    break
+            found.append(list(lesions.values()))
+        return found
+
     def sentence(self, unlike: Sequence[str]) -> str:
         """One line on a number of photos; "" where all look like the run's.
 
@@ -133,13 +190,14 @@ class Reference:
 
 def fit(
     h: np.ndarray, colours: np.ndarray, held_out: np.ndarray, held_out_colours: np.ndarray,
-    sizes: np.ndarray,
+    sizes: np.ndarray, records: np.ndarray | None = None,
 ) -> Reference:  # fmt: skip
     """The `Reference` of training photos, with limits from validation photos.
 
     Args:
         h, colours: float (m, d) and (m, 6) of training photos.
         held_out, held_out_colours, sizes: float (n, d), (n, 6), (n, 2) of validation photos.
+        records: str (m, 3), the `RECORD` of each training photo; None where nobody asks for it.
 
     Raises:
         UserError: fewer than `FEWEST` validation photos, or hardly any training photo.
@@ -158,7 +216,7 @@ def fit(
     return Reference(
         bank, centre, whiten, limits,
         np.array([short.min(), short.max()]), np.array([shape.min(), shape.max()]),
-        len(far),
+        len(far), *([] if records is None else [records]),
     )  # fmt: skip
 
 
@@ -199,10 +257,13 @@ def _unit(h):
 
 def _nearest(h, bank):
     """Distance of each embedding to its `NEIGHBOUR`th nearest of the bank."""
+    cosine = -np.partition(-_cosine(h, bank), NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
+    return np.sqrt(np.maximum(0, 2 - 2 * cosine))
+
+
+def _cosine(h, bank):
     with threadpool_limits(1):  # BLAS threads that wait would take the decoder's and network's time
-        cosine = _unit(h) @ bank.astype(np.float32).T
-    cosine = -np.partition(-cosine, NEIGHBOUR - 1, axis=1)[:, NEIGHBOUR - 1]
-    return np.sqrt(np.maximum(0, 2 - 2 * cosine.astype(float)))
+        return (_unit(h) @ bank.astype(np.float32).T).astype(float)
 
 
 def _colour_distance(colours, centre, whiten):
@@ -243,10 +304,12 @@ def make(
     """
     _check(len(training.index), len(validation.index))
     rows = stratified_subset(training.index["fine"], MOST)
-    h, seen, _ = measure(backbone, training.with_index(training.index.iloc[rows]), data, size)
+    known = training.with_index(training.index.iloc[rows])
+    h, seen, _ = measure(backbone, known, data, size)
     rows = stratified_subset(np.zeros(len(validation.index)), MOST)
     held_out = validation.with_index(validation.index.iloc[rows])
-    return fit(h, seen, *measure(backbone, held_out, data, size))
+    records = known.index[list(RECORD)].to_numpy(str)
+    return fit(h, seen, *measure(backbone, held_out, data, size), records)
 
 
 def write(folder: Path | str, reference: Reference) -> None:
@@ -284,10 +347,15 @@ def read(folder: Path | str) -> Reference | None:
         return None
     try:
         with np.load(file, allow_pickle=False) as kept:
-            values: dict[str, Any] = {name: kept[name] for name in Reference.__dataclass_fields__}
+            names = [name for name in Reference.__dataclass_fields__ if name != "records"]
+            values: dict[str, Any] = {name: kept[name] for name in names}
+            if "records" in kept:  # of an older version otherwise
+                values["records"] = kept["records"]
         reference = Reference(**{**values, "n": int(values["n"])})
         if reference.bank.ndim != 2 or reference.whiten.shape != (6, 6):
             raise ValueError(f"shapes {reference.bank.shape}, {reference.whiten.shape}")
+        if len(reference.records) and reference.records.shape != (len(reference.bank), len(RECORD)):
+            raise ValueError(f"records {reference.records.shape} of {len(reference.bank)} photos")
         return reference
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(

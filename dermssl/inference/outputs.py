@@ -13,7 +13,7 @@ from keras import tree
 
 from dermssl.data import pipeline
 from dermssl.data.photos import photos_of
-from dermssl.models import backbones, weights
+from dermssl.models import backbones, grad_cam, weights
 
 if TYPE_CHECKING:
     import keras
@@ -102,23 +102,39 @@ def predict_proba(model: LesionClassifier, batches: Iterable[Any]) -> dict[str, 
 
 
 def predict_and_embed(
-    model: LesionClassifier, batches: Iterable[Any]
+    model: LesionClassifier, batches: Iterable[Any], explain: bool = False
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """`predict_proba` and the embeddings beneath it, in one pass.
 
     Args:
         model, batches: as of `predict_proba`.
+        explain: give the heat map of the likeliest fine class as well.
 
     Returns:
-        dict of "fine" and "coarse" as there, and "embedding", float32 (n, d).
+        dict of "fine" and "coarse" as there, "embedding", float32 (n, d), and "heat_map", float32
+        (n, h, w) as of `grad_cam.heat_maps`, where asked for.
+
+    Raises:
+        UserError: a backbone without heat maps was asked for one (see `grad_cam.spatial`).
     """
-    logits = run(traced(model, _logits_and_embedding), batches)
-    embedding = logits.pop("embedding").astype(np.float32)
-    return {**model.probabilities(logits), "embedding": embedding}
+    if explain:
+        grad_cam.spatial(model)  # here, as an error within a graph is no single line
+    logits = run(traced(model, _with_heat_map if explain else _logits_and_embedding), batches)
+    names = ("embedding", "heat_map") if explain else ("embedding",)
+    more = {name: logits.pop(name).astype(np.float32) for name in names}
+    return {**model.probabilities(logits), **more}
+
+
+def _with_heat_map(model, images):
+    h, heat_map = grad_cam.with_embedding(model, images)
+    return {**_head(model, h), "heat_map": heat_map}
 
 
 def _logits_and_embedding(model, images):
-    h = model.backbone(images, training=False)
+    return _head(model, model.backbone(images, training=False))
+
+
+def _head(model, h):
     fine = model.fine(h)
     coarse = model.coarse(fine if model.head == "hierarchical" else h)
     return {"fine": fine, "coarse": coarse, "embedding": h}

@@ -90,8 +90,33 @@ def _cut(classifier):
 
 
 def _maps(trunk, head, images, classes, level):
+    return _of_features(trunk(images, training=False), head, classes, level).numpy()
+
+
+def with_embedding(classifier: LesionClassifier, images: Any) -> tuple[Any, Any]:
+    """The embedding and the map of the likeliest fine class, in one pass, for use in a graph.
+
+    Args:
+        classifier: `LesionClassifier`.
+        images: float32 (n, size, size, 3) RGB in [0, 255].
+
+    Returns:
+        Tensors (n, d), as the backbone gives it, and float32 (n, h, w), as `heat_maps` gives it.
+
+    Raises:
+        UserError: see `spatial`.
+    """
+    backbone = classifier.backbone
+    both = keras.Model(backbone.input, [spatial(classifier), backbone.output])
+    features, h = both(images, training=False)
+    head = keras.Model(classifier.dropout.input, classifier.output)
+    classes = tf.argmax(head(h, training=False)["fine"], axis=-1)
+    return h, _of_features(features, head, classes, "fine")
+
+
+def _of_features(features, head, classes, level):
     # float32 from here on: in float16 the gradient of one place would lose its last digits.
-    features = tf.cast(trunk(images, training=False), tf.float32)
+    features = tf.cast(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(features)
         logits = head(tf.reduce_mean(features, axis=(1, 2)), training=False)[level]
@@ -101,7 +126,7 @@ def _maps(trunk, head, images, classes, level):
     weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     maps = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
     highest = tf.reduce_max(maps, axis=(1, 2), keepdims=True)
-    return tf.math.divide_no_nan(maps, highest).numpy()
+    return tf.math.divide_no_nan(maps, highest)
 
 
 @contextlib.contextmanager
