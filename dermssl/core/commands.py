@@ -27,6 +27,7 @@ SECTIONS = {
     "leakage": study_settings.Leakage,
     "check_data": study_settings.CheckData,
     "forms": study_settings.Forms,
+    "doctor": study_settings.Doctor,
     "label_efficiency": study_settings.LabelEfficiency,
     "quickstart": study_settings.Quickstart,
 }
@@ -180,5 +181,12 @@ COMMANDS = {
         "how much a leaky split inflates the score",
         ("data", "backbone", "leakage"),
         "outputs/leakage",
+    ),
+    "doctor": Command(
+        "what works on this machine, what doesn't, and what to do; for issues",
+        ("doctor",),
+        "outputs",
+        seeded=False,
+        heavy=False,
     ),
 }
