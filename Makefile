@@ -8,7 +8,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 PYTEST := -m pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast soak lint format install clean
+.PHONY: demo test test-fast soak wheel-test lint format install clean
 
 demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on two cores
 	$(RUN) -m dermssl.quickstart
@@ -21,6 +21,13 @@ test-fast: $(INSTALLED)  ## without the real backbones
 
 soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
 	$(RUN) -m pytest -m soak tests -s
+
+wheel-test: $(INSTALLED)  ## the wheel in an empty environment, with its quick start; 7 minutes
+	rm -rf build
+	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir build/wheel-test .
+	$(PYTHON) -m venv build/wheel-test/venv
+	build/wheel-test/venv/bin/python -m pip install --quiet build/wheel-test/dermssl-*.whl
+	cd build/wheel-test && unset PYTHONPATH && venv/bin/dermssl doctor && venv/bin/dermssl quickstart
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .

@@ -17,7 +17,7 @@ from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size", "adapt",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "doctor",
 )  # fmt: skip
 
 

@@ -108,8 +108,6 @@ def why_none(driver: Driver) -> tuple[str, str]:
     if not driver.may_open:
         return (f"none: no permission to open {driver.device}",
                 "join the group that owns it (often video or render), and log in again")  # fmt: skip
-    if driver.tool:
-        return f"none: nvidia-smi fails ({driver.tool})", "restart, or install the driver anew"
     if driver.error == _NO_LIBRARY:
         return ("none: the driver's library libcuda.so.1 can't be loaded",
                 "install it; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility")  # fmt: skip
@@ -117,14 +115,16 @@ def why_none(driver: Driver) -> tuple[str, str]:
         return (f"none: the driver is for CUDA {driver.cuda}, TensorFlow for {driver.cuda_build}",
                 "install a newer driver")  # fmt: skip
     if driver.error:
-        return f"none: the driver fails ({driver.error})", "restart, or install the driver anew"
+        reason = "; nvidia-smi: ".join(filter(None, (driver.error, driver.tool)))
+        return f"none: the driver fails ({reason})", "restart, or install the driver anew"
     old = [f"{name} ({able})" for name, able in driver.gpus if able < driver.oldest_gpu]
     if old and len(old) == len(driver.gpus):
         return (f"none: {', '.join(old)} is older than this TensorFlow is built for, compute "
                 f"capability {driver.oldest_gpu}", "use a newer GPU")  # fmt: skip
     if driver.missing:
         return f"none: TensorFlow lacks {', '.join(driver.missing)}", install
-    return f"none: the driver works, TensorFlow says: {driver.log or 'nothing'}", install
+    return (f"none, though the driver works; TensorFlow says: {driver.log or 'nothing'}",
+            install if "dlopen" in driver.log else "ask in an issue")  # fmt: skip
 
 
 def look(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> Driver:
@@ -153,7 +153,7 @@ def look(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
     able = [re.search(r"(\d+)(\d)$", name) for name in build.get("cuda_compute_capabilities", ())]
     hidden = environment.get("CUDA_VISIBLE_DEVICES")
     error, cuda = _initialised()
-    driver = Driver(
+    return Driver(
         there=True,
         cuda_build=build.get("cuda_version", "") if build.get("is_cuda_build") else "",
         oldest_gpu=min((float(f"{a[1]}.{a[2]}") for a in able if a), default=0.0),
@@ -163,7 +163,6 @@ def look(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
         tool=tool, gpus=tuple(gpus), error=error, cuda=cuda, missing=_missing_packages(),
         log=_log() if not error else "",
     )  # fmt: skip
-    return driver
 
 
 def _initialised():

@@ -13,10 +13,9 @@ from dermssl.core.errors import RunFailed
 from dermssl.core.memory import gigabytes
 from dermssl.studies.doctor.check import Check
 
-# A SimCLR step of EfficientNetB1 at 224 px holds 0.1 GB a photo (docs/results.md); TensorFlow alone
-# 0.6 GB.
+# TensorFlow held 0.7 GB once it was started, and 0.9 GB after the two steps of `training`.
 LITTLE_MEMORY, TOO_LITTLE_MEMORY = 4e9, 1e9  # bytes
-# A run of EfficientNetB1 leaves 0.1 GB, and three times that while it trains.
+# Round numbers: a run leaves from one to some hundreds of MB, more while it trains.
 LITTLE_DISK, TOO_LITTLE_DISK = 5e9, 0.5e9  # bytes
 
 
@@ -53,8 +52,8 @@ def disk(output: Path) -> Check:
 def writing(output: Path) -> Check:
     """Whether a run can be written and locked in the folder of the outputs; nothing is left."""
     folder = existing(output)
-    if output.exists() and not output.is_dir():
-        return Check("outputs", f"{output} is a file", "choose another folder", broken=True)
+    if not folder.is_dir():
+        return Check("outputs", f"{folder} is a file", "choose another folder", broken=True)
     advice = "choose another folder for outputs, or get write access to this one"
     try:
         with tempfile.TemporaryDirectory(prefix=".dermssl_doctor_", dir=folder) as trial:
@@ -71,9 +70,9 @@ def writing(output: Path) -> Check:
 
 
 def existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above that is there."""
+    """The path itself, or what is there of it, from the root on."""
     path = Path(path).absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+    return next(above for above in (path, *path.parents) if above.exists())
 
 
 def _locks(path):
