@@ -107,10 +107,10 @@ def why_none(driver: Driver) -> tuple[str, str]:
                 "driver anew")  # fmt: skip
     if not driver.may_open:
         return (f"none: no permission to open {driver.device}",
-                "join the group that owns it (often video or render), and log in again")  # fmt: skip
+                "join the group that owns it, often video or render, and log in anew")  # fmt: skip
     if driver.error == _NO_LIBRARY:
         return ("none: the driver's library libcuda.so.1 can't be loaded",
-                "install it; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility")  # fmt: skip
+                "install it; for a container set NVIDIA_DRIVER_CAPABILITIES=compute")  # fmt: skip
     if 0 < driver.cuda < int(driver.cuda_build.partition(".")[0]):
         return (f"none: the driver is for CUDA {driver.cuda}, TensorFlow for {driver.cuda_build}",
                 "install a newer driver")  # fmt: skip
@@ -152,7 +152,7 @@ def look(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
     build = tf.sysconfig.get_build_info()
     able = [re.search(r"(\d+)(\d)$", name) for name in build.get("cuda_compute_capabilities", ())]
     hidden = environment.get("CUDA_VISIBLE_DEVICES")
-    error, cuda = _initialised()
+    failure, cuda = _initialised()
     return Driver(
         there=True,
         cuda_build=build.get("cuda_version", "") if build.get("is_cuda_build") else "",
@@ -160,8 +160,8 @@ def look(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) ->
         hidden=hidden if hidden is not None and hidden.split(",")[0] in ("", "-1") else None,
         device=str(device) if device else None,
         may_open=device is None or os.access(device, os.R_OK | os.W_OK),
-        tool=tool, gpus=tuple(gpus), error=error, cuda=cuda, missing=_missing_packages(),
-        log=_log() if not error else "",
+        tool=tool, gpus=tuple(gpus), error=failure, cuda=cuda,
+        missing=_missing_packages(), log="" if failure else _log(),
     )  # fmt: skip
 
 

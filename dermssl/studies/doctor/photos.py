@@ -12,8 +12,8 @@ SIDE = 32  # px of a sample
 CLOSE = 12  # of 255, the mean difference that a lossy format may make
 SCRIPTS = {
     "Latin": "ăčęőß", "Greek": "Ωλψ", "Cyrillic": "Жяё", "Arabic": "سلام", "Hebrew": "שלום",
-    "Devanagari": "नमस्ते", "Bengali": "বাংলা", "Thai": "ภาษา", "Chinese": "皮肤诊断", "Japanese": "ひらカナ",
-    "Korean": "한국어",
+    "Devanagari": "नमस्ते", "Bengali": "বাংলা", "Thai": "ภาษา", "Chinese": "皮肤诊断",
+    "Japanese": "ひらカナ", "Korean": "한국어",
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _dicom(pixels):
     data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = uid.SecondaryCaptureImageStorage
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
-    data.Rows, data.Columns, data.SamplesPerPixel = *pixels.shape[:2], 3
+    data.Rows, data.Columns, data.SamplesPerPixel = SIDE, SIDE, 3
     data.PlanarConfiguration, data.PhotometricInterpretation = 0, "RGB"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
     data.PixelData = pixels.tobytes()

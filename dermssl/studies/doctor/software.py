@@ -1,4 +1,4 @@
-"""Check what is installed: Python, dermssl, its packages, its extras, and that TensorFlow starts."""
+"""Check what is installed: Python, dermssl, its packages and extras, and that TensorFlow starts."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def _asked(extra: str) -> Iterator:
         return
     for line in lines:
         requirement = Requirement(line)
-        marker = requirement.marker
         # An extra's packages have the marker `extra == "NAME"`.
-        own = marker is None or marker.evaluate({"extra": ""})
-        if own if not extra else (not own and marker.evaluate({"extra": extra})):
+        marker = requirement.marker
+        needed = marker is None or marker.evaluate({"extra": ""})
+        if needed != bool(extra) and (marker is None or marker.evaluate({"extra": extra})):
             yield requirement
 
 

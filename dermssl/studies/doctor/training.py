@@ -45,13 +45,13 @@ def two_steps() -> Check:
         model = SimCLR(backbones.Backbone("cnn", image_size=SIZE), projection=(32, 16))
         model.compile(Adam(1e-3), jit_compile=False)
         views = pipeline.two_view_data(photos, AUGMENTATIONS["simclr"], 0, BATCH, SIZE, STEPS)
-        before = [weight.copy() for weight in model.get_weights()]
+        before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
         ends = [time.perf_counter()]
         clock = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
         )
         loss = model.fit(views, shuffle=False, verbose=0, callbacks=[clock]).history["loss"][0]
-    after = model.get_weights()
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     # A loss alone doesn't tell: a ReLU makes a 0 of what is no number.
     if not math.isfinite(loss) or not all(np.isfinite(weight).all() for weight in after):
         raise RunFailed(f"{STEPS} steps gave weights that are no numbers, at a loss of {loss:.3g}")
@@ -59,6 +59,6 @@ def two_steps() -> Check:
         raise RunFailed(f"{STEPS} steps changed no weight, at a loss of {loss:.3g}")
     return Check(
         "training",
-        f"{STEPS} steps of SimCLR (cnn, {BATCH} photos of {SIZE} px): {ends[1] - ends[0]:.1f} s to start, "
-        f"then {ends[2] - ends[1]:.2f} s a step; loss {loss:.2f}",
+        f"{STEPS} steps of SimCLR (cnn, {BATCH} photos of {SIZE} px): {ends[1] - ends[0]:.1f} s to "
+        f"start, then {ends[2] - ends[1]:.2f} s a step; loss {loss:.2f}",
     )

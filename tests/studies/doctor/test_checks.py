@@ -342,7 +342,7 @@ WORKS = Driver(there=True, cuda=12.4, gpus=(("NVIDIA A100", 8.0),))
         ),
         ({"gpus": (("Tesla M60", 5.2),)}, "Tesla M60 (5.2) is older", "newer GPU"),
         ({"missing": ("nvidia-cudnn-cu12",)}, "lacks nvidia-cudnn-cu12", "tensorflow[and-cuda]=="),
-        ({"log": "Cannot dlopen some GPU libraries"}, "says: Cannot dlopen", "tensorflow[and-cuda]"),
+        ({"log": "Cannot dlopen some libraries"}, "says: Cannot dlopen", "tensorflow[and-cuda]=="),
         ({"log": ""}, "says: nothing", "ask in an issue"),
     ],
 )  # fmt: skip
@@ -495,9 +495,6 @@ def test_a_training_that_changes_nothing_is_broken(monkeypatch):
     from dermssl.training import adam
 
     monkeypatch.setattr(adam.Adam, "update_step", returning(None))
-    # Without the moving statistics of BatchNorm.
-    cnn = backbones.Backbone
-    monkeypatch.setattr(backbones, "Backbone", lambda name, **options: cnn("mlp", **options))
     check = guarded("training", training.two_steps)
     assert check.broken
     assert "2 steps changed no weight" in check.value
