@@ -20,10 +20,10 @@ RUN python -m venv /opt/dermssl && /opt/dermssl/bin/python -m pip install ".[${E
 FROM python:3.11-slim
 COPY --from=build /opt/dermssl /opt/dermssl
 # Any user may write its home (matplotlib's cache, downloaded weights), for `docker run --user`.
-RUN useradd --uid 1000 --create-home dermssl \
-    && chmod 0777 /home/dermssl \
-    && install -d -o dermssl -g dermssl /photos /work /work/outputs
-ENV HOME=/home/dermssl \
+RUN useradd --uid 1000 --create-home user \
+    && chmod 0777 /home/user \
+    && install -d -o user -g user /photos /work /work/outputs
+ENV HOME=/home/user \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PATH=/opt/dermssl/bin:$PATH
 USER 1000

@@ -81,7 +81,7 @@ def test_extras_exist():
 
 def test_it_ends_as_a_user_without_rights_and_with_a_command_of_ours():
     assert of("USER") == ["1000"]
-    users = "useradd --uid 1000 --create-home dermssl"
+    users = "useradd --uid 1000 --create-home user"
     assert any(users in words for words in of("RUN"))
     order = [name for name, _ in LINES]
     assert order.index("USER") < order.index("ENTRYPOINT")

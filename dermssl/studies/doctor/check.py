@@ -88,9 +88,10 @@ def without_names(text: str) -> str:
     A user's name is looked for in paths alone: it may well be a common word.
     """
     for home in _homes():
-        text = re.sub(rf"{re.escape(home)}(?=[/\\]|\W|$)", "~", text)
+        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
     for user in _users():
-        text = re.sub(rf"(?<=[/\\]){re.escape(user)}(?=[/\\]|[^\w.-]|$)", "USER", text)
+        word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(user)}(?![A-Za-z0-9])")
+        text = re.sub(r"\S*[/\\]\S*", lambda path, word=word: word.sub("USER", path[0]), text)
     for host in _hosts():
         text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "HOST", text)
     return text

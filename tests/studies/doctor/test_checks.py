@@ -113,14 +113,18 @@ def test_an_error_nobody_foresaw_is_a_finding():
         ("{home}/runs", "~/runs"),
         ("{home}: no space", "~: no space"),
         ("{home}2/runs", "{home}2/runs"),
+        ("{home}-old/runs", "{elsewhere}/USER-old/runs"),
         ("/data/janedoe/outputs is full", "/data/USER/outputs is full"),
-        ("/data/janedoe-old/x", "/data/janedoe-old/x"),
+        ("/data/janedoe-old/x, /tmp/of_janedoe", "/data/USER-old/x, /tmp/of_USER"),
+        ("/data/janedoes; janedoe", "/data/janedoes; janedoe"),
         ("on ward7.hospital.example, or ward7:", "on HOST, or HOST:"),
         ("ward70", "ward70"),
     ],
 )
 def test_names_of_people_and_machines_are_taken_out(home, text, shown):
-    assert checks.without_names(text.format(home=home)) == shown.format(home=home)
+    assert checks.without_names(text.format(home=home)) == shown.format(
+        home=home, elsewhere=home.parent
+    )
 
 
 def test_a_user_without_a_name_or_home(monkeypatch):
