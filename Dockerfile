@@ -1,7 +1,7 @@
 # dermssl in a container:
 #
 #   docker build -t dermssl .
-#   docker build -t dermssl:gpu --build-arg EXTRAS=heic,dicom,excel,parquet,gpu .
+#   docker build -t dermssl:gpu --build-arg EXTRAS=heic,dicom,excel,parquet,onnx,gpu .
 #   docker run --rm -v "$PWD/PHOTOS:/photos:ro" -v "$PWD/outputs:/work/outputs" dermssl \
 #       pretrain --data /photos
 #
@@ -11,7 +11,7 @@ FROM python:3.11-slim AS build
 WORKDIR /source
 COPY constraints.txt pyproject.toml setup.cfg README.md LICENSE ./
 COPY dermssl dermssl
-ARG EXTRAS=heic,dicom,excel,parquet
+ARG EXTRAS=heic,dicom,excel,parquet,onnx
 ENV PIP_CONSTRAINT=/source/constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1

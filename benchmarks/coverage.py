@@ -195,6 +195,26 @@ def one_arm(quick: bool) -> Iterator[Rate]:
         yield Rate(f"balanced accuracy of 3 runs holds, luck {luck}", held / n, n, at_least=0.93)
 
 
+def few_lesions(quick: bool) -> Iterator[Rate]:
+    """Does the interval of a sensitivity hold it, from two lesions of two photos on?
+
+    On average over sensitivities: of so few lesions it can't be the same at each.
+    """
+    n = 500 if quick else 4000
+    for n_lesions in (2, 3, 5, 9, 20):
+        held, rng = 0, np.random.default_rng([n_lesions, 8])
+        lesions = np.repeat(np.arange(n_lesions), 2)
+        for truth in rng.random(n):
+            own = rng.normal(0, 1, n_lesions)[lesions]
+            score = (own + rng.normal(0, PHOTO, len(own))) / np.hypot(1, PHOTO)
+            hits = (score < norm.ppf(truth)).astype(float)
+            found = bootstrap.bootstrap_metric("mean", None, hits, lesions, n_resamples=DRAWS)
+            held += found.low <= truth <= found.high
+        # With 20 the draws speak, which are a little narrow.
+        least = 0.93 if n_lesions < 10 else 0.90
+        yield Rate(f"sensitivity of {n_lesions} lesions holds", held / n, n, at_least=least)
+
+
 def areas(quick: bool) -> Iterator[Rate]:
     """Does the interval of an AUC hold it, from one positive on?"""
     n = 250 if quick else 2000
@@ -347,8 +367,8 @@ def null_grid(rng: np.random.Generator, luck: float, shared: float) -> tuple[Gri
 
 
 SCENARIOS: dict[str, Callable[[bool], Iterator[Rate]]] = {
-    "equal_arms": equal_arms, "one_arm": one_arm, "areas": areas, "guessers": guessers,
-    "grids": grids, "stress_tests": stress_tests, "means": means,
+    "equal_arms": equal_arms, "one_arm": one_arm, "few_lesions": few_lesions, "areas": areas,
+    "guessers": guessers, "grids": grids, "stress_tests": stress_tests, "means": means,
 }  # fmt: skip
 
 

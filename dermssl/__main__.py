@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from dermssl.core.commands import COMMANDS
+from dermssl.core.errors import unknown_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,8 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv and argv[0] in ("-h", "--help"):
         print(usage)
         return 0
-    found = f"unknown command '{argv[0]}'" if argv else "no command given"
-    print(f"dermssl: error: {found}; choose one of: {', '.join(COMMANDS)}", file=sys.stderr)
+    error = f"no command given; choose one of: {', '.join(COMMANDS)}"
+    if argv:
+        error = str(unknown_name("command", argv[0], COMMANDS))
+    print(f"dermssl: error: {error}", file=sys.stderr)
     return 2
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 from dermssl.core import cli, results, runs
 
+WIDTH = 46  # of most names
+
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
     """Evaluate one finished fine-tuning run.
@@ -60,23 +62,23 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
 
 
 def _at_threshold(entry, parameters):
-    """Sensitivity and specificity at the threshold that was chosen, with where it was."""
+    """Lines (name, value): what the threshold that was chosen gives, and where it was chosen."""
     from dermssl.reporting.wording import of_json
 
-    asked = f"{parameters['specificity']:g} specificity"
+    title, asked = entry["title"], f"{parameters['specificity']:g} specificity"
     if entry["threshold"] is None:  # no such records, or none of its scores keeps it
-        return f"no threshold for {asked}"
-    both = [
-        f"{title} {of_json(entry['metrics'][f'fixed_{title}'])}"
-        for title in ("sensitivity", "specificity")
+        return [(f"{title}: no threshold for {asked}", "")]
+    scale = "P as predict gives it" if entry["threshold_of"] == "calibrated" else "raw P"
+    where = f"{scale} ≥ {entry['threshold']:.4g}, chosen on {entry['threshold_chosen_on']}"
+    return [
+        (f"{title} {name} at {where} for {asked}", of_json(entry["metrics"][f"fixed_{name}"]))
+        for name in ("sensitivity", "specificity")
     ]
-    chosen = f"chosen on {entry['threshold_chosen_on']} for {asked}"
-    scale = "P as predict gives it" if entry["threshold_of"] == "calibrated" else "the raw P"
-    return f"{', '.join(both)} at threshold {entry['threshold']:.4g} of {scale}, {chosen}"
 
 
 def tell(config: dict[str, Any], path: Path) -> None:
     """Print the findings and every metric with its interval."""
+    from dermssl.evaluation import metric_tables
     from dermssl.reporting.wording import of_json
 
     settings = config["evaluate"]
@@ -90,18 +92,18 @@ def tell(config: dict[str, Any], path: Path) -> None:
           f"{summary['n_groups']} independent")  # fmt: skip
     for sentence in summary["findings"]:
         print(f"- {sentence}")
+    lines, titles = [], metric_tables.titles(settings)
     for name, value in summary["metrics"].items():
         if name == "ece" and value and value["estimate"] is not None:
             bounds = summary["ece_if_calibrated"]["raw"]
-            print(f"  {name:<36} {value['estimate']:.3f}, where a calibrated model shows "
-                  f"{bounds['low']:.3f} to {bounds['high']:.3f}")  # fmt: skip
+            shown = f"{value['estimate']:.3f}, where a calibrated model shows "
+            lines.append((titles[name], f"{shown}{bounds['low']:.3f} to {bounds['high']:.3f}"))
         elif value:
-            options = [
-                f"{key} {value[key]:g}" for key in value.keys() & summary["parameters"].keys()
-            ]
-            print(f"  {name:<36} {of_json(value)}  {', '.join(options)}".rstrip())
-    for name, entry in summary["against_rest"].items():
-        print(f"  {name} against the rest: {_at_threshold(entry, summary['parameters'])}")
+            lines.append((titles[name], of_json(value)))
+    for entry in summary["against_rest"].values():
+        lines += _at_threshold(entry, summary["parameters"])
+    for name, shown in lines:
+        print(f"  {name:<{WIDTH}} {shown}".rstrip())
     print(f"report: {path / 'report.md'}")
 
 

@@ -22,10 +22,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, left_out, results
 from dermssl.core.errors import UserError
+from dermssl.core.setting import SQUARE
 
 
 def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None = None) -> int:
@@ -97,24 +99,28 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
 
 
 def _folder_of(source):
-    """The folder given, or that of the photo or container given."""
-    from dermssl.data import photo_bytes
+    """The folder given (of shards, their index), or that of the photo or container given."""
+    from dermssl.data import paths, photo_bytes, shard_files, storage
 
+    if storage.elsewhere(source):
+        return str(paths.existing_folder(source, "predict.source"))
     place, _ = photo_bytes.located(source) or (source, "")
     place = os.path.abspath(place)
-    return place if os.path.isdir(place) else os.path.dirname(place)
+    if os.path.isdir(place):
+        return str(shard_files.root_of(Path(place)))
+    return os.path.dirname(place)
 
 
 def tell(config: dict[str, Any], count: int) -> None:
-    """Print how many photos there were, and what was done to their probabilities."""
+    """Print how many photos there were, what is seen of one, and what was done to its P."""
     from dermssl.inference import new_photos
 
     settings, output = config["predict"], config["output"]
     if output:
         print(f"{count} photos: {output}")
-    # Without an output the table itself is on standard output.
     said = cli.with_flags(new_photos.calibration(settings.run, not settings.uncalibrated))
-    print(said, file=sys.stdout if output else sys.stderr)
+    # Without an output the table itself is on standard output.
+    print(f"{SQUARE}.\n{said}", file=sys.stdout if output else sys.stderr)
 
 
 def table(config: dict[str, Any]) -> Any:

@@ -29,9 +29,11 @@ README = {
     "evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
     "adapt outputs/ssl_finetuned --data OTHER_HOSPITAL": FEW_DRAWS,
     "predict outputs/ssl_finetuned NEW_PHOTOS --output predictions.csv": (),
-    "finetune --data PHOTOS --backbone efficientnetb1 --image-size 224 --weights none "
-    "--output outputs/random": (*SMALL, *EPOCHS),
-    "model_comparison outputs/random outputs/ssl_finetuned": FEW_DRAWS,
+    "label_efficiency --data PHOTOS --backbone efficientnetb1 --image-size 224 --labels all --arms "
+    "random ssl=outputs/ssl_simclr --output outputs/worth": (
+        *SMALL[:4], "--config", "small.toml", *FEW_DRAWS,
+    ),
+    "model_comparison outputs/worth": FEW_DRAWS,
     "leakage --data PHOTOS": (*SMALL[:4], *FEW_DRAWS, "--n-seeds", "1"),
     "stress_test outputs/ssl_finetuned": (*FEW_DRAWS, "--max-photos", "12"),
     "explain outputs/ssl_finetuned": ("--count", "1"),

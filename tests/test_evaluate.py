@@ -86,7 +86,8 @@ def test_per_class_table_equals_sklearn(evaluated):
 def test_report_names_its_sources_and_warns_of_small_classes(evaluated):
     folder = evaluated[0]
     text = (folder / "report.md").read_text()
-    assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions." in text
+    assert "SimCLR, 70 labels, seed 0; test split: 200 test photos of 100 lesions. " in text
+    assert "Of each photo the central square is seen, not what lies outside it." in text
     assert "Classes with fewer than 30 test lesions" in text
     assert f"{folder.path.parent}/predictions.csv" in text
     assert f"python -m dermssl.evaluate {folder.path.parent} --n-resamples 100" in text
@@ -116,7 +117,7 @@ def test_undefined_metrics_are_not_available_and_never_a_number(tmp_path, capsys
     for name in ("balanced_accuracy", "roc_auc", "macro_f1", "malignant_auc"):
         assert found[name]["estimate"] is None
     assert "| balanced accuracy | n/a |" in (out / "report.md").read_text()
-    assert re.search(r"balanced_accuracy +n/a\n", capsys.readouterr().out)
+    assert re.search(r"  balanced accuracy +n/a\n", capsys.readouterr().out)
     cells = pd.read_csv(out / "per_class.csv", dtype=str, keep_default_na=False)
     assert cells.loc[cells["fine"] == "mel", "sensitivity"].item() == "n/a"
 
@@ -214,12 +215,18 @@ def test_parameters_are_shown_beside_their_numbers(tmp_path, quick, capsys):
     argv = [str(folder), *argv, "--age-bands", "40", "60", "--n-resamples", "100"]
     assert evaluate.main(argv) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"top_k_accuracy +0\.\d+ .*  top_k 3\n", shown)
-    assert re.search(
-        r"bcc against the rest: sensitivity [01]\.\d+ .*, specificity [01]\.\d+ .* at threshold "
-        r"[01]\.\d+ of P as predict gives it, chosen on validation for 0.8 specificity\n",
-        shown,
-    )
+    assert re.search(r"  top-3 accuracy +0\.\d+ \(", shown)
+    number = r" +[01]\.\d+ \(.*\)\n"
+    for line in (
+        # Each sensitivity says at which point it is, and on which records that was chosen.
+        r"  malignant sensitivity at 0\.8 specificity \(threshold picked on these records\)",
+        r"  malignant sensitivity at P\(malignant\) ≥ 0\.5",
+        r"  malignant sensitivity at P as predict gives it ≥ [01]\.\d+, chosen on validation for "
+        r"0\.8 specificity",
+        r"  basal cell carcinoma specificity at P as predict gives it ≥ [01]\.\d+, chosen on "
+        r"validation for 0\.8 specificity",
+    ):
+        assert re.search(line + number, shown), line
     out = folder / "evaluation_test"
     found = values(out)
     assert found["metrics"]["malignant_partial_auc"]["min_sensitivity"] == 0.88
@@ -492,7 +499,22 @@ def test_one_answer_for_all_photos_has_no_threshold(tmp_path, quick, capsys):
     p = np.full((400, 7), 1 / 7)
     folder = fake_runs.make(tmp_path / "run", table, p)
     assert evaluate.main([str(folder), "--n-resamples", "100"]) == 0
-    assert "malignant against the rest: no threshold for 0.9 specificity" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "  malignant: no threshold for 0.9 specificity\n" in shown
+    says = "The model gives every photo the same answer (melanoma)."
+    assert says in shown
+    assert says in (folder / "evaluation_test" / "report.md").read_text()
+
+
+def test_a_model_that_always_says_the_commonest_class_is_called_that(tmp_path, quick, capsys):
+    table = fake_runs.records(n=400)
+    p = np.tile(np.eye(7)[HAM.fine.index("nv")] * 0.9 + 0.1 / 7, (400, 1))
+    folder = fake_runs.make(tmp_path / "run", table, p / p.sum(axis=1, keepdims=True))
+    assert evaluate.main([str(folder), "--n-resamples", "100"]) == 0
+    shown = capsys.readouterr().out
+    assert "The model gives every photo the same answer (melanocytic nevus)." in shown
+    assert "is that of always naming the commonest class, melanocytic nevus:" in shown
+    assert "the difference is" not in shown
 
 
 def test_a_split_with_coarse_labels_alone_is_scored_at_that_level(tmp_path, quick):

@@ -76,6 +76,22 @@ def test_a_planted_better_arm_is_called_better_and_equal_ones_tie(planted):
     assert (equal.loc["balanced_accuracy", "low"] < 0) & (equal["seed_variance"] > 0).all()
 
 
+def test_runs_that_give_one_answer_are_named(tmp_path):
+    table, one = fake_runs.records(n=120), np.tile(np.eye(7)[1] * 0.93 + 0.01, (120, 1))
+    for seed in range(3):
+        learnt = fake_runs.simulate(table, 1.0, seed)
+        fake_runs.make(tmp_path / f"random_{seed}", table, one, arm="random", seed=seed)
+        fake_runs.make(
+            tmp_path / f"ssl_{seed}", table, one if seed == 1 else learnt, arm="ssl", seed=seed
+        )
+    numbers = compute.score(run_groups.gather([tmp_path]), n_resamples=QUICK)
+    said = [text for text in sentences.warnings(numbers) if "same answer" in text]
+    assert said == [
+        "random init, 70 labels: each run gives every photo the same answer (melanocytic nevus).",
+        "SimCLR, 70 labels: 1 of 3 runs gives every photo the same answer (melanocytic nevus).",
+    ]
+
+
 def test_the_report_opens_with_the_verdict(planted):
     text = (planted[1] / "ssl_analysis_report.md").read_text()
     opening = text.split("![")[0]

@@ -19,6 +19,7 @@ from dermssl.data import decode
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
+from dermssl.inference import new_photos
 from dermssl.models import weights
 from dermssl.training import pretraining_pool
 
@@ -97,7 +98,17 @@ def test_to_standard_output(photos, finetuned, capsys):
     lines = shown.out.splitlines()
     assert len(lines) == 2
     assert lines[0].split(",") == ["path", "fine", "coarse", *APPLIED, *COLUMNS, *LAST]
-    assert "probabilities: not calibrated" in shown.err
+    square, calibration = shown.err.splitlines()[-2:]
+    assert square == "Of each photo the central square is seen, not what lies outside it."
+    assert calibration.startswith("probabilities: not calibrated")
+
+
+def test_photos_whose_two_classes_dont_go_together_are_counted():
+    p_fine, p_coarse = np.full((3, len(HAM.fine)), 0.1), np.full((3, len(HAM.coarse)), 0.1)
+    p_fine[:, HAM.fine.index("nv")] = 0.3
+    own = HAM.parent_index[HAM.fine.index("nv")]
+    p_coarse[[0, 1, 2], [own, own - 1, own - 2]] = 0.5  # of the first photo both agree
+    assert new_photos._apart(p_fine, p_coarse, HAM) == 2
 
 
 def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):
@@ -366,7 +377,7 @@ def test_what_is_refused(photos, pretrained, finetuned, tmp_path, capfd, argv, s
 @pytest.mark.slow
 def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_policy):
     config = tiny.finetuning(photos, tmp_path / "run", frozen_epochs=0)
-    backbone = Backbone(name="cnn", image_size=32, mixed_precision=True)
+    backbone = Backbone(name="cnn", image_size=32, precision="mixed_float16")
     run = finetune.run({**config, "backbone": backbone})
     keras.config.set_dtype_policy("float32")
     predict(run, photos, output=tmp_path / "new.csv")

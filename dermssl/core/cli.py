@@ -10,13 +10,13 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
 from dermssl.core import left_out, memory, runs, signals
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import RunFailed, UserError, one_line, unknown_name
+from dermssl.core.errors import RunFailed, UserError, did_you_mean, one_line, unknown_name
 from dermssl.core.setting import NO_WEIGHTS
 
 FAILED = 1
@@ -36,6 +36,8 @@ class Parser(argparse.ArgumentParser):
             needs = " and ".join(f"{each.metavar} ({each.help})" for each in places)
             words = " ".join(str(each.metavar) for each in places)
             message = f"it needs {needs}: {self.prog} {words}"
+        elif flag := re.search(r"unrecognized arguments: .*?(--[^\s=]+)", message):
+            message += did_you_mean(flag[1], self._option_string_actions)
         raise SystemExit(_say(f"error: {message}; {self.prog} --help shows the options", 2))
 
 
@@ -100,9 +102,9 @@ def _add_flag(group, section, field, from_imagenet=""):
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction
     else:
-        options |= {"type": kind, "choices": meta["choices"]}
-        if not meta["choices"]:
-            options["metavar"] = {int: "N", float: "X", str: "NAME"}[kind]
+        # A choice is checked with all other values, in `config`.
+        names = f"{{{','.join(meta['choices'])}}}" if meta["choices"] else None
+        options |= {"type": kind, "metavar": names or {int: "N", float: "X", str: "NAME"}[kind]}
         if several:
             options["nargs"] = "+"
     group.add_argument(f"--{configs.flag_of(field)}", **options)
@@ -232,15 +234,22 @@ def quiet_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    with quiet_stderr(), _seldom_collected():
+        import tensorflow as tf
+
+        keep_freed_memory()
+        tf.config.list_physical_devices()  # the search for a GPU prints, too
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep what C++ writes to standard error to itself, unless the block raises an exception."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as said, _seldom_collected():
+    with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            keep_freed_memory()
-            tf.config.list_physical_devices()  # the search for a GPU prints, too
+            yield
         except Exception:  # not Ctrl-C or SIGTERM, which end with one line
             said.seek(0)
             os.write(stderr, said.read())

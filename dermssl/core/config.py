@@ -13,7 +13,6 @@ Flags win over the file, the file over the defaults.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import keyword
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
-from dermssl.core.errors import UserError
+from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.setting import NOT_ON_IMAGENET
 
 # Sections of an experiment file that belong to quickstart and label_efficiency alone.
@@ -36,7 +35,7 @@ OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 OF_EVERY_CALL = ("config", "seed", "output", "overwrite")
 # What changes where a run lies or how often it is saved, but none of its numbers.
 NO_IDENTITY = (
-    "output", "checkpoint", "distribution", "overwrite", "config", "tables", "command",
+    "output", "checkpoint", "distribution", "executor", "overwrite", "config", "tables", "command",
 )  # fmt: skip
 
 
@@ -69,7 +68,10 @@ def _checked(where, section_field, value):
             raise UserError(f"{where} is {item}; it must be a finite number")
         meta = section_field.metadata
         if meta["choices"] and item not in meta["choices"]:
-            raise UserError(f"{where} is '{item}'; choose one of: {', '.join(meta['choices'])}")
+            raise UserError(
+                f"{where} is '{item}'; choose one of: {', '.join(meta['choices'])}"
+                f"{did_you_mean(str(item), meta['choices'])}"
+            )
         if meta["low"] is not None and not item >= meta["low"]:
             raise UserError(f"{where} is {item}; it must be at least {meta['low']}")
         if meta["high"] is not None and not item <= meta["high"]:
@@ -81,10 +83,32 @@ def _checked(where, section_field, value):
 def build(cls: type[Any], table: dict[str, Any], where: Path | str) -> Any:
     """A section from a dict; unknown keys, wrong types and bad values are named."""
     fields = {item.name: item for item in dataclasses.fields(cls)}
+    table = of_today(cls, table)
     for key in table:
         if key not in fields:
-            raise UserError(f"{where}: unknown key '{key}'; valid keys: {', '.join(fields)}")
+            raise UserError(
+                f"{where}: unknown key '{key}'; valid keys: {', '.join(fields)}"
+                f"{did_you_mean(key, fields)}"
+            )
     return cls(**{k: _checked(f"{where}: {k}", fields[k], v) for k, v in table.items()})
+
+
+def of_today(cls: type[Any], table: dict[str, Any]) -> dict[str, Any]:
+    """The table of a section, which an older version may have written, in the words of today.
+
+    Example:
+
+    >>> from dermssl.core.settings import Backbone
+    >>> of_today(Backbone, {"mixed_precision": True})
+    {'precision': 'mixed_float16'}
+    """
+    for field in dataclasses.fields(cls):
+        name, values = field.metadata["was"] or ("", {})
+        value = [new for old, new in values.items() if old is table.get(name)]
+        if value and field.name not in table:  # all else is refused by the name it was given
+            table = {key: item for key, item in table.items() if key != name}
+            table[field.name] = value[0]
+    return table
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -100,7 +124,10 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     valid = (*SECTIONS, *OTHER_SECTIONS, "seed", "output")
     for name, table in tables.items():
         if name not in valid:
-            raise UserError(f"{path}: unknown section [{name}]; valid: {', '.join(valid)}")
+            raise UserError(
+                f"{path}: unknown section [{name}]; valid: {', '.join(valid)}"
+                f"{did_you_mean(name, valid)}"
+            )
         if name in (*SECTIONS, *OTHER_SECTIONS) and not isinstance(table, dict):
             raise UserError(f"{path}: '{name}' is {table!r}; it must be a section [{name}]")
     return tables
@@ -224,8 +251,7 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
     special = {name: given.pop(name) for name in special_names(command) if name in given}
     for name, value in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; it has: {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"; it has: {', '.join(known)}"
             raise TypeError(f"{command}() has no setting {name!r}{hint}")
         if value is not None:
             section_name, field = known[name]
@@ -327,7 +353,7 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
     for name, table in tables.items():
         if name in SECTIONS and isinstance(table, dict):
             fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
-            table = table | {
+            table = of_today(SECTIONS[name], table) | {
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]

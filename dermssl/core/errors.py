@@ -1,5 +1,6 @@
 """The two errors that a user may see: bad input and a failed run."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -56,4 +57,19 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     >>> str(unknown_name("head", "flat", ["hierarchical", "independent"]))
     "unknown head 'flat'; choose one of: hierarchical, independent"
     """
-    return UserError(f"unknown {kind} '{name}'; choose one of: {', '.join(valid)}")
+    valid = list(valid)
+    return UserError(
+        f"unknown {kind} '{name}'; choose one of: {', '.join(valid)}{did_you_mean(name, valid)}"
+    )
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The name that was likely meant, for the end of a message; "" where none is near.
+
+    Example:
+
+    >>> did_you_mean("--modles", ["--models", "--depths"])
+    '; did you mean --models?'
+    """
+    near = difflib.get_close_matches(name, valid, 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -16,6 +16,7 @@ from dermssl.core import atomic_files
 FILE = "left_out.csv"
 SHOWN = 3  # names in a line
 MISSING = "missing"  # named by a table and not there
+REMARK = "remark"  # a line alone: nothing was left out or assumed
 _ROWS, _KIND = "left_out", "left_out_kind"  # attributes of a log record
 
 
@@ -49,7 +50,7 @@ def tell(
         log: to write to.
         line: the sum and the first few names.
         rows: all of them.
-        kind: `MISSING` where a later command would refuse them, else "".
+        kind: `MISSING` where a later command would refuse them, `REMARK` for a line alone, else "".
     """
     collecting = [each for each in logging.getLogger("dermssl").handlers if isinstance(each, Notes)]
     if collecting and line in collecting[-1].lines:
@@ -94,6 +95,8 @@ class Notes(logging.Handler):
         line = record.getMessage()
         rows = getattr(record, _ROWS, None) or [LeftOut("", line)]
         self.lines += [] if line in self.lines else [line]
+        if getattr(record, _KIND, "") == REMARK:
+            return
         known = set(self.rows)
         new = [row for row in dict.fromkeys(rows) if row not in known]
         self.rows += new

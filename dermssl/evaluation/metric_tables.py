@@ -49,8 +49,8 @@ TITLES = {
     "(at most {room:g})",
     "malignant_sensitivity_at_own_threshold": "malignant sensitivity at {specificity:g} "
     "specificity (threshold picked on these records)",
-    "malignant_sensitivity": "malignant sensitivity at 0.5",
-    "malignant_specificity": "malignant specificity at 0.5",
+    "malignant_sensitivity": "malignant sensitivity at P(malignant) ≥ 0.5",
+    "malignant_specificity": "malignant specificity at P(malignant) ≥ 0.5",
     "melanoma_sensitivity_at_own_threshold": "melanoma sensitivity at {specificity:g} specificity "
     "(threshold picked on these records)",
     "log_loss": "log loss (nats)",

@@ -30,8 +30,9 @@ from dermssl.evaluation.small_samples import (
     FEW_OF_A_CLASS,
     NEWCOMBE_BELOW,
     Strata,
+    needs_wilson,
     newcombe,
-    wilson_if_degenerate,
+    wilson_of_groups,
 )
 
 
@@ -149,11 +150,12 @@ class SeedDraws:
             an `Interval`. Of one run: of balanced accuracy the normal one of cluster-robust
             variances, floored for classes of few lesions (`Strata.floor`); of an AUC Newcombe's
             with fewer than `NEWCOMBE_BELOW` lesions on a side, else the normal one of its logit;
-            of a share that all or no draws show Wilson's; else the percentiles of the draws. Of
-            several runs: mean -+ sqrt(z^2 V + t^2 s^2/S) with S - 1 degrees of freedom, V the
-            mean covariance of two runs; Newcombe's and Wilson's stand in for z^2 V. NaN bounds
-            with fewer than two clusters, with more than half of the draws undefined, with fewer
-            than `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing varies.
+            of a share of few lesions, or that all or none show, Wilson's; else the percentiles of
+            the draws. Of several runs: mean -+ sqrt(z^2 V + t^2 s^2/S) with S - 1 degrees of
+            freedom, V the mean covariance of two runs; Newcombe's and Wilson's stand in for z^2 V.
+            NaN bounds with fewer than two clusters, with more than half of the draws undefined,
+            with fewer than `FEW_OF_A_CLASS` lesions on a side (a ranking), and where nothing
+            varies.
         """
         validate.open_fraction(level, "level")
         own = self.merged()
@@ -196,12 +198,13 @@ class SeedDraws:
         return _covariance([self])
 
     def _exact(self, base):
-        """The interval by formula where one is needed: few lesions of an AUC, a share of 0 or 1."""
+        """The interval by formula where one is needed: few lesions, or a share of 0 or 1."""
         kind, sides, strata = self.basis.kind, self.basis.sides, self.basis.strata
         if kind == "area" and (min(sides) < NEWCOMBE_BELOW or base.estimate in (0, 1)):
             return newcombe(base.estimate, sides[0], sides[1], base.level)
-        if strata and len(strata.lesions) == 1 and base.estimate in (0, 1):
-            return wilson_if_degenerate(base, int(strata.lesions[0]))
+        one = strata is not None and len(strata.lesions) == 1  # not a mean over classes
+        if one and needs_wilson(base.estimate, len(strata.size)):
+            return wilson_of_groups(base, strata.size)
         return None
 
     def _of_one_run(self, base):

@@ -8,6 +8,7 @@ such blind spot (Dean and Pagano 2015, "modified Wilson").
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from dermssl.evaluation import validate
 from dermssl.evaluation.bootstrap import cluster_codes
 from dermssl.evaluation.interval import Interval
-from dermssl.evaluation.small_samples import wilson_bounds
+from dermssl.evaluation.small_samples import needs_wilson, wilson_bounds, wilson_of_groups
 
 
 def clustered_share(
@@ -27,7 +28,8 @@ def clustered_share(
     That number is p (1 - p) / V, where V is the variance of the share over whole groups
     (linearised, with G / (G - 1)): the number of groups where the records of one are alike, the
     number of records where they are independent, and never more than that. A share of 0 or 1 has
-    no V; each group then counts as one record.
+    no V; each group then counts as one record. So does each of fewer than ten groups, which can't
+    tell V (`small_samples.wilson_of_groups`).
 
     Args:
         values: float (n,) of 1, 0 or NaN (left out).
@@ -51,13 +53,14 @@ def clustered_share(
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, level, n_clusters=0)
     p = float(kept.mean())
-    effective = float(n_groups)
-    if 0 < p < 1 and n_groups > 1:
-        residuals = np.bincount(codes, kept - p)
-        variance = float((residuals**2).sum()) / n**2 * n_groups / (n_groups - 1)
-        effective = min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)
+    found = Interval(p, np.nan, np.nan, level, n_clusters=n_groups)
+    if needs_wilson(p, n_groups):
+        return wilson_of_groups(found, np.bincount(codes))
+    residuals = np.bincount(codes, kept - p)
+    variance = float((residuals**2).sum()) / n**2 * n_groups / (n_groups - 1)
+    effective = min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)
     low, high = wilson_bounds(p, effective, level)
-    return Interval(p, low, high, level, n_clusters=n_groups)
+    return replace(found, low=low, high=high)
 
 
 def mean_of_shares(shares: Sequence[Interval]) -> Interval:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, stats
 
 from dermssl.core.errors import UserError
@@ -16,7 +17,7 @@ from dermssl.evaluation import validate
 from dermssl.evaluation.interval import Interval
 
 FEW_OF_A_CLASS = 5  # lesions on a side from which on F1 and average precision get an interval
-FLOORED_BELOW = 10  # lesions of a class whose recall varies at least as Agresti & Coull say
+FLOORED_BELOW = 10  # lesions of a class whose recall varies at least as the formulas below say
 NEWCOMBE_BELOW = 40  # lesions on a side of an AUC, below which its bootstrap is too narrow
 
 
@@ -43,16 +44,32 @@ def wilson_bounds(p: float, n: float, level: float = 0.95) -> tuple[float, float
     return (0.0 if p == 0 else float(low)), (1.0 if p == 1 else float(high))
 
 
-def wilson_if_degenerate(interval: Interval, n: int) -> Interval:
-    """Wilson's interval of n clusters where all or none of them count: the draws then all agree.
+def needs_wilson(share: float, n_groups: int) -> bool:
+    """Whether a share's draws hide how little is known: few groups, or all or none that count."""
+    return n_groups > 0 and (share in (0, 1) or (n_groups < FLOORED_BELOW and 0 < share < 1))
+
+
+def wilson_of_groups(interval: Interval, sizes: npt.ArrayLike) -> Interval:
+    """Wilson's interval of a share whose records come in groups, where `needs_wilson`.
+
+    Its n is the number of groups, as if the records of one were all alike: a few groups can't tell
+    how alike they are. Groups of unequal size s tell as much as (sum s)^2 / sum s^2 equal ones
+    (Kish 1965); where all or none of the records count, each group counts as one.
 
     Args:
         interval: `Interval` of a share, from the bootstrap.
-        n: int, clusters that the share is of.
+        sizes: int (G,), records of each group.
+
+    >>> print(wilson_of_groups(Interval(5 / 6, 4 / 6, 1.0), [2, 2, 2]))
+    0.833 [0.310, 0.982]
     """
-    if interval.is_defined or interval.estimate not in (0, 1) or not n:
+    sizes = np.asarray(sizes, float)
+    if not needs_wilson(interval.estimate, len(sizes)):
         return interval
-    return replace(wilson(int(interval.estimate) * n, n, interval.level), n_clusters=n)
+    at_edge = interval.estimate in (0, 1)
+    n = len(sizes) if at_edge else sizes.sum() ** 2 / (sizes**2).sum()
+    low, high = wilson_bounds(interval.estimate, n, interval.level)
+    return replace(interval, low=low, high=high, n_clusters=len(sizes))
 
 
 def newcombe(area: float, n_positive: int, n_negative: int, level: float = 0.95) -> Interval:

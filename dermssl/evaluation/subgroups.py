@@ -23,7 +23,7 @@ from dermssl.evaluation import binary_tasks, validate
 from dermssl.evaluation.bootstrap import Replicates, cluster_codes, replicates
 from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays
-from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, wilson_if_degenerate
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, wilson_of_groups
 
 AXES = ("skin_tone", "sex", "age", "site", "source")
 FEW = 30  # records; a smaller group is shown with a warning, and in no gap
@@ -174,9 +174,10 @@ def _group(axis, value, inside, y, lesions, taxonomy, target, part):
     behind = {}
     if target:
         for metric, answer in ((SENSITIVITY, 1), (SPECIFICITY, 0)):
-            behind[metric] = len(set(lesions[inside & (target.y == answer)]))
+            sizes = pd.Series(lesions[inside & (target.y == answer)]).value_counts().to_numpy()
+            behind[metric] = len(sizes)
             one = part.at([row_of(metric, taxonomy)]).intervals()[0]
-            found[metric] = wilson_if_degenerate(one, behind[metric])
+            found[metric] = wilson_of_groups(one, sizes)
     return Group(
         axis, value,
         n=int(inside.sum()),

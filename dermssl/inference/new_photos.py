@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermssl.core import runs, threads
+from dermssl.core import left_out, runs, threads
 from dermssl.core.errors import UserError
 from dermssl.data.augmentation import opencv
 from dermssl.data.decode import BadImage
@@ -72,7 +72,8 @@ def tables(
     """A table for each batch: path, the likeliest classes, their sets, every probability, likeness.
 
     The last two columns, `unlike_run` and `distance_to_run`, are those of `likeness.Reference`,
-    "n/a" where the run has none. A line in the log says how many photos are unlike.
+    "n/a" where the run has none. Lines in the log say how many photos are unlike, and of how many
+    the fine class named isn't of the coarse class named.
 
     Args:
         finished: `FinishedRun` of a classifier.
@@ -89,6 +90,7 @@ def tables(
     taxonomy = model.taxonomy
     reference, missing = likeness.of_run(finished, model.backbone)
     unlike: list[str] = []
+    n = apart = 0  # photos, and those of which the two classes named don't go together
     photos = Photos(files, size, 0, finished.data.preprocess, masks, strict=True)
     for rows, batch in _readable(photos, batch_size, size, bad):
         p_fine, p_coarse, h = outputs.predict_and_embed(model, [batch]).values()
@@ -97,6 +99,7 @@ def tables(
             "fine": np.array(taxonomy.fine)[p_fine.argmax(axis=1)],
             "coarse": np.array(taxonomy.coarse)[p_coarse.argmax(axis=1)],
         }
+        n, apart = n + len(paths), apart + _apart(p_fine, p_coarse, taxonomy)
         if sets:  # of the raw probabilities, on which they were calibrated
             named["conformal_set"] = [
                 " ".join(np.array(taxonomy.fine)[row]) for row in sets.sets(p_fine)
@@ -126,10 +129,21 @@ def tables(
         else:
             table = table.assign(unlike_run="n/a", distance_to_run="n/a")
         yield table
+    if apart:
+        line = (
+            f"of {apart:,} of {n:,} photos the class in 'fine' is of another group than the one in "
+            "'coarse': take these as undecided"
+        )
+        left_out.tell(log, line, kind=left_out.REMARK)
     if reference is None:
         log.warning("likeness to the run's photos not checked: %s", missing)
     elif said := reference.sentence(unlike):
         log.warning("%s", said)
+
+
+def _apart(p_fine, p_coarse, taxonomy):
+    """How many photos are called a fine class of another coarse one than they are called."""
+    return int((taxonomy.parent_index[p_fine.argmax(axis=1)] != p_coarse.argmax(axis=1)).sum())
 
 
 def _readable(photos, batch_size, size, bad):

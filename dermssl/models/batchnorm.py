@@ -1,4 +1,4 @@
-"""Re-estimate BatchNorm statistics on photos of another place; no weight changes.
+"""Re-estimate BatchNorm statistics, as on photos of another place; no weight changes.
 
 AdaBN (Li et al. 2016, "Revisiting batch normalization for practical domain adaptation"): what a
 layer subtracts and divides by becomes the mean and variance of its inputs over the new photos.
@@ -6,7 +6,8 @@ layer subtracts and divides by becomes the mean and variance of its inputs over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -39,7 +40,12 @@ def check(backbone: keras.Model) -> None:
         )
 
 
-def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
+def adapt(
+    backbone: keras.Model,
+    batches: Iterable[Any],
+    forward: Callable[[Any], Any] | None = None,
+    fewest: int = FEWEST,
+) -> int:
     """Replace the moving means and variances of every BatchNorm layer, in place.
 
     Each batch is normalised by its own statistics on its way up, as in training, without dropout.
@@ -49,12 +55,14 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
     Args:
         backbone: `keras.Model`: (b, size, size, 3) in [0, 255] -> embedding.
         batches: float32 images; in mixed order, so that none is all of one kind.
+        forward: function of a batch that runs all of the model in training mode; None calls it.
+        fewest: photos that must come.
 
     Returns:
         int, the photos seen.
 
     Raises:
-        UserError: the network has no BatchNorm, or fewer than `FEWEST` photos came.
+        UserError: the network has no BatchNorm, or too few photos came.
     """
     check(backbone)
     norms = norm_layers(backbone)
@@ -75,7 +83,7 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
             layer.rate = 0.0
         for batch in batches:
             n = len(batch)
-            backbone(batch, training=True)
+            forward(batch) if forward else backbone(batch, training=True)
             seen += n
             for layer, total in zip(norms, sums):
                 mean = _array(layer.moving_mean)
@@ -87,16 +95,39 @@ def adapt(backbone: keras.Model, batches: Iterable[Any]) -> int:
         for layer, rate in zip(drops, rates):
             layer.rate = rate
         for layer, (mean, variance), total in zip(norms, old, sums):
-            if seen >= FEWEST:
+            if seen >= fewest:
                 mean = total[1] / total[0]
                 variance = np.maximum(0, total[2] / total[0] - mean**2)
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(variance)
-    if seen < FEWEST:
+    if seen < fewest:
         raise UserError(
-            f"adapt.data: {seen} photos to adapt to; BatchNorm statistics need at least {FEWEST}"
+            f"adapt.data: {seen} photos to adapt to; BatchNorm statistics need at least {fewest}"
         )
     return seen
+
+
+@contextlib.contextmanager
+def re_estimated(
+    model: keras.Model, batches: Iterable[Any], forward: Callable[[Any], Any]
+) -> Iterator[None]:
+    """Statistics as `adapt` computes them for the time of a block; then those that were there.
+
+    Moving averages are of past weights, which a training of few steps has left far behind: what
+    the weights of now are worth shows with statistics of now ("precise BatchNorm"; Wu & Johnson
+    2021, "Rethinking 'Batch' in BatchNorm"). Arguments are those of `adapt`.
+    """
+    norms = norm_layers(model)
+    kept = [[keras.ops.convert_to_numpy(w) for w in (n.moving_mean, n.moving_variance)]
+            for n in norms]  # fmt: skip
+    try:
+        if norms:
+            adapt(model, batches, forward, fewest=1)
+        yield
+    finally:
+        for layer, (mean, variance) in zip(norms, kept):
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(variance)
 
 
 def _array(weight):

@@ -59,7 +59,8 @@ def sort_attribute(value: Any) -> Markup:
     It is empty for what is not known, which comes last; text has none and is sorted as text.
     """
     value = value.estimate if isinstance(value, Interval) else value
-    if value is not None and not isinstance(value, numbers.Real):
+    if value is None:
+        return Markup(' data-v=""')
+    if not isinstance(value, numbers.Real):
         return Markup()
-    known = value is not None and not math.isnan(value)
-    return Markup(' data-v="{}"').format(f"{float(value):.9g}" if known else "")
+    return Markup(' data-v="{}"').format("" if math.isnan(value) else f"{float(value):.9g}")

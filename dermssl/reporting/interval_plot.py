@@ -14,6 +14,7 @@ from dermssl.reporting import hover, wording
 from dermssl.reporting.figures import GRID, INK, MUTED, PALETTE, legend, titled, wrap
 
 ROW = 0.36  # inches a row, enough for a label of two lines
+TICKS = 5  # steps of the x axis at most: more labels such as −0.015 would run together
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def interval_plot(
     axes.set_yticks(places, [wrap(row.label, 40) if labels else "" for row in rows])
     for row, label in zip(rows, axes.get_yticklabels()):
         label.set(color=row.colour, fontweight="bold" if row.marks is None else "normal")
+    axes.locator_params(axis="x", nbins=TICKS, min_n_ticks=3)
+    axes.ticklabel_format(axis="x", style="plain", useOffset=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.spines["left"].set_visible(False)

@@ -1,6 +1,7 @@
 """A report as an object: sections of text, tables and pictures, printed in three ways.
 
-`to_markdown`, `to_html` and `to_console` print the same `Report`. Titles, findings, warnings,
+`to_markdown`, `to_html` and `to_console` print the same `Report`. A sentence names a setting as
+`section.field`; all three show its flag, as a reader types it. Titles, findings, warnings,
 captions and table cells are plain text: the templates escape them, so a class named `<script>` or
 `a|b` is printed as that. `Text`, `Bullets`, the titles of columns and the provenance are Markdown;
 what comes from outside goes into them through `escaped` or `code`.
@@ -237,7 +238,7 @@ def to_html(report: Report, folder: Path | str) -> str:
 
 
 def to_console(report: Report) -> str:
-    """The findings and warnings as plain lines, in the order of the page; settings as flags."""
+    """The findings and warnings as plain lines, in the order of the page."""
     lines: list[str] = []
     for block in report.blocks:
         if isinstance(block, Findings):
@@ -281,6 +282,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         md=escaped,
         inline=html_parts.inline,
+        flags=with_flags,
         sortable=lambda cell: html_parts.sort_attribute(getattr(cell, "value", cell)),
         kind=lambda block: type(block).__name__,
     )

@@ -7,8 +7,10 @@ comparisons stand in `contrast_wording`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.interval import Interval
@@ -162,6 +164,26 @@ def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> lis
             "pretraining isn't covered (pretrainings = 3 in [experiment] repeats it)."
         )
     return sentences + data_warnings(counts, classes, compared.split)
+
+
+def only_answer(p: np.ndarray, titles: Sequence[str]) -> str:
+    """The title of the class that a model names for every photo; "" where it names several.
+
+    Args:
+        p: float (n, K), its probabilities.
+        titles: K.
+
+    >>> only_answer(np.array([[0.6, 0.4], [0.9, 0.1]]), ["nevus", "melanoma"])
+    'nevus'
+    """
+    named = np.unique(p.argmax(axis=1))
+    return titles[named[0]] if len(p) > 1 and len(named) == 1 else ""
+
+
+def one_answer(p: np.ndarray, titles: Sequence[str], who: str = "The model") -> list[str]:
+    """A warning where a model names one class for every photo, else none; see `only_answer`."""
+    answer = only_answer(p, titles)
+    return [f"{who} gives every photo the same answer ({answer})."] if answer else []
 
 
 def drawings(sources: Iterable[str]) -> list[str]:

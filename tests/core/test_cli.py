@@ -192,6 +192,34 @@ def test_the_console_script_passes_flags_on(command, capsys):
     assert f"dermssl.{command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["grid", "--modles", "mobilenet", "densenet121"], "did you mean --models?;"),
+        (["grid", "--modles=mobilenet"], "did you mean --models?;"),
+        (["evaluate", "outputs/x", "--spilt", "test"], "did you mean --split?;"),
+        (["grid", "--models", "mobilnet", "--data", "."], "; did you mean mobilenet?"),
+        (["pretrain", "--data", ".", "--data-format", "foldrs"], "; did you mean folders?"),
+        (["pretrian"], "; did you mean pretrain?"),
+    ],
+)
+def test_a_misspelt_flag_command_or_choice_gets_the_likely_one(argv, said, capsys):
+    try:
+        code = entry.main(argv)
+    except SystemExit as stopped:
+        code = stopped.code
+    shown = capsys.readouterr().err
+    assert code == 2
+    assert said in shown
+    assert shown.count("\n") == 1
+
+
+def test_a_flag_like_no_other_gets_no_guess(capsys):
+    with pytest.raises(SystemExit):
+        entry.main(["grid", "--zzzz", "1"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
 def test_unknown_names_list_the_valid_ones():
     assert str(unknown_name("--backbone", "x", ["a", "b"])) == (
         "unknown --backbone 'x'; choose one of: a, b"

@@ -45,6 +45,13 @@ def test_a_mere_warning_makes_no_file_and_a_table_has_its_list_beside_it(tmp_pat
     notes.write(9, None)
 
 
+def test_a_remark_is_said_and_not_listed(caplog):
+    with left_out.collected() as notes:
+        left_out.tell(log, "3 photos are undecided", kind=left_out.REMARK)
+    assert (notes.lines, notes.rows) == (["3 photos are undecided"], [])
+    assert "3 photos are undecided" in caplog.text
+
+
 def test_a_line_is_told_once_a_command_and_again_by_the_next(caplog):
     for _ in range(2):
         with left_out.collected() as notes:

@@ -14,8 +14,9 @@ def test_independent_records_have_wilsons_interval(k, n):
     found = shares.clustered_share(np.repeat([1.0, 0.0, np.nan], [k, n - k, 3]))
     expected = binomtest(k, n).proportion_ci(method="wilson")  # scipy's own
     assert found.estimate == k / n
-    # G / (G - 1) makes the effective number one record smaller.
-    exact = wilson(k, n) if k in (0, n) else Interval(k / n, *wilson_bounds(k / n, n - 1))
+    # G / (G - 1) makes the effective number one record smaller, where there are many.
+    few = k in (0, n) or n < 10
+    exact = wilson(k, n) if few else Interval(k / n, *wilson_bounds(k / n, n - 1))
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
     assert wilson_bounds(k / n, n) == pytest.approx((expected.low, expected.high))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dermssl.evaluation import small_samples
+from dermssl.evaluation import bootstrap, shares, small_samples
 from dermssl.evaluation.interval import Interval
 
 
@@ -94,6 +94,44 @@ def test_runs_of_one_unit_are_averaged():
 
 def test_wilson_where_all_draws_agree():
     nothing = Interval(1.0, np.nan, np.nan)
-    assert small_samples.wilson_if_degenerate(nothing, 10).low == pytest.approx(0.7225, abs=1e-4)
+    found = small_samples.wilson_of_groups(nothing, np.ones(10))
+    assert found.low == pytest.approx(0.7225, abs=1e-4)
     known = Interval(0.9, 0.8, 1.0)
-    assert small_samples.wilson_if_degenerate(known, 10) is known
+    assert small_samples.wilson_of_groups(known, np.ones(10)) is known
+    unknown = Interval(np.nan, np.nan, np.nan)
+    assert small_samples.wilson_of_groups(unknown, np.ones(3)) is unknown
+
+
+def test_few_groups_between_the_edges_have_wilsons_interval_of_as_many():
+    """5 of 6 photos of 3 lesions: the draws said 0.667 to 1.000."""
+    found = small_samples.wilson_of_groups(Interval(5 / 6, 4 / 6, 1.0), [2, 2, 2])
+    assert (found.low, found.high) == pytest.approx(small_samples.wilson_bounds(5 / 6, 3))
+    uneven = small_samples.wilson_of_groups(Interval(5 / 6, 4 / 6, 1.0), [4, 1, 1])
+    assert (uneven.low, uneven.high) == pytest.approx(small_samples.wilson_bounds(5 / 6, 36 / 18))
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        shares.clustered_share,
+        lambda hits, lesions: bootstrap.bootstrap_metric("mean", None, hits, lesions),
+    ],
+)
+def test_a_share_of_three_lesions_has_one_wide_interval_wherever_it_stands(score):
+    hits = np.array([1, 1, 1, 1, 1, 0, np.nan])
+    found = score(hits, np.array([0, 0, 1, 1, 2, 2, 3]))
+    assert found.estimate == pytest.approx(5 / 6)
+    assert (found.low, found.high) == pytest.approx(small_samples.wilson_bounds(5 / 6, 3))
+
+
+@pytest.mark.parametrize("lesions", [2, 3, 5, 9])
+def test_the_interval_of_a_few_lesions_holds_the_truth_as_often_as_it_says(lesions):
+    """On average over all shares, of lesions whose photos mostly agree."""
+    rng, held = np.random.default_rng(lesions), []
+    for p in rng.random(500):
+        groups = np.repeat(np.arange(lesions), 2)
+        own = rng.random(lesions)[groups]
+        hits = np.where(rng.random(2 * lesions) < 0.9, own, rng.random(2 * lesions)) < p
+        found = bootstrap.bootstrap_metric("mean", None, hits.astype(float), groups, n_resamples=50)
+        held.append(found.low <= p <= found.high)
+    assert 0.93 <= np.mean(held) <= 0.99

@@ -107,10 +107,20 @@ def test_the_console_shows_findings_and_warnings_as_they_are():
     assert report.to_console(page) == "- a_b < c\nnote: careful\nd"
 
 
-def test_the_console_names_a_setting_by_its_flag():
-    page = report.Report("t", [report.Warnings(["see model_comparison.primary"])])
-    assert report.to_console(page) == "note: see --primary"
-    assert "model_comparison.primary" in report.to_markdown(page)
+def test_a_setting_is_shown_by_its_flag_in_all_three(tmp_path):
+    blocks = [
+        report.Warnings(["see model_comparison.primary"]),
+        report.Findings(["set data.validation, not outputs/data.validation"]),
+        report.Text("or `pretrain.epochs`"),
+        report.Table(["data.test"], [["a class named data.test"]]),
+    ]
+    page = report.Report("t", blocks)
+    assert report.to_console(page).startswith("note: see --primary\n- set --validation, not out")
+    for text in (report.to_markdown(page), report.to_html(page, tmp_path)):
+        assert "see --primary" in text
+        assert "set --validation, not outputs/data.validation" in text
+        assert "--epochs" in text
+        assert "| data.test" in text or "<td>a class named data.test</td>" in text  # a cell stays
 
 
 def test_pictures_go_into_the_page(tmp_path):

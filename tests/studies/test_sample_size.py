@@ -63,6 +63,17 @@ def test_the_command_reads_a_comparison(tmp_path):
         dermssl.sample_size(comparison, pair="ssl:x")
 
 
+def test_arms_at_chance_cant_tell_what_to_collect(tmp_path):
+    folder = fake_runs.experiment(
+        tmp_path / "runs", {"random": 0.0, "ssl": 0.0}, table=fake_runs.records(n=200)
+    )
+    comparison = dermssl.model_comparison([folder], output=tmp_path / "out", n_resamples=20)
+    found = dermssl.sample_size(comparison, difference=0.1)
+    assert "neither arm is shown to be above chance" in found.report
+    assert "tell 0.1 apart (chance" not in found.report
+    assert found.table("sample_size").empty
+
+
 def test_what_tells_no_variance_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no differences.csv; give the folder of"):
         sample_size.read(tmp_path)

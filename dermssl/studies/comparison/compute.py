@@ -38,6 +38,7 @@ DIFFERENCE_COLUMNS = (
     "verdict_for_a",
     "sd_a",
     "sd_b",
+    "above_chance",
     "record_variance",
     "seed_variance",
     "df",
@@ -222,6 +223,7 @@ def difference_rows(scored: Scored) -> list[dict]:
                     "verdict_for_a": contrast.verdict if contrast else "",
                     "sd_a": sd[0],
                     "sd_b": sd[1],
+                    "above_chance": int(_is_above_chance(scored, pair)),
                     "record_variance": interval.record_variance,
                     "seed_variance": interval.seed_variance,
                     "df": interval.df,
@@ -252,6 +254,12 @@ def test_rows(scored: Scored) -> list[dict]:
 def chance(scored: Scored) -> float:
     """Balanced accuracy of a guess: 1 / the classes that have records."""
     return hypothesis_tests.chance(scored.compared.members[0].arrays.y)
+
+
+def _is_above_chance(scored, pair):
+    """Whether an arm of the pair is shown to be above a guess."""
+    lows = [scored.intervals[_key(model)][contrasts.METRIC].low for model in (pair.a, pair.b)]
+    return any(low > chance(scored) for low in lows)
 
 
 def crossing_groups(compared: Comparison) -> int:

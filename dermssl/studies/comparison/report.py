@@ -10,6 +10,7 @@ from pathlib import Path
 from dermssl.core.progress import duration
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.run_groups import Comparison, RunGroup
+from dermssl.evaluation.small_samples import FLOORED_BELOW
 from dermssl.reporting import confusion, report, wording
 from dermssl.studies.comparison import compute, decision
 from dermssl.studies.comparison import figures as own_figures
@@ -238,11 +239,12 @@ def _classes(numbers: compute.Scored) -> list[report.Section]:
         )
         for model in numbers.compared.models
     ]
+    unit = numbers.counts["grouped_by"]
     text = report.Text(
         "Each class against the rest, where the likeliest class is taken; mean over seeds, n/a "
-        "where a seed can't define it. Where all or none are found the draws agree; the interval "
-        f"is then Wilson's, of as many {numbers.counts['grouped_by']}s. (!): fewer than "
-        f"{wording.ENOUGH_RECORDS} records."
+        "where a seed can't define it. Where all or none are found, or of fewer than "
+        f"{FLOORED_BELOW} {unit}s, the interval is Wilson's, of at most as many {unit}s. (!): "
+        f"fewer than {wording.ENOUGH_RECORDS} records."
     )
     parts[-1] = replace(parts[-1], blocks=[*parts[-1].blocks, text])
     return [report.Section("Classes", []), *parts]
@@ -337,7 +339,8 @@ def _method(numbers: compute.Scored, command: str, config: Path | str | None) ->
         "floor for classes of few lesions), the runs' that of their scores, joined as MOVER does "
         "(Student's t for the runs, Welch's degrees of freedom for two models; Obuchowski & "
         "Rockette 1995, Zou & Donner 2008). Of one run: percentiles of the draws; Newcombe's "
-        f"method for an AUC of fewer than 40 {unit}s on a side, Wilson's where all or none count.",
+        f"method for an AUC of fewer than 40 {unit}s on a side, Wilson's for a share of fewer than "
+        f"{FLOORED_BELOW}, or where all or none count.",
         f"**Seeds.** {report.escaped(sentences.seeds(comparison))}.",
         "**Selection.** The validation split chooses the epoch whose weights are scored.",
         f"**Versions.** {sentences.versions(comparison)}.",

@@ -28,6 +28,9 @@ from dermssl.reporting import report, results_csv, wording
 
 FILE = "differences.csv"
 GRID = 40  # quantiles of each arm's sample variance that a chance is averaged over
+COLUMNS = (
+    "labels", "a", "b", "runs", "difference", "power", "lesions", "lesions_for_equivalence",
+)  # fmt: skip
 RUNS = (2, 3, 5, 10, 20, 50)
 MOST = 10_000_000  # lesions; beyond, it is said that no number will do
 
@@ -42,6 +45,8 @@ class Known:
         record_variance: of the difference, at `n_lesions`.
         sd: standard deviations over the runs of a and of b.
         runs: of a and of b.
+        above_chance: whether one of them is shown to be above a guess. Where both guess, how far
+            their scores vary says nothing of arms that have learnt.
     """
 
     labels: str
@@ -51,6 +56,7 @@ class Known:
     record_variance: float
     sd: tuple[float, float]
     runs: tuple[int, int]
+    above_chance: bool = True
 
     @property
     def title(self) -> str:
@@ -74,8 +80,9 @@ def read(folder: Path | str, pair: str = "") -> list[Known]:
     if not file.is_file():
         raise UserError(f"{folder}: no {FILE}; give the folder of dermssl.model_comparison")
     table = results_csv.read_rows(file)
-    if "record_variance" not in table:
-        raise UserError(f"{file}: no column 'record_variance'; make the comparison again")
+    for name in ("record_variance", "above_chance"):
+        if name not in table:
+            raise UserError(f"{file}: no column '{name}'; make the comparison again")
     rows = table[(table["metric"] == METRIC) & table["family"].notna()].to_dict("records")
     if pair:
         there = ", ".join(dict.fromkeys(f"{row['a']}:{row['b']}" for row in rows))
@@ -95,6 +102,7 @@ def read(folder: Path | str, pair: str = "") -> list[Known]:
         Known(
             str(row["labels"]), row["a"], row["b"], int(row["n_groups"]), row["record_variance"],
             (row["sd_a"], row["sd_b"]), (int(row["runs_a"]), int(row["runs_b"])),
+            bool(row["above_chance"]),
         )
         for row in rows
     ]  # fmt: skip
@@ -159,7 +167,10 @@ def chance(
 
 
 def table(known: list[Known], difference: float, power: float = 0.8) -> pd.DataFrame:
-    """Lesions needed: a row a pair and number of runs an arm; infinite where none will do."""
+    """Lesions needed: a row a pair and number of runs an arm; infinite where none will do.
+
+    None of a pair of which both arms guess.
+    """
     return pd.DataFrame([
         {
             "labels": one.labels, "a": one.a, "b": one.b, "runs": runs, "difference": difference,
@@ -167,14 +178,22 @@ def table(known: list[Known], difference: float, power: float = 0.8) -> pd.DataF
             "lesions_for_equivalence": lesions(one, runs, difference, power, True),
         }
         for one in known
+        if one.above_chance
         for runs in RUNS
-    ])  # fmt: skip
+    ], columns=list(COLUMNS))  # fmt: skip
 
 
 def sentences(known: list[Known], difference: float, power: float) -> list[str]:
     """What each pair needs, with the runs it had and with more."""
     said = []
     for one in known:
+        if not one.above_chance:
+            said.append(
+                f"{one.title}: neither arm is shown to be above chance, so nothing tells how far "
+                "arms that have learnt would vary: how many lesions to collect can't be said. "
+                "Train longer, or on more labels, and compare again."
+            )
+            continue
         runs = max(2, min(one.runs))
         now = lesions(one, runs, difference, power)
         need = f"no number of lesions tells {difference:g} apart"
@@ -198,6 +217,7 @@ def build(known: list[Known], difference: float, power: float, command: str) -> 
             ),
         ]
         for one in known
+        if one.above_chance
         for runs in RUNS
     ]  # fmt: skip
     columns = [

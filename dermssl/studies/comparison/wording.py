@@ -31,6 +31,7 @@ def warnings(numbers: compute.Scored) -> list[str]:
             f"{wording.count(crossing, 'patient or lesion', 'patients or lesions')} with photos "
             "in more than one split: the scores partly measure memory."
         )
+    sentences += _one_answer(comparison)
     sentences += wording.drawings(first.members[0].predictions.table["source"])
     classes = numbers.classes[first.arm, first.labels]
     sentences += wording.warnings(comparison, numbers.counts, classes)
@@ -39,6 +40,22 @@ def warnings(numbers: compute.Scored) -> list[str]:
             f"{wording.count(len(comparison.failures), 'run')} did not finish and are left out; "
             "if they failed because of their arm, the comparison flatters it."
         )
+    return sentences
+
+
+def _one_answer(comparison: Comparison) -> list[str]:
+    """A warning a model of which a run gives every photo the same answer."""
+    sentences = []
+    for model in comparison.models:
+        named = [wording.only_answer(one.p_fine, comparison.taxonomy.titles)
+                 for one in model.arrays]  # fmt: skip
+        if answers := sorted({name for name in named if name}):
+            n = sum(map(bool, named))
+            of = wording.count(len(named), "run")
+            who = "each run" if n == len(named) > 1 else f"{n} of {of}"
+            sentences.append(
+                f"{model.name}: {who} gives every photo the same answer ({', '.join(answers)})."
+            )
     return sentences
 
 

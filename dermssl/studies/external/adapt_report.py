@@ -189,6 +189,8 @@ def _verdict(found, arm, name, what, base=BEFORE):
         f"{what}: {title} on {wording.count(found.counts['n_fine'], 'photo')} that weren't adapted "
         f"to goes from {wording.estimate(before)} to {wording.estimate(after)}"
     )
+    if not gap.is_defined and gap.estimate == 0:
+        return f"{text}: the answers are the same, so nothing tells whether it helps or harms."
     size = f"the difference {_size(gap)}"
     if not (gap.is_defined and gap.excludes_zero):
         return f"{text}; {size} isn't shown to help or harm."
@@ -226,9 +228,7 @@ def notes(found: Adaptation, settings: Adapt) -> list[str]:
         has = "no re-estimated class shares" if found.further else (
             "the new BatchNorm statistics and the class shares of the old run"
         )  # fmt: skip
-        said.append(
-            f"The saved run has {has}; the setting keep_shares puts the re-estimated ones in."
-        )
+        said.append(f"The saved run has {has}; adapt.keep_shares puts the re-estimated ones in.")
     return said
 
 

@@ -18,12 +18,17 @@ from dermssl.evaluation.calibrator import Calibrator
 from dermssl.evaluation.interval import Interval, joint_level
 from dermssl.evaluation.predictions import Arrays, Predictions
 from dermssl.evaluation.seed_draws import SeedDraws
+from dermssl.reporting import wording
 from dermssl.studies.external import compute, levels
 from dermssl.studies.external.further_pretraining import FurtherPretraining
 from dermssl.studies.external.places import Place
 
 BEFORE, SHARES, NORM, BOTH = ("before", "class shares", "BatchNorm", "both")
 FURTHER = "further pretraining"
+WHO = {
+    BEFORE: "Before, the model", NORM: "With new BatchNorm statistics, the model",
+    FURTHER: "After further pretraining, the model",
+}  # fmt: skip
 FEWEST_SCORED = 20  # labelled photos of the half that is scored
 # The class is named by raw probabilities, as predict names it; the rest is of those it gives.
 NAMED = ("balanced_accuracy", "fine_accuracy", "coarse_accuracy", "macro_f1")
@@ -192,6 +197,8 @@ def compare(
         verdicts = _verdicts(draws, levels.primary(level))
         if further:
             beyond = metric_tables.differences(draws[FURTHER], draws[NORM], names)
+        for arm in (arm for arm in order if arm in models):
+            notes += wording.one_answer(raw[arm]["fine"][rest], taxonomy.titles, WHO[arm])
         options = _options(settings)
         for arm in order:
             model = models.get(arm) or models[NORM if arm == BOTH else BEFORE]

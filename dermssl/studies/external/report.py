@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dermssl.core.setting import SQUARE
 from dermssl.evaluation.subgroups import FEW
 from dermssl.reporting import report, wording
 from dermssl.studies.external import compute, levels
@@ -29,7 +30,8 @@ def build(scored: Scored) -> report.Report:
         [
             report.Text(
                 f"{model}. {report.escaped(basis.replace('  ', ' '))} of "
-                f"{report.code(place.path)}, scored as {compute.level_title(numbers)}."
+                f"{report.code(place.path)}, scored as {compute.level_title(numbers)}. "
+                f"{SQUARE}."
             ),
             report.Warnings(sentences.notes(scored)),
         ],
@@ -270,7 +272,7 @@ def build_all(results: Sequence[Scored]) -> report.Report:
         "run's own test photos", "difference", "sensitivity at the kept threshold",
         "specificity", report.Column("copies left out", right=True),
     ]  # fmt: skip
-    found = [f"{one.place.name}: {sentences.findings(one)[0]}" for one in results]
+    found = [f"{one.place.name}: {' '.join(sentences.headline(one))}" for one in results]
     note = (
         f"{len(results)} places, a finding on the difference each: they hold together with 95%, "
         f"by {first.numbers.confidence:.2%} intervals. Those of the table are 95% ones that hold "

@@ -17,8 +17,15 @@ if TYPE_CHECKING:
 
 def findings(scored: Scored) -> list[str]:
     """What the report of one place opens with."""
-    sentences = [_against_internal(scored), *_calibration(scored), *_shares(scored)]
+    sentences = [*headline(scored), *_calibration(scored), *_shares(scored)]
     return [*sentences, *_at_thresholds(scored)]
+
+
+def headline(scored: Scored) -> list[str]:
+    """The score there against that at home; first, if so, that all photos get one answer."""
+    numbers = scored.numbers
+    same = wording.one_answer(numbers.arrays.p_fine, numbers.taxonomy.titles)
+    return [*same, _against_internal(scored)]
 
 
 def family(scored: Scored) -> str:
@@ -50,10 +57,7 @@ def _against_internal(scored):
         return f"{text}. The difference has no defined interval."
     size = wording.estimate(gap, wording.digits(gap))
     if not gap.excludes_zero:
-        return (
-            f"{text}. A difference isn't shown: {size} holds 0, so that up to "
-            f"{wording.number(max(abs(gap.low), abs(gap.high)), 2)} either way is possible."
-        )
+        return f"{text}. No difference is shown: the interval of the difference, {size}, holds 0."
     return f"{text}. It is {'lower' if gap.high < 0 else 'higher'} here: the difference is {size}."
 
 
@@ -146,7 +150,7 @@ def notes(scored: Scored) -> list[str]:
             "(copies or near copies) and left out before prediction: overlaps.csv."
         )
     if scored.unchecked:
-        sentences.append(scored.unchecked.replace("evaluate.run_data", "the setting run_data"))
+        sentences.append(scored.unchecked)
     unknown = counts["n"] - counts["n_fine"]
     if unknown:
         sentences.append(
@@ -187,10 +191,15 @@ def lines(scored: Scored) -> list[str]:
         f"({pairs}){f'; left out: {left}' if left else ''}",
         *(f"- {sentence}" for sentence in findings(scored)),
     ]
+    # The difference that the first finding judges stands there, with the interval of its verdict.
+    gaps = {name: gap for name, gap in numbers.difference.items()
+            if name != levels.primary(numbers.level)}  # fmt: skip
     for name, interval in numbers.intervals.items():
         title = compute.metric_title(numbers.level, name, scored.settings)
-        gap = numbers.difference.get(name)
         text = f"  {title:<48} {wording.estimate(interval)}"
-        shown.append(f"{text}  run's test {wording.estimate(numbers.internal[name])}  difference "
-                     f"{wording.estimate(gap)}" if gap else text)  # fmt: skip
+        if name in numbers.internal:
+            text += f"  run's test {wording.estimate(numbers.internal[name])}"
+        if name in gaps:
+            text += f"  difference {wording.estimate(gaps[name])}"
+        shown.append(text)
     return shown

@@ -55,14 +55,16 @@ class BestCell:
     """The highest cell of a model, and the cells that it isn't shown to be better than.
 
     Attributes:
-        cell: the highest.
+        cell: the highest; the first of several that are equally high.
         interval: of its accuracy; holds for all cells of the model together, so for the highest.
         against: each other cell.
+        as_high: keys of the other cells whose accuracy is the same.
     """
 
     cell: CellScore
     interval: Interval
     against: tuple[CellComparison, ...]
+    as_high: tuple[CellKey, ...] = ()
 
     @property
     def ties(self) -> list[CellKey]:
@@ -152,7 +154,11 @@ def bests(grid: GridResults) -> dict[str, BestCell]:
             for key in whole
             if key != top
         )
-        made[model] = BestCell(found[top], of_all, against)
+        as_high = tuple(
+            key for key in whole
+            if key != top and abs(found[key].mean - found[top].mean) < intervals.ROUNDING
+        )  # fmt: skip
+        made[model] = BestCell(found[top], of_all, against, as_high)
     return made
 
 
@@ -260,14 +266,16 @@ def sentences(grid: GridResults, model: str, top: BestCell | None) -> list[str]:
     if top is None:
         return [f"{model}: no cell has all its seeds, so that none is compared."]
     n = len(top.against) + 1
-    name = f"{describe(top.cell.key)}, mean accuracy {top.cell.mean:.3f}"
+    high = f"mean accuracy {top.cell.mean:.3f}"
     every = "both" if n == 2 else f"all {n}"
     joint = f"; holds for {every} cells together" if n > 1 else ""
     seeds = "" if top.interval.n_runs > 1 else ", over test photos alone"
-    said = [
-        f"{model}: the highest cell is {name} ({100 * top.interval.level:.3g}% interval "
-        f"{span(top.interval)}{seeds}{joint})."
-    ]
+    bounds = f"({100 * top.interval.level:.3g}% interval {span(top.interval)}{seeds}{joint})"
+    said = [f"{model}: the highest cell is {describe(top.cell.key)}, {high} {bounds}."]
+    if top.as_high:
+        keys = [top.cell.key, *top.as_high]
+        said = [f"{model}: {len(keys)} of {n} cells tie for the highest {high} {bounds}: "
+                f"{_listed(keys)}."]  # fmt: skip
     if n > 1:
         found = cells(grid, model)
         whole = np.mean([found[key].mean for key in grid.whole(model)])
@@ -302,8 +310,6 @@ def _against_others(top: BestCell) -> str:
         return f"It is shown to be better than {others}."
     if top.against[0].difference.n_runs < 2:
         return "With one seed a cell none is called better: the luck of training isn't known."
-    shown = "; ".join(describe(key) for key in top.ties[:3])
-    more = f" and {len(top.ties) - 3} more" if len(top.ties) > 3 else ""
     others = "the other cell" if n == 1 else f"{len(top.ties)} of the {n} other cells"
     open_ = [one.difference for one in top.against if one.other in top.ties]
     known = [one.reach for one in open_ if one.is_defined]
@@ -311,7 +317,7 @@ def _against_others(top: BestCell) -> str:
         f"differences up to {wording.number(max(known))} aren't ruled out, and " if known else ""
     )
     return (
-        f"It is not told apart from {others} ({shown}{more}): {bound}these numbers name no "
+        f"It is not told apart from {others} ({_listed(top.ties)}): {bound}these numbers name no "
         "winner among them."
     )
 
@@ -372,6 +378,11 @@ def label(axis: str, value: Any) -> str:
 def describe(key: CellKey) -> str:
     """A cell in words: its depth and augmentation."""
     return f"{label('depth', key[2])}, {key[1]}"
+
+
+def _listed(keys: Sequence[CellKey]) -> str:
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return "; ".join(map(describe, keys[:3])) + more
 
 
 def span(interval: Interval) -> str:

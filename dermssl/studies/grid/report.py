@@ -187,7 +187,7 @@ def _models(grid: GridResults, bests: dict[str, BestCell]) -> report.Section:
         mean = float(np.mean([cells[key].mean for key in whole])) if whole else np.nan
         table.append([
             model, *_start(grid, model), report.Cell(mean, f" ({len(whole)})"),
-            grid_findings.describe(best.cell.key) if best else wording.NOT_AVAILABLE,
+            _highest(best) if best else wording.NOT_AVAILABLE,
             best and best.interval,
         ])  # fmt: skip
     return report.Section("Models", [report.Table(columns, table)])
@@ -237,7 +237,7 @@ def _cell(cell: CellScore | None, best: BestCell | None, n_seeds: int) -> report
 def _verdict(best: BestCell | None) -> str:
     if best is None:
         return "No cell has all its seeds: none is called the highest."
-    name = grid_findings.describe(best.cell.key)
+    name = _highest(best)
     if best.is_clear:
         return f"Highest, and shown to be better than each other cell: {name} (bold)."
     if best.interval.n_runs < 2 and best.against:
@@ -246,6 +246,12 @@ def _verdict(best: BestCell | None) -> str:
         others = "; ".join(map(grid_findings.describe, best.ties))
         return f"Highest: {name}; not told apart from {others}."
     return f"Only one cell: {name}."
+
+
+def _highest(best: BestCell) -> str:
+    """The highest cell in words, and how many are as high."""
+    more = len(best.as_high)
+    return grid_findings.describe(best.cell.key) + (f" (and {more} as high)" if more else "")
 
 
 def _layers(grid: GridResults, model: str) -> report.Table:

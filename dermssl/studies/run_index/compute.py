@@ -145,8 +145,11 @@ def _entry(folder: Path) -> Entry:
     if scored.is_file():
         summary = runs.read_json(scored)
         kept = summary.get("metrics", {}).get("balanced_accuracy") or {}
-        values = [kept.get(name) for name in ("estimate", "low", "high")]
-        score = Interval(*(math.nan if value is None else value for value in values))
+        estimate, low, high = (
+            math.nan if kept.get(name) is None else float(kept[name])
+            for name in ("estimate", "low", "high")
+        )
+        score = Interval(estimate, low, high)
         n = int(summary.get("n_groups", 0))
     return Entry(folder, status, score, n, health)
 

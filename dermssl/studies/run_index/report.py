@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import runs
+from dermssl.evaluation.interval import Interval
 from dermssl.reporting import report, wording
 from dermssl.studies.run_index.compute import Entry, Index, Page, differing
 
@@ -47,14 +48,12 @@ def findings(index: Index) -> list[str]:
     states = [STATES.get(entry.status.get("status", ""), "unknown") for entry in index.entries]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     sentences = [f"{wording.count(len(states), 'run')}: {counts}."] if states else []
-    scored = [entry for entry in index.entries if entry.score is not None]
-    by_data: dict[str, list[Entry]] = {}
-    for entry in scored:
+    by_data: dict[str, list[tuple[str, Interval]]] = {}
+    for entry in index.entries:
         if entry.score is not None and entry.score.is_defined:
-            by_data.setdefault(str(entry.status.get("data_hash")), []).append(entry)
-    for entries in by_data.values():
-        if len(entries) > 1:
-            sentences.append(_best(entries, index.folder))
+            name = os.path.relpath(entry.path, index.folder)
+            by_data.setdefault(str(entry.status.get("data_hash")), []).append((name, entry.score))
+    sentences += [_best(scores) for scores in by_data.values() if len(scores) > 1]
     missing = sum(
         entry.command == "finetune" and entry.status.get("status") == runs.FINISHED
         and entry.score is None for entry in index.entries
@@ -65,18 +64,19 @@ def findings(index: Index) -> list[str]:
     return sentences
 
 
-def _best(entries: Sequence[Entry], folder: Path) -> str:
-    best = max(entries, key=lambda entry: entry.score.estimate)
-    level = [one for one in entries if one.score.high >= best.score.low and one is not best]
+def _best(scores: Sequence[tuple[str, Interval]]) -> str:
+    """A sentence on the highest of several scores on the same data."""
+    name, best = max(scores, key=lambda pair: pair[1].estimate)
+    level = sum(score.high >= best.low for _, score in scores) - 1
     text = (
-        f"Of {len(entries)} runs scored on the same data, {os.path.relpath(best.path, folder)} has "
-        f"the highest balanced accuracy, {wording.estimate(best.score)}"
+        f"Of {len(scores)} runs scored on the same data, {name} has the highest balanced accuracy, "
+        f"{wording.estimate(best)}"
     )
     if level:
-        text += f"; the intervals of {len(level)} others overlap with its own"
+        text += f"; {level} of the other intervals overlap with this one"
     return (
-        f"{text}. The best of several looks better than it is; which differences are more than "
-        "luck, python -m dermssl.model_comparison says."
+        f"{text}. The best of several looks better than it is: python -m dermssl.model_comparison "
+        "says which differences are more than luck."
     )
 
 

@@ -43,10 +43,15 @@ def behind(evaluation: Evaluation) -> tuple[dict[str, Cells], str]:
         run = finished_run.load(evaluation.path, "finetune")
         table = evaluation.found.table
         table = table[table["split"] == split].iloc[wanted]
-        photos = run.photos(run.dataset(table), prepared=False)
+        photos = run.photos(
+            run.dataset(table, moved=evaluation.settings.run_data or None), prepared=False
+        )
         small = {k: _jpeg(photos[number]) for number, k in enumerate(wanted)}
-    except (UserError, BadImage, OSError) as error:
-        return {}, f"The photos behind the confusion matrices aren't shown: {error}."
+    except (UserError, BadImage, OSError):
+        return {}, (
+            "The photos behind the confusion matrices aren't shown: not all of them are where the "
+            "run found them. evaluate.run_data names their folder, if it has moved."
+        )
     paths = table["path"].tolist()
     names = dict(zip(wanted, paths))
     arrays = evaluation.arrays

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from dermssl.core.setting import SQUARE
 from dermssl.evaluation import metric_tables
-from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
+from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, FLOORED_BELOW
 from dermssl.evaluation.subgroups import BALANCED, FEW, SENSITIVITY, SPECIFICITY, Group
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run import (
@@ -44,7 +45,7 @@ def build(
     return report.Report(
         f"Evaluation of {evaluation.path.name or evaluation.path}",
         [
-            report.Text(f"{model}; {split} split: {basis}."),
+            report.Text(f"{model}; {split} split: {basis}. {SQUARE}."),
             report.Warnings(warnings),
         ],
         [
@@ -92,9 +93,10 @@ def _metrics(evaluation: compute.Evaluation, unit: str) -> report.Section:
     ]  # fmt: skip
     text = (
         "n/a: these records can't define the number, or its interval. Where a share (an accuracy, "
-        "a sensitivity, here and below) is 0 or 1 the draws agree; its interval is then Wilson's, "
-        f"of as many {unit}s. Balanced accuracy, macro F1, ROC-AUC and average precision are means "
-        "over the classes that have records, each against the rest."
+        f"a sensitivity, here and below) is 0 or 1, or is of fewer than {FLOORED_BELOW} {unit}s, "
+        f"its interval is Wilson's, of at most as many {unit}s. Balanced accuracy, macro F1, "
+        "ROC-AUC and average precision are means over the classes that have records, each against "
+        "the rest."
     )
     return report.Section(
         "Metrics", [report.Table(["metric", "estimate (95% interval)"], rows), report.Text(text)]
@@ -272,9 +274,9 @@ def _subgroups(evaluation: compute.Evaluation, unit: str) -> report.Section:
         )
     text += (
         " A gap is called a difference only if an interval that holds for all gaps together "
-        "excludes 0. Where all or none are found the draws agree; the interval is then Wilson's, "
-        f"of as many {unit}s. Groups may differ in more than their name: age, stage, camera. (!): "
-        "fewer than 30 photos, or 5 of the class."
+        f"excludes 0. Where all or none are found, or of fewer than {FLOORED_BELOW} {unit}s, the "
+        f"interval is Wilson's, of at most as many {unit}s. Groups may differ in more than their "
+        "name: age, stage, camera. (!): fewer than 30 photos, or 5 of the class."
     )
     return report.Section(
         "Subgroups",

@@ -44,16 +44,23 @@ def findings(
         n_resamples: draws of the bootstrap.
 
     Returns:
-        list of sentences; empty without fine labels.
+        list of sentences, first that the model gives every photo the same answer, if it does;
+        without fine labels no more than that.
     """
+    same = wording.one_answer(seed.p_fine, taxonomy.titles)
     counts = np.bincount(seed.y[seed.y >= 0], minlength=len(taxonomy.fine))
     commonest = int(counts.argmax())
     name = taxonomy.titles[commonest]
     if not counts.any():
-        return []
+        return same
     if np.count_nonzero(counts) == 1:
-        return [f"All photos are {name}: they can't show whether the model tells classes apart."]
-    return [_chance(seed, intervals), _commonest(seed, commonest, name, intervals, n_resamples)]
+        text = f"All photos are {name}: they can't show whether the model tells classes apart."
+        return [*same, text]
+    return [
+        *same,
+        _chance(seed, intervals),
+        _commonest(seed, commonest, name, intervals, n_resamples),
+    ]
 
 
 def _chance(seed, intervals):
@@ -74,6 +81,12 @@ def _chance(seed, intervals):
 
 def _commonest(seed, k, name, intervals, n_resamples):
     known = seed.y >= 0
+    accuracy = f"Accuracy {wording.estimate(intervals['fine_accuracy'])}"
+    if (seed.p_fine[known].argmax(axis=1) == k).all():
+        return (
+            f"{accuracy} is that of always naming the commonest class, {name}: the model does "
+            "nothing else."
+        )
     right = np.where(known, (seed.p_fine.argmax(axis=1) == seed.y).astype(float), np.nan)
     always = np.where(known, (seed.y == k).astype(float), np.nan)
     difference = bootstrap.paired_difference(
@@ -85,8 +98,7 @@ def _commonest(seed, k, name, intervals, n_resamples):
         "better": "is above that of always naming the commonest class",
         "worse": "is below that of always naming the commonest class",
     }.get(verdict, "isn't shown to be above that of always naming the commonest class")
-    text = f"Accuracy {wording.estimate(intervals['fine_accuracy'])} {says}, {name} ({share})"
-    return f"{text}: the difference is {wording.estimate(difference)}."
+    return f"{accuracy} {says}, {name} ({share}): the difference is {wording.estimate(difference)}."
 
 
 def operating(task: BinaryTaskResult) -> str:

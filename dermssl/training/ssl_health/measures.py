@@ -35,6 +35,8 @@ class HealthMeasures:
         effective_rank, effective_rank_h: float, of the projections z and the embeddings h.
         spread: float, mean of `embedding_quality.dimension_spread` of the projections.
         dead: float in [0, 1], share of their dimensions with a spread under `DEAD`.
+        averaged_spread: float, the spread with BatchNorm's moving averages, which the saved model
+            is used with; all else is with statistics of the pairs.
         health: float, 0 for green, 1 for yellow, 2 for red; NaN before it was judged.
         dimension: int, dimensions of the projections.
         broken: bool, an embedding or a projection is not finite.
@@ -53,20 +55,23 @@ class HealthMeasures:
     effective_rank_h: float = math.nan
     spread: float = math.nan
     dead: float = math.nan
+    averaged_spread: float = math.nan
     health: float = math.nan
     dimension: int = 0
     broken: bool = False
 
     @classmethod
     def of(
-        cls, h: np.ndarray, first: np.ndarray, second: np.ndarray, probes: dict[str, Interval]
-    ) -> HealthMeasures:
+        cls, h: np.ndarray, first: np.ndarray, second: np.ndarray, probes: dict[str, Interval],
+        by_averages: np.ndarray,
+    ) -> HealthMeasures:  # fmt: skip
         """Measure a model by its vectors.
 
         Args:
             h: float (n, d), embeddings of the first views.
             first, second: float (n, k), projections of both views.
             probes: dict of probe -> `Interval` of its balanced accuracy, or empty.
+            by_averages: float (n, k), projections of the first views with moving averages.
         """
         values: dict[str, Any] = {
             f"{name}{end}": value
@@ -74,7 +79,7 @@ class HealthMeasures:
             for end, value in zip(ENDS, (interval.estimate, interval.low, interval.high))
         }
         both = np.concatenate([first, second])
-        if not (np.isfinite(both).all() and np.isfinite(h).all()):
+        if not all(np.isfinite(vectors).all() for vectors in (both, h, by_averages)):
             return cls(dimension=first.shape[1], broken=True, **values)
         spread = quality.dimension_spread(both)
         return cls(
@@ -86,6 +91,7 @@ class HealthMeasures:
             effective_rank_h=quality.effective_rank(h),
             spread=float(spread.mean()),
             dead=float((spread < DEAD).mean()),
+            averaged_spread=float(quality.dimension_spread(by_averages).mean()),
             dimension=first.shape[1],
             **values,
         )

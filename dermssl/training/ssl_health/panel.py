@@ -1,8 +1,9 @@
 """Watch a pretraining: probes and measures on fixed photos, every few epochs.
 
 All numbers are functions of the model's weights and of fixed photos, so a run that was stopped
-and resumed has the same ones. The model is only called, in inference mode: its weights,
-moving averages, metrics and random state stay as they are.
+and resumed has the same ones. The model is called in inference mode, with BatchNorm statistics of
+the pairs, since its moving averages lag behind the weights for the first hundred steps. Its
+weights, moving averages, metrics and random state stay as they are.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from dermssl.data.records import Dataset
 from dermssl.evaluation import bootstrap
 from dermssl.evaluation.interval import Interval
 from dermssl.inference import outputs
+from dermssl.models import batchnorm
 from dermssl.training.ssl_health import embedding_quality, rules, view_shortcuts
 from dermssl.training.ssl_health import photos as probe_photos
 from dermssl.training.ssl_health.measures import HealthContext, HealthMeasures
 
 FILE = "health.json"
 BATCH = 64  # photos through the network at once
+FOR_STATISTICS = 256  # views that BatchNorm's statistics are of, at most
 N_RESAMPLES = 200  # of the probes' bootstrap
 PROBES = {"knn": embedding_quality.knn_probe, "linear": embedding_quality.linear_probe}
 
@@ -138,14 +141,24 @@ class Panel(keras.callbacks.Callback):
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _measure(self):
-        """`HealthMeasures` of the model as it is."""
-        (h, first), (_, second) = map(self._embed, self._pairs)
+        """`HealthMeasures` of the model's weights."""
         known = self._labelled
-        vectors = None if known is None else self._embed(known.images)[0]
+        _, by_averages = self._embed(self._pairs[0])  # as the saved model will be used
+        with batchnorm.re_estimated(self.model, self._statistics(), self._train_forward):
+            (h, first), (_, second) = map(self._embed, self._pairs)
+            vectors = None if known is None else self._embed(known.images)[0]
         # These matrices are small: several BLAS threads would only wait for one another.
         with threadpool_limits(1):
             probes = {} if known is None else _probe(vectors, known)
-            return HealthMeasures.of(h, first, second, probes)
+            return HealthMeasures.of(h, first, second, probes, by_averages)
+
+    def _statistics(self):
+        """Float32 batches of views, about equally large: one of a single view has no variance."""
+        views = self._pairs[0][:FOR_STATISTICS].astype(np.float32)
+        return np.array_split(views, -(-len(views) // BATCH))
+
+    def _train_forward(self, images):
+        return self.model.projection_head(self.model(images, training=True), training=True)
 
     def _embed(self, images):
         """Embeddings h and projections z of uint8 images, float32 (n, d) and (n, k)."""

@@ -94,6 +94,20 @@ def collapsed(measures: HealthMeasures, context: HealthContext) -> Finding | Non
     return None
 
 
+def averages(measures: HealthMeasures, context: HealthContext) -> Finding | None:
+    """BatchNorm's moving averages lag behind the weights, and the saved model is used with them."""
+    lags = measures.averaged_spread <= COLLAPSED < measures.spread
+    if context.progress == 0 or context.is_early or not lags:
+        return None
+    return Finding(
+        YELLOW,
+        f"BatchNorm's moving averages lag behind the weights after {context.steps:,} steps: with "
+        f"them all photos lie on nearly one point (spread {measures.averaged_spread:.2f}; with "
+        f"statistics of the photos {measures.spread:.2f})",
+        "more epochs; a lower backbone.batchnorm_momentum",
+    )
+
+
 def temperature(measures: HealthMeasures, context: HealthContext) -> Finding | None:
     """A temperature of NT-Xent at which the softmax is flat or all peak, whatever the model."""
     value, most = context.settings.temperature, 2 * context.settings.batch_size - 2
@@ -211,8 +225,10 @@ def pairs(measures: HealthMeasures, context: HealthContext) -> Finding | None:
 
 # Method -> its rules. `temperature`, `learning` and `pairs` are for contrastive methods.
 RULES: dict[str, tuple[Rule, ...]] = {
-    "simclr": (broken, collapsed, temperature, views, learning, dimensions, probes, pairs),
-}
+    "simclr": (
+        broken, collapsed, averages, temperature, views, learning, dimensions, probes, pairs,
+    ),
+}  # fmt: skip
 
 
 def highest_rank(measures: HealthMeasures, context: HealthContext) -> int:

@@ -16,7 +16,7 @@ from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import calibrator, prevalence
 from dermssl.inference import finished_run
 from dermssl.studies.external import adapt as study
-from dermssl.studies.external import compute, places
+from dermssl.studies.external import adapt_report, adapt_scores, compute, places
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,24 @@ def test_kept_shares_are_the_correction_in_predict(own_run, other, tmp_path):
     columns = [f"p_fine_{name}" for name in run.taxonomy.fine]
     given = scaling.fine.apply(raw[columns])
     np.testing.assert_allclose(new[columns], prevalence.corrected(given, source, shares), atol=1e-5)
+
+
+def test_a_model_of_one_answer_is_called_that(own_run, other):
+    """Before and after: the same answers say neither that it helps nor that it harms."""
+    run = finished_run.load(own_run)
+    place, n = read_place(run, other), 120
+    one = {"fine": np.tile(np.eye(7)[1] * 0.93 + 0.01, (n, 1))}
+    one["coarse"] = one["fine"] @ run.taxonomy.matrix
+    model = adapt_scores.Model(one, None, run.predictions, calibrator.of_run(run.predictions))
+    mine, rest = study.halves(place, 0.5)
+    models = {adapt_scores.BEFORE: model, adapt_scores.NORM: model}
+    settings = Adapt(data=str(other), n_resamples=100)
+    found = adapt_scores.compare(place, mine, rest, models, settings, run.taxonomy)
+    said = " ".join(adapt_report.notes(found, settings))
+    for who in ("Before, the model", "With new BatchNorm statistics, the model"):
+        assert f"{who} gives every photo the same answer (melanocytic nevus)." in said
+    first = adapt_report.findings(found, run, settings)[0]
+    assert first.endswith("the answers are the same, so nothing tells whether it helps or harms.")
 
 
 def test_without_labels_nothing_is_claimed(own_run, other, tmp_path, capfd):

@@ -99,6 +99,12 @@ def test_findings_hold_together(scored, own_run, other, tmp_path):
     assert claim["estimate"] == pytest.approx(alone["estimate"])
     assert claim["low"] < alone["low"] < alone["high"] < claim["high"]
     assert "98.75% ones (Bonferroni over 4)" in scored.report
+    # The console shows the difference once, with the interval that the finding goes by.
+    rows = {line[2:50].strip(): line for line in found["lines"] if line.startswith("  ")}
+    assert "run's test" in rows["balanced accuracy"]
+    assert "difference" not in rows["balanced accuracy"]
+    assert "difference" in rows["fine accuracy"]
+    assert "either way" not in scored.report
 
 
 def test_a_data_set_in_memory_serves_as_well(scored, own_run, other, tmp_path):

@@ -113,6 +113,15 @@ def test_a_clear_winner_is_bold_and_said_to_be_one(tmp_path):
     assert "McNemar" not in text
 
 
+def test_cells_that_are_equally_high_are_said_to_tie(tmp_path):
+    cells = {(2, "none"): range(20), (4, "none"): range(20), (6, "none"): range(40)}
+    text = report_of(write_grid(tmp_path / "g", cells))
+    assert "mobilenet: 2 of 3 cells tie for the highest mean accuracy 0.900 (" in text
+    assert "all 3 cells together): depth 2, none; depth 4, none." in text
+    assert "the highest cell is" not in text
+    assert "Highest: depth 2, none (and 1 as high); not told apart from" in text
+
+
 def test_a_grid_no_better_than_one_answer_says_so(tmp_path):
     text = report_of(write_grid(tmp_path / "g", {(2, "none"): range(104)}))
     assert "Always answering mel scores 0.500: it is not shown to do better than that." in text

@@ -15,7 +15,7 @@ from dermssl.data.augmentation import opencv, policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.data.splits import prepare
-from dermssl.models import backbones, simclr
+from dermssl.models import backbones, batchnorm, simclr
 from dermssl.training import callbacks
 from dermssl.training.ssl_health import panel as health
 from dermssl.training.ssl_health import photos as probe_photos
@@ -76,6 +76,22 @@ def test_a_model_that_maps_everything_to_one_point_is_red_within_an_epoch(fit, c
     shown = capsys.readouterr().err
     assert "health epoch 1: RED, collapsed" in shown
     assert "usual remedy: a lower learning rate" in shown
+
+
+def test_moving_averages_of_few_steps_are_no_collapse(fit, capsys):
+    """After 5 steps they are mostly the values that they began with."""
+
+    def lag(model):
+        for layer in batchnorm.norm_layers(model):
+            layer.moving_variance.assign(1e8 * np.ones(layer.moving_variance.shape))
+
+    panel, _ = fit(lag)
+    last = panel.probes[-1]
+    assert last["averaged_spread"] < 0.05 < 0.3 < last["spread"]
+    assert last["light"] == "yellow"
+    assert "moving averages lag behind the weights after 5 steps" in last["reason"]
+    assert "collapsed" not in capsys.readouterr().err
+    assert float(panel.trained.projection_head.layers[1].moving_variance[0]) > 1e7  # as it was
 
 
 @pytest.mark.slow

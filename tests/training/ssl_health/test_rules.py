@@ -14,7 +14,7 @@ from dermssl.training.ssl_health.view_shortcuts import ViewCheck
 VIEWS = ViewCheck(250, 38.0, 0.0, 0.02, 0.1, 0.05, 1 / 499)
 HEALTHY = HealthMeasures(
     knn=0.45, knn_low=0.38, knn_high=0.52, pair_accuracy=0.8, effective_rank=40.0, spread=0.8,
-    dead=0.0, dimension=128,
+    dead=0.0, averaged_spread=0.8, dimension=128,
 )  # fmt: skip
 CONTEXT = HealthContext(
     Pretrain(temperature=0.1, batch_size=64), VIEWS, progress=0.6, steps=5000, loss=2.1,
@@ -47,6 +47,9 @@ def test_a_healthy_run_is_green():
         ("red", "no number", {"broken": True, "spread": math.nan, "effective_rank": math.nan}),
         ("red", "collapsed", {"spread": 0.01, "effective_rank": 1.1}),
         ("red", "collapsed", {"effective_rank": 1.0}),
+        ("yellow", "moving averages lag behind", {"averaged_spread": 0.01}),
+        ("green", "too early", {"averaged_spread": 0.01, "steps": 5, "progress": 0.1}),
+        ("green", "no rule", {"averaged_spread": 0.5}),
         ("red", "temperature 100 is high", {"temperature": 100.0}),
         ("yellow", "temperature 1 is high", {"temperature": 1.0}),
         ("green", "", {"temperature": 0.5}),
