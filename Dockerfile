@@ -19,9 +19,7 @@ RUN python -m venv /opt/dermssl && /opt/dermssl/bin/python -m pip install ".[${E
 
 FROM python:3.11-slim
 COPY --from=build /opt/dermssl /opt/dermssl
-# Any user may write its home (matplotlib's cache, downloaded weights), for `docker run --user`.
 RUN useradd --uid 1000 --create-home user \
-    && chmod 0777 /home/user \
     && install -d -o user -g user /photos /work /work/outputs
 ENV HOME=/home/user \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
@@ -29,7 +27,8 @@ ENV HOME=/home/user \
 USER 1000
 WORKDIR /work
 VOLUME ["/photos", "/work/outputs"]
-# The image is not built where something that dermssl needs is broken.
-RUN ["dermssl", "doctor", "--quick"]
+# No image is built where something that dermssl needs is broken. Any user, as of `docker run --user`,
+# may write to this home: caches, downloaded weights.
+RUN dermssl doctor --quick && chmod -R a+rwX /home/user
 ENTRYPOINT ["dermssl"]
 CMD ["--help"]

@@ -105,9 +105,8 @@ def commands(text):
 
 def test_commands_and_their_flags_exist():
     howto = (tiny.ROOT / "docs" / "howto.md").read_text(encoding="utf-8")
-    run = [json.loads(words) for words in of("RUN") if words.startswith("[")]
-    assert run == [["dermssl", "doctor", "--quick"]]
-    shown = [run[0][1:], *commands(COMMENTS), *commands(howto)]
+    (run,) = [words.split(" && ")[0] for words in of("RUN") if words.startswith("dermssl ")]
+    shown = [run.split()[1:], *commands(COMMENTS), *commands(howto)]
     assert len(shown) >= 4
     for command, *words in shown:
         assert command in COMMANDS

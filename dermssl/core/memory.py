@@ -105,9 +105,7 @@ def total(proc: Path = Path("/proc")) -> int | None:
     return _meminfo(proc).get("MemTotal")
 
 
-def limit(
-    proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
-) -> int | None:  # fmt: skip
+def limit(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Bytes that the container or service of this process may have; None: as much as there is."""
     below = [found for found in _limits(proc, cgroup) if found < (total(proc) or math.inf)]
     return min(below) if below else None

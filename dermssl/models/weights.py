@@ -83,11 +83,9 @@ def arm_of(config: Backbone, pretrained: Path | str | None) -> str:
 
 
 def cache() -> Path:
-    """The folder that Keras downloads weights into."""
-    home = Path(os.path.expanduser("~"))
-    # As Keras chooses it, which has no public name for it.
-    default = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
-    return Path(os.environ.get("KERAS_HOME", default)) / "models"
+    """The folder that Keras downloads weights into; it has no public name for it."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    return (home if os.access(home, os.W_OK) else Path("/tmp/.keras")) / "models"
 
 
 def downloaded(folder: Path) -> list[str]:

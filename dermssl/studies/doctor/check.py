@@ -90,8 +90,10 @@ def without_names(text: str) -> str:
     for home in _homes():
         text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
     for user in _users():
-        word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(user)}(?![A-Za-z0-9])")
-        text = re.sub(r"\S*[/\\]\S*", lambda path, word=word: word.sub("USER", path[0]), text)
+        word = rf"(?<![A-Za-z0-9]){re.escape(user)}(?![A-Za-z0-9])"
+        parts = re.split(r"(\S*[/\\]\S*)", text)  # every second one is a path
+        parts[1::2] = [re.sub(word, "USER", path) for path in parts[1::2]]
+        text = "".join(parts)
     for host in _hosts():
         text = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "HOST", text)
     return text

@@ -445,15 +445,27 @@ def test_weights_at_hand(tmp_path, monkeypatch):
                           "efficientnetv2b0")  # fmt: skip
 
 
-def test_the_cache_is_where_keras_has_it():
-    from keras.src.backend import config
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_cache_is_where_keras_looks(monkeypatch, writable):
+    from keras.src.utils import file_utils
 
-    assert weights.cache() == weights.Path(config.keras_home()) / "models"
+    exists = os.path.exists
+
+    def there(path):
+        return str(path).endswith("weights.h5") or exists(path)
+
+    monkeypatch.setattr(os, "access", returning(writable))
+    monkeypatch.setattr(os, "makedirs", returning(None))
+    monkeypatch.setattr(os.path, "exists", there)
+    path = file_utils.get_file("weights.h5", "http://nowhere.example", cache_subdir="models")
+    assert weights.cache() == storage.Path(path).parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", weights.IMAGENET_FILES)
-@pytest.mark.parametrize("size", [224, 128])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, 224) for name in weights.IMAGENET_FILES), ("mobilenet", 128), ("mobilenetv2", 128)],
+)
 def test_keras_downloads_into_the_files_that_are_looked_for(name, size, tmp_path, monkeypatch):
     from keras.src.utils import file_utils
 
