@@ -1,6 +1,6 @@
 """Say what works on this machine, what doesn't, and what to do about it.
 
-    python -m dermssl.doctor            # half a minute
+    python -m dermssl.doctor            # some seconds
     python -m dermssl.doctor --quick    # without the training of two steps
 
 Versions, devices, memory, disk, decoders, fonts, ImageNet weights and a training of two steps.

@@ -91,7 +91,9 @@ def test_what_is_broken_is_exit_code_1_and_shown_before_the_end(tmp_path, monkey
     (tmp_path / "file").touch()
     assert tiny.call(doctor, "--output", tmp_path / "file" / "outputs") == 1
     shown, said = capsys.readouterr()
-    assert f"BAD   outputs       {tmp_path}/file is a file" in shown
+    lines = shown.splitlines()
+    assert "BAD   outputs" in {line[:13] for line in lines}
+    assert "/file is a file" in " ".join(shown.split())
     assert "BAD   TensorFlow    ModuleNotFoundError" in shown
     assert "GPU" not in shown
     assert "2 broken" in shown
