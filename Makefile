@@ -22,7 +22,7 @@ test-fast: $(INSTALLED)  ## without the real backbones
 soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
 	$(RUN) -m pytest -m soak tests -s
 
-wheel-test: $(INSTALLED)  ## the wheel in an empty environment, with its quick start; 7 minutes
+wheel-test: $(INSTALLED)  ## the wheel in an empty environment, with its quick start; 9 minutes
 	rm -rf build
 	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir build/wheel-test .
 	$(PYTHON) -m venv build/wheel-test/venv
