@@ -3,10 +3,14 @@
 import dataclasses
 import importlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from dermssl.core import config
 from dermssl.core.commands import COMMANDS, SECTIONS
+
+ROOT = Path(__file__).parents[1]
 
 project = "dermssl"
 html_title = "dermssl"
@@ -92,16 +96,32 @@ def notebook(text: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-WRITTEN = {"<!-- commands -->": commands, "<!-- settings -->": settings}
+def experiments() -> str:
+    """Every experiment file as it is."""
+    return "\n".join(
+        f"## {file.name}\n\n```toml\n{file.read_text(encoding='utf-8')}```\n"
+        for file in sorted((ROOT / "experiments").glob("*.toml"))
+    )
+
+
+WRITTEN = {
+    "<!-- commands -->": commands,
+    "<!-- settings -->": settings,
+    "<!-- experiments -->": experiments,
+}
+# Links that lead out of docs/, for those who read the files -> pages of the site.
+ELSEWHERE = {"CONTRIBUTING.md": "contributing.md", "experiments": "experiments.md"}
 
 
 def read(app: Any, name: str, source: list[str]) -> None:
-    """Put what is written from the package into a page that Sphinx has just read."""
+    """Put what is written from the package into a page that Sphinx has just read; mend links."""
     if name == "notebook":
         source[0] = notebook(source[0])
     for place, write in WRITTEN.items():
         if place in source[0]:
             source[0] = source[0].replace(place, write())
+    for target, page in ELSEWHERE.items():
+        source[0] = re.sub(rf"\]\((\.\./)+{target}(?=[)#])", f"](/reference/{page}", source[0])
 
 
 def setup(app: Any) -> None:
