@@ -4,7 +4,6 @@ import inspect
 
 import pandas as pd
 import pytest
-import tiny
 
 import dermssl
 from dermssl.core import config as configs
