@@ -18,6 +18,9 @@ html_theme = "furo"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+smartquotes = False  # "--output" has two hyphens
 myst_heading_anchors = 3
 
 # Docstrings are written as Keras writes them: `name` is code.
@@ -51,6 +54,9 @@ def commands() -> str:
         if command.embedded:
             small = ", ".join(f"`{key} = {value}`" for key, value in command.embedded.items())
             parts.append(f"Without `--data`, on the drawn photos: {small}.\n")
+        if command.from_imagenet:
+            parts.append(f"`{command.from_imagenet}` is `imagenet` on your own photos, if you name "
+                         "no other; `none` for `cnn` and `mlp`.\n")  # fmt: skip
     return "\n".join(parts)
 
 
