@@ -23,7 +23,7 @@ from dermssl.inference import outputs
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
-from dermssl.training import callbacks, checkpoint, loop, metrics
+from dermssl.training import callbacks, checkpoint, input_share, loop, metrics
 from dermssl.training.distribution import Distribution
 from dermssl.training.run_setup import RunSetup
 
@@ -144,6 +144,7 @@ def run_phases(
     run: runs.Run, model: LesionClassifier, train: LabelledPhotos, validation: LabelledPhotos,
     config: Finetune, seed: int, title: str, every: Checkpoint | None = None,
     saved: checkpoint.Saved | None = None, distribution: Distribution | None = None,
+    jit_compile: bool = False,
 ) -> tuple[list[dict[str, Any]], dict[str, freezing.Manifest]]:  # fmt: skip
     """Train `model` through the phases of `config`, or through what is left of them.
 
@@ -159,6 +160,7 @@ def run_phases(
         every: `settings.Checkpoint`, how often to save; None for its defaults.
         saved: `checkpoint.Saved` to go on from, or None.
         distribution: `Distribution` in whose scope the model was made; None for one device.
+        jit_compile: whether XLA compiles the steps.
 
     Returns:
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
@@ -189,7 +191,7 @@ def run_phases(
             model.backbone, phase.depth, batchnorm=config.batchnorm
         )
         if number >= at:
-            compile_phase(model, phase, steps, alpha, config)
+            compile_phase(model, phase, steps, alpha, config, jit_compile)
             state.begin_phase(number, offset)
             fit_settings = loop.FitSettings(
                 phase.name, f"{title}, {phase.name}", steps, phase.epochs,
@@ -223,7 +225,7 @@ def monitor(config: Finetune, validation: LabelledPhotos) -> tuple[str, int]:
 
 def compile_phase(
     model: LesionClassifier, phase: Phase, steps: int, alpha: dict[str, list[float] | None],
-    config: Finetune,
+    config: Finetune, jit_compile: bool = False,
 ) -> None:  # fmt: skip
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
     taxonomy, total = model.taxonomy, phase.epochs * steps
@@ -243,7 +245,7 @@ def compile_phase(
             ],
             "coarse": [metrics.KnownAccuracy()],
         },
-        jit_compile=False,  # XLA on a CPU is several times slower here
+        jit_compile=jit_compile,
     )
 
 
@@ -306,6 +308,7 @@ def write_stats(
                 for name, manifest in manifests.items()
             },
             "seconds": sum(row["seconds"] for row in history),
+            "input_share": input_share.of_run(history),
             "seed": setup.config["seed"],
             "data_hash": setup.data_hash,
             "config_hash": configs.config_hash(setup.config),
