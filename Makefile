@@ -8,7 +8,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 PYTEST := -m pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast soak wheel-test lint format install clean
+.PHONY: demo test test-fast soak wheel-test lint format docs install clean
 
 demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on two cores
 	$(RUN) -m dermssl.quickstart
@@ -38,12 +38,15 @@ format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+docs: $(INSTALLED)  ## the site, in build/docs
+	$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+
 install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing the tested versions into $(VENV) (once; 2 to 5 minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,onnx,ray]"
+	$(RUN) -m pip install --quiet --editable ".[dev,docs,keras-cv,heic,dicom,excel,parquet,onnx,ray]"
 	@touch $@
 
 clean:
