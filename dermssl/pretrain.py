@@ -174,8 +174,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
     if stats.get("health"):
         print(f"  health: {stats['health']['light']}, {stats['health']['reason']}")
     words = ["python", "-m", "dermssl.finetune"]
-    if config["data"].path != EMBEDDED or str(path) != PRETRAINED:
+    bare = config["data"].path == EMBEDDED and str(path) == PRETRAINED
+    if not bare:
         words += ["--data", config["data"].path, "--weights", str(path)]
+    usual = configs.configure("finetune", {})["backbone"]  # without data
+    if not bare or (stats["backbone"], stats["image_size"]) != (usual.name, usual.image_size):
         words += ["--backbone", stats["backbone"], "--image-size", str(stats["image_size"])]
     print(f"  next: {shlex.join(words)}")
 

@@ -16,9 +16,9 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-    "adapt", "check_data", "embeddings", "evaluate", "explain", "export", "finetune", "forms",
-    "grid", "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
-    "report", "sample_size", "shards", "stress_test",
+    "adapt", "check_data", "doctor", "embeddings", "evaluate", "explain", "export", "finetune",
+    "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
+    "quickstart", "report", "sample_size", "shards", "stress_test",
 )  # fmt: skip
 # These make runs of other commands on their way.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")
@@ -215,7 +215,8 @@ def test_no_flag_below_the_doors():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value))
-                if flags - {"--host", "--logdir", "--help"}:  # TensorBoard's, and every command's
+                # TensorBoard's, every command's, and Docker's.
+                if flags - {"--host", "--logdir", "--help", "--gpus"}:
                     wrong.append(f"{name}:{node.lineno} {flags}")
     assert not wrong
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import tiny
 from PIL import Image
 
 from dermssl import finetune, predict, pretrain
+from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.evaluation import calibrator, predictions
@@ -17,7 +19,7 @@ from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "doctor",
 )  # fmt: skip
 
 
@@ -206,6 +208,23 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
     assert capsys.readouterr() == (shown.out, "")
     assert tiny.call(pretrain, *argv, "--temperature", 0.5) == 2
     assert "--temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backbone", "flags"), [("efficientnetb1", ""), ("cnn", " --backbone cnn --image-size 64")]
+)
+def test_what_comes_after_a_pretraining_on_drawn_photos_has_its_backbone(
+    backbone, flags, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = Path("outputs/ssl_simclr")
+    path.mkdir(parents=True)
+    stats = {"backbone": backbone, "image_size": 64, "photos": 9, "loss": 1.0}
+    stats |= {"loss_without_learning": 2.0, "contrastive_accuracy": 0.5}
+    (path / "ssl_stats.json").write_text(json.dumps(stats))
+    config = configs.configure("pretrain", {"backbone": {"name": backbone}})
+    pretrain.tell(config, path)
+    assert capsys.readouterr().out.endswith(f"  next: python -m dermssl.finetune{flags}\n")
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):

@@ -29,6 +29,7 @@ SECTIONS = {
     "leakage": study_settings.Leakage,
     "check_data": study_settings.CheckData,
     "forms": study_settings.Forms,
+    "doctor": study_settings.Doctor,
     "label_efficiency": study_settings.LabelEfficiency,
     "shards": study_settings.Shards,
     "quickstart": study_settings.Quickstart,
@@ -197,5 +198,12 @@ COMMANDS = {
         ("data", "backbone", "leakage"),
         "outputs/leakage",
         embedded={"backbone.image_size": 64},
+    ),
+    "doctor": Command(
+        "what works on this machine, what doesn't, and what to do; for issues",
+        ("doctor",),
+        "outputs",
+        seeded=False,
+        heavy=False,
     ),
 }

@@ -289,6 +289,13 @@ class CheckData:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """How long the look at this machine may take."""
+
+    quick: bool = setting(False, "leave out the training of two steps")
+
+
+@dataclass(frozen=True)
 class LabelEfficiency:
     """Arms x labels x seeds. Without them here, an experiment file's are used."""
 
