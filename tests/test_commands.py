@@ -19,7 +19,7 @@ from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "doctor",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "app", "doctor",
 )  # fmt: skip
 
 

@@ -56,9 +56,10 @@ def parser(command: str, doc: str) -> Parser:
     made.add_argument("--config", metavar="F.toml", help="experiment file; flags win over it")
     if entry.seeded:
         made.add_argument("--seed", type=int, help="seed of everything random (default: 0)")
-    made.add_argument(
-        "--output", metavar="FOLDER", help=f"where to write (default: {entry.output})"
-    )
+    if entry.output:
+        made.add_argument(
+            "--output", metavar="FOLDER", help=f"where to write (default: {entry.output})"
+        )
     if entry.resumable:
         made.add_argument("--overwrite", action="store_true", help="replace a different run there")
     made.add_argument("--debug", action="store_true", help="show tracebacks")

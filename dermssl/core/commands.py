@@ -22,6 +22,7 @@ SECTIONS = {
     "sample_size": study_settings.SampleSize,
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
+    "app": study_settings.App,
     "explain": study_settings.Explain,
     "export": study_settings.Export,
     "embeddings": study_settings.Embeddings,
@@ -49,7 +50,7 @@ class Command:
     Attributes:
         purpose: str, one line.
         sections: names of its sections in `SECTIONS`.
-        output: str, where it writes if nobody says another place.
+        output: str, where it writes if nobody says another place; "" if it writes nothing.
         seeded: whether it takes a seed.
         resumable: whether its folder holds a run, or a file for others to use, which `overwrite`
             replaces; a report is written anew each time.
@@ -173,6 +174,12 @@ COMMANDS = {
     ),
     "predict": Command(
         "probabilities for new photos", ("predict",), "standard output", seeded=False
+    ),
+    "app": Command(
+        "try a run in the browser: a page and an HTTP endpoint, on this machine",
+        ("app",),
+        "",
+        seeded=False,
     ),
     "adapt": Command(
         "adapt a run to another place's photos without labels, and see whether it helps",

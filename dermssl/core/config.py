@@ -266,7 +266,7 @@ def from_keywords(command: str, positional: tuple, keywords: dict[str, Any]) -> 
 def special_names(command: str) -> list[str]:
     """What a command takes besides its settings: config, output, and where it has them more."""
     entry = COMMANDS[command]
-    takes = {"seed": entry.seeded, "overwrite": entry.resumable}
+    takes = {"seed": entry.seeded, "overwrite": entry.resumable, "output": bool(entry.output)}
     return [name for name in OF_EVERY_CALL if takes.get(name, True)]
 
 

@@ -228,4 +228,5 @@ def _signature(command):
 def _documentation(command, text):
     lines = [f"    {configs.flag_of(field).replace('-', '_')}: {field.metadata['help']}."
              for _, field in configs.fields_of(command)]  # fmt: skip
-    return f"{text}\n\nArgs:\n" + "\n".join(lines) + f"\n\n{COMMANDS[command].output}: the folder."
+    where = COMMANDS[command].output
+    return f"{text}\n\nArgs:\n" + "\n".join(lines) + (f"\n\n{where}: the folder." if where else "")

@@ -183,6 +183,18 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class App:
+    """Which run answers, and where."""
+
+    run: str = _finetuned_run()
+    port: int = setting(7860, "that the page is at; 0: any free one", low=0, high=65535)
+    host: str = setting(
+        "127.0.0.1", "address to listen at; another one lets other machines use the port"
+    )
+    data: str = _moved_photos()
+
+
+@dataclass(frozen=True)
 class Export:
     """In which format a run's network leaves, and on which photos the file is checked."""
 

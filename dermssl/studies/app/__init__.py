@@ -1,0 +1,1 @@
+"""A page and an HTTP endpoint to try a run."""
