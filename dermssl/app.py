@@ -22,7 +22,7 @@ from typing import Any
 from dermssl.core import cli, results
 from dermssl.core.errors import UserError
 
-
+# What the extra `app` brings.
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
 
@@ -52,7 +52,7 @@ def run(config: dict[str, Any]) -> None:
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"open http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            server.serve(app, listening)
+            server.serving(app).run(sockets=[listening])
 
 
 def _check_installed():

@@ -16,9 +16,9 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-    "adapt", "app", "check_data", "doctor", "embeddings", "evaluate", "explain", "export", "finetune",
-    "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
-    "quickstart", "report", "sample_size", "shards", "stress_test",
+    "adapt", "app", "check_data", "doctor", "embeddings", "evaluate", "explain", "export",
+    "finetune", "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict",
+    "pretrain", "quickstart", "report", "sample_size", "shards", "stress_test",
 )  # fmt: skip
 # These make runs of other commands on their way.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")

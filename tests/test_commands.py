@@ -19,7 +19,8 @@ from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "app", "doctor",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "app",
+    "doctor",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Prediction for new photos, and the wall between pretraining and the held-out photos."""
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -16,11 +17,13 @@ from dermssl.core import atomic_files, runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
 from dermssl.data import decode
+from dermssl.data.augmentation import opencv
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
 from dermssl.inference import new_photos
-from dermssl.models import weights
+from dermssl.models import grad_cam, weights
+from dermssl.reporting import heat_overlay
 from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")
@@ -41,13 +44,14 @@ def test_a_fresh_process_gives_the_run_s_own_probabilities(photos, finetuned, tm
     assert "more than chance" not in process.stderr
     lines = process.stdout.splitlines()
     assert lines[0] == f"160 photos: {output}"
+    assert lines[1].startswith("Of each photo the central square is seen")
     assert re.fullmatch(
         r"probabilities: not calibrated, temperature 1: "
         r"only 32 labelled records \(validation split\)\. Note: training counted all classes "
         r"equally, .* not as frequencies .*",
-        lines[1],
+        lines[2],
     )
-    assert len(lines) == 2
+    assert len(lines) == 3
     found, kept = read(output), read(finetuned / "predictions.csv")
     assert found["path"].tolist() == kept["path"].tolist()
     np.testing.assert_allclose(found[COLUMNS], kept[COLUMNS], atol=1e-6)
@@ -126,6 +130,60 @@ def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):
     assert all(set(always) <= set(one.split()) for one in found["conformal_set"])
 
 
+def test_a_photo_of_the_run_is_nearest_to_itself(photos, finetuned):
+    table = predict(finetuned, photos)
+    kept = read(finetuned / "predictions.csv").set_index("path")
+    train = table[kept.loc[table["path"], "split"].to_numpy() == "train"]
+    for text in train["nearest_training"]:
+        named = [re.fullmatch(r"(.*) \((\S+), (\S+)\)", one).groups() for one in text.split("; ")]
+        assert float(named[0][2]) < 0.05  # it, or a photo of the same embedding
+        assert [kept.loc[path, "fine"] for path, _, _ in named] == [fine for _, fine, _ in named]
+        assert len({kept.loc[path, "lesion_id"] for path, _, _ in named}) == 3
+
+
+def test_not_confident_is_what_the_limit_from_validation_says(photos, finetuned, capsys):
+    table = predict(finetuned, photos)
+    kept = read(finetuned / "predictions.csv")
+    top = kept[COLUMNS[: len(HAM.fine)]].max(axis=1)  # the tiny run isn't calibrated
+    validation = kept["split"] == "validation"
+    limit = np.sort(top[validation])[int(0.2 * validation.sum())]
+    unsure = table["remark"].str.contains("not confident")
+    far = (top - limit).abs() > 1e-6
+    assert (unsure == (top < limit))[far].all()
+    assert unsure[validation].sum() in (int(0.2 * validation.sum()) + d for d in (-1, 0, 1))
+    unlike = table["remark"].str.contains("not like the training photos")
+    assert (unlike == (table["unlike_run"] != "")).all()
+
+
+def test_with_sets_not_confident_is_no_set_of_one_class(photos, finetuned):
+    table = predict(finetuned, photos, coverage=0.5)
+    one = table["conformal_set"].str.split().str.len() == 1
+    assert (table["remark"].str.contains("not confident") == ~one).all()
+
+
+def test_heat_maps_lie_beside_a_column_of_their_paths(photos, finetuned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("x/a.jpg", "x/a.png", "b.jpg"):
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(photos / "images" / "SYN_000003.jpg").save(tmp_path / "new" / name)
+    plain = predict(finetuned, "new")
+    table = predict(finetuned, "new", explain="heat", batch_size=2)
+    assert table["heat_map"].tolist() == [f"heat/{path}.jpg" for path in table["path"]]
+    np.testing.assert_allclose(table[COLUMNS], plain[COLUMNS], atol=1e-6)
+    model = weights.load_classifier(finetuned)
+    image = opencv.center_square(decode.decode(tmp_path / "new" / "x" / "a.png"), 32)
+    classes = [HAM.fine.index(table["fine"][2])]
+    heat = grad_cam.heat_maps(model, image[None], classes)[0]
+    expected = np.asarray(Image.open(io.BytesIO(heat_overlay.jpeg(image, heat))), float)
+    shown = np.asarray(Image.open(table["heat_map"][2]), float)
+    assert table["path"][2] == "x/a.png"
+    assert shown.shape == (320, 320, 3)
+    assert np.abs(shown - expected).mean() < 1
+    assert np.abs(shown - np.asarray(Image.open(io.BytesIO(heat_overlay.jpeg(image))))).mean() > 5
+    with pytest.raises(UserError, match="lies in the folder of the photos, new, where heat maps"):
+        predict(finetuned, "new", explain="new/heat")
+
+
 def test_sets_need_labelled_validation_records(photos, finetuned, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finetuned, copy)
@@ -154,7 +212,7 @@ def test_a_fresh_process_uses_the_stored_temperature(photos, finetuned, tmp_path
     )
     process = tiny.python("-m", "dermssl.predict", run, photos, "--output", new)
     assert process.returncode == 0, process.stderr
-    assert process.stdout.splitlines()[1].startswith(
+    assert process.stdout.splitlines()[2].startswith(
         "probabilities: tempered with temperature 2.5, fitted on 240 validation records. Note: "
     )
     assert predict.main([str(run), str(photos), "--output", str(raw), "--uncalibrated"]) == 0

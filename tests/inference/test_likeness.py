@@ -139,3 +139,40 @@ def test_colours_are_the_mean_and_deviation_of_each_channel(dtype):
     flat = images.reshape(3, -1, 3).astype(float)
     expected = np.concatenate([flat.mean(axis=1), flat.std(axis=1)], axis=1)
     np.testing.assert_allclose(likeness.colours(images), expected, rtol=1e-6)
+
+
+def test_nearest_lesions_are_those_of_a_slow_search(reference, tmp_path):
+    h, colours = sample(500, 0)
+    lesions = [f"lesion{k // 3}" if k % 5 else "" for k in range(500)]
+    records = np.array([[f"p/{k}.jpg", lesions[k], "nv" if k % 2 else ""] for k in range(500)])
+    sizes = np.tile([600.0, 450.0], (400, 1))
+    known = likeness.fit(h, colours, *sample(400, 1), sizes, records)
+    likeness.write(tmp_path, known)
+    new = sample(6, 2)[0]
+    unit = new / np.linalg.norm(new, axis=1, keepdims=True)
+    for found, one in zip(likeness.read(tmp_path).nearest(new), unit):
+        far = np.linalg.norm(known.bank.astype(float) - one, axis=1) / known.limits[0]
+        expected = {}  # lesion, or photo without one -> its nearest photo
+        for k in np.argsort(far):
+            expected.setdefault(lesions[k] or records[k, 0], k)
+        nearest = list(expected.values())[:3]
+        assert [one.path for one in found] == records[nearest, 0].tolist()
+        assert [one.fine for one in found] == records[nearest, 2].tolist()
+        np.testing.assert_allclose([one.distance for one in found], far[nearest], rtol=2e-3)
+    assert known.nearest(h[:1])[0][0].path == "p/0.jpg"
+    assert str(known.nearest(h[:1])[0][0]).startswith("p/0.jpg (no label, ")
+
+
+def test_a_file_of_an_older_version_names_no_lesion(finetuned, tmp_path, photos, capfd):
+    old = shutil.copytree(finetuned, tmp_path / "old")
+    with np.load(old / likeness.NAME) as kept:
+        assert kept["records"].shape == (len(kept["bank"]), 3)
+        np.savez(old / likeness.NAME, **{k: kept[k] for k in kept if k != "records"})
+    photo = photos / "images" / "SYN_000003.jpg"
+    assert tiny.call(predict, old, photo, "--output", tmp_path / "one.csv") == 0
+    said = capfd.readouterr().err
+    assert said.count("nearest training lesions not known: ") == 1
+    assert "likeness.npz is of an older version; delete it" in said
+    table = pd.read_csv(tmp_path / "one.csv", keep_default_na=False)
+    assert table["nearest_training"].tolist() == ["n/a"]
+    assert table["unlike_run"][0] != "n/a"

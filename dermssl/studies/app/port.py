@@ -1,11 +1,13 @@
 """The address and port that the page is at."""
 
+import errno
 import ipaddress
 import socket
 
 from dermssl.core.errors import UserError
 
 CONNECTIONS = 256  # more are refused before they have sent anything
+ELSEWHERE = "isn't an address of this machine; leave it out for this machine alone"
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -19,10 +21,8 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         found = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UserError(
-            f"app.host {host}: {error.strerror}; give an address of this machine"
-        ) from None
+    except OSError:
+        raise UserError(f"app.host {host}: {ELSEWHERE}") from None
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(place)
@@ -30,6 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
         return found
     except OSError as error:
         found.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(f"app.host {host}: {ELSEWHERE}") from None
         why = (error.strerror or str(error)).lower()
         raise UserError(
             f"app.port {port} of {host}: can't be used ({why}); give another, or 0 for any free one"

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Health:
-    """That the server answers, how many photos are waiting or being answered, and with which run."""
+    """That the server answers, with how many requests at a time, and with which run."""
 
     status: str
     waiting: int
@@ -228,7 +227,7 @@ async def _photo(request: fastapi.Request) -> bytes:
     return data
 
 
-async def _limited(request: fastapi.Request) -> AsyncIterator[bytes]:
+async def _limited(request: fastapi.Request) -> AsyncGenerator[bytes, None]:
     """The body of a request, which ends in an error beyond `MAX_BYTES`."""
     stated = request.headers.get("content-length", "0")
     left = MAX_BYTES + AROUND
@@ -241,10 +240,12 @@ async def _limited(request: fastapi.Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def serve(app: fastapi.FastAPI, listening: socket.socket) -> None:
-    """Answer requests until the process is stopped."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, lifespan="off", ws="none",
-        limit_concurrency=CONNECTIONS, timeout_keep_alive=5, timeout_graceful_shutdown=5,
+def serving(app: fastapi.FastAPI) -> uvicorn.Server:
+    """The server of an application; its `run(sockets=[...])` answers until it is stopped."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="off",
+            ws="none", limit_concurrency=CONNECTIONS, timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+        )
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listening])
