@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dermssl.core import left_out, runs
+from dermssl.core import cli, runs
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import decode, lesion_inpainting, photos, preprocess
@@ -222,10 +222,11 @@ def load(path: Path | str, moved: str = "", shows_records: bool = True) -> Answe
         explains = False
         notes.append(f"no heat map: {error}")
     files = _files(run, predictor.reference, moved) if shows_records else {}
+    calibration = cli.with_flags(new_photos.calibration(path))
+    notes = list(map(cli.with_flags, notes))
     answerer = Answerer(
-        run, predictor, explains, files, shows_records, new_photos.calibration(path), notes,
-        _model(run),
-    )  # fmt: skip
+        run, predictor, explains, files, shows_records, calibration, notes, _model(run)
+    )
     grey = np.full((64, 64, 3), 128, np.uint8)
     answerer(cv2.imencode(".png", grey)[1].tobytes(), pictures=True)  # traces the graph
     return answerer
@@ -241,6 +242,10 @@ def _model(run):
 def _files(run, reference, moved):
     """The files of the training photos that an answer may name; none where they aren't there."""
     known = set(reference.records[:, 0]) if reference else set()
+    if known and "adapted" in run.status:
+        # They are the new place's, of which the run's tables don't say where they lie.
+        log.warning("similar lesions are named and not shown: the run is adapted to other photos")
+        return {}
     table = run.records()
     table = table[table["path"].isin(known)]
     if table.empty:
@@ -248,9 +253,7 @@ def _files(run, reference, moved):
     try:
         dataset = run.dataset(table, moved=moved or None)
     except UserError as error:
-        left_out.tell(
-            log, f"similar lesions are named and not shown: {error}", kind=left_out.REMARK
-        )
+        log.warning("similar lesions are named and not shown: %s", error)
         return {}
     return dict(zip(table["path"], dataset.files))
 

@@ -33,7 +33,7 @@ def tab(finetuned):
             tab.on("pageerror", lambda error: tab.seen.append(str(error)))
             tab.on("request", lambda request: tab.asked.append(request.url))
             tab.goto(base)
-            tab.base = base
+            tab.base, tab.answerer = base, answerer
             yield tab
             browser.close()
     finally:
@@ -47,12 +47,11 @@ def upload(tab, file):
     tab.locator("#answer h2").wait_for()
 
 
-def test_a_photo_gets_its_answer(tab, photos, finetuned):
+def test_a_photo_gets_its_answer(tab, photos):
     file = photos / "images" / "SYN_000003.jpg"
     upload(tab, str(file))
-    expected = answer.load(finetuned)(file.read_bytes())
-    titles = dict(zip(*[getattr(answer.load(finetuned).taxonomy, n) for n in ("fine", "titles")]))
-    named = f"{titles[expected.fine]} ({expected.coarse})"
+    expected, taxonomy = tab.answerer(file.read_bytes()), tab.answerer.taxonomy
+    named = taxonomy.titles[taxonomy.fine.index(expected.fine)]
     assert tab.locator("#answer h2").inner_text() == named
     assert tab.locator("#status").inner_text() == ""
     shown = tab.locator(".tree ul .row").all_inner_texts()
@@ -67,6 +66,22 @@ def test_a_photo_gets_its_answer(tab, photos, finetuned):
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.seen == []
     assert [url for url in tab.asked if not url.startswith((tab.base, "data:"))] == []
+
+
+def test_a_photo_may_be_dropped(tab, photos):
+    data = (photos / "images" / "SYN_000004.jpg").read_bytes()
+    tab.evaluate(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "x.jpg", { type: "image/jpeg" }));
+            document.querySelector("#answer").replaceChildren();
+            document.body.dispatchEvent(
+              new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        list(data),
+    )
+    tab.locator("#answer h2").wait_for()
+    assert tab.seen == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -3,7 +3,8 @@
 (() => {
   const main = document.querySelector("main");
   const tree = JSON.parse(main.dataset.tree), limit = Number(main.dataset.limit);
-  const titles = Object.fromEntries(tree.flatMap((coarse) => coarse.fine));
+  const titles = Object.fromEntries(tree.flatMap(({ fine }) => fine));
+  const parents = Object.fromEntries(tree.flatMap(({ name, fine }) => fine.map(([one]) => [one, name])));
   const [drop, input, status, section] = [".drop", "#photo", "#status", "#answer"].map((s) => document.querySelector(s));
   const add = (parent, tag, values = {}) => parent.appendChild(Object.assign(document.createElement(tag), values));
   const REMARKS = {
@@ -41,10 +42,14 @@
   };
   const show = (answer) => {
     section.replaceChildren();
-    add(section, "h2", { id: "named", textContent: `${titles[answer.fine]} (${answer.coarse})` });
+    add(section, "h2", { id: "named", textContent: titles[answer.fine] });
     for (const remark of answer.remarks) {
       const text = (REMARKS[remark] || (() => remark))(answer);
       add(add(section, "blockquote"), "p", { textContent: `${text}.` });
+    }
+    if (parents[answer.fine] !== answer.coarse) {
+      const text = `Undecided: ${titles[answer.fine]} is ${parents[answer.fine]}, and the likeliest group is ${answer.coarse}.`;
+      add(add(section, "blockquote"), "p", { textContent: text });
     }
     if (answer.most_probable_fine !== answer.fine) {
       add(section, "p", { textContent: `Named is the likeliest class before calibration; the most probable one after it is ${titles[answer.most_probable_fine]}.` });
