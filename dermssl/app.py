@@ -48,8 +48,8 @@ def run(config: dict[str, Any]) -> None:
         answerer = answer.load(settings.run, settings.data, shows_records=local)
         model = answerer.model
         files = page.render(answerer.taxonomy, model.run, server.MAX_BYTES)
-        app = server.create(answerer, files, model, local)
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        app = server.create(answerer, files, model, (*server.LOCAL, shown) if local else ())
         print(f"open http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serving(app).run(sockets=[listening])

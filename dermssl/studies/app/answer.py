@@ -212,7 +212,8 @@ def load(path: Path | str, moved: str = "", shows_records: bool = True) -> Answe
     if preprocess.CROP in run.data.preprocess:
         notes.append("the run learnt from photos cropped to the lesion; give photos like these")
     if predictor.reference is None:
-        notes.append(f"likeness to the run's photos not checked: {predictor.missing}")
+        notes.append("likeness to the run's photos not checked")
+        log.warning("%s: %s", notes[-1], predictor.missing)  # which may name folders
     elif not len(predictor.reference.records):
         notes.append(likeness.WITHOUT_RECORDS.format(likeness.NAME))
     explains = True

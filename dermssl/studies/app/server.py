@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,8 +119,8 @@ class _Queue:
 
 
 def create(
-    answerer: Callable[[bytes, bool], Answer], page: Page, model: Model, local: bool = True,
-    queue: int = QUEUE, timeout: float = TIMEOUT,
+    answerer: Callable[[bytes, bool], Answer], page: Page, model: Model,
+    hosts: Sequence[str] = LOCAL, queue: int = QUEUE, timeout: float = TIMEOUT,
 ) -> fastapi.FastAPI:  # fmt: skip
     """The server's application.
 
@@ -128,16 +128,16 @@ def create(
         answerer: an `answer.Answerer`: takes a photo's bytes and whether pictures are wanted.
         page: the page's files.
         model: which model answers.
-        local: answer only requests that name this machine. Else a page of another site could ask,
-            by a name of its own that leads here.
+        hosts: answer only requests that call the server so; none: whatever they call it. A page
+            of another site could else ask, by a name of its own that leads here.
         queue: requests at a time.
         timeout: seconds to send a photo, and as many to wait for its answer.
     """
     app = fastapi.FastAPI(
         title="dermssl", description=NOTICE, docs_url=None, redoc_url=None, version=_version()
     )
-    if local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL), www_redirect=False)
+    if hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     waiting = _Queue(queue)
 
     @app.middleware("http")
