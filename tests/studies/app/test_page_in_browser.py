@@ -1,7 +1,6 @@
 """The page in headless Chromium with a real upload: the answer shows, no errors, no barrier."""
 
 import shutil
-import threading
 
 import pytest
 
@@ -11,7 +10,9 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
 SERIOUS = ("serious", "critical")
 
-from dermssl.studies.app import answer, page, port, server  # noqa: E402
+from served import served  # noqa: E402
+
+from dermssl.studies.app import answer, page, server  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -19,27 +20,18 @@ def tab(finetuned):
     """The page of the tiny run, served to a browser by a real server."""
     answerer = answer.load(finetuned)
     files = page.render(answerer.taxonomy, answerer.model.run, server.MAX_BYTES)
-    listening = port.bind("127.0.0.1", 0)
-    serving = server.serving(server.create(answerer, files, answerer.model))
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
-    thread.start()
-    base = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    try:
-        with sync_api.sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 390, "height": 800})
-            tab.seen, tab.asked = [], []
-            tab.on("console", lambda message: tab.seen.append(message.text))
-            tab.on("pageerror", lambda error: tab.seen.append(str(error)))
-            tab.on("request", lambda request: tab.asked.append(request.url))
-            tab.goto(base)
-            tab.base, tab.answerer = base, answerer
-            yield tab
-            browser.close()
-    finally:
-        serving.should_exit = True
-        thread.join(20)
-        listening.close()
+    app = server.create(answerer, files, answerer.model)
+    with served(app) as port, sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 390, "height": 800})
+        tab.base, tab.answerer = f"http://127.0.0.1:{port}/", answerer
+        tab.seen, tab.asked = [], []
+        tab.on("console", lambda message: tab.seen.append(message.text))
+        tab.on("pageerror", lambda error: tab.seen.append(str(error)))
+        tab.on("request", lambda request: tab.asked.append(request.url))
+        tab.goto(tab.base)
+        yield tab
+        browser.close()
 
 
 def upload(tab, file):

@@ -1,9 +1,14 @@
 """The endpoint: predict's numbers, hostile uploads, a full queue, slow photos, ports."""
 
 import io
+import os
+import re
 import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -21,8 +26,10 @@ from dermssl.core.errors import UserError
 from dermssl.inference import likeness
 
 pytest.importorskip("fastapi", reason="pip install 'dermssl[app]' brings it")
-pytest.importorskip("httpx", reason="make install brings httpx")
+httpx = pytest.importorskip("httpx", reason="make install brings httpx")
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+
+from served import served  # noqa: E402
 
 from dermssl.studies.app import answer, page, port, server  # noqa: E402
 
@@ -303,6 +310,49 @@ def test_an_answer_that_takes_too_long_is_given_up():
         assert response.status_code == 503
         assert response.json()["detail"] == "no answer within 0.1 s; try again later"
         assert "retry-after" in response.headers
+
+
+HEAD = (
+    b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("length", "status", "said"),
+    [(5000, b"408", b"wasn't sent within 0.3 s"), (2**40, b"413", b"over 20 MB")],
+)
+def test_a_photo_that_never_comes_is_given_up(length, status, said):
+    model = answer.Model("run", "c", "d", "s", {})
+    app = server.create(lambda data, pictures: 1 / 0, page.Page("", "", ""), model, timeout=0.3)
+    with served(app) as number, socket.create_connection(("127.0.0.1", number), 20) as sender:
+        sender.sendall(HEAD % length + b"the first bytes")
+        response = b""
+        while said not in response and (part := sender.recv(4096)):
+            response += part
+    assert response.startswith(b"HTTP/1.1 " + status)
+    assert said in response
+
+
+@pytest.mark.slow
+def test_the_command_answers_until_it_is_interrupted(finetuned, some, tmp_path):
+    words = [sys.executable, "-m", "dermssl.app", str(finetuned), "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            opened = process.stdout.readline()
+            base = re.match(r"open (http://127\.0\.0\.1:\d+) ", opened).group(1)
+            data = (some / "0.jpg").read_bytes()
+            found = httpx.post(f"{base}/predict", files={"file": data}).json()
+            assert found["model"]["run"] == finetuned.name
+            assert "<h1>Try finetuned</h1>" in httpx.get(base).text
+            process.send_signal(signal.SIGINT)
+            rest, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, rest, error) == (0, "ended\n", "")
 
 
 def test_openapi_describes_the_upload_and_the_answer(http):

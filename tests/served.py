@@ -1,0 +1,21 @@
+"""An application of `dermssl.studies.app` behind a real server, in a thread of the test."""
+
+import contextlib
+import threading
+
+from dermssl.studies.app import port, server
+
+
+@contextlib.contextmanager
+def served(app):
+    """Yields the number of the port that `app` answers at."""
+    listening = port.bind("127.0.0.1", 0)
+    serving = server.serving(app)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        serving.should_exit = True
+        thread.join(20)
+        listening.close()
