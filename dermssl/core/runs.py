@@ -30,11 +30,11 @@ STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
 NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
-# What later commands say of a run lies in its folder, and is not true of the next one there.
+# What is said of a run lies in its folder, and is not true of the next one there.
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
-    "explained_photos", "embeddings", "forms", "tensorboard/explain", "tensorboard/explain_photos",
-    "tensorboard/embeddings", "health.json", "external", "external_*", "likeness.npz",
+    "explained_photos", "embeddings", "forms", "tensorboard", "health.json", "external",
+    "external_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")

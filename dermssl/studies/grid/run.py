@@ -231,7 +231,7 @@ def _append(made, cell, plan, config, fold, trained, reason, seconds):
                 labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
             )
     losses = trained.losses if trained else []
-    tensorboard.write(made / "tensorboard" / cell.name, cell, losses, intervals or {})
+    tensorboard.write_cell(made / "tensorboard" / cell.name, cell, losses, intervals or {})
     status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
     status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
     status |= {"status": state, "reason": reason, "seconds": seconds}
