@@ -19,6 +19,10 @@ from dermssl.core import config as configs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import PRETRAINED
+from dermssl.core.settings import Logging
+
+# Of the last epoch, what TensorBoard compares runs by; the probes are in it where labels are.
+ENDS = ("loss", "accuracy", "entropy", "linear", "knn", "effective_rank")
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
@@ -40,7 +44,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup
+    from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup, tensorboard
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
@@ -106,6 +110,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
                 "versions": runs.versions(),
             },
         )  # fmt: skip
+        if (config.get("logging") or Logging()).tensorboard != "none":
+            tensorboard.write_scores(made, config, {name: last.get(name) for name in ENDS})
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
         checkpoint.clear(made)
     return made.path

@@ -18,7 +18,7 @@ MAX_LINES = 400
 DOORS = (
     "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
     "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
-    "report", "sample_size", "stress_test",
+    "report", "sample_size", "stress_test", "tensorboard",
 )  # fmt: skip
 # These make runs of other commands on their way.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")

@@ -15,9 +15,11 @@ SECTIONS = {
     "grid": settings.Grid,
     "checkpoint": settings.Checkpoint,
     "distribution": settings.Distribution,
+    "logging": settings.Logging,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "report": study_settings.Report,
+    "tensorboard": study_settings.TensorBoard,
     "sample_size": study_settings.SampleSize,
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
@@ -78,7 +80,7 @@ COMMANDS = {
     ),
     "pretrain": Command(
         "pretrain a backbone with SimCLR on photos without labels",
-        ("data", "backbone", "pretrain", "checkpoint", "distribution"),
+        ("data", "backbone", "pretrain", "checkpoint", "distribution", "logging"),
         PRETRAINED,
         resumable=True,
         embedded={
@@ -90,7 +92,7 @@ COMMANDS = {
     ),
     "finetune": Command(
         "fine-tune a classifier from a backbone",
-        ("data", "backbone", "finetune", "checkpoint", "distribution"),
+        ("data", "backbone", "finetune", "checkpoint", "distribution", "logging"),
         FINETUNED,
         resumable=True,
         embedded={
@@ -126,6 +128,13 @@ COMMANDS = {
     "report": Command(
         "all runs below a folder in one page: state, settings that differ, scores, reports",
         ("report",),
+        "FOLDER",
+        seeded=False,
+        heavy=False,
+    ),
+    "tensorboard": Command(
+        "TensorBoard for all runs below a folder, on this machine alone",
+        ("tensorboard",),
         "FOLDER",
         seeded=False,
         heavy=False,

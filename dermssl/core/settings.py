@@ -194,6 +194,18 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Logging:
+    """What a training leaves for those who watch it; no part of what it computes."""
+
+    tensorboard: str = setting(
+        "full",
+        "curves and scores alone, or also histograms, photos with their probabilities, confusion "
+        "matrices and heat maps",
+        choices=("full", "scalars", "none"),
+    )
+
+
+@dataclass(frozen=True)
 class Grid:
     """Transfer learning compared: every model x depth x augmentation x seed is a cell."""
 

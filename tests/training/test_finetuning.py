@@ -26,7 +26,7 @@ def labels(seed, n=80, unknown=0.2):
     coarse = HAM.parent_index[fine]
     fine[7:][rng.uniform(size=n - 7) < unknown] = -1
     coarse[7:][(rng.uniform(size=n - 7) < 0.3) & (fine[7:] < 0)] = -1
-    return finetuning.LabelledPhotos(None, np.arange(n), {"fine": fine, "coarse": coarse})
+    return finetuning.LabelledPhotos(None, np.arange(n), {"fine": fine, "coarse": coarse}, [""] * n)
 
 
 def class_sums(per_record, target, alpha=None):

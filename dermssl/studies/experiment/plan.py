@@ -16,7 +16,15 @@ from dermssl.core import cluster, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.progress import Progress, log_progress
-from dermssl.core.settings import Backbone, Checkpoint, Data, Distribution, Finetune, Pretrain
+from dermssl.core.settings import (
+    Backbone,
+    Checkpoint,
+    Data,
+    Distribution,
+    Finetune,
+    Logging,
+    Pretrain,
+)
 from dermssl.data.records import Dataset
 
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
@@ -182,6 +190,7 @@ def plan(
     base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     saved = configs.build(Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
     spread = _distribution(tables)
+    spread["logging"] = configs.build(Logging, tables.get("logging", {}), "[logging]")
     experiment, every = tables.get("experiment", {}), amounts(tables)
     budgets = [f"with_{each.key}" for each in every]
     refuse_unknown("[experiment]", experiment, ("seeds", "labels", "pretrainings", *budgets))

@@ -7,36 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-import matplotlib
 import numpy as np
 
+from dermssl.models.grad_cam import COLOURS, overlay
 from dermssl.reporting import figures
 
 if TYPE_CHECKING:
     from dermssl.studies.explain.heat_maps import Explained, Heat
 
-# Green to yellow stands out from skin and blood; perceptually even, unlike a rainbow.
-COLOURS = "viridis"
-OPACITY = 0.5
 CELL = 2.0  # inches a picture
 COLUMNS = (("fine", "predicted"), ("fine", "true"), ("coarse", "predicted"), ("coarse", "true"))
-
-
-def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over its photo.
-
-    Args:
-        photo: uint8 (h, w, 3) RGB.
-        heat: float (rows, columns) in [0, 1], enlarged smoothly.
-
-    Returns:
-        uint8 (h, w, 3).
-    """
-    height, width = photo.shape[:2]
-    wide = np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-    colour = 255 * matplotlib.colormaps[COLOURS](wide)[..., :3]
-    return np.rint((1 - OPACITY) * photo + OPACITY * colour).astype(np.uint8)
 
 
 def strip(photo: np.ndarray, heats: Sequence[Heat]) -> np.ndarray:
