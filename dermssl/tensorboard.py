@@ -60,7 +60,7 @@ def _check_port(port):
     others = (other for other in range(port + 1, 65536) if _refused(other) is None)
     other = next((other for other, _ in zip(others, range(PORTS))), None)
     raise UserError(
-        f"tensorboard.port {port}: can't be had ({reason}); use tensorboard.port {other}, say"
+        f"tensorboard.port {port}: can't be had ({reason}); use tensorboard.port {other}"
     )
 
 
@@ -69,7 +69,7 @@ def _refused(port):
     try:
         socket.create_server(("localhost", port)).close()
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return os.strerror(error.errno).lower() if error.errno else str(error)
     return None
 
 

@@ -68,10 +68,11 @@ def classifier(folder, distribution):
     n, rng = 2 * BATCH - 1, np.random.default_rng(0)
     with distribution.scope():
         model = LesionClassifier(network(False), taxonomy.load("ham10000"), dropout=0.0, seed=2)
+        balanced_accuracy = metrics.BalancedAccuracy(7)
         model.compile(
             keras.optimizers.SGD(0.05),
             loss={"fine": SparseFocalLoss(2.0), "coarse": SparseFocalLoss(2.0)},
-            metrics={"fine": [metrics.KnownAccuracy(), metrics.BalancedAccuracy(7)]},
+            metrics={"fine": [metrics.KnownAccuracy(), balanced_accuracy]},
         )
     few, records = photos(folder, n), np.arange(n)
     targets = {"fine": rng.integers(-1, 7, n), "coarse": rng.integers(0, 2, n)}
@@ -87,6 +88,9 @@ def classifier(folder, distribution):
     exact = ("val_loss", "val_fine_balanced_accuracy", "val_fine_known_accuracy")
     found["logs"] = {name: found["logs"][name] for name in exact if name in found["logs"]}
     assert len(found["logs"]) > 1
+    counts = keras.ops.convert_to_numpy(balanced_accuracy.confusion)
+    found["confusion"] = (counts / distribution.parts["workers"]).tolist()
+    assert np.sum(found["confusion"]) == (targets["fine"] >= 0).sum()
     return found
 
 

@@ -81,7 +81,9 @@ def test_a_flag_with_the_default_s_value_still_wins(from_toml):
 def test_sections_of_other_commands_are_let_through(tmp_path):
     toml = "[finetune]\nfrozen_epochs = 3\n[synthetic]\nn = 9\n[arms.a]\n[experiment]\n"
     found = read(toml=toml, folder=tmp_path)
-    assert set(sections_of(found)) == {"data", "backbone", "pretrain", "checkpoint", "distribution"}
+    assert set(sections_of(found)) == {
+        "data", "backbone", "pretrain", "checkpoint", "distribution", "logging",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -248,7 +250,7 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
     hashes = {configs.config_hash(found)}
     count = 1
     for section, cls in SECTIONS.items():
-        if section in ("checkpoint", "distribution"):
+        if section in ("checkpoint", "distribution", "logging"):
             continue
         for item in dataclasses.fields(cls):
             value = changed(item, getattr(found[section], item.name))
