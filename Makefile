@@ -36,7 +36,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing the tested versions into $(VENV) (once; 2 to 5 minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet]"
+	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,mlflow]"
 	@touch $@
 
 clean:

@@ -163,12 +163,13 @@ def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
         return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
 
     asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
-    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet")
+    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet", "mlflow")
     optional = set().union(*(names(extras[name]) for name in named))
     sources = metadata.packages_distributions()
     # Maybe absent; protobuf is TensorBoard's.
     sources |= {"umap": ["umap-learn"], "keras_cv": ["keras-cv"], "google": ["tensorboard"]}
     sources |= {"pillow_heif": ["pillow-heif"], "pydicom": ["pydicom"], "openpyxl": ["openpyxl"]}
+    sources |= {"mlflow": ["mlflow-skinny"]}
     imported = {name.split(".")[0] for module in MODULES for name in imports(module)}
     imported -= {*sys.stdlib_module_names, "dermssl"}
     of = {name: {s.lower().replace("_", "-") for s in sources[name]} for name in imported}

@@ -104,10 +104,11 @@ COMMANDS = {
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid"),
+        ("data", "grid", "logging"),
         "outputs/grid",
         seeded=False,
         resumable=True,
+        without=("logging.tensorboard",),
         embedded={"grid.image_size": 64, "grid.epochs": 3, "grid.n_resamples": 200},
         from_imagenet="grid.weights",
     ),

@@ -11,7 +11,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Run:
         self.path = Path(path)
         self.started = time.time()
         self.stop = signals.Watch()
+        self.listeners: list[Callable[[list[dict[str, Any]]], None]] = []  # get the history
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

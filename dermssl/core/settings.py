@@ -203,6 +203,9 @@ class Logging:
         "matrices and heat maps",
         choices=("full", "scalars", "none"),
     )
+    mlflow: str = setting(
+        "", "an MLflow server's address, or a folder: gets settings, metrics and files"
+    )
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class History(keras.callbacks.Callback):
         self.rows.append({"phase": self.phase, "epoch": epoch + 1, **(logs or {}), **timing})
         self.before, self._started = 0.0, None
         atomic_files.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
+        for listen in self.run.listeners:
+            listen(self.rows)
 
 
 class BestWeights(keras.callbacks.Callback):

@@ -20,7 +20,7 @@ from dermssl.studies.grid import report, train
 from dermssl.studies.grid import rows as grid_rows
 from dermssl.studies.grid.data import joined
 from dermssl.studies.grid.train import FoldData
-from dermssl.training import pretraining_pool, run_setup, tensorboard
+from dermssl.training import mlflow_log, pretraining_pool, run_setup, tensorboard
 
 OUTPUT = COMMANDS["grid"].output
 FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
@@ -45,6 +45,7 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Repor
     if config["grid"].dry_run:
         dry_run(config, dataset)
         return Path(config["output"] or OUTPUT), None
+    mlflow_log.check(config)
     overwrite = config.get("overwrite", False)
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
@@ -53,7 +54,10 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Repor
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT
     classes = folds[0].taxonomy.fingerprint
-    with runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made:
+    with (
+        runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made,
+        mlflow_log.tracked(made, config, "grid"),
+    ):
         if overwrite:
             _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)
