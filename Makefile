@@ -8,7 +8,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 PYTEST := -m pytest -n 2 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast soak lint format install clean
+.PHONY: demo test test-fast soak wheel-test lint format docs install clean
 
 demo: $(INSTALLED)  ## the whole road on synthetic photos, under 6 minutes on two cores
 	$(RUN) -m dermssl.quickstart
@@ -22,6 +22,13 @@ test-fast: $(INSTALLED)  ## without the real backbones
 soak: $(INSTALLED)  ## a hundred kills at random moments, and fuzzed files; half an hour
 	$(RUN) -m pytest -m soak tests -s
 
+wheel-test: $(INSTALLED)  ## the wheel in an empty environment, with its quick start; 9 minutes
+	rm -rf build
+	$(RUN) -m pip wheel --quiet --no-deps --wheel-dir build/wheel-test .
+	$(PYTHON) -m venv build/wheel-test/venv
+	build/wheel-test/venv/bin/python -m pip install --quiet build/wheel-test/dermssl-*.whl
+	cd build/wheel-test && unset PYTHONPATH && venv/bin/dermssl doctor && venv/bin/dermssl quickstart
+
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -31,12 +38,15 @@ format: $(INSTALLED)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+docs: $(INSTALLED)  ## the site, in build/docs
+	$(RUN) -m sphinx -W --keep-going -q -b html docs build/docs
+
 install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing the tested versions into $(VENV) (once; 2 to 5 minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --editable ".[dev,keras-cv,heic,dicom,excel,parquet,mlflow]"
+	$(RUN) -m pip install --quiet --editable ".[dev,docs,keras-cv,heic,dicom,excel,parquet,onnx,ray,mlflow]"
 	@touch $@
 
 clean:

@@ -4,7 +4,8 @@
     python benchmarks/gradient_cache.py --json cache.json  # EfficientNetB1 at 96 px
     python benchmarks/gradient_cache.py --check          # exit 1 over the stated ratios
 
-The steps alone, on views that lie in memory. Peak memory is that of fresh processes, one a side,
+Beside them plain steps that forget their activations (`--remat`). The steps alone, on views that
+lie in memory. Peak memory is that of fresh processes, one a side,
 after as many photos: TensorFlow, the graph, the views and all else included; what a process held
 before its first step stands beside it. Time is taken in one process, the sides in
 turns, as many photos each; medians of the rounds. The headline is in CPU time where the machine
@@ -24,7 +25,7 @@ import bench
 from dermssl.core import cli
 
 MEMORY_GOAL, TIME_GOAL = 1.2, 1.5
-SIDES = ("plain", "chunks")
+SIDES = ("plain", "chunks", "remat")
 
 
 def parser():
@@ -51,7 +52,9 @@ def steps(args, sides):
     for side in sides:
         chunked = side == "chunks"
         photos = args.batch_size if chunked else args.chunk_size
-        model = dermssl.SimCLR(backbone, chunk_size=args.chunk_size if chunked else 0)
+        model = dermssl.SimCLR(
+            backbone, chunk_size=args.chunk_size if chunked else 0, remat=side == "remat"
+        )
         model.compile("adam", jit_compile=False)
         model.optimizer.build(model.trainable_variables)
         shape = (photos, args.image_size, args.image_size, 3)
@@ -118,6 +121,10 @@ def main(argv=None):
         print(f"| {side} | {wall:.2f} | {cpu:.2f} | {before:.0f} | {peak:.0f} |")
     memory = peaks["chunks"][1] / peaks["plain"][1]
     wall, cpu = (chunks / plain for chunks, plain in zip(medians["chunks"], medians["plain"]))
+    again = [remat / plain for remat, plain in zip(medians["remat"], medians["plain"])]
+    less = peaks["remat"][1] / peaks["plain"][1]
+    print(f"\nremat: {less:.2f} of the memory and {again[0]:.2f} of the time of plain steps, "
+          f"{again[1]:.2f} in CPU time")  # fmt: skip
     ratio = cpu if args.clock == "cpu" else wall
     print(f"\ntime a photo: {wall:.2f} by the wall, {cpu:.2f} in CPU time")
     if args.json:

@@ -46,6 +46,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     settings, seed = config["finetune"], config["seed"]
     finetuning.check(settings)
     opened = run_setup.set_up_run("finetune", config, FINETUNED, dataset)
+    config = opened.config
     dataset = opened.dataset
     if dataset.taxonomy is None:
         raise UserError(
@@ -97,7 +98,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             history, manifests = finetuning.run_phases(
                 made, model, train_labels, validation_labels, settings, seed, title,
                 config.get("checkpoint"), opened.saved(made), opened.distribution,
-                config.get("logging"),
+                config["backbone"].jit_compile, config.get("logging"),
             )  # fmt: skip
         if not opened.distribution.is_chief:  # which writes the run
             return made.path

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermssl.core import cli, results
+from dermssl.core import cli, executor, results
 
 if TYPE_CHECKING:
     from dermssl.reporting.report import Report
@@ -46,6 +46,7 @@ def tell(config: dict[str, Any], written: tuple[Path, Report | None]) -> None:
 def _look(config):
     from dermssl.data import first_look
 
+    executor.check(config["executor"])
     first_look.check(config["data"])
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermssl.core import cli, progress, results
+from dermssl.core import cli, executor, progress, results
 from dermssl.core import config as configs
 from dermssl.core.commands import COMMANDS
 from dermssl.core.settings import Data, Finetune
@@ -84,7 +84,7 @@ def _measure(config: dict[str, Any]) -> tuple[Path, Report]:
     else:
         label_budget.check(jobs, dataset, tables)
         train = finetune.run
-    plan.run_jobs(jobs, (pretrain.run, train), dataset, config["overwrite"])
+    plan.run_jobs(jobs, (pretrain.run, train), dataset, config["overwrite"], config["executor"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
     findings = _report(folders, output, left_out, settings, config["command"])
     progress.log_progress(f"done in {progress.duration(time.time() - started)}")
@@ -126,6 +126,7 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
 def _look(config):
     from dermssl.data import first_look
 
+    executor.check(config["executor"])
     first_look.check(config["data"])
 
 

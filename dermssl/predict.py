@@ -22,6 +22,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, left_out, results
@@ -98,12 +99,16 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
 
 
 def _folder_of(source):
-    """The folder given, or that of the photo or container given."""
-    from dermssl.data import photo_bytes
+    """The folder given (of shards, their index), or that of the photo or container given."""
+    from dermssl.data import paths, photo_bytes, shard_files, storage
 
+    if storage.elsewhere(source):
+        return str(paths.existing_folder(source, "predict.source"))
     place, _ = photo_bytes.located(source) or (source, "")
     place = os.path.abspath(place)
-    return place if os.path.isdir(place) else os.path.dirname(place)
+    if os.path.isdir(place):
+        return str(shard_files.root_of(Path(place)))
+    return os.path.dirname(place)
 
 
 def tell(config: dict[str, Any], count: int) -> None:

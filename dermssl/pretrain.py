@@ -40,15 +40,23 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         UserError: bad input, before any training.
         RunFailed: the run diverged or its folder could not be written.
     """
-    _check_chunks(config["pretrain"])
+    _check_chunks(config["pretrain"], config["backbone"].jit_compile)
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
-    from dermssl.training import checkpoint, pretraining, pretraining_pool, run_setup, tensorboard
+    from dermssl.training import (
+        checkpoint,
+        input_share,
+        pretraining,
+        pretraining_pool,
+        run_setup,
+        tensorboard,
+    )
     from dermssl.training.ssl_health import panel as health
 
     settings, size = config["pretrain"], config["backbone"].image_size
     opened = run_setup.set_up_run("pretrain", config, PRETRAINED, dataset)
+    config = opened.config
     dataset = opened.dataset
     pool = dataset.subset(records.TRAIN)
     splits.check_overlap(pool.index, dataset.index[dataset.index["split"] != records.TRAIN])
@@ -61,7 +69,12 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         return opened.output
     model = opened.model(
         lambda backbone: simclr.SimCLR(
-            backbone, settings.projection, settings.temperature, config["seed"], settings.chunk_size
+            backbone,
+            settings.projection,
+            settings.temperature,
+            config["seed"],
+            settings.chunk_size,
+            settings.remat,
         )
     )
     backbone = model.backbone
@@ -73,6 +86,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
         )
         work += f", in chunks of {settings.chunk_size}" if settings.chunk_size else ""
+        work += ", activations computed twice" if settings.remat else ""
         shorter = "pretrain.epochs, backbone.image_size or a smaller backbone.name"
         _say(run_setup.start_line(opened, len(pool.index), work, shorter))
         photos = photos_of(pool, config["data"], size)
@@ -102,6 +116,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
                 "entropy_nats": last["entropy"],
                 "health": panel.summary(),
                 "seconds": sum(row["seconds"] for row in history),
+                "input_share": input_share.of_run(history),
                 "photos_per_second": len(photos) * len(history)
                 / sum(row["seconds"] for row in history),
                 "seed": config["seed"],
@@ -117,13 +132,18 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     return made.path
 
 
-def _check_chunks(settings):
-    """Refuse chunks that aren't equal parts of a batch.
+def _check_chunks(settings, jit_compile):
+    """Refuse chunks that aren't equal parts of a batch, or that XLA would have to compile.
 
     A smaller last chunk would have BatchNorm statistics of fewer photos than all others, and the
     same weight in the moving statistics; and a command's batch can always be divided.
     """
     batch, chunk = settings.batch_size, settings.chunk_size
+    if chunk and jit_compile:
+        raise UserError(
+            f"backbone.jit_compile: XLA can't compile a step in chunks (pretrain.chunk_size "
+            f"{chunk}); leave one of them out"
+        )
     if not chunk or (chunk > 1 and batch % chunk == 0):
         return
     where = f"pretrain.chunk_size {chunk}"
@@ -161,8 +181,11 @@ def tell(config: dict[str, Any], path: Path) -> None:
     if stats.get("health"):
         print(f"  health: {stats['health']['light']}, {stats['health']['reason']}")
     words = ["python", "-m", "dermssl.finetune"]
-    if config["data"].path != EMBEDDED or str(path) != PRETRAINED:
+    bare = config["data"].path == EMBEDDED and str(path) == PRETRAINED
+    if not bare:
         words += ["--data", config["data"].path, "--weights", str(path)]
+    usual = configs.configure("finetune", {})["backbone"]  # without data
+    if not bare or (stats["backbone"], stats["image_size"]) != (usual.name, usual.image_size):
         words += ["--backbone", stats["backbone"], "--image-size", str(stats["image_size"])]
     print(f"  next: {shlex.join(words)}")
 

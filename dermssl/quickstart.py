@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dermssl.core import cli, progress, results
+from dermssl.core import cli, executor, progress, results
 from dermssl.core import config as configs
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import UserError
@@ -66,7 +66,8 @@ def _experiment(config):
     progress.log_progress(
         f"{len(jobs)} runs: {pretrainings} pretraining, {len(jobs) - pretrainings} fine-tuning"
     )
-    plan.run_jobs(jobs, (pretrain.run, finetune.run), dataset, config["overwrite"])
+    makers = (pretrain.run, finetune.run)
+    plan.run_jobs(jobs, makers, dataset, config["overwrite"], config["executor"])
     folders = [output / job.name for job in jobs if not job.is_pretraining]
     keywords = {"output": output / "model_comparison", "one_is_enough": True}
     comparison = configs.from_keywords("model_comparison", (folders,), keywords)
@@ -109,9 +110,13 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     print(f"TensorBoard: python -m dermssl.tensorboard {folder}")
 
 
+def _look(config):
+    executor.check(config["executor"])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return cli.main("quickstart", __doc__, _experiment, tell, argv)
+    return cli.main("quickstart", __doc__, _experiment, tell, argv, _look)
 
 
 results.make_callable(__name__, run, results.Comparison)

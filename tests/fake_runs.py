@@ -58,7 +58,7 @@ def make(
         settings["label_fraction"] = 0.5
     config = {
         "data": Data(path="photos", preprocess=list(preprocess)),
-        "backbone": Backbone(name="mobilenet", image_size=64, weights=weights),
+        "backbone": Backbone(name="mobilenet", image_size=64, weights=weights, precision="float32"),
         "finetune": Finetune(**settings),
         "seed": seed,
     }

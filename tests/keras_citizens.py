@@ -46,6 +46,10 @@ def backbone():
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="backbone")
 
 
+# (chunk_size, remat) of the steps that several replicas do.
+STEPS = ((0, False), (2, False), (0, True), (2, True))
+
+
 def examples():
     """dict of class name -> an object with settings that aren't the defaults."""
     from dermssl.core import taxonomy
@@ -53,7 +57,7 @@ def examples():
     ham = taxonomy.load("ham10000")
     return {
         "SimCLR": dermssl.SimCLR(
-            backbone(), projection=(5, 4), temperature=0.3, seed=2, chunk_size=4
+            backbone(), projection=(5, 4), temperature=0.3, seed=2, chunk_size=4, remat=True
         ),
         "LesionClassifier": dermssl.LesionClassifier(
             backbone(), ham, head="independent", dropout=0.1, seed=3
@@ -156,7 +160,7 @@ def distributed(name, strategy):
     }  # fmt: skip
 
 
-def one_step(strategy=None, chunk_size=0):
+def one_step(strategy=None, chunk_size=0, remat=False):
     """Weights of SimCLR's projection head after one step of SGD, as a list of numbers."""
     import contextlib
 
@@ -165,7 +169,7 @@ def one_step(strategy=None, chunk_size=0):
 
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = examples()["SimCLR"]
-        model.chunk_size = chunk_size
+        model.chunk_size, model.remat = chunk_size, remat
         model.compile(keras.optimizers.SGD(0.1))
     batches = tf.data.Dataset.from_tensor_slices(data("SimCLR")).batch(8)
     if strategy:
@@ -187,7 +191,7 @@ def main():
     import tensorflow as tf
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    steps = [one_step(strategy, chunk_size) for chunk_size in (0, 2)]
+    steps = [one_step(strategy, *case) for case in STEPS]
     names = [file.stem for file in Path(sys.argv[1]).glob("*.keras")]
     spread = {name: distributed(name, strategy) for name in names}
     print(json.dumps({"given": given, "distributed": spread, "steps": steps}))

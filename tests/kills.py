@@ -21,7 +21,7 @@ import numpy as np
 ALWAYS = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 # Files whose bytes are no function of the run: the lock, the time, and what holds a duration.
 NOT_COMPARED = {".lock", "status.json", "config.toml"}
-TIMES = ("seconds", "epoch_seconds", "photos_per_second")
+TIMES = ("seconds", "epoch_seconds", "photos_per_second", "input_share")
 
 
 class Attempts:
@@ -250,7 +250,7 @@ def _weights(file):
 
 
 def _events(folder):
-    """(folder, tag, step, value) of every scalar, histogram, picture and text but reports."""
+    """(folder, tag, step, value) of all but times and reports."""
     import tensorflow as tf
     from tensorboard.backend.event_processing import event_accumulator
 
@@ -258,7 +258,7 @@ def _events(folder):
     for part in sorted({path.parent for path in folder.rglob("events*")}):
         events = event_accumulator.EventAccumulator(str(part), {"tensors": 0})
         events.Reload()
-        for tag in sorted(events.Tags()["tensors"]):
+        for tag in sorted(set(events.Tags()["tensors"]) - {f"epoch_{name}" for name in TIMES}):
             for event in events.Tensors(tag):
                 value = tf.make_ndarray(event.tensor_proto)
                 if tag != "report":  # it shows durations

@@ -16,9 +16,9 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-    "adapt", "check_data", "embeddings", "evaluate", "explain", "finetune", "forms", "grid",
-    "label_efficiency", "leakage", "model_comparison", "predict", "pretrain", "quickstart",
-    "report", "sample_size", "stress_test", "tensorboard",
+    "adapt", "check_data", "doctor", "embeddings", "evaluate", "explain", "export", "finetune",
+    "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
+    "quickstart", "report", "sample_size", "shards", "stress_test", "tensorboard",
 )  # fmt: skip
 # These make runs of other commands on their way.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")
@@ -163,13 +163,14 @@ def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
         return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
 
     asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
-    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet", "mlflow")
+    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet", "onnx", "ray", "mlflow")
     optional = set().union(*(names(extras[name]) for name in named))
     sources = metadata.packages_distributions()
     # Maybe absent; protobuf is TensorBoard's.
     sources |= {"umap": ["umap-learn"], "keras_cv": ["keras-cv"], "google": ["tensorboard"]}
     sources |= {"pillow_heif": ["pillow-heif"], "pydicom": ["pydicom"], "openpyxl": ["openpyxl"]}
     sources |= {"mlflow": ["mlflow-skinny"]}
+    sources |= {name: [name] for name in ("tf2onnx", "onnx", "onnxruntime", "ray")}
     imported = {name.split(".")[0] for module in MODULES for name in imports(module)}
     imported -= {*sys.stdlib_module_names, "dermssl"}
     of = {name: {s.lower().replace("_", "-") for s in sources[name]} for name in imported}
@@ -215,7 +216,8 @@ def test_no_flag_below_the_doors():
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value))
-                if flags - {"--host", "--logdir", "--help"}:  # TensorBoard's, and every command's
+                # TensorBoard's, every command's, and Docker's.
+                if flags - {"--host", "--logdir", "--help", "--gpus"}:
                     wrong.append(f"{name}:{node.lineno} {flags}")
     assert not wrong
 

@@ -123,6 +123,13 @@ def test_chunks_that_are_no_equal_parts_of_a_batch(refused, photos, chunk, said)
     assert said in refused(pretrain, "--data", photos, *tiny.SMALL, "--chunk-size", chunk)
 
 
+def test_chunks_are_not_compiled(refused, photos):
+    words = ("--data", photos, *tiny.SMALL, "--chunk-size", 4, "--jit-compile")
+    assert "--jit-compile: XLA can't compile a step in chunks (--chunk-size 4)" in refused(
+        pretrain, *words
+    )
+
+
 def test_no_network_for_imagenet(refused, photos, monkeypatch):
     def offline(*args, origin=None, **kwargs):
         raise Exception(f"URL fetch failure on {origin}: None -- [Errno -2] Name not known")

@@ -238,7 +238,7 @@ def test_the_command_in_the_report_does_the_same_again(command, tmp_path, monkey
     argv = ["--config", tmp_path / "e.toml", "--group-by", "path", "--test", 0.3, "--split-seed", 4]
     argv += ["--data-format", "labels", "--taxonomy", "t.toml", "--masks", "ignore"]
     if command is leakage:
-        argv += ["--mixed-precision", "--image-size", 64, "--seed", 3, "--folds", 4]
+        argv += ["--precision", "float32", "--image-size", 64, "--seed", 3, "--folds", 4]
     assert call(command, tmp_path / "a folder", *argv) == 0
     words = shlex.split(asked[0][0]["command"])
     assert words[:3] == ["python", "-m", f"dermssl.{command.__name__.split('.')[1]}"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import tiny
 from PIL import Image
 
 from dermssl import finetune, predict, pretrain
+from dermssl.core import config as configs
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.evaluation import calibrator, predictions
@@ -17,7 +19,7 @@ from dermssl.training import memory_check
 
 HELPED = (
     "pretrain", "finetune", "predict", "evaluate", "model_comparison", "quickstart", "check_data",
-    "leakage", "label_efficiency", "forms", "sample_size", "adapt",
+    "leakage", "label_efficiency", "forms", "sample_size", "adapt", "export", "shards", "doctor",
 )  # fmt: skip
 
 
@@ -74,6 +76,18 @@ def test_pretraining_in_chunks_is_the_same_pretraining_in_less_memory(
         np.testing.assert_allclose(tables[1][name], tables[0][name], rtol=1e-4, atol=1e-9)
     assert checked == {4: ["pretrain.chunk_size", "pretrain.batch_size", "backbone.image_size"]}
     assert "chunk_size = 4" in (tmp_path / "chunks" / "config.toml").read_text()
+
+
+def test_pretraining_with_rematerialisation_is_the_same_pretraining(pretrained, photos, tmp_path):
+    before = runs.read_json(pretrained / "status.json")["config"]
+    flags = ["--data", photos, "--backbone", "cnn", "--image-size", 32, "--batch-size", 16]
+    flags += ["--epochs", 2, "--projection", 32, 16, "--probe-every", 0]
+    assert before["pretrain"]["projection"] == [32, 16]
+    assert tiny.call(pretrain, *flags, "--remat", "--output", tmp_path / "remat") == 0
+    tables = [pd.read_csv(folder / "history.csv") for folder in (pretrained, tmp_path / "remat")]
+    for name in ("loss", "accuracy", "entropy"):
+        np.testing.assert_allclose(tables[1][name], tables[0][name], rtol=1e-3, atol=1e-6)
+    assert "remat = true" in (tmp_path / "remat" / "config.toml").read_text()
 
 
 def test_what_fine_tuning_leaves(finetuned, pretrained):
@@ -194,6 +208,23 @@ def test_pretrain_through_its_flags(photos, tmp_path, capsys):
     assert capsys.readouterr() == (shown.out, "")
     assert tiny.call(pretrain, *argv, "--temperature", 0.5) == 2
     assert "--temperature: 0.1 there, 0.5 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backbone", "flags"), [("efficientnetb1", ""), ("cnn", " --backbone cnn --image-size 64")]
+)
+def test_what_comes_after_a_pretraining_on_drawn_photos_has_its_backbone(
+    backbone, flags, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = Path("outputs/ssl_simclr")
+    path.mkdir(parents=True)
+    stats = {"backbone": backbone, "image_size": 64, "photos": 9, "loss": 1.0}
+    stats |= {"loss_without_learning": 2.0, "contrastive_accuracy": 0.5}
+    (path / "ssl_stats.json").write_text(json.dumps(stats))
+    config = configs.configure("pretrain", {"backbone": {"name": backbone}})
+    pretrain.tell(config, path)
+    assert capsys.readouterr().out.endswith(f"  next: python -m dermssl.finetune{flags}\n")
 
 
 def test_diverged_is_exit_code_1(photos, tmp_path, capsys):

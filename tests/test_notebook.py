@@ -1,4 +1,6 @@
-"""The notebook that the documentation opens with."""
+"""The notebook of the documentation, docs/notebook.ipynb, and what stands in it and in README."""
+
+import json
 
 import keras
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 import tiny
 
 import dermssl
+from dermssl.data.synthetic import embedded
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +16,31 @@ def data(photos):
     return dermssl.load_dataset(photos)
 
 
-def test_the_notebook(photos):
-    data = dermssl.load_dataset(photos)  # records and splits
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(embedded, "PHOTOS", 300)
+    notebook = json.loads((tiny.ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code = "\n".join(cells)
+    for shown, small in (
+        ("epochs=3", "epochs=1"), ("epochs=20", "epochs=1"), ("_epochs\": 5", "_epochs\": 1"),
+        ("_epochs\": 20", "_epochs\": 1"), ("image_size=48", "image_size=32"),
+        ("\"image_size\": 48", "\"image_size\": 32"), (".evaluate()", ".evaluate(n_resamples=100)"),
+    ):  # fmt: skip
+        assert shown in code
+        code = code.replace(shown, small)
+    names = {}
+    exec(code, names)
+    assert np.isfinite(names["history"]["loss"]).all()
+    assert len(names["pretrained"].history) == 1
+    assert len(names["table"]) == len(names["data"].records) == 300
+    assert 0 <= names["evaluation"].metrics.loc["balanced_accuracy", "estimate"] <= 1
+    assert names["model"].input_shape == (None, 32, 32, 3)
+
+
+def test_simclr_fits_two_views_and_validates_on_them(photos):
+    data = dermssl.load_dataset(photos)
     backbone = dermssl.Backbone("cnn", image_size=32)
     model = dermssl.SimCLR(backbone)
     model.compile("adam")

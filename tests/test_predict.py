@@ -377,7 +377,7 @@ def test_what_is_refused(photos, pretrained, finetuned, tmp_path, capfd, argv, s
 @pytest.mark.slow
 def test_a_mixed_precision_run_is_reproduced_too(photos, tmp_path, restored_policy):
     config = tiny.finetuning(photos, tmp_path / "run", frozen_epochs=0)
-    backbone = Backbone(name="cnn", image_size=32, mixed_precision=True)
+    backbone = Backbone(name="cnn", image_size=32, precision="mixed_float16")
     run = finetune.run({**config, "backbone": backbone})
     keras.config.set_dtype_policy("float32")
     predict(run, photos, output=tmp_path / "new.csv")

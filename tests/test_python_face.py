@@ -4,12 +4,11 @@ import inspect
 
 import pandas as pd
 import pytest
-import tiny
 
 import dermssl
+from dermssl.core import config as configs
 from dermssl.core import results
 from dermssl.core.errors import UserError
-from dermssl.data.synthetic import embedded
 
 SMALL = {"backbone": "mlp", "image_size": 32, "batch_size": 16}
 
@@ -88,22 +87,12 @@ def test_a_data_set_may_stand_for_its_folder(photos, tmp_path):
     assert run.stats["photos"] == (few.index["split"] == "train").sum()
 
 
-@pytest.mark.slow
-def test_bare_commands_work_on_the_embedded_data_set(tmp_path, monkeypatch, capsys):
+def test_without_data_and_pretraining_a_fine_tuning_starts_from_random_weights(
+    tmp_path, monkeypatch, capsys
+):
+    """The tutorial's commands, in tests/test_docs.py, have the rest of what needs no data."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(embedded, "PHOTOS", 300)
-    small = ["--backbone", "mlp", "--image-size", "32"]
-    short = [*small, "--frozen-epochs", "1", "--unfrozen-epochs", "1"]
-    assert tiny.call(dermssl.finetune, *short, "--output", "first") == 0
-    assert (
-        "starts from random weights: no pretraining in outputs/ssl_simclr" in capsys.readouterr()[0]
-    )
-    assert tiny.call(dermssl.pretrain, *small, "--epochs", 1) == 0
-    assert capsys.readouterr()[0].startswith("No --data: the embedded data set")
-    assert tiny.call(dermssl.finetune, *short) == 0
-    assert "starts from outputs/ssl_simclr" in capsys.readouterr()[0]
-    assert tiny.call(dermssl.evaluate, "--n-resamples", 100) == 0
-    assert "outputs/ssl_finetuned: " in capsys.readouterr()[0]
-    run = dermssl.load_run("outputs/ssl_finetuned")
-    assert run.status["arm"] == "ssl"
-    assert tiny.call(dermssl.check_data) == 0
+    config = configs.configure("finetune", {})
+    assert dermssl.finetune._from_embedded_pretraining(config) == config
+    told = "starts from random weights: no pretraining in outputs/ssl_simclr\n"
+    assert capsys.readouterr().out == told

@@ -10,7 +10,7 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from dermssl.core import config as configs
@@ -234,15 +234,22 @@ def quiet_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    with quiet_stderr(), _seldom_collected():
+        import tensorflow as tf
+
+        keep_freed_memory()
+        tf.config.list_physical_devices()  # the search for a GPU prints, too
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep what C++ writes to standard error to itself, unless the block raises an exception."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as said, _seldom_collected():
+    with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            keep_freed_memory()
-            tf.config.list_physical_devices()  # the search for a GPU prints, too
+            yield
         except Exception:  # not Ctrl-C or SIGTERM, which end with one line
             said.seek(0)
             os.write(stderr, said.read())

@@ -16,6 +16,7 @@ SECTIONS = {
     "checkpoint": settings.Checkpoint,
     "distribution": settings.Distribution,
     "logging": settings.Logging,
+    "executor": settings.Executor,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "report": study_settings.Report,
@@ -24,12 +25,15 @@ SECTIONS = {
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
     "explain": study_settings.Explain,
+    "export": study_settings.Export,
     "embeddings": study_settings.Embeddings,
     "stress_test": study_settings.StressTest,
     "leakage": study_settings.Leakage,
     "check_data": study_settings.CheckData,
     "forms": study_settings.Forms,
+    "doctor": study_settings.Doctor,
     "label_efficiency": study_settings.LabelEfficiency,
+    "shards": study_settings.Shards,
     "quickstart": study_settings.Quickstart,
 }
 
@@ -49,8 +53,8 @@ class Command:
         sections: names of its sections in `SECTIONS`.
         output: str, where it writes if nobody says another place.
         seeded: whether it takes a seed.
-        resumable: whether its folder holds a run, which `overwrite` replaces; a report is
-            written anew each time.
+        resumable: whether its folder holds a run, or a file for others to use, which `overwrite`
+            replaces; a report is written anew each time.
         heavy: whether it needs TensorFlow.
         without: settings of its sections, as `section.field`, that it has no use for.
         embedded: `section.field` -> its value on the embedded data set, where none was given:
@@ -73,7 +77,7 @@ class Command:
 COMMANDS = {
     "quickstart": Command(
         "the whole road: data, pretraining, fine-tuning, comparison, report",
-        ("quickstart",),
+        ("quickstart", "executor"),
         "outputs/quickstart",
         seeded=False,
         resumable=True,
@@ -104,7 +108,7 @@ COMMANDS = {
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid", "logging"),
+        ("data", "grid", "executor", "logging"),
         "outputs/grid",
         seeded=False,
         resumable=True,
@@ -148,6 +152,13 @@ COMMANDS = {
         heavy=False,
     ),
     "explain": Command("heat maps: where a run looks", ("explain",), "RUN/explanations"),
+    "export": Command(
+        "a run's network for another runtime, with its calibration inside, checked",
+        ("export",),
+        "RUN/export_FORMAT",
+        seeded=False,
+        resumable=True,
+    ),
     "embeddings": Command(
         "a run's embeddings in a plane and in TensorBoard's projector",
         ("embeddings",),
@@ -165,7 +176,7 @@ COMMANDS = {
     ),
     "label_efficiency": Command(
         "with how many labels pretraining helps: arms x labels x seeds",
-        ("data", "backbone", "label_efficiency"),
+        ("data", "backbone", "label_efficiency", "executor"),
         "outputs/label_efficiency",
         seeded=False,
         resumable=True,
@@ -186,10 +197,23 @@ COMMANDS = {
         heavy=False,
         without=_NOT_OF_AN_AUDIT,
     ),
+    "shards": Command(
+        "write a folder of photos as a few large files, for 100,000 photos and more",
+        ("shards",),
+        "outputs/shards",
+        seeded=False,
+    ),
     "leakage": Command(
         "how much a leaky split inflates the score",
         ("data", "backbone", "leakage"),
         "outputs/leakage",
         embedded={"backbone.image_size": 64},
+    ),
+    "doctor": Command(
+        "what works on this machine, what doesn't, and what to do; for issues",
+        ("doctor",),
+        "outputs",
+        seeded=False,
+        heavy=False,
     ),
 }

@@ -35,7 +35,8 @@ OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 OF_EVERY_CALL = ("config", "seed", "output", "overwrite")
 # What changes where a run lies or how often it is saved, but none of its numbers.
 NO_IDENTITY = (
-    "output", "checkpoint", "distribution", "logging", "overwrite", "config", "tables", "command",
+    "output", "checkpoint", "distribution", "executor", "logging", "overwrite", "config", "tables",
+    "command",
 )  # fmt: skip
 
 
@@ -83,6 +84,7 @@ def _checked(where, section_field, value):
 def build(cls: type[Any], table: dict[str, Any], where: Path | str) -> Any:
     """A section from a dict; unknown keys, wrong types and bad values are named."""
     fields = {item.name: item for item in dataclasses.fields(cls)}
+    table = of_today(cls, table)
     for key in table:
         if key not in fields:
             raise UserError(
@@ -90,6 +92,24 @@ def build(cls: type[Any], table: dict[str, Any], where: Path | str) -> Any:
                 f"{did_you_mean(key, fields)}"
             )
     return cls(**{k: _checked(f"{where}: {k}", fields[k], v) for k, v in table.items()})
+
+
+def of_today(cls: type[Any], table: dict[str, Any]) -> dict[str, Any]:
+    """The table of a section, which an older version may have written, in the words of today.
+
+    Example:
+
+    >>> from dermssl.core.settings import Backbone
+    >>> of_today(Backbone, {"mixed_precision": True})
+    {'precision': 'mixed_float16'}
+    """
+    for field in dataclasses.fields(cls):
+        name, values = field.metadata["was"] or ("", {})
+        value = [new for old, new in values.items() if old is table.get(name)]
+        if value and field.name not in table:  # all else is refused by the name it was given
+            table = {key: item for key, item in table.items() if key != name}
+            table[field.name] = value[0]
+    return table
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -334,7 +354,7 @@ def comparable(tables: dict[str, Any]) -> dict[str, Any]:
     for name, table in tables.items():
         if name in SECTIONS and isinstance(table, dict):
             fields, default = dataclasses.fields(SECTIONS[name]), SECTIONS[name]()
-            table = table | {
+            table = of_today(SECTIONS[name], table) | {
                 item.name: getattr(default, item.name)
                 for item in fields
                 if not item.metadata["identity"]

@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import re
+import math
 import resource
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,12 +88,9 @@ def available(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"))
     Returns:
         Bytes, swap included, or None where nothing tells.
     """
-    found = []
-    with contextlib.suppress(OSError, ValueError):
-        lines = (line.split() for line in (proc / "meminfo").read_text().splitlines())
-        kib = {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) > 1}
-        if "MemAvailable" in kib:
-            found.append(1024 * (kib["MemAvailable"] + kib.get("SwapFree", 0)))
+    found, of_machine = [], _meminfo(proc)
+    if "MemAvailable" in of_machine:
+        found.append(of_machine["MemAvailable"] + of_machine.get("SwapFree", 0))
     found += _limits(proc, cgroup)
     with contextlib.suppress(OSError, ValueError):
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]  # ulimit -v
@@ -102,6 +98,26 @@ def available(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"))
             pages = int((proc / "self" / "statm").read_text().split()[0])
             found.append(max(0, limit - pages * resource.getpagesize()))
     return min(found) if found else None
+
+
+def total(proc: Path = Path("/proc")) -> int | None:
+    """Bytes of the machine's memory, without swap, or None where nothing tells."""
+    return _meminfo(proc).get("MemTotal")
+
+
+def limit(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that the container or service of this process may have; None: as much as there is."""
+    below = [found for found in _limits(proc, cgroup) if found < (total(proc) or math.inf)]
+    return min(below) if below else None
+
+
+def _meminfo(proc):
+    """dict of name -> bytes; empty where there is none."""
+    try:
+        lines = (line.split() for line in (proc / "meminfo").read_text().splitlines())
+        return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if len(words) > 1}
+    except (OSError, ValueError):
+        return {}
 
 
 def _limits(proc, cgroup):
@@ -124,14 +140,25 @@ def of_gpu() -> int | None:
 
     All of it, not what is free: TensorFlow takes it whole when it starts.
     """
-    if not shutil.which("nvidia-smi"):
-        return None
-    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
-        numbers = re.findall(r"\d+", said)
-        return max(map(int, numbers)) * 2**20 if numbers else None
+        numbers = [int(row[0]) for row in nvidia_smi("memory.total") if row[0].isdigit()]
+        return max(numbers) * 2**20 if numbers else None
     return None
+
+
+def nvidia_smi(*names: str) -> list[list[str]]:
+    """What NVIDIA's own tool says of each GPU; a row a GPU, a column a name.
+
+    Args:
+        names: as `nvidia-smi --help-query-gpu` lists them.
+
+    Raises:
+        FileNotFoundError: it isn't there.
+        OSError, subprocess.SubprocessError: it doesn't work.
+    """
+    asked = ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
+    return [[word.strip() for word in line.split(",")] for line in said.splitlines() if line]
 
 
 def gigabytes(n: float) -> str:

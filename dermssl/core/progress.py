@@ -64,7 +64,7 @@ class Progress:
         if not self._warm_up:
             self._since = (self._started, self._first)
         if self._first:
-            self._say(f"{self.title}: resumes after step {self._first} of {self.total}")
+            self.say(f"{self.title}: resumes after step {self._first} of {self.total}")
         columns = [
             progress.TextColumn("{task.description}"), progress.BarColumn(bar_width=24),
             progress.TextColumn("{task.fields[state]}{task.fields[left]}"),
@@ -91,7 +91,7 @@ class Progress:
         self._bar.stop()  # also after an error: the terminal needs its cursor back
         if error is None and self.done > self._first:
             text = f", {self.state}" if self.state else ""
-            self._say(f"{self.title}: done in {duration(time.time() - self._started)}{text}")
+            self.say(f"{self.title}: done in {duration(time.time() - self._started)}{text}")
 
     def reach(self, done: float, state: str | None = None) -> None:
         """Show that `done` of the work is done; `state` replaces the text beside the bar."""
@@ -106,9 +106,9 @@ class Progress:
         if left is not None and not self._told:
             self._told = True
             if left > self.LONG:
-                self._say(f"{self.title}: measured, {self.left().removeprefix(', ')}")
+                self.say(f"{self.title}: measured, {self.left().removeprefix(', ')}")
         if not self.console.is_terminal and now - self._printed > self.PLAIN_SECONDS:
-            self._say(f"{self.title}: {text}{self.left()}")
+            self.say(f"{self.title}: {text}{self.left()}")
             self._printed = now
 
     def announce(self, line: str) -> None:
@@ -129,5 +129,6 @@ class Progress:
             return None
         return (now - began) / worked * (self.total - self.done)
 
-    def _say(self, line):
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def say(self, line: str) -> None:
+        """Print a line above the moving one, with settings as flags."""
+        self.console.print(with_flags(line), highlight=False, markup=False, soft_wrap=True)

@@ -34,7 +34,7 @@ NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
     "explained_photos", "embeddings", "forms", "tensorboard", "health.json", "external",
-    "external_*", "likeness.npz",
+    "external_*", "export_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
@@ -298,6 +298,7 @@ def _refuse_other_version(path, config, way_out=""):
         section = SECTIONS.get(name)
         if section is None or not isinstance(table, dict):
             continue
+        table = configs.of_today(section, table)
         fields = dataclasses.fields(section)
         later = {field.name for field in fields if field.metadata["added"]}
         known = {field.name for field in fields}

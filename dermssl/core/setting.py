@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 SPLITS = ("train", "validation", "test")
 PRETRAINED, FINETUNED = "outputs/ssl_simclr", "outputs/ssl_finetuned"  # where runs are left
 # The names in the registries of the same name, for `--help`, which must not wait for Keras.
@@ -25,6 +26,7 @@ def setting(
     default: Any, help: str, flag: str | None = None, choices: Sequence[Any] | None = None,
     low: float | None = None, high: float | None = None, identity: bool = True,
     positional: str | bool = False, names: Sequence[str] | None = None, added: bool = False,
+    was: tuple[str, dict[Any, Any]] | None = None,
 ) -> Any:  # fmt: skip
     """A dataclass field with what the command line and the checks need to know.
 
@@ -40,12 +42,19 @@ def setting(
         added: bool, whether runs are around that were made before there was this setting. Its
             default is what they did, so it is no part of a hash, and no run is of another version
             for the lack of it.
+        was: its name in older versions, and what their values are called today.
     """
     metadata = {
         "help": help, "flag": flag, "choices": choices, "low": low, "high": high,
         "identity": identity, "positional": positional, "names": names,
-        "added": added,
+        "added": added, "was": was,
     }  # fmt: skip
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def data_format() -> Any:
+    """The setting of how a data folder is read."""
+    formats = ("auto", "folders", "labels", "ham10000", "released", "npz", "shards", "unlabelled")
+    return setting("auto", "how to read the folder", flag="data-format", choices=formats)

@@ -7,7 +7,7 @@ the studies that follow a training stand in `study_settings`.
 from dataclasses import dataclass
 
 from dermssl.core.cluster import STRATEGIES
-from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, setting
+from dermssl.core.setting import AUGMENTATIONS, BACKBONES, ON_BAD, PRECISIONS, data_format, setting
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,7 @@ class Data:
     path: str = setting(
         "", "folder with the photos (and labels, if any)", flag="data", identity=False
     )
-    format: str = setting(
-        "auto",
-        "how to read the folder",
-        flag="data-format",
-        choices=("auto", "folders", "labels", "ham10000", "released", "npz", "unlabelled"),
-    )
+    format: str = data_format()
     taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
     unlabelled: str = setting(
         "", "one more folder of photos, used for pretraining only", identity=False
@@ -73,7 +68,19 @@ class Backbone:
         0.9, "moving average of BatchNorm; Keras's 0.99 lags behind runs of a few hundred steps",
         low=0.0, high=1.0,
     )  # fmt: skip
-    mixed_precision: bool = setting(False, "compute in float16 (GPU)")
+    precision: str = setting(
+        "auto",
+        "what to compute in; auto: bfloat16 on GPUs of compute capability 8.0 or more, float16 on "
+        "those from 7.0 on, else float32",
+        choices=PRECISIONS,
+        was=("mixed_precision", {False: "float32", True: "mixed_float16"}),
+    )
+    jit_compile: bool = setting(
+        False,
+        "compile the training step with XLA, on one device: a CPU loses, of a GPU "
+        "benchmarks/gpu.py tells; draws other masks of dropout",
+        added=True,
+    )
     sync_batchnorm: bool = setting(
         False,
         "BatchNorm over the whole batch, not over each device's share of it",
@@ -92,6 +99,12 @@ class Pretrain:
         "photos through the network at once, a divisor of the batch size: large batches in little "
         "memory (gradient caching); 0: the whole batch",
         low=0,
+        added=True,
+    )
+    remat: bool = setting(
+        False,
+        "forget activations and compute them again for the gradient: the same steps in less memory "
+        "and more time",
         added=True,
     )
     temperature: float = setting(0.1, "temperature of NT-Xent", low=1e-3, high=100.0)
@@ -205,6 +218,29 @@ class Logging:
     )
     mlflow: str = setting(
         "", "an MLflow server's address, or a folder: gets settings, metrics and files"
+    )
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What computes the cells of a grid, or the runs of an experiment."""
+
+    engine: str = setting(
+        "local",
+        "local: one after the other, on this machine; ray: in parallel, on a Ray cluster",
+        flag="executor",
+        choices=("local", "ray"),
+    )
+    ray_address: str = setting(
+        "",
+        "the cluster: HOST:PORT of its head node, or auto: the one that this machine is in; none: "
+        "a Ray of its own, on this machine alone",
+    )
+    task_cpus: int = setting(
+        0, "CPU cores of a task on Ray; 0: those of a node, shared out among its GPUs", low=0
+    )
+    task_gpus: int = setting(
+        -1, "GPUs of a task on Ray; -1: one, where the cluster has any", low=-1
     )
 
 

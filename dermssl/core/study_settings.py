@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, setting
+from dermssl.core.setting import FINETUNED, ON_BAD, PRETRAINED, SPLITS, data_format, setting
 
 # Settings that several commands have.
 
@@ -188,6 +188,27 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Export:
+    """In which format a run's network leaves, and on which photos the file is checked."""
+
+    run: str = _finetuned_run()
+    format: str = setting("keras", "of the file", choices=("keras", "savedmodel", "onnx", "litert"))
+    quantize: str = setting(
+        "none", "smaller numbers, for litert: float16 weights, or int8 calibrated on training "
+        "photos", choices=("none", "float16", "int8"),
+    )  # fmt: skip
+    prepared: bool = setting(
+        False, "export a run with data.preprocess, which no file holds, for photos that have been "
+        "prepared so",
+    )  # fmt: skip
+    data: str = _moved_photos()
+    max_photos: int = setting(
+        200, "test photos that the file is checked on, at most, spread evenly over the classes",
+        low=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Explain:
     """Which photos get a heat map."""
 
@@ -273,6 +294,13 @@ class CheckData:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """How long the look at this machine may take."""
+
+    quick: bool = setting(False, "leave out the training of two steps")
+
+
+@dataclass(frozen=True)
 class LabelEfficiency:
     """Arms x labels x seeds. Without them here, an experiment file's are used."""
 
@@ -293,6 +321,23 @@ class LabelEfficiency:
     margin: float = _margin()
     primary: str = _primary()
     n_resamples: int = _n_resamples(2000)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Which photos are written, and how."""
+
+    photos: str = setting("", "folder with the photos, of any format", positional="PHOTOS")
+    format: str = data_format()
+    taxonomy: str = setting("auto", "built-in taxonomy, a .toml file, or auto")
+    masks: str = setting("auto", "lesion masks: auto writes them too", choices=("auto", "ignore"))
+    on_bad: str = setting("error", ON_BAD, choices=("error", "skip"))
+    shrink: int = setting(
+        0, "shrink photos to a shorter side of N pixels and write them as JPEG; 0: the bytes of "
+        "their files", low=0,
+    )  # fmt: skip
+    shard_mb: int = setting(256, "bytes of a shard, MiB, about", low=1)
+    workers: int = setting(4, "shards that are written at a time", low=1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def resolve(
     records: pd.DataFrame,
     option: str,
     root: Path,
-    built_in: str | None = None,
+    built_in: str | Taxonomy | None = None,
     origin: Path | None = None,
 ) -> tuple[pd.DataFrame, Taxonomy | None]:
     """Choose the taxonomy, check each label against it, and fill coarse from fine.
@@ -32,7 +32,7 @@ def resolve(
         records: table with `path`, and `fine` and `coarse` where known, indexed by line.
         option: the setting `data.taxonomy`: "auto", a name or a file.
         root: the data folder.
-        built_in: name of the taxonomy that belongs to the reader, or None.
+        built_in: the taxonomy that belongs to the reader, or its name, or None.
         origin: the table file that the labels come from, or None for folder names.
 
     Returns:
@@ -44,6 +44,8 @@ def resolve(
         classes, where = taxonomy.load(option), f"taxonomy '{option}'"
     elif own.is_file():
         classes, where = taxonomy.load(own), str(own)
+    elif isinstance(built_in, Taxonomy):
+        classes, where = built_in, f"taxonomy '{built_in.name}'"
     elif built_in:
         classes, where = taxonomy.load(built_in), f"taxonomy '{built_in}'"
     else:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from dermssl.core import left_out, settings
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, decode, packed, photo_bytes, preprocess
+from dermssl.data import csv_tables, decode, packed, photo_bytes, preprocess, storage
 from dermssl.data import paths as files
 from dermssl.data.records import MASK, Dataset
 
@@ -124,7 +124,7 @@ class MaskIndex:
         photos = set(photos)
         masks = files.scan_masks(root) if masks is None else masks
         masks = [mask for mask in masks if mask not in photos]
-        self._photos = Counter(_stem(photo) for photo in photos)
+        self._photos = Counter(_stem(photo) for photo in photos if masks)
         self._beside: dict[tuple[PurePosixPath, str], str] = {}
         self._anywhere: dict[str, str] = {}
         stems = [_stem(mask) for mask in masks]
@@ -139,6 +139,8 @@ class MaskIndex:
         Args:
             paths: of photos, relative to the root; those outside of it have no mask here.
         """
+        if not self._anywhere:  # as in most folders; a million names take half a minute
+            return [self._listed.get(path, "") for path in paths]
         return [self._listed[path] if path in self._listed else self._named(path) for path in paths]
 
     def _named(self, path):
@@ -228,7 +230,7 @@ def image_files(source: Path | str) -> list[str]:
         raise UserError(f"{source}: packed; unpack it, and give the folder")
     if photo_bytes.is_there(source):
         return [str(source)]
-    if not os.path.exists(source):
+    if not os.path.exists(source) and not storage.elsewhere(source):
         raise UserError(f"{source}: not found; give a photo or a folder of photos")
     folder = files.existing_folder(source, "photos")
     photos = photos_in(folder)

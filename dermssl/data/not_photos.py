@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from dermssl.data import other_formats, packed, photo_bytes
+from dermssl.data import other_formats, packed, photo_bytes, shard_files
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -92,12 +92,12 @@ def folder_reason(path: str, name: str) -> str:
 
 
 def is_ours(folder: str) -> bool:
-    """Whether dermssl wrote a folder: a run, a report or an audit."""
+    """Whether dermssl wrote a folder: a run, a report, an audit or shards."""
 
     def holds(*names):
         return all(os.path.isfile(os.path.join(folder, name)) for name in names)
 
-    if holds("check_data.json") or holds("report.md", "report.html"):
+    if holds("check_data.json") or holds("report.md", "report.html") or holds(shard_files.MARKER):
         return True
     try:
         with open(os.path.join(folder, "status.json"), encoding="utf-8") as file:

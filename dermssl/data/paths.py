@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import not_photos, photo_bytes
+from dermssl.data import not_photos, photo_bytes, shard_files, storage
 from dermssl.data.csv_tables import quoted
 
 ACCEPTED = not_photos.ACCEPTED
@@ -27,15 +27,25 @@ log = logging.getLogger(__name__)
 
 
 def existing_folder(path: Path | str, option: str) -> Path:
-    """The real path of a folder that a user named by `option`."""
+    """The real path of a folder that a user named by `option`; of shards, that of their index."""
     if not str(path).strip():
         raise UserError(f"{option}: not set; give the folder with the photos")
+    if url := storage.elsewhere(path):
+        return shard_files.fetched(url, option)
     folder = Path(os.path.expanduser(path))
     if not folder.exists():
         raise UserError(f"{option} {quoted(path)}: not found; check the path")
     if not folder.is_dir():
         raise UserError(f"{option} {quoted(path)}: not a folder; give the folder with the photos")
-    return Path(os.path.realpath(folder))
+    return shard_files.root_of(Path(os.path.realpath(folder)))
+
+
+def real_root(path: Path | str) -> str:
+    """`existing_folder` of a run's data folder, which may be gone: then the path alone."""
+    try:
+        return str(existing_folder(path, "data.path"))
+    except UserError:
+        return os.path.realpath(os.path.expanduser(path))
 
 
 def scan(
@@ -49,7 +59,7 @@ def scan(
     `decode` can't read.
 
     Args:
-        root: real path of the folder.
+        root: real path of the folder, as of `existing_folder`.
         skip: real path of a sub-folder to leave out.
         strict: refuse a link that leaves the root, a name that can't be printed or a container
             that can't be read; else leave it out.
@@ -58,6 +68,8 @@ def scan(
     Returns:
         Sorted list of paths relative to `root`, with "/".
     """
+    if shard_files.is_index(root):
+        return shard_files.records(root)["path"].tolist()
     found, waiting = [], [""]
     reasons: dict[str, str] = {}
     while waiting:

@@ -1,4 +1,4 @@
-"""The bytes of a photo by its path: those of a file, or of a member of an HDF5 or npz file.
+"""The bytes of a photo by its path: of a file, or of a member of an HDF5 or npz file or of shards.
 
 A photo in a container has the container's path and its key as its path,
 `train-image.hdf5/ISIC_0015670`, as if the container were a folder. So ids, hashes, leak guards and
@@ -13,13 +13,18 @@ import io
 import os
 import re
 import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from dermssl.data.sources import hdf5, npz
+import numpy as np
+
+from dermssl.data import shard_files
+from dermssl.data.sources import hdf5, npz, shards
 from dermssl.data.sources.listing import Listing, Stored
 
-SOURCES = {".hdf5": hdf5, ".h5": hdf5, ".npz": npz}
+# By the ends of file names.
+SOURCES = {".hdf5": hdf5, ".h5": hdf5, ".npz": npz, f"/{shard_files.INDEX}": shards}
 _INSIDE = re.compile(f"({'|'.join(map(re.escape, SOURCES))})/", re.IGNORECASE)
 
 
@@ -64,7 +69,7 @@ def _listing(file, modified, size):
 
 
 def _source(container):
-    return SOURCES[os.path.splitext(container)[1].lower()]
+    return next(source for end, source in SOURCES.items() if container.lower().endswith(end))
 
 
 def stored(path: Path | str) -> Stored:
@@ -85,10 +90,67 @@ def stored(path: Path | str) -> Stored:
         if not stat.S_ISREG(info.st_mode):
             raise NotRegular(f"{path} is not a regular file")
         return Stored(info.st_size, info.st_size)
-    found = listing(place[0]).photos.get(place[1])
-    if found is None:
-        raise FileNotFoundError(f"{place[0]} has no photo {place[1]}")
-    return found
+    return _stored(*place)
+
+
+def _stored(container, key):
+    photo = listing(container).photos.get(key)
+    if photo is None:
+        raise FileNotFoundError(f"{container} has no photo {key}")
+    return photo
+
+
+def stored_all(paths: Iterable[str]) -> Iterator[Stored]:
+    """`stored` of each photo, faster for many in one container.
+
+    Raises:
+        OSError, UserError: as `stored` does.
+    """
+    for path, source, photos, key in _looked_up(paths):
+        found = photos.get(key) if source else None
+        yield found or stored(path)
+
+
+def missing(paths: Iterable[str]) -> list[str]:
+    """The paths that are neither a file nor a photo in a container."""
+    return [
+        path for path, source, photos, key in _looked_up(paths)
+        if not (key in photos if source else os.path.isfile(path))
+    ]  # fmt: skip
+
+
+def unverified(paths: Iterable[str]) -> Iterator[str]:
+    """The paths of photos that nobody has decoded yet: of all but those in shards.
+
+    What is in shards was decoded when they were written, and is checked when it is read.
+    """
+    return (path for path, source, _, _ in _looked_up(paths) if source is not shards)
+
+
+def pages(paths: Sequence[str]) -> np.ndarray | None:
+    """Which parts of their shards photos are read from (see `Stored.page`).
+
+    Returns:
+        int64 (n,), or None where some photo isn't in shards.
+    """
+    place = located(paths[0]) if paths else None
+    if place is None or _source(place[0]) is not shards:  # no look at the others
+        return None
+    found = [photo.page for photo in stored_all(paths)]
+    return None if None in found else np.array(found, np.int64)
+
+
+def _looked_up(paths):
+    """Yields (path, source, photos of its container, key in it); source is None of a file."""
+    inside = "\0"  # what begins so lies in the container of an earlier photo
+    for path in paths:
+        if not path.startswith(inside):
+            place = located(path)
+            if place is None:
+                yield path, None, None, ""
+                continue
+            source, photos, inside = _source(place[0]), listing(place[0]).photos, f"{place[0]}/"
+        yield path, source, photos, path[len(inside) :]
 
 
 def is_there(path: Path | str) -> bool:
@@ -117,7 +179,7 @@ def read(path: Path | str) -> bytes:
     place = located(path)
     if place is None:
         return Path(path).read_bytes()
-    photo = stored(path)  # raises where the container has no such photo
+    photo = _stored(*place)
     if photo.at is None:
         return _source(place[0]).read(*place)
     with open(place[0], "rb") as file:

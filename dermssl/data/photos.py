@@ -1,5 +1,6 @@
 """Decoded photos by number, kept in memory or on disk up to a budget."""
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -31,6 +32,19 @@ MIB = 2**20  # bytes
 ABANDONED = 3600  # seconds; what is written takes milliseconds, and its writer was killed
 HALF = re.compile(r"\.tmp\d+\..+\.npy")  # of `runs.replacing`; other files there are not ours
 CACHE_FORMAT = 1  # raise it when the pixels of a photo change: older files are then passed over
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pages:
+    """Which page of its shards each photo lies in.
+
+    Attributes:
+        numbers: int64 array (n,), from 0.
+        count: of pages.
+    """
+
+    numbers: np.ndarray
+    count: int
 
 
 class Photos:
@@ -68,6 +82,15 @@ class Photos:
         self._boxes: dict[int, masks.Box | None] = {}
         self._focus: dict[int, masks.Box | None] = {}
         self._disk = _disk(cache_dir, cache_disk_mb * MIB) if cache_dir else None
+
+    @functools.cached_property
+    def pages(self) -> Pages | None:
+        """Where the photos lie, if they should be read page by page; see `pipeline.epoch_order`."""
+        numbers = photo_bytes.pages(self.files)
+        if numbers is None:
+            return None
+        known, numbers = np.unique(numbers, return_inverse=True)
+        return Pages(numbers, len(known))
 
     def __len__(self) -> int:
         return len(self.files)

@@ -8,8 +8,10 @@ compute, so that a few tf.data threads fill all cores.
 
 Python itself (the draws, small arrays) holds the GIL for 0.13 of the 1.7 ms that a 600 x 400 JPEG
 and its two 224 px views take (`benchmarks/pipeline_speed.py` measures it), so threads fill some 13
-cores and no more. On larger machines the way on is tf.data's service: a batch is a function of its
-step, so that workers in processes of their own need only share out the range of steps.
+cores and no more. The way on for larger machines isn't tf.data's service: its workers are other
+processes, and have no Python function of this one ("Could not find callback"). It is a batch whose
+rows are shared out to processes that fill shared memory, each row always to the same one, for the
+sake of its cache. As a prototype two of them gave the same bits for the same CPU time a photo.
 """
 
 import dataclasses
@@ -28,7 +30,7 @@ from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.data.augmentation import mixup, opencv, policies
 from dermssl.data.augmentation.policies import Policy
-from dermssl.data.photos import Photos, photos_of
+from dermssl.data.photos import Pages, Photos, photos_of
 from dermssl.data.records import Dataset
 
 # tf.data runs several batches at once; OpenCV's own threads on top would only fight them.
@@ -46,20 +48,41 @@ def steps_per_epoch(n: int, batch_size: int, drop_remainder: bool = False) -> in
     return n // batch_size if drop_remainder else -(-n // batch_size)
 
 
+WINDOW = 64  # pages that are shuffled together: 64 MiB of a shard's photos
+
+
 @functools.lru_cache(maxsize=4)  # else 100,000 records cost 2 ms a step, and more a larger set
-def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """int64 array (n,), read-only: the order of the records in one pass."""
-    made = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+def epoch_order(n: int, seed: int, epoch: int, pages: Pages | None = None) -> np.ndarray:
+    """The order of the records in one pass.
+
+    Args:
+        n: records.
+        seed, epoch: what the order is a function of.
+        pages: where the records lie, if they should be read part by part, as from shards. Then the
+            pages of all shards are shuffled, so many at a time make a window (`WINDOW`), and the
+            records of a window are shuffled. All records in one window have the order that they
+            have without pages.
+
+    Returns:
+        int64 array (n,), read-only.
+    """
+    rng = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    made = rng.permutation(n)
+    if pages is not None and pages.count > WINDOW:
+        window = (rng.permutation(pages.count) // WINDOW)[pages.numbers[made]]
+        made = made[np.argsort(window, kind="stable")]
     made.flags.writeable = False
     return made
 
 
 def batch_rows(
-    step: int, n: int, batch_size: int, seed: int, drop_remainder: bool = False
-) -> tuple[int, np.ndarray]:
+    step: int, n: int, batch_size: int, seed: int, drop_remainder: bool = False,
+    pages: Pages | None = None,
+) -> tuple[int, np.ndarray]:  # fmt: skip
     """The pass and the rows of one global step."""
     epoch, within = divmod(int(step), steps_per_epoch(n, batch_size, drop_remainder))
-    return epoch, epoch_order(n, seed, epoch)[within * batch_size : (within + 1) * batch_size]
+    order = epoch_order(n, seed, epoch, pages)
+    return epoch, order[within * batch_size : (within + 1) * batch_size]
 
 
 def shard(rows: np.ndarray, worker: int = 0, workers: int = 1) -> np.ndarray:
@@ -214,7 +237,7 @@ def _two_views(numbers, photos, policy, seed, batch_size, size, parts=_Parts()):
 
     def batch(number):
         step, part = parts.place(number)
-        epoch, rows = batch_rows(step, len(photos), batch_size, seed, drop_remainder=True)
+        epoch, rows = batch_rows(step, len(photos), batch_size, seed, True, photos.pages)
         rows = shard(rows, part, parts.count)
         out = buffers.take((2, len(rows), size, size, 3))
         return tuple(_fill(out, photos, rows, records, policy, seed, epoch, (0, 1)))
@@ -253,13 +276,14 @@ def supervised_data(
 
     def batch(number):
         step, part = parts.place(number)
-        epoch, whole = batch_rows(step, len(photos), batch_size, seed)
+        epoch, whole = batch_rows(step, len(photos), batch_size, seed, pages=photos.pages)
         rows = shard(whole, part, parts.count)
         share = np.float32(len(rows) * parts.count / len(whole))
         if policy.mixes:
             at = step % steps_per_epoch(len(photos), batch_size) * batch_size
             at += (part + 1) * len(whole) // parts.count
-            rows = np.append(rows, epoch_order(len(photos), seed, epoch)[at % len(photos)])
+            order = epoch_order(len(photos), seed, epoch, photos.pages)
+            rows = np.append(rows, order[at % len(photos)])
             mixed = buffers.take((len(rows) - 1, size, size, 3))
             pixels, *rest = _mixed(
                 mixed, photos, rows, records, targets, weights, policy, seed, epoch

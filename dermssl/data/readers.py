@@ -5,11 +5,12 @@
 | labels | `labels.csv` (`.tsv`, `.tab`, `.txt`, `.xlsx`): `filename`, `label`, any of `LABELS` |
 | ham10000 | `*metadata*` (`.csv`, `.tab`) with the columns of HAM10000, photos anywhere below |
 | released | another data set's own table, see `layouts`; photos anywhere below |
+| shards | what `dermssl.shards` wrote, with the records of another reader |
 | npz | an .npz file with photos and labels (`train_images`, `train_labels`, ...) |
 | folders | a sub-folder a class, or `train/`, `test/` ... with a sub-folder a class in each |
 | unlabelled | photos, anywhere below |
 
-`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files (`photo_bytes`).
+`auto` takes the first that fits. Photos are files, or lie in HDF5 or npz files or shards.
 What a reader leaves out is counted in a log warning.
 """
 
@@ -22,6 +23,7 @@ import pandas as pd
 from dermssl.core import left_out
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.settings import Data
+from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import (
     class_folders,
     column_words,
@@ -30,8 +32,10 @@ from dermssl.data import (
     masks,
     npz_labels,
     packed,
+    photo_bytes,
     released_tables,
     same_files,
+    shard_files,
     table_files,
     table_photos,
     table_splits,
@@ -82,14 +86,15 @@ def read(data: Data) -> Dataset:
     root = files.existing_folder(data.path, "data.path")
     extra = files.existing_folder(data.unlabelled, "data.unlabelled") if data.unlabelled else None
     kind = detect(root, extra) if data.format == "auto" else data.format
-    built_in = "ham10000" if kind == "ham10000" else None
+    built_in: str | Taxonomy | None = "ham10000" if kind == "ham10000" else None
     if kind not in READERS:
         raise unknown_name("data format", kind, ["auto", *READERS])
     records, origin = READERS[kind](root, extra, data.on_bad == "skip")
     for name in records.columns.intersection(["fine", "coarse", "lesion_id", "patient_id"]):
-        records[name] = [files.nfc(text) for text in records[name]]  # one name, one class
+        records[name] = list(map(files.nfc, records[name].to_numpy(object)))  # one name, one class
     if kind == "released" and (release := released_tables.find(root)):
         built_in = released_tables.built_in(release, {*records["fine"]} - {""})
+    built_in = shard_files.classes(root) if kind == "shards" else built_in
     if kind == "npz" and set(records["fine"]) <= set(npz_labels.DERMAMNIST):
         built_in = "ham10000"
     home = origin.parent if kind == "labels" and origin else root
@@ -104,6 +109,8 @@ def read(data: Data) -> Dataset:
 def checked(dataset: Dataset, on_bad: str, where: str) -> tuple[Dataset, list[tuple[str, str]]]:
     """Decode every photo and mask once, before hours of work rest on them.
 
+    Those in shards were decoded when these were written, and their bytes are checked when read.
+
     Args:
         dataset: `Dataset`.
         on_bad: "error" refuses the data set at a bad file, "skip" drops a bad photo's record, and
@@ -116,7 +123,7 @@ def checked(dataset: Dataset, on_bad: str, where: str) -> tuple[Dataset, list[tu
     if on_bad == "error":
         check_files(dataset, where)
     paths = dataset.files
-    bad = decode.verify_all(paths)
+    bad = decode.verify_all(photo_bytes.unverified(paths))
     if bad and on_bad == "error":
         more = f" (and {len(bad) - 1} more bad)" if len(bad) > 1 else ""
         raise UserError(f"{where}: {bad[0][1]}{more}; or leave bad images out: data.on_bad skip")
@@ -136,6 +143,8 @@ def detect(root: Path, extra: Path | None = None) -> str:
         UserError: a table names the photos, but is none that is known; or the labels are in a
             spreadsheet: the folders' names would be taken for diagnoses.
     """
+    if shard_files.is_index(root):
+        return "shards"
     if table_files.named_labels(root):
         return "labels"
     if _metadata_files(root):
@@ -292,6 +301,13 @@ def arrays(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
     return records, file
 
 
+def shards(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
+    """The records in the index of shards: (records, None); see `shard_files`."""
+    if not shard_files.is_index(root):
+        raise UserError(f"data.path {root}: no folder of shards; dermssl.shards writes one")
+    return shard_files.records(root), None
+
+
 def folders(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataFrame, None]:
     """A folder a class: (records, None); see `class_folders`."""
     return class_folders.read(root, _some_photos(root, extra)), None
@@ -304,7 +320,7 @@ def unlabelled(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.D
 
 READERS = {
     "labels": labels, "ham10000": ham10000, "released": released, "npz": arrays,
-    "folders": folders, "unlabelled": unlabelled,
+    "shards": shards, "folders": folders, "unlabelled": unlabelled,
 }  # fmt: skip
 
 
@@ -325,6 +341,9 @@ def _unlabelled_records(root, extra, records):
     new = [name for name in found if os.path.realpath(extra / name) not in known]
     # The same photo under another path would bring a held-out one into pretraining.
     twin = same_files.find_identical_files([str(extra / name) for name in new], sorted(known))
+    # Of shards the id counts too: their photos may be shrunk.
+    ids = {*records["path"]} if any(map(shard_files.is_index, (root, extra))) else ()
+    twin = [copied or name in ids for copied, name in zip(twin, new)]
     if any(twin):
         log.warning(
             "data.unlabelled %s: %d of %d photos are copies of photos in %s and left out, "

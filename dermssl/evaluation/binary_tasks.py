@@ -163,5 +163,10 @@ def p_malignant(p_fine: np.ndarray, taxonomy: Taxonomy) -> np.ndarray | None:
     return np.asarray(p_fine, dtype=np.float64) @ _is_malignant(taxonomy)
 
 
+def malignant_classes(taxonomy: Taxonomy) -> list[str]:
+    """The fine classes whose probabilities `p_malignant` sums."""
+    return [name for name, yes in zip(taxonomy.fine, _is_malignant(taxonomy)) if yes]
+
+
 def _is_malignant(taxonomy):
     return np.array([entry == MALIGNANT for entry in taxonomy.malignancy], dtype=np.int64)

@@ -80,6 +80,11 @@ class LevelCalibration:
         """Whether it does anything."""
         return self.temperature != 1 or self.prior_power != 0
 
+    @property
+    def offset(self) -> np.ndarray | float:
+        """What is added to log P(k) / T: float (K,), or 0 without a correction."""
+        return self.prior_power * np.log(self.shares) if self.shares else 0.0
+
     def apply(self, p: npt.ArrayLike) -> np.ndarray:
         """Probabilities float (n, K) as they are to be read, float64."""
         p = np.asarray(p, dtype=np.float64)
@@ -90,8 +95,7 @@ class LevelCalibration:
                 f"{NAME}: shares of {len(self.shares)} classes, but the run has {p.shape[1]}; "
                 "it is of another run, delete it"
             )
-        offset = self.prior_power * np.log(self.shares) if self.shares else 0.0
-        return calibration.apply_temperature(p, self.temperature, offset)
+        return calibration.apply_temperature(p, self.temperature, self.offset)
 
     def __str__(self):
         text = f"temperature {self.temperature:.3g}"

@@ -203,9 +203,10 @@ def _masks(root, column, second, data):
 
 def _second(data):
     """The real path of the run's second folder of photos, or None."""
-    if not data.unlabelled or not Path(data.unlabelled).expanduser().is_dir():
+    try:
+        return paths.existing_folder(data.unlabelled, "data.unlabelled")
+    except UserError:  # not given, or gone
         return None
-    return paths.existing_folder(data.unlabelled, "data.unlabelled")
 
 
 def _is_there(root, name, second):

@@ -20,7 +20,7 @@ from dermssl.core import config as configs
 from dermssl.core import settings
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.setting import NO_WEIGHTS
-from dermssl.models import fused_batchnorm, weight_inspection
+from dermssl.models import fused_batchnorm, precision, weight_inspection
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -172,9 +172,7 @@ def check(config: settings.Backbone) -> None:
 
 def use_precision(config: settings.Backbone) -> None:
     """Compute in the precision of `config` from here on; the policy is Keras's, and global."""
-    keras.mixed_precision.set_global_policy(
-        "mixed_float16" if config.mixed_precision else "float32"
-    )
+    keras.mixed_precision.set_global_policy(precision.choose(config.precision))
 
 
 def Backbone(

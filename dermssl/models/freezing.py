@@ -14,6 +14,7 @@ from keras import layers
 from dermssl.core.errors import UserError
 
 ALL = -1
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class Manifest:
 
 def holds_kernel(layer: keras.layers.Layer) -> bool:
     """True for layers that mix their inputs: convolutions of every kind and dense layers."""
-    return any(weight.name in ("kernel", "depthwise_kernel", "pointwise_kernel")
-               for weight in layer.weights)  # fmt: skip
+    return any(weight.name in KERNELS for weight in layer.weights)
 
 
 def set_depth(

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from dermssl.core.errors import UserError
 from dermssl.losses import nt_xent
-from dermssl.models import backbones, fused_batchnorm, gradient_cache, replicas
+from dermssl.models import backbones, fused_batchnorm, gradient_cache, rematerialise, replicas
 
 
 def projection_head(
@@ -62,6 +62,9 @@ class SimCLR(keras.Model):
         chunk_size: int; the records that go through the network at once in training, by
             `gradient_cache`: a large batch in a small memory, for about a third more time. The
             loss still contrasts all of the batch; BatchNorm sees a chunk. 0: the whole batch.
+        remat: bool; forget the backbone's activations in training and compute them again for the
+            gradient, see `rematerialise`: the same step in less memory, for about a third more
+            time.
 
     Raises:
         UserError: `chunk_size` is negative.
@@ -78,12 +81,13 @@ class SimCLR(keras.Model):
 
     def __init__(
         self, backbone: keras.Model | None = None, projection: Sequence[int] = (512, 128),
-        temperature: float = 0.1, seed: int = 0, chunk_size: int = 0, **kwargs: Any,
+        temperature: float = 0.1, seed: int = 0, chunk_size: int = 0, remat: bool = False,
+        **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if chunk_size < 0:
             raise UserError(f"SimCLR: chunk_size is {chunk_size}; it must be 0 (off) or more")
-        self.chunk_size = int(chunk_size)
+        self.chunk_size, self.remat = int(chunk_size), bool(remat)
         if self.chunk_size:
             self.supports_jit = False  # the last chunk's size is known only when it runs
         if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
@@ -103,6 +107,8 @@ class SimCLR(keras.Model):
         size = self.backbone.input.shape[1:3]
         if tuple(images.shape[1:3]) != tuple(size):
             images = ops.image.resize(images, size, antialias=True)
+        if self.remat and training:
+            return rematerialise.call(self.backbone, images)
         return self.backbone(images, training=training)
 
     def project(self, views: tuple[Any, Any], training: bool = False) -> tuple[Any, Any]:
@@ -173,6 +179,7 @@ class SimCLR(keras.Model):
             "temperature": self.temperature,
             "seed": self.seed,
             "chunk_size": self.chunk_size,
+            "remat": self.remat,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 
 BACKBONE_FILE = runs.BACKBONE_FILE
 MODEL_FILE = "model.keras"
+# Backbone -> the file, or files of several sizes, that Keras keeps its ImageNet weights in.
+_KERNELS = "weights_tf_dim_ordering_tf_kernels"
+IMAGENET_FILES = {
+    "mobilenet": "mobilenet_1_0_*_tf_no_top.h5",
+    "mobilenetv2": f"mobilenet_v2_{_KERNELS}_1.0_*_no_top.h5",
+    "resnet50": f"resnet50_{_KERNELS}_notop.h5",
+    "inceptionv3": f"inception_v3_{_KERNELS}_notop.h5",
+    "densenet121": f"densenet121_{_KERNELS}_notop.h5",
+    "efficientnetb0": "efficientnetb0_notop.h5",
+    "efficientnetb1": "efficientnetb1_notop.h5",
+    "efficientnetv2b0": "efficientnetv2-b0_notop.h5",
+}
 
 
 def resolve(config: Backbone) -> tuple[Backbone, Path | None]:
@@ -67,6 +80,17 @@ def arm_of(config: Backbone, pretrained: Path | str | None) -> str:
     while (Path(start) / "status.json").is_file():  # a run may have begun from another
         start = runs.read_json(Path(start) / "status.json")["config"]["backbone"]["weights"]
     return {"none": "ssl", "imagenet": "ssl_imagenet"}.get(start, "ssl_file")
+
+
+def cache() -> Path:
+    """The folder that Keras downloads weights into; it has no public name for it."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    return (home if os.access(home, os.W_OK) else Path("/tmp/.keras")) / "models"
+
+
+def downloaded(folder: Path) -> list[str]:
+    """The backbones whose ImageNet weights are in a `cache`, so that no network is needed."""
+    return [name for name, files in IMAGENET_FILES.items() if any(folder.glob(files))]
 
 
 def load_classifier(folder: Path | str) -> LesionClassifier:

@@ -52,6 +52,12 @@ def readable(figure: Figure, folder: Path | str) -> Iterator[None]:
         yield
 
 
+def without_font(text: str) -> frozenset[str]:
+    """The characters of a text that no font here has, so that figures can't show them."""
+    missing = frozenset(c for c in text if _is_shown(c)) - _own_characters()
+    return families_with(missing)[1] if missing else missing
+
+
 def _is_shown(character):
     return character.isprintable() and not character.isspace()
 

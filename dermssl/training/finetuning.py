@@ -24,7 +24,15 @@ from dermssl.inference import finished_run, outputs
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
-from dermssl.training import callbacks, checkpoint, epoch_details, loop, metrics, tensorboard
+from dermssl.training import (
+    callbacks,
+    checkpoint,
+    epoch_details,
+    input_share,
+    loop,
+    metrics,
+    tensorboard,
+)
 from dermssl.training.distribution import Distribution
 from dermssl.training.run_setup import RunSetup
 
@@ -147,7 +155,7 @@ def run_phases(
     run: runs.Run, model: LesionClassifier, train: LabelledPhotos, validation: LabelledPhotos,
     config: Finetune, seed: int, title: str, every: Checkpoint | None = None,
     saved: checkpoint.Saved | None = None, distribution: Distribution | None = None,
-    logging: Logging | None = None,
+    jit_compile: bool = False, logging: Logging | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, freezing.Manifest]]:  # fmt: skip
     """Train `model` through the phases of `config`, or through what is left of them.
 
@@ -163,6 +171,7 @@ def run_phases(
         every: `settings.Checkpoint`, how often to save; None for its defaults.
         saved: `checkpoint.Saved` to go on from, or None.
         distribution: `Distribution` in whose scope the model was made; None for one device.
+        jit_compile: whether XLA compiles the steps.
         logging: `settings.Logging`, what goes to TensorBoard; None for its defaults.
 
     Returns:
@@ -195,7 +204,7 @@ def run_phases(
             model.backbone, phase.depth, batchnorm=config.batchnorm
         )
         if number >= at:
-            metric = compile_phase(model, phase, steps, alpha, config)
+            metric = compile_phase(model, phase, steps, alpha, config, jit_compile)
             state.begin_phase(number, offset)
             fit_settings = loop.FitSettings(
                 phase.name, f"{title}, {phase.name}", steps, phase.epochs,
@@ -244,7 +253,7 @@ def monitor(config: Finetune, validation: LabelledPhotos) -> tuple[str, int]:
 
 def compile_phase(
     model: LesionClassifier, phase: Phase, steps: int, alpha: dict[str, list[float] | None],
-    config: Finetune,
+    config: Finetune, jit_compile: bool = False,
 ) -> metrics.BalancedAccuracy:  # fmt: skip
     """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights.
 
@@ -266,7 +275,7 @@ def compile_phase(
             "fine": [metrics.KnownAccuracy(), balanced_accuracy],
             "coarse": [metrics.KnownAccuracy()],
         },
-        jit_compile=False,  # XLA on a CPU is several times slower here
+        jit_compile=jit_compile,
     )
     return balanced_accuracy
 
@@ -331,6 +340,7 @@ def write_stats(
                 for name, manifest in manifests.items()
             },
             "seconds": sum(row["seconds"] for row in history),
+            "input_share": input_share.of_run(history),
             "seed": setup.config["seed"],
             "data_hash": setup.data_hash,
             "config_hash": configs.config_hash(setup.config),

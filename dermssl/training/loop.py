@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from dermssl.core import runs, settings
 from dermssl.core.errors import UserError
-from dermssl.training import callbacks, checkpoint
+from dermssl.training import callbacks, checkpoint, input_share
 from dermssl.training.distribution import Distribution
 
 
@@ -35,6 +35,7 @@ class TrainingState:
         offset: int, steps of the phases before: with it the names of checkpoints grow.
         done: int, steps of this phase.
         epoch_seconds: float, what an earlier process spent on the epoch at hand.
+        input_told: bool, whether this process has said that the input is the bottleneck.
     """
 
     best: callbacks.BestWeights | None = None
@@ -44,6 +45,7 @@ class TrainingState:
     offset: int = 0
     done: int = 0
     epoch_seconds: float = 0.0
+    input_told: bool = False
 
     def first_phase(self) -> int:
         """The number of the phase to resume."""
@@ -136,7 +138,11 @@ def fit(
     progress = callbacks.Progress(
         config.title, config.epochs, config.steps, config.shown, state.done
     )
-    used = [callbacks.StopOnNaN(run), *also, progress, history]
+    waits = input_share.InputShare(
+        progress.display.say, state.input_told or not distribution.is_chief,
+        distribution.parts["devices"],
+    )  # fmt: skip
+    used = [callbacks.StopOnNaN(run), waits, *also, progress, history]
     if config.logging.tensorboard != "none":
         used.append(callbacks.TensorBoardScalars(run, config.phase, state.rows))
     used += [state.best, saver] if state.best else [saver]
@@ -146,7 +152,7 @@ def fit(
                 break
             start = state.done
             model.fit(
-                distribution.data(data(start, start + (last - first) * count)),
+                distribution.data(waits.watch(data(start, start + (last - first) * count))),
                 initial_epoch=first,
                 epochs=last,
                 steps_per_epoch=count,
@@ -155,6 +161,8 @@ def fit(
                 verbose=0,
                 callbacks=used,
             )
+        waits.end()
+        state.input_told = waits.told
         saver.save(model)
 
 

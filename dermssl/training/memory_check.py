@@ -20,8 +20,9 @@ HELD = 2.0
 
 
 def step_bytes(
-    backbone: keras.Model, batch: int, trained: bool = True, bytes_a_number: int = 4
-) -> float:
+    backbone: keras.Model, batch: int, trained: bool = True, bytes_a_number: int = 4,
+    remat: bool = False,
+) -> float:  # fmt: skip
     """The least memory of one training step, from the outputs of the backbone's layers.
 
     A rough lower bound: it is there to refuse what can't fit, not to promise what does.
@@ -31,6 +32,7 @@ def step_bytes(
         batch: photos through the network at once.
         trained: whether gradients flow through it, so that the outputs of all layers are kept.
         bytes_a_number: 2 in mixed precision.
+        remat: whether activations are computed again for the gradient.
 
     Returns:
         Bytes.
@@ -41,6 +43,10 @@ def step_bytes(
         for tensor in (layer.output if isinstance(layer.output, list) else [layer.output])
     ]
     numbers = KEPT * sum(sizes) if trained else HELD * max(sizes)
+    if trained and remat:
+        from dermssl.models import rematerialise
+
+        numbers = KEPT * rematerialise.numbers_kept(backbone)
     return numbers * batch * bytes_a_number
 
 
@@ -77,7 +83,8 @@ def check(
     settings: Sequence[str],
     trained: bool = True,
     views: int = 1,
-    mixed_precision: bool = False,
+    half: bool = False,
+    remat: bool = False,
     beside: float = 0.0,
     room: int | None = None,
 ) -> None:
@@ -89,7 +96,8 @@ def check(
         settings: names of the settings that make it less, first that of `batch`.
         trained: as for `step_bytes`.
         views: of each photo in a step.
-        mixed_precision: whether outputs are float16.
+        half: whether outputs are float16 or bfloat16.
+        remat: as for `step_bytes`.
         beside: bytes that a step holds besides, as from `batch_bytes`.
         room: bytes; None: of the GPU where TensorFlow uses one, else what is free.
 
@@ -102,7 +110,7 @@ def check(
         device = "on the GPU" if _uses_gpu() else "free"
     if room is None:
         return
-    one = step_bytes(backbone, views, trained, 2 if mixed_precision else 4)
+    one = step_bytes(backbone, views, trained, 2 if half else 4, remat)
     need = one * batch + beside
     if need <= room:
         return

@@ -58,7 +58,7 @@ def fit(
     rate = loop.warmup_cosine(settings.learning_rate, total, warmup)
     optimizer = Adam(rate, weight_decay=settings.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=finetuning.NOT_DECAYED)
-    model.compile(optimizer=optimizer, jit_compile=False)
+    model.compile(optimizer=optimizer, jit_compile=config["backbone"].jit_compile)
     state = loop.TrainingState(saved=saved)
     fit_settings = loop.FitSettings(
         "pretrain", "SimCLR pretraining", steps, settings.epochs, ("loss", "accuracy"),

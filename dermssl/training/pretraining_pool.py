@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dermssl.core import atomic_files, runs
 from dermssl.core.errors import UserError
-from dermssl.data import records, same_files, splits
+from dermssl.data import paths as files
+from dermssl.data import records, same_files, shard_files, splits
 from dermssl.inference import finished_run
 
 log = logging.getLogger("dermssl")
@@ -23,9 +24,9 @@ def check(pretrained: Path | str | None, dataset: records.Dataset) -> None:
 
     Looks at all runs that the weights went through. Photos are known by their ids, by where they
     lie (the second folder of one run may be the data folder of the next), by their path where
-    the pretraining's data folder is this one or isn't there any more, and else by their bytes:
-    a collection of photos may hold those of another under other names. (Equal photos within one
-    folder are for dermssl.check_data.)
+    the pretraining's data folder is this one or isn't there any more or where one of the two is
+    shards, and else by their bytes: a collection of photos may hold those of another under other
+    names. (Equal photos within one folder are for dermssl.check_data.)
 
     Args:
         pretrained: folder of a pretraining run, or None.
@@ -36,12 +37,13 @@ def check(pretrained: Path | str | None, dataset: records.Dataset) -> None:
     while pretrained is not None and Path(pretrained).is_dir():
         run = finished_run.load(pretrained, "pretrain")
         pool = run.records()
-        root = os.path.realpath(os.path.expanduser(run.data.path))
+        root = files.real_root(run.data.path)
         there = _real(root, pool["path"])
         splits.check_overlap(pool.assign(path=there), lying)
-        if not os.path.isdir(root) or root == os.path.realpath(dataset.root):
+        same = not os.path.exists(root) or root == os.path.realpath(dataset.root)
+        if same or shard_files.is_index(root) or shard_files.is_index(dataset.root):
             splits.check_overlap(pool, held_out)
-        elif any(twin := same_files.find_identical_files(lying["path"].tolist(), there)):
+        if not same and any(twin := same_files.find_identical_files(lying["path"].tolist(), there)):
             raise UserError(
                 f"{pretrained}: {sum(twin)} validation or test photos of this data set were "
                 "pretrained on under other names, the first is "

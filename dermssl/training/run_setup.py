@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import pandas as pd
 
 from dermssl.core import config as configs
 from dermssl.core import runs
+from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
-from dermssl.models import backbones, batchnorm, weights
+from dermssl.models import backbones, batchnorm, precision, weights
 from dermssl.training import checkpoint, memory_check, mlflow_log, pretraining_pool
 from dermssl.training import distribution as distributions
 from dermssl.training.distribution import Distribution
@@ -30,7 +31,7 @@ class RunSetup:
 
     Attributes:
         command: str.
-        config: dict as from `dermssl.core.config.from_flags`.
+        config: dict as from `dermssl.core.config.from_flags`; "auto" is what was chosen.
         overwrite: bool.
         output: Path of the run's folder, not made yet.
         start: `settings.Backbone` with resolved weights.
@@ -127,7 +128,8 @@ class RunSetup:
             batch = pretrain.chunk_size
         memory_check.check(
             backbone, batch, [*names, "backbone.image_size"], trained=whole,
-            views=2 if pretrain else 1, mixed_precision=self.start.mixed_precision, beside=beside,
+            views=2 if pretrain else 1, half=self.start.precision != "float32",
+            remat=bool(pretrain and pretrain.remat), beside=beside,
         )  # fmt: skip
 
     def saved(self, run: runs.Run) -> checkpoint.Saved | None:
@@ -165,12 +167,11 @@ def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
         One line, with settings as `section.field`.
     """
     start = opened.start
-    precision = "float16 with float32 weights" if start.mixed_precision else "float32"
     what = f"{start.name}, {start.image_size} px, weights {start.weights}"
     devices = opened.distribution.words() or device()
     return (
-        f"{what}, on {devices}, {precision}: {photos:,} photos, {work}; time: measuring, shown "
-        f"after the first steps; shorter: {shorter}"
+        f"{what}, on {devices}, {precision.words(start.precision)}: {photos:,} photos, {work}; "
+        f"time: measuring, shown after the first steps; shorter: {shorter}"
     )
 
 
@@ -207,6 +208,9 @@ def set_up_run(
     mlflow_log.check(config)
     # Before anything is computed: TensorFlow joins a cluster at its start, or never.
     distribution = _distribution(config)
+    # What was chosen is part of the run: it goes on in the same precision, or is refused.
+    start = replace(start, precision=precision.choose(start.precision))
+    config = config | {"backbone": replace(config["backbone"], precision=start.precision)}
     dataset = dataset or prepare(config["data"])
     pretraining_pool.check(pretrained, dataset)
     pretraining_pool.warn(pretrained, config["data"].preprocess)
@@ -235,4 +239,9 @@ def _distribution(config):
     for section in ("pretrain", "finetune"):
         if section in config:
             made.check_batch(f"{section}.batch_size", config[section].batch_size)
+    if made.replicas > 1 and config["backbone"].jit_compile:
+        raise UserError(
+            f"backbone.jit_compile: is for one device, and this run has {made.replicas} replicas; "
+            "leave it out, or set distribution.strategy none"
+        )
     return made

@@ -37,7 +37,7 @@ def from_toml(tmp_path):
 def of_all_commands():
     """The default sections of every command together."""
     places = {"evaluate": ["RUN"], "predict": ["RUN", "PHOTO"], "explain": ["RUN"],
-              "embeddings": ["RUN"], "stress_test": ["RUN"]}  # fmt: skip
+              "embeddings": ["RUN"], "stress_test": ["RUN"], "shards": ["PHOTOS"]}  # fmt: skip
     every = {}
     for command in COMMANDS:
         every |= read(*places.get(command, []), command=command)
@@ -73,9 +73,18 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(from_toml):
 
 def test_a_flag_with_the_default_s_value_still_wins(from_toml):
     assert from_toml("[pretrain]\nepochs = 7", "--epochs", 50)["pretrain"].epochs == 50
-    toml = "[backbone]\nmixed_precision = true"
-    assert from_toml(toml)["backbone"].mixed_precision is True
-    assert from_toml(toml, "--no-mixed-precision")["backbone"].mixed_precision is False
+    toml = "[backbone]\nsync_batchnorm = true"
+    assert from_toml(toml)["backbone"].sync_batchnorm is True
+    assert from_toml(toml, "--no-sync-batchnorm")["backbone"].sync_batchnorm is False
+
+
+@pytest.mark.parametrize(("value", "today"), [("true", "mixed_float16"), ("false", "float32")])
+def test_a_setting_of_an_older_version_is_read(from_toml, value, today):
+    found = from_toml(f"[backbone]\nmixed_precision = {value}")
+    assert found["backbone"].precision == today
+    assert found["tables"]["backbone"] == {"mixed_precision": value == "true"}
+    tables = {"backbone": {"name": "cnn", "mixed_precision": value == "true"}}
+    assert configs.comparable(tables)["backbone"] == {"name": "cnn", "precision": today}
 
 
 def test_sections_of_other_commands_are_let_through(tmp_path):
@@ -118,8 +127,17 @@ def test_every_setting_has_a_flag_and_a_help_text(monkeypatch, command):
         ("[pretrain]\nprojection = [512, 0]", "projection is 0; it must be at least 1"),
         ('[finetune]\nhead = "two"', "head is 'two'; choose one of: hierarchical, independent"),
         (
-            '[backbone]\nmixed_precision = "yes"',
-            "mixed_precision is 'yes'; it must be of type bool",
+            '[backbone]\nsync_batchnorm = "yes"',
+            "sync_batchnorm is 'yes'; it must be of type bool",
+        ),
+        (
+            '[backbone]\nprecision = "float8"',
+            "precision is 'float8'; choose one of: auto, float32, ",
+        ),
+        ('[backbone]\nmixed_precision = "yes"', "unknown key 'mixed_precision'; valid keys: "),
+        (
+            '[backbone]\nprecision = "float32"\nmixed_precision = true',
+            "unknown key 'mixed_precision'; valid keys: ",
         ),
         ("seed = -1", "seed is -1; it must be a whole number"),
         ("seed = true", "seed is True; it must be a whole number"),
@@ -169,7 +187,7 @@ def test_the_file_is_not_there_or_no_text(tmp_path):
 
 
 def test_round_trip(tmp_path):
-    found = read("--epochs", 3, "--projection", 8, 4, "--data", "a b", "--mixed-precision")
+    found = read("--epochs", 3, "--projection", 8, 4, "--data", "a b", "--sync-batchnorm")
     text = tomli_w.dumps(configs.as_tables(found))
     again = read(toml=text, folder=tmp_path)
     assert sections_of(again) == sections_of(found)
@@ -250,7 +268,7 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
     hashes = {configs.config_hash(found)}
     count = 1
     for section, cls in SECTIONS.items():
-        if section in ("checkpoint", "distribution", "logging"):
+        if section in ("checkpoint", "distribution", "executor", "logging"):
             continue
         for item in dataclasses.fields(cls):
             value = changed(item, getattr(found[section], item.name))

@@ -125,6 +125,20 @@ def test_available_is_the_least_of_machine_and_container(tmp_path):
     assert memory.available(proc, groups) == 5000
 
 
+def test_total_and_the_container_s_limit(tmp_path):
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    assert memory.total(proc) is None
+    assert memory.limit(proc, groups) is None
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:  2000 kB\nHugePages_Total: 0\n")
+    assert memory.total(proc) == 4_096_000
+    (groups / "memory").mkdir(parents=True)
+    (groups / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # no limit
+    assert memory.limit(proc, groups) is None
+    (groups / "memory.max").write_text("3000000\n")
+    assert memory.limit(proc, groups) == 3_000_000
+
+
 def test_gpu_memory_is_what_its_tool_says(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert memory.of_gpu() is None

@@ -299,6 +299,21 @@ def test_the_run_of_another_version_is_refused(tmp_path):
     assert runs.is_finished(tmp_path, "pretrain", CONFIG, "d1")
 
 
+def test_a_run_older_than_a_setting_s_name_is_the_same_run(tmp_path):
+    config = CONFIG | {"backbone": Backbone(precision="float32")}
+    finish(tmp_path, config=config)
+    found = status(tmp_path)
+    del found["config"]["backbone"]["precision"]
+    found["config"]["backbone"]["mixed_precision"] = False
+    atomic_files.write_json(tmp_path / "status.json", found)
+    assert runs.finished(tmp_path)["config"] == found["config"]
+    assert runs.is_finished(tmp_path, "pretrain", config, "d1")
+    half = CONFIG | {"backbone": Backbone(precision="mixed_float16")}
+    shown = "precision: 'float32' there, 'mixed_float16' now"
+    with pytest.raises(UserError, match=shown):
+        runs.is_finished(tmp_path, "pretrain", half, "d1")
+
+
 def test_overwrite(tmp_path):
     finish(tmp_path)
     with opened(tmp_path, config=other_seed(CONFIG), overwrite=True) as run:
@@ -329,7 +344,7 @@ def test_the_list_of_later_files_names_those_of_every_command():
     names = {f"evaluation_{split}" for split in records.SPLITS}
     names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), forms.FOLDER}
     names |= {"health.json", "tensorboard"}
-    names |= {"external", "external_*", "likeness.npz"}
+    names |= {"external", "external_*", "export_*", "likeness.npz"}
     assert set(runs.DERIVED_OUTPUTS) == names
 
 

@@ -104,7 +104,7 @@ def collect(folder, out):
 def without_seconds(text):
     """A CSV file without its columns of wall times."""
     rows = list(csv.reader(io.StringIO(text)))
-    kept = [k for k, name in enumerate(rows[0]) if "seconds" not in name]
+    kept = [k for k, name in enumerate(rows[0]) if "seconds" not in name and name != "input_share"]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([[row[k] for k in kept] for row in rows])
     return out.getvalue()
@@ -113,7 +113,7 @@ def without_seconds(text):
 def without_accidents(text, folder):
     """`text` without paths, times and versions."""
     text = text.replace(str(folder), "FOLDER").replace(str(ROOT), "ROOT")
-    text = re.sub(r'"(\w*seconds\w*|photos_per_second)": [^,\n}]+', r'"\1": 0', text)
+    text = re.sub(r'"(\w*seconds\w*|photos_per_second|input_share)": [^,\n}]+', r'"\1": 0', text)
     text = re.sub(r"\b\d+(\.\d+)? (s|min|h|ms)\b", r"0 \2", text)
     text = re.sub(r'"seconds": \{.*?\n  \}', '"seconds": {}', text, flags=re.DOTALL)
     text = re.sub(r'"versions": \{[^}]*\}', '"versions": {}', text)
@@ -129,7 +129,7 @@ def numbers(folder):
     found = {}
     for path in sorted(folder.glob("*/history.csv")):
         table = pd.read_csv(path).select_dtypes("number")
-        table = table.drop(columns=["epoch", "seconds"], errors="ignore")
+        table = table.drop(columns=["epoch", "seconds", "input_share"], errors="ignore")
         found[f"{path.parent.name} history"] = table.to_numpy().ravel().tolist()
     for path in sorted(folder.glob("*/predictions.csv")):
         table = pd.read_csv(path).filter(regex="^p_")

@@ -167,7 +167,7 @@ def test_likeness_by_hand():
 
 @pytest.mark.slow
 def test_mixed_precision(restored_policy):
-    config = Backbone(name="cnn", image_size=32, mixed_precision=True)
+    config = Backbone(name="cnn", image_size=32, precision="mixed_float16")
     keras.utils.set_random_seed(0)
     backbones.use_precision(config)
     half = classifier.LesionClassifier(backbones.build(config), HAM)

@@ -149,6 +149,18 @@ def test_mixed_precision_makes_the_same_update(restored_policy):
     assert np.linalg.norm(half - full) < 0.05 * np.linalg.norm(full)
 
 
+@pytest.mark.slow
+def test_xla_compiles_the_same_steps():
+    losses = []
+    for jit_compile in (False, True):
+        model = simclr.SimCLR(backbone(norm=True), (8,), seed=1)
+        model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
+        history = model.fit(*pairs(n=4), batch_size=4, epochs=3, verbose=0).history
+        losses.append(history["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert losses[0][2] != losses[0][0]
+
+
 def test_a_call_gives_embeddings():
     model, images = build(), pairs(n=3)[0]
     h = model.backbone(images)

@@ -10,8 +10,8 @@ import workers
 
 from dermssl import finetune, pretrain
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import Finetune
-from dermssl.training import checkpoint, distribution, finetuning
+from dermssl.core.settings import Backbone, Finetune, Pretrain
+from dermssl.training import checkpoint, distribution, finetuning, run_setup
 from dermssl.training.distribution import Distribution
 
 SCRIPT = tiny.ROOT / "tests" / "replica_steps.py"
@@ -135,6 +135,14 @@ def test_a_batch_without_equal_parts_is_refused(monkeypatch):
     finetuning.check_last_batch(Finetune(batch_size=30), 93, 3)
     with pytest.raises(UserError, match="ends with 2 photo"):
         finetuning.check_last_batch(Finetune(batch_size=30), 92, 3)
+
+
+def test_xla_is_for_one_device(monkeypatch):
+    config = {"backbone": Backbone(jit_compile=True), "pretrain": Pretrain(batch_size=8)}
+    assert run_setup._distribution(config).replicas == 1
+    monkeypatch.setattr(Distribution, "replicas", 2)
+    with pytest.raises(UserError, match="jit_compile: is for one device, and this run has 2 rep"):
+        run_setup._distribution(config)
 
 
 def test_a_lost_worker_is_named(monkeypatch):

@@ -84,7 +84,7 @@ def state(made, rows, best):
     """All that must be equal, in bytes."""
     values = [v.numpy().tobytes() for v in (*made.variables, *made.optimizer.variables)]
     values += [weight.tobytes() for weight in best.weights]
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    rows = [{k: v for k, v in row.items() if k not in ("seconds", "input_share")} for row in rows]
     return values, json.dumps([rows, best.state()])
 
 

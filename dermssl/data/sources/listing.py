@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,11 +20,14 @@ class Stored(NamedTuple):
             container has one, else the size.
         at: where its bytes begin in the container's file, if they lie there as they are; else None
             for the source to read them.
+        page: the number of the part of its source that it is read from, where photos of one part
+            should be read together; else None.
     """
 
     size: int
     mark: int
     at: int | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class Listing:
     """The content of a container.
 
     Attributes:
-        photos: key -> `Stored`, in the container's order; a key may have "/" in it.
+        photos: key -> `Stored`, in the container's order; a key may have "/" in it. Those of shards
+            have masks among them; their records say which.
         others: key -> what it is, of all that is no photo.
     """
 
-    photos: dict[str, Stored]
+    photos: Mapping[str, Stored]
     others: dict[str, str]
 
 

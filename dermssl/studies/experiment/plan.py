@@ -5,6 +5,7 @@ all arms see the same labels. A run that is finished is not made again, so the s
 where it was stopped.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import cluster, runs
+from dermssl.core import cluster, executor, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.progress import Progress, log_progress
@@ -21,12 +22,14 @@ from dermssl.core.settings import (
     Checkpoint,
     Data,
     Distribution,
+    Executor,
     Finetune,
     Logging,
     Pretrain,
 )
 from dermssl.data.records import Dataset
 
+HERE = Executor()
 FEW_STEPS = 20  # an epoch; one pass over ten labels would be one step, and train nothing
 
 
@@ -275,35 +278,78 @@ def fit_batch_to_labels(settings: Finetune, n_labels: int) -> Finetune:
     return dataclasses.replace(settings, batch_size=batch, steps_per_epoch=steps)
 
 
+@dataclass
+class RunMaker:
+    """Makes the run of a job.
+
+    Attributes:
+        makers: the `run` functions of `dermssl.pretrain` and `dermssl.finetune`.
+        dataset: `Dataset` with splits.
+        overwrite: bool, replace runs with other settings.
+    """
+
+    makers: tuple[Callable[..., Any], Callable[..., Any]]
+    dataset: Dataset
+    overwrite: bool = False
+
+    def __call__(self, job: Job) -> None:
+        import keras
+
+        keras.backend.clear_session()
+        pretrain, finetune = self.makers
+        make = pretrain if job.is_pretraining else finetune
+        make(job.config | {"overwrite": self.overwrite}, self.dataset)
+
+
 def run_jobs(
     jobs: Sequence[Job],
     makers: tuple[Callable[..., Any], Callable[..., Any]],
     dataset: Dataset,
     overwrite: bool = False,
+    spread: Executor = HERE,
 ) -> None:
     """Make the runs that are missing, with the time left.
 
     Args:
-        jobs: list of `Job`.
-        makers: the `run` functions of `dermssl.pretrain` and `dermssl.finetune`.
-        dataset: `Dataset` with splits.
-        overwrite: bool, replace runs with other settings.
+        jobs: list of `Job`, in one folder.
+        makers, dataset, overwrite: as of `RunMaker`.
+        spread: where they are made.
     """
-    import keras
-
-    pretrain, finetune = makers
+    work = RunMaker(makers, dataset, overwrite)
     # What an earlier call finished costs nothing, so it must not count as fast work.
-    shown = Progress("experiment", sum(job.work for job in jobs if not job.is_finished))
-    for number, job in enumerate(jobs, start=1):
-        line, is_finished = f"[{number}/{len(jobs)}] {job.title}", job.is_finished
-        if is_finished:
-            log_progress(f"{line} (finished before)")
-        else:
-            shown.announce(line)
-        keras.backend.clear_session()
-        if job.is_pretraining:
-            pretrain(job.config | {"overwrite": overwrite}, dataset)
-        else:
-            finetune(job.config | {"overwrite": overwrite}, dataset)
-        if not is_finished:
-            shown.done += job.work
+    todo = [job for job in jobs if overwrite or not job.is_finished]
+    numbers = {job.name: number for number, job in enumerate(jobs, start=1)}
+    for job in jobs:
+        if job not in todo:
+            log_progress(f"[{numbers[job.name]}/{len(jobs)}] {job.title} (finished before)")
+            work(job)  # a different run there is refused
+    if not todo:
+        return
+    shown = Progress("experiment", sum(job.work for job in todo))
+
+    def announce(task):
+        job = task.argument
+        shown.announce(f"[{numbers[job.name]}/{len(jobs)}] {job.title}")
+
+    results = executor.run(
+        work, _tasks(todo), spread, _reads(todo, dataset), Path(todo[0].config["output"]).parent,
+        announce,
+    )  # fmt: skip
+    with contextlib.closing(results):
+        for task, _ in results:
+            shown.done += task.argument.work
+
+
+def _tasks(jobs):
+    """A task a job; one that starts from a pretraining run here comes after it."""
+    pretraining = {job.config["output"]: job.name for job in jobs if job.is_pretraining}
+    return [
+        executor.Task(job.name, job, pretraining.get(job.config["backbone"].weights))
+        for job in jobs
+    ]
+
+
+def _reads(jobs, dataset):
+    """The files and folders that jobs start from and that are there already."""
+    weights = {Path(job.config["backbone"].weights) for job in jobs}
+    return [dataset.root, *(path for path in sorted(weights) if path.exists())]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import atomic_files, progress, runs
+from dermssl.core import atomic_files, executor, progress, runs
 from dermssl.core.commands import COMMANDS
 from dermssl.core.errors import RunFailed
-from dermssl.data import photos, readers, records
+from dermssl.core.settings import Executor
+from dermssl.data import readers, records
 from dermssl.models import weights
 from dermssl.reporting import results_csv
 from dermssl.reporting.report import Report
 from dermssl.studies.grid import data as selection
 from dermssl.studies.grid import plan as grid_plan
-from dermssl.studies.grid import report, train
+from dermssl.studies.grid import report
 from dermssl.studies.grid import rows as grid_rows
 from dermssl.studies.grid.data import joined
-from dermssl.studies.grid.train import FoldData
+from dermssl.studies.grid.groups import GroupTrainer, groups_of
 from dermssl.training import mlflow_log, pretraining_pool, run_setup, tensorboard
 
 OUTPUT = COMMANDS["grid"].output
@@ -120,7 +121,7 @@ def _done(made):
 
 
 def _train_missing(made, config, plans, folds):
-    """Train cell by cell, or all depths of an augmentation and seed at once."""
+    """Train what is missing, group by group, and write each cell as it arrives."""
     grid, done = config["grid"], _done(made)
     every = [cell for plan in plans for cell in grid_plan.cells_of(plan, grid)]
     todo = [cell for cell in every if cell.name not in done]
@@ -136,45 +137,33 @@ def _train_missing(made, config, plans, folds):
     work = {cell: _work(cell, plans, grid, sizes[cell.fold or 0]) for cell in todo}
     shown, n_done = progress.Progress("grid", sum(work.values())), len(every) - len(todo)
     for plan in plans:
-        print(f"{plan.name} {FROM_NOTHING}\n" if plan.from_nothing else "", end="", flush=True)
-        trainer, materials = None, {}  # the last model's go before memory is given back
-        train.free_memory()
-        for group in _groups([cell for cell in todo if cell.model == plan.name], grid):
-            first = group[0]
-            fold = folds[first.fold or 0]
-            if first.fold not in materials:
-                materials = {first.fold: _material(fold, plan, config)}
-            last = n_done + len(group)
-            shown.announce(f"[{n_done + 1}-{last}/{len(every)}] {grid_plan.group_title(group)}")
-            began = time.time()
-            trained, reason, share = [None] * len(group), None, len(group)
-            try:
-                if grid.shared_trunk and first.depth != grid_plan.ALL:
-                    trunk_depths = [d for d in plan.depths if d != grid_plan.ALL]
-                    trainer = trainer or train.SharedCells(
-                        plan.start, trunk_depths, grid, fold.taxonomy
-                    )
-                    found = trainer.train(first.augmentation, first.seed, materials[first.fold])
-                    by_depth = dict(zip(trunk_depths, found))
-                    trained, share = [by_depth[cell.depth] for cell in group], len(found)
-                else:
-                    trainer = None
-                    train.free_memory()
-                    trained = [
-                        train.train_plain(
-                            plan.start, first.depth, first.augmentation, first.seed,
-                            materials[first.fold], grid,
-                        )
-                    ]  # fmt: skip
-            except train.FAILURES as error:
-                reason, trainer = train.failure_message(error), None
-            if reason:  # here the error is gone, and with it what it held on to
-                train.free_memory()
-            seconds = round((time.time() - began) / share, 2)
-            for cell, result in zip(group, trained):
-                _append(made, cell, plan, config, fold, result, reason, seconds)
-            shown.done += sum(work[cell] for cell in group)
-            n_done = last
+        if plan.from_nothing:
+            progress.log_progress(f"{plan.name} {FROM_NOTHING}")
+    groups = groups_of(todo, grid)
+    tasks = [executor.Task(grid_plan.group_title(group), group) for group in groups]
+
+    def announce(task):
+        last = n_done + len(task.argument)
+        shown.announce(f"[{n_done + 1}-{last}/{len(every)}] {task.key}")
+
+    trainer = GroupTrainer(plans, folds, config["data"], grid)
+    results = executor.run(trainer, tasks, _executor(config), _reads(plans, folds), None, announce)
+    with contextlib.closing(results):
+        for task, scored in results:
+            for cell, one in zip(task.argument, scored):
+                _append(made, cell, plans, config, folds[cell.fold or 0], one)
+                shown.done += work[cell]
+            n_done += len(scored)
+
+
+def _executor(config):
+    return config.get("executor", Executor())
+
+
+def _reads(plans, folds):
+    """The files and folders that cells are trained from."""
+    files = [Path(plan.start.weights) for plan in plans]
+    return [folds[0].root, *(file for file in files if file.exists())]
 
 
 def _n(fold):
@@ -190,56 +179,25 @@ def _work(cell, plans, grid, sizes):
     return passes * (plan.forward or plan.parameters)
 
 
-def _groups(todo, grid):
-    """Cells that are trained together: on a trunk, those that differ in depth alone.
-
-    Those that are trained alone come last, when the trunk isn't needed any more.
-    """
-    groups = {}
-    for cell in todo:
-        alone = not grid.shared_trunk or cell.depth == -1
-        key = (cell.fold, cell.seed, cell.augmentation, cell.depth if alone else None)
-        groups.setdefault(key, []).append(cell)
-    return [groups[key] for key in sorted(groups, key=lambda key: key[-1] is not None)]
-
-
-def _material(fold, plan, config):
-    """Photos and labels of one fold at the model's size."""
-    size, data = plan.start.image_size, config["data"]
-    rows = (fold.index["split"] == records.TRAIN).to_numpy().nonzero()[0]
-    labels, _ = records.label_arrays(fold.index.iloc[rows], fold.taxonomy)
-    return FoldData(
-        train=photos.photos_of(fold.subset(records.TRAIN), data, size, share=0.5),
-        test=photos.photos_of(fold.subset(records.TEST), data, size, share=0.5),
-        records=rows, labels=labels, taxonomy=fold.taxonomy, size=size,
-    )  # fmt: skip
-
-
-def _append(made, cell, plan, config, fold, trained, reason, seconds):
+def _append(made, cell, plans, config, fold, scored):
     """The cell's files, then its row: a row without its files can't be."""
-    grid = config["grid"]
-    state, intervals, n_test = runs.FAILED, None, None
-    if trained is not None:
-        grid_rows.write_cell(made.path, cell, trained)
-        state, n_test = runs.FINISHED, len(trained.probabilities)
-        if trained.diverged:
+    grid, result, reason = config["grid"], scored.result, scored.reason
+    state, n_test = runs.FAILED, None
+    if result is not None:
+        grid_rows.write_cell(made.path, cell, result)
+        state, n_test = runs.FINISHED, len(result.probabilities)
+        if result.diverged:
             state, reason = (
                 runs.DIVERGED,
                 "a loss or a probability is no number; try a lower grid.learning_rate",
             )
-        else:
-            test = fold.subset(records.TEST)
-            labels, _ = records.label_arrays(test.index, fold.taxonomy)
-            groups = records.group_ids(test.index, config["data"].group_by)
-            intervals = grid_rows.intervals(
-                labels, trained.probabilities, fold.taxonomy, groups, grid.n_resamples
-            )
-    losses = trained.losses if trained else []
-    tensorboard.write_cell(made / "tensorboard" / cell.name, cell, losses, intervals or {})
+    losses = result.losses if result else []
+    tensorboard.write_cell(made / "tensorboard" / cell.name, cell, losses, scored.intervals or {})
     status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
     status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
-    status |= {"status": state, "reason": reason, "seconds": seconds}
-    row = grid_rows.row(made.path, status, cell, plan, grid, trained, intervals, n_test)
+    status |= {"status": state, "reason": reason or None, "seconds": scored.seconds}
+    plan = next(plan for plan in plans if plan.name == cell.model)
+    row = grid_rows.row(made.path, status, cell, plan, grid, result, scored.intervals, n_test)
     results_csv.append_row(made / grid_rows.RESULTS, row)
 
 

@@ -227,7 +227,8 @@ class SharedCells:
         return np.sum([s.numpy() for s in sums], axis=0, dtype=np.float64) / n
 
     def _kept(self, store, policy, seed, epoch, material):
-        order, size = pipeline.epoch_order(len(material.train), seed, epoch), self._grid.batch_size
+        n, size = len(material.train), self._grid.batch_size
+        order = pipeline.epoch_order(n, seed, epoch, material.train.pages)
         chosen = trunk_features.variants(policy, seed, epoch, material.records[order])
         store.fill(order, chosen)  # at once, as the trunk is faster on many
         for start in range(0, len(order), size):

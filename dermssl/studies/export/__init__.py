@@ -1,0 +1,1 @@
+"""Write a run's network for another runtime, and check what that runtime gives."""
