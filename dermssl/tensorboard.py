@@ -58,7 +58,7 @@ def _check_port(port):
     if reason is None:
         return
     others = (other for other in range(port + 1, 65536) if _refused(other) is None)
-    other = next((other for other, _ in zip(others, range(PORTS))), None)
+    other = next((str(other) for other, _ in zip(others, range(PORTS))), "of another number")
     raise UserError(
         f"tensorboard.port {port}: can't be had ({reason}); use tensorboard.port {other}"
     )

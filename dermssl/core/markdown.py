@@ -21,7 +21,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     >>> print(table(["class", "P"], [["a|b", "0.5"]]))
     | class | P |
     | --- | --- |
-    | a\\\\|b | 0.5 |
+    | a\\|b | 0.5 |
     """
     lines = [titles, ["---"] * len(titles), *rows]
     written = ([cell if k == 1 else escaped(cell) for cell in line] for k, line in enumerate(lines))

@@ -212,12 +212,12 @@ class Logging:
 
     tensorboard: str = setting(
         "full",
-        "curves and scores alone, or also histograms, photos with their probabilities, confusion "
-        "matrices and heat maps",
+        "scalars: curves and scores; full: also histograms, photos with their probabilities, "
+        "confusion matrices and heat maps",
         choices=("full", "scalars", "none"),
     )
     mlflow: str = setting(
-        "", "an MLflow server's address, or a folder: gets settings, metrics and files"
+        "", "an MLflow server's address, or a folder, that gets settings, metrics and files"
     )
 
 

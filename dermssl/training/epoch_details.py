@@ -123,7 +123,7 @@ class EpochDetails(keras.callbacks.Callback):
             rows.append([str(k + 1), watched.paths[k], truth, name, of_guess, of_true])
             captions.append([f"{k + 1} true: {truth}", f"predicted: {name}", f"P {of_guess}"])
         about = "Photos of the validation split: the true class, the predicted one and its P."
-        sheet = pictures.photo_sheet(_in_rows(watched.images), _in_rows(captions))
+        sheet = pictures.photo_sheet(_in_rows(list(watched.images), None), _in_rows(captions, []))
         self.events.image("validation_photos", sheet, step, about)
         self.events.text("probabilities", markdown.table(COLUMNS, rows), step)
 
@@ -148,12 +148,11 @@ def write_heat_maps(
     guess = outputs.predict_proba(model, [watched.images])["fine"].argmax(axis=1)
     wrong = np.flatnonzero((watched.fine >= 0) & (watched.fine != guess))
     other: list[np.ndarray | None] = [None] * n
-    for k, heat in zip(
-        wrong, grad_cam.heat_maps(model, watched.images[wrong], watched.fine[wrong])
-    ):
-        other[k] = grad_cam.overlay(watched.images[k], heat)
     heats = grad_cam.heat_maps(model, watched.images, guess)
     maps = [grad_cam.overlay(photo, heat) for photo, heat in zip(watched.images, heats)]
+    heats = grad_cam.heat_maps(model, watched.images[wrong], watched.fine[wrong])
+    for k, heat in zip(wrong, heats):
+        other[k] = grad_cam.overlay(watched.images[k], heat)
     truth = watched.truth(model.taxonomy)
     captions = [
         [[f"{k + 1} true: {truth[k]}"] for k in range(n)],
@@ -180,9 +179,7 @@ def _finite(variable):
     return values[np.isfinite(values)]
 
 
-def _in_rows(items):
-    """Two rows; a place that is left over is None, or has no caption."""
+def _in_rows(items, empty):
+    """Two rows; a place that is left over gets `empty`."""
     across = -(-len(items) // 2)
-    first, second = list(items[:across]), list(items[across:])
-    empty = [[]] if isinstance(items, list) else [None]
-    return [first, second + empty * (across - len(second))]
+    return [items[:across], items[across:] + [empty] * (2 * across - len(items))]

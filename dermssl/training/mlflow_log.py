@@ -60,12 +60,16 @@ def check(config: dict[str, Any]) -> None:
     if not where:
         return
     client = _client(where)
+    if "://" not in where:
+        if Path(where).exists() and not Path(where).is_dir():
+            raise UserError(f"logging.mlflow {where}: no folder; give a folder or an address")
+        return
     try:
         client.search_experiments(max_results=1)
     except Exception as error:  # of MLflow, of requests, of urllib3, or of the file system
         raise UserError(
-            f"logging.mlflow {where}: no MLflow there ({one_line(error, 120)}); give the address "
-            "of a server that runs, or a folder, or leave logging.mlflow out"
+            f"logging.mlflow {where}: no MLflow answers there ({one_line(error, 120)}); start the "
+            "server, give a folder, or leave logging.mlflow out"
         ) from error
 
 

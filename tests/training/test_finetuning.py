@@ -325,7 +325,7 @@ def test_what_tensorboard_shows_changes_no_number(train):
         ("none", set()),
     ):
         rows, _ = train(
-            small_model(name="cnn"), tensorboard=tensorboard, frozen_epochs=1, unfrozen_epochs=1,
+            small_model(name="cnn"), tensorboard=tensorboard, frozen_epochs=0, unfrozen_epochs=1,
             steps_per_epoch=2,
         )  # fmt: skip
         shown = {path.parent.name for path in train.folder.rglob("events*")}

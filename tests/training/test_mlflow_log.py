@@ -151,8 +151,11 @@ def test_no_server_is_refused_before_anything_is_made(photos, tmp_path, capsys):
     argv = ["--data", photos, *tiny.SMALL, "--output", tmp_path / "run", "--mlflow", where]
     assert tiny.call(pretrain, *argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"dermssl: error: --mlflow {where}: no MLflow there (")
+    assert line.startswith(f"dermssl: error: --mlflow {where}: no MLflow answers there (")
     assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    assert tiny.call(pretrain, *argv[:-1], tmp_path / "file") == 2
+    assert "file: no folder; give a folder or an address" in capsys.readouterr().err
 
 
 @pytest.mark.soak
