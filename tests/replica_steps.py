@@ -7,6 +7,7 @@ With STRATEGY mirrored the CPU is two devices; with multiworker TF_CONFIG says w
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,28 @@ def classifier(folder, distribution):
     counts = keras.ops.convert_to_numpy(balanced_accuracy.confusion)
     found["confusion"] = (counts / distribution.parts["workers"]).tolist()
     assert np.sum(found["confusion"]) == (targets["fine"] >= 0).sum()
+    with distribution.scope():
+        model.compile(keras.optimizers.Adam())
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.iterations.assign(1)
+    found["shown"] = shown(model, balanced_accuracy, distribution)
     return found
+
+
+def shown(model, metric, distribution):
+    """The tags of what TensorBoard gets of an epoch."""
+    from dermssl.core import event_file, runs
+    from dermssl.training.epoch_details import EpochDetails
+
+    with tempfile.TemporaryDirectory() as folder:
+        workers = distribution.parts["workers"]
+        details = EpochDetails(runs.Run(folder), "phase", [], 1, None, metric, workers)
+        details.set_model(model)
+        details.on_train_begin()
+        details.on_epoch_end(0)
+        details.on_train_end()
+        return [value.tag for event in event_file.read(details.folder)
+                for value in event.summary.value]  # fmt: skip
 
 
 def fitted(model, data, distribution, held_out=None):

@@ -104,7 +104,7 @@ class EpochDetails(keras.callbacks.Callback):
     def _histograms(self, step):
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # in mixed precision
-        beta, done = optimizer.beta_1, int(optimizer.iterations)
+        beta, done = optimizer.beta_1, int(keras.ops.convert_to_numpy(optimizer.iterations))
         about = GRADIENT.format(beta, 1 / (1 - beta))
         for weight in _spread([v for v in self.model.trainable_variables if v.name == "kernel"]):
             average = optimizer._momentums[optimizer._get_variable_index(weight)]
