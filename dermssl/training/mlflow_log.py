@@ -59,13 +59,13 @@ def check(config: dict[str, Any]) -> None:
     where = (config.get("logging") or Logging()).mlflow
     if not where:
         return
-    client = _client(where)
+    if "://" not in where and Path(where).exists() and not Path(where).is_dir():
+        raise UserError(f"logging.mlflow {where}: no folder; give a folder or an address")
+    _import()
     if "://" not in where:
-        if Path(where).exists() and not Path(where).is_dir():
-            raise UserError(f"logging.mlflow {where}: no folder; give a folder or an address")
         return
     try:
-        client.search_experiments(max_results=1)
+        _client(where).search_experiments(max_results=1)
     except Exception as error:  # of MLflow, of requests, of urllib3, or of the file system
         raise UserError(
             f"logging.mlflow {where}: no MLflow answers there ({one_line(error, 120)}); start the "
@@ -74,6 +74,11 @@ def check(config: dict[str, Any]) -> None:
 
 
 def _client(where):
+    return _import()(where if "://" in where else Path(where).absolute().as_uri())
+
+
+def _import():
+    """MLflow's client class."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -82,7 +87,7 @@ def _client(where):
         raise UserError(
             "logging.mlflow: MLflow isn't installed; pip install 'dermssl[mlflow]'"
         ) from error
-    return MlflowClient(where if "://" in where else Path(where).absolute().as_uri())
+    return MlflowClient
 
 
 @contextlib.contextmanager
