@@ -334,6 +334,25 @@ def command_line(
     return shlex.join(words + flags)
 
 
+def command_of_run(status: dict[str, Any]) -> str:
+    """What to type for a run like a finished one: its settings that aren't the defaults.
+
+    Args:
+        status: content of its status.json.
+    """
+    tables = status["config"]
+    typed = {}
+    for name, cls in SECTIONS.items():
+        if isinstance(tables.get(name), dict):
+            default = cls()
+            given = of_today(cls, tables[name])
+            fields = (item.name for item in dataclasses.fields(cls) if item.name in given)
+            typed[name] = {
+                key: given[key] for key in fields if given[key] != getattr(default, key)
+            }  # fmt: skip
+    return command_line(status["command"], typed, seed=tables.get("seed"))
+
+
 def as_tables(config: dict[str, Any]) -> dict[str, Any]:
     """Plain nested dicts of a run's config, for TOML and for hashing."""
     return {

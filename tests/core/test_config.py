@@ -208,6 +208,21 @@ def test_the_command_line_gives_every_setting_back(command):
     assert again == made
 
 
+def test_the_command_of_a_run_makes_it_again(tmp_path):
+    flags = ["--data", "a b", "--epochs", "7", "--projection", "16", "8", "--seed", "3"]
+    config = read(*flags, "--precision", "float32", "--output", tmp_path)
+    status = {"command": "pretrain", "config": configs.as_tables(config)}
+    words = shlex.split(configs.command_of_run(status))
+    assert words[:3] == ["python", "-m", "dermssl.pretrain"]
+    assert {*words[3:]} == {*flags, "--precision", "float32"}  # no defaults
+    again = cli.from_flags("pretrain", cli.parser("pretrain", "").parse_intermixed_args(words[3:]))
+    assert configs.as_tables(again) == configs.as_tables(config)
+    # A run of before, with a setting in other words.
+    status["config"]["backbone"].pop("precision")
+    status["config"]["backbone"]["mixed_precision"] = True
+    assert "--precision mixed_float16" in configs.command_of_run(status)
+
+
 def test_keywords_are_flags():
     made = configs.from_keywords(
         "pretrain", (), {"data": Path("PHOTOS"), "backbone": "cnn", "projection": (8, 4), "seed": 3}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from dermssl.core import config
 from dermssl.core.setting import SQUARE
 from dermssl.evaluation import metric_tables
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS, FLOORED_BELOW
@@ -350,6 +351,8 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
         "floor, Newcombe's method 5, Wilson's). One run is scored, so they cover the choice of "
         "records, not the variation of training. Each sentence's interval stands for itself, "
         "unless it says that several hold together.",
+        f"The run, with every setting that isn't the default: "
+        f"{report.code(config.command_of_run(status))}",
         f"Versions: {report.versions(status)}.",
         f"This page: {report.code(evaluation.command)}",
     ]
