@@ -39,7 +39,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         UserError: the run isn't finished, its files aren't whole, the split has no labels, or a
             setting doesn't fit its classes.
     """
-    from dermssl.reporting import report
+    from dermssl.reporting import report, tensorboard_text
     from dermssl.studies.single_run import cell_photos, compute, files
     from dermssl.studies.single_run import report as evaluation_report
 
@@ -57,7 +57,10 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     folder = report.make_output_folder(config["output"] or default)
     files.write(folder, evaluation)
     files.draw(folder, evaluation)
-    report.write(evaluation_report.build(evaluation, *cell_photos.behind(evaluation)), folder)
+    written = evaluation_report.build(evaluation, *cell_photos.behind(evaluation))
+    report.write(written, folder)
+    log = Path(config["output"] or settings.run) / "tensorboard" / f"report_{settings.split}"
+    tensorboard_text.write(written, log)
     return folder
 
 

@@ -98,7 +98,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             history, manifests = finetuning.run_phases(
                 made, model, train_labels, validation_labels, settings, seed, title,
                 config.get("checkpoint"), opened.saved(made), opened.distribution,
-                config["backbone"].jit_compile,
+                config["backbone"].jit_compile, config.get("logging"),
             )  # fmt: skip
         if not opened.distribution.is_chief:  # which writes the run
             return made.path

@@ -47,7 +47,7 @@ def run(config: dict[str, Any]) -> Path:
 def compare(config: dict[str, Any]) -> tuple[Path, Report]:
     """As `run`; returns the folder, and the report that was written there."""
     from dermssl.evaluation import contrasts, run_groups
-    from dermssl.reporting import report, results_csv
+    from dermssl.reporting import report, results_csv, tensorboard_text
     from dermssl.studies.comparison import compute, decision
     from dermssl.studies.comparison import report as page
 
@@ -84,6 +84,7 @@ def compare(config: dict[str, Any]) -> tuple[Path, Report]:
     page.draw(folder, numbers)
     findings = page.build(numbers, config["command"], config["config"])
     report.write(findings, folder, NAME)
+    tensorboard_text.write(findings, folder / "tensorboard" / "report")
     return folder, findings
 
 

@@ -19,6 +19,10 @@ from dermssl.core import config as configs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import PRETRAINED
+from dermssl.core.settings import Logging
+
+# Of the last epoch, what TensorBoard compares runs by; the probes are in it where labels are.
+ENDS = ("loss", "accuracy", "entropy", "linear", "knn", "effective_rank")
 
 
 def run(config: dict[str, Any], dataset: Any = None) -> Path:
@@ -46,6 +50,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         pretraining,
         pretraining_pool,
         run_setup,
+        tensorboard,
     )
     from dermssl.training.ssl_health import panel as health
 
@@ -120,6 +125,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
                 "versions": runs.versions(),
             },
         )  # fmt: skip
+        if (config.get("logging") or Logging()).tensorboard != "none":
+            tensorboard.write_scores(made, config, {name: last.get(name) for name in ENDS})
         made.set_status(runs.FINISHED, seed=config["seed"], parameters=backbone.count_params())
         checkpoint.clear(made)
     return made.path

@@ -107,7 +107,7 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     print(f"report:      {path / 'ssl_analysis_report.md'}")
     print(f"table:       {path / 'performance_comparison.csv'}")
     folder = config["output"] or OUTPUT
-    print(f"TensorBoard: python -m tensorboard.main --host localhost --logdir {folder}")
+    print(f"TensorBoard: python -m dermssl.tensorboard {folder}")
 
 
 def _look(config):

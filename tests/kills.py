@@ -250,19 +250,21 @@ def _weights(file):
 
 
 def _events(folder):
-    """(folder, tag, step, value) of every scalar but times."""
+    """(folder, tag, step, value) of all but times and reports."""
     import tensorflow as tf
     from tensorboard.backend.event_processing import event_accumulator
 
     found = []
     for part in sorted({path.parent for path in folder.rglob("events*")}):
-        events = event_accumulator.EventAccumulator(str(part))
+        events = event_accumulator.EventAccumulator(str(part), {"tensors": 0})
         events.Reload()
         for tag in sorted(set(events.Tags()["tensors"]) - {f"epoch_{name}" for name in TIMES}):
             for event in events.Tensors(tag):
                 value = tf.make_ndarray(event.tensor_proto)
-                if value.ndim == 0 and value.dtype.kind == "f":
-                    found.append((str(part.relative_to(folder)), tag, event.step, float(value)))
+                if tag != "report":  # it shows durations
+                    content = value.tolist()
+                    content = content if value.ndim == 0 else _digest(repr(content).encode())
+                    found.append((str(part.relative_to(folder)), tag, event.step, content))
     return found
 
 

@@ -7,6 +7,7 @@ With STRATEGY mirrored the CPU is two devices; with multiworker TF_CONFIG says w
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -68,10 +69,11 @@ def classifier(folder, distribution):
     n, rng = 2 * BATCH - 1, np.random.default_rng(0)
     with distribution.scope():
         model = LesionClassifier(network(False), taxonomy.load("ham10000"), dropout=0.0, seed=2)
+        balanced_accuracy = metrics.BalancedAccuracy(7)
         model.compile(
             keras.optimizers.SGD(0.05),
             loss={"fine": SparseFocalLoss(2.0), "coarse": SparseFocalLoss(2.0)},
-            metrics={"fine": [metrics.KnownAccuracy(), metrics.BalancedAccuracy(7)]},
+            metrics={"fine": [metrics.KnownAccuracy(), balanced_accuracy]},
         )
     few, records = photos(folder, n), np.arange(n)
     targets = {"fine": rng.integers(-1, 7, n), "coarse": rng.integers(0, 2, n)}
@@ -87,7 +89,31 @@ def classifier(folder, distribution):
     exact = ("val_loss", "val_fine_balanced_accuracy", "val_fine_known_accuracy")
     found["logs"] = {name: found["logs"][name] for name in exact if name in found["logs"]}
     assert len(found["logs"]) > 1
+    counts = keras.ops.convert_to_numpy(balanced_accuracy.confusion)
+    found["confusion"] = (counts / distribution.parts["workers"]).tolist()
+    assert np.sum(found["confusion"]) == (targets["fine"] >= 0).sum()
+    with distribution.scope():
+        model.compile(keras.optimizers.Adam())
+        model.optimizer.build(model.trainable_variables)
+        model.optimizer.iterations.assign(1)
+    found["shown"] = shown(model, balanced_accuracy, distribution)
     return found
+
+
+def shown(model, metric, distribution):
+    """The tags of what TensorBoard gets of an epoch."""
+    from dermssl.core import event_file, runs
+    from dermssl.training.epoch_details import EpochDetails
+
+    with tempfile.TemporaryDirectory() as folder:
+        workers = distribution.parts["workers"]
+        details = EpochDetails(runs.Run(folder), "phase", [], 1, None, metric, workers)
+        details.set_model(model)
+        details.on_train_begin()
+        details.on_epoch_end(0)
+        details.on_train_end()
+        return [value.tag for event in event_file.read(details.folder)
+                for value in event.summary.value]  # fmt: skip
 
 
 def fitted(model, data, distribution, held_out=None):

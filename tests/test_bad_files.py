@@ -356,4 +356,4 @@ def test_no_source_can_run_what_it_reads():
                     assert name != "to_csv", f"{path}: atomic_files.write_csv makes cells harmless"
         for line in text.splitlines():
             assert "bind_all" not in line
-            assert "tensorboard.main" not in line or "--host localhost" in line, path
+            assert '"--logdir"' not in line or '"--host", "localhost"' in line, path

@@ -57,7 +57,7 @@ def test_a_row_and_a_file_a_cell(made):
         assert p.shape == (rows["n"].iloc[0], 2)
         assert len(losses) == 2
     assert runs.read_json(made / "status.json")["status"] == "FINISHED"
-    assert len(list((made / "tensorboard").glob("*/events*"))) == 8
+    assert len(list((made / "tensorboard").glob("*/events*"))) == 8 + 1  # the report
 
 
 @pytest.mark.slow
@@ -307,5 +307,7 @@ def test_a_cell_logged_by_a_killed_process_is_logged_once(tmp_path):
 
     cell = grid_plan.Cell("cnn", 1, "none", 0, fold=2)
     for _ in range(2):
-        tensorboard.write(tmp_path / "cell", cell, [2.0, 1.0], {"roc_auc": Interval(0.5, 0.4, 0.6)})
+        tensorboard.write_cell(
+            tmp_path / "cell", cell, [2.0, 1.0], {"roc_auc": Interval(0.5, 0.4, 0.6)}
+        )
     assert len(list((tmp_path / "cell").glob("events*"))) == 1

@@ -15,10 +15,12 @@ SECTIONS = {
     "grid": settings.Grid,
     "checkpoint": settings.Checkpoint,
     "distribution": settings.Distribution,
+    "logging": settings.Logging,
     "executor": settings.Executor,
     "evaluate": study_settings.Evaluate,
     "model_comparison": study_settings.ModelComparison,
     "report": study_settings.Report,
+    "tensorboard": study_settings.TensorBoard,
     "sample_size": study_settings.SampleSize,
     "adapt": study_settings.Adapt,
     "predict": study_settings.Predict,
@@ -83,7 +85,7 @@ COMMANDS = {
     ),
     "pretrain": Command(
         "pretrain a backbone with SimCLR on photos without labels",
-        ("data", "backbone", "pretrain", "checkpoint", "distribution"),
+        ("data", "backbone", "pretrain", "checkpoint", "distribution", "logging"),
         PRETRAINED,
         resumable=True,
         embedded={
@@ -95,7 +97,7 @@ COMMANDS = {
     ),
     "finetune": Command(
         "fine-tune a classifier from a backbone",
-        ("data", "backbone", "finetune", "checkpoint", "distribution"),
+        ("data", "backbone", "finetune", "checkpoint", "distribution", "logging"),
         FINETUNED,
         resumable=True,
         embedded={
@@ -107,10 +109,11 @@ COMMANDS = {
     ),
     "grid": Command(
         "transfer-learning grid: models x unfrozen layers x augmentations",
-        ("data", "grid", "executor"),
+        ("data", "grid", "executor", "logging"),
         "outputs/grid",
         seeded=False,
         resumable=True,
+        without=("logging.tensorboard",),
         embedded={"grid.image_size": 64, "grid.epochs": 3, "grid.n_resamples": 200},
         from_imagenet="grid.weights",
     ),
@@ -131,6 +134,13 @@ COMMANDS = {
     "report": Command(
         "all runs below a folder in one page: state, settings that differ, scores, reports",
         ("report",),
+        "FOLDER",
+        seeded=False,
+        heavy=False,
+    ),
+    "tensorboard": Command(
+        "TensorBoard for all runs below a folder, on this machine alone",
+        ("tensorboard",),
         "FOLDER",
         seeded=False,
         heavy=False,

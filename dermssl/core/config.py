@@ -35,7 +35,8 @@ OTHER_SECTIONS = ("synthetic", "experiment", "arms")
 OF_EVERY_CALL = ("config", "seed", "output", "overwrite")
 # What changes where a run lies or how often it is saved, but none of its numbers.
 NO_IDENTITY = (
-    "output", "checkpoint", "distribution", "executor", "overwrite", "config", "tables", "command",
+    "output", "checkpoint", "distribution", "executor", "logging", "overwrite", "config", "tables",
+    "command",
 )  # fmt: skip
 
 

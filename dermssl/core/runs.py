@@ -11,7 +11,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ STATES = ("RUNNING", "FINISHED", "FAILED", "DIVERGED", "KILLED")
 RUNNING, FINISHED, FAILED, DIVERGED, KILLED = STATES
 CHECKPOINTS = "checkpoints"
 NO_MEMORY = "out_of_memory"  # in status.json: what a run failed of
-# What later commands say of a run lies in its folder, and is not true of the next one there.
+# What is said of a run lies in its folder, and is not true of the next one there.
 DERIVED_OUTPUTS = (
     "evaluation_train", "evaluation_validation", "evaluation_test", "stress_test", "explanations",
-    "explained_photos", "embeddings", "forms", "tensorboard/explain", "tensorboard/explain_photos",
-    "tensorboard/embeddings", "health.json", "external", "external_*", "export_*", "likeness.npz",
+    "explained_photos", "embeddings", "forms", "tensorboard", "health.json", "external",
+    "external_*", "export_*", "likeness.npz",
 )  # fmt: skip
 BACKBONE_FILE = "backbone.weights.h5"  # of a pretraining run; naming it means its run
 PACKAGES = ("dermssl", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow")
@@ -56,6 +56,7 @@ class Run:
         self.path = Path(path)
         self.started = time.time()
         self.stop = signals.Watch()
+        self.listeners: list[Callable[[list[dict[str, Any]]], None]] = []  # get the history
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

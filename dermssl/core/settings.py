@@ -207,6 +207,21 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class Logging:
+    """What a training leaves for those who watch it; no part of what it computes."""
+
+    tensorboard: str = setting(
+        "full",
+        "scalars: curves and scores; full: also histograms, photos with their probabilities, "
+        "confusion matrices and heat maps",
+        choices=("full", "scalars", "none"),
+    )
+    mlflow: str = setting(
+        "", "an MLflow server's address, or a folder, that gets settings, metrics and files"
+    )
+
+
+@dataclass(frozen=True)
 class Executor:
     """What computes the cells of a grid, or the runs of an experiment."""
 

@@ -118,6 +118,14 @@ class Report:
 
 
 @dataclass(frozen=True)
+class TensorBoard:
+    """Whose events are shown, and where."""
+
+    folder: str = setting("outputs", "folder that holds runs, in any depth", positional="FOLDER")
+    port: int = setting(6006, "of the page on localhost", low=1, high=65535)
+
+
+@dataclass(frozen=True)
 class SampleSize:
     """Which difference is to be told apart."""
 

@@ -12,6 +12,7 @@ from PIL import Image
 from dermssl.core import atomic_files
 
 GAP = 4  # white pixels between pictures
+SIDE = 128  # pixels a picture
 
 
 def compose(rows: Sequence[Sequence[np.ndarray | None]], side: int, above: int = 0) -> np.ndarray:
@@ -38,7 +39,7 @@ def compose(rows: Sequence[Sequence[np.ndarray | None]], side: int, above: int =
     return sheet
 
 
-def write(path: Path | str, rows: Sequence[Sequence[np.ndarray]], side: int = 128) -> None:
+def write(path: Path | str, rows: Sequence[Sequence[np.ndarray]], side: int = SIDE) -> None:
     """Write rows of pictures as a PNG, each shown at `side` pixels."""
     with atomic_files.atomic_write(path) as temporary:
         Image.fromarray(compose(rows, side)).save(temporary)

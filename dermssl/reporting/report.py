@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import mimetypes
 import numbers
-import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import pandas as pd
 from dermssl.core import atomic_files
 from dermssl.core.cli import with_flags
 from dermssl.core.errors import UserError
+from dermssl.core.markdown import escaped
 from dermssl.evaluation.interval import Interval
 from dermssl.reporting import fonts, hover, html_parts, wording
 
@@ -296,14 +296,6 @@ def printed(value: Any) -> str:
     if isinstance(value, numbers.Integral):
         return f"{value:,}"
     return wording.number(float(value)) if isinstance(value, numbers.Real) else escaped(value)
-
-
-def escaped(text: Any) -> str:
-    """Text that Markdown prints as it is, also in a table; HTML in it stays text."""
-    text = " ".join(str(text).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore inside a word is no markup; patient_id stays readable in the source.
-    return re.sub(r"[\\`*\[\]|#!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def code(text: Any) -> str:

@@ -1,7 +1,6 @@
 """Keras callbacks of training runs: history, best weights, TensorBoard, progress."""
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from dermssl.core import atomic_files, progress, runs
 from dermssl.core.errors import RunFailed
+from dermssl.core.event_file import EventFile
 
 
 class History(keras.callbacks.Callback):
@@ -46,6 +45,8 @@ class History(keras.callbacks.Callback):
         self.rows.append({"phase": self.phase, "epoch": epoch + 1, **(logs or {}), **timing})
         self.before, self._started = 0.0, None
         atomic_files.write_csv(self.run / "history.csv", pd.DataFrame(self.rows))
+        for listen in self.run.listeners:
+            listen(self.rows)
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -136,8 +137,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
         self.folder, self.phase, self.rows = run / "tensorboard" / phase, phase, rows
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.writers: dict[str, Any] = {}
+        self.events: dict[str, EventFile] = {}
         for row in self.rows:
             self._write(row)
 
@@ -145,8 +145,8 @@ class TensorBoardScalars(keras.callbacks.Callback):
         self._write(self.rows[-1])
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        for writer in self.writers.values():
-            writer.close()
+        for events in self.events.values():
+            events.close()
 
     def _write(self, row):
         if row["phase"] != self.phase:
@@ -156,12 +156,10 @@ class TensorBoardScalars(keras.callbacks.Callback):
             if name in ("phase", "epoch", "seconds") or value is None or math.isnan(value):
                 continue
             side = "validation" if name.startswith("val_") else "train"
-            if side not in self.writers:
-                self.writers[side] = tf.summary.create_file_writer(str(self.folder / side))
-            with self.writers[side].as_default():
-                tf.summary.scalar(f"epoch_{name.removeprefix('val_')}", value, step=row["epoch"])
-        for writer in self.writers.values():
-            writer.flush()
+            if side not in self.events:
+                self.events[side] = EventFile(self.folder / side)
+            tag = f"epoch_{name.removeprefix('val_')}"
+            self.events[side].scalar(tag, value, step=row["epoch"])
 
 
 class Progress(keras.callbacks.Callback):

@@ -11,19 +11,28 @@ import pandas as pd
 from dermssl.core import atomic_files, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import UserError
-from dermssl.core.settings import Checkpoint, Finetune
+from dermssl.core.settings import Checkpoint, Finetune, Logging
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import pipeline, records
+from dermssl.data.augmentation import opencv
 from dermssl.data.augmentation.policies import find_policy
 from dermssl.data.photos import Photos, photos_of
 from dermssl.data.records import TRAIN, Dataset, is_labelled
 from dermssl.evaluation import predictions
 from dermssl.evaluation.metrics import summarise
-from dermssl.inference import outputs
+from dermssl.inference import finished_run, outputs
 from dermssl.losses import focal
 from dermssl.models import freezing
 from dermssl.models.classifier import LesionClassifier
-from dermssl.training import callbacks, checkpoint, input_share, loop, metrics
+from dermssl.training import (
+    callbacks,
+    checkpoint,
+    epoch_details,
+    input_share,
+    loop,
+    metrics,
+    tensorboard,
+)
 from dermssl.training.distribution import Distribution
 from dermssl.training.run_setup import RunSetup
 
@@ -96,11 +105,13 @@ class LabelledPhotos:
         photos: `pipeline.Photos`.
         records: int array (n,), the row of each in the full data set.
         targets: dict of int arrays (n,): "fine" and "coarse", -1 unknown.
+        paths: of n photos, as in the table.
     """
 
     photos: Photos
     records: np.ndarray
     targets: dict[str, np.ndarray]
+    paths: list[str]
 
 
 def class_weights(
@@ -144,7 +155,7 @@ def run_phases(
     run: runs.Run, model: LesionClassifier, train: LabelledPhotos, validation: LabelledPhotos,
     config: Finetune, seed: int, title: str, every: Checkpoint | None = None,
     saved: checkpoint.Saved | None = None, distribution: Distribution | None = None,
-    jit_compile: bool = False,
+    jit_compile: bool = False, logging: Logging | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, freezing.Manifest]]:  # fmt: skip
     """Train `model` through the phases of `config`, or through what is left of them.
 
@@ -161,11 +172,12 @@ def run_phases(
         saved: `checkpoint.Saved` to go on from, or None.
         distribution: `Distribution` in whose scope the model was made; None for one device.
         jit_compile: whether XLA compiles the steps.
+        logging: `settings.Logging`, what goes to TensorBoard; None for its defaults.
 
     Returns:
         list of dict, the rows of history.csv; dict of phase name -> `freezing.Manifest`.
     """
-    distribution = distribution or Distribution()
+    distribution, logging = distribution or Distribution(), logging or Logging()
     alpha, weights, equal = class_weights(config, train, validation, model.taxonomy)
     size = model.backbone.input.shape[1]
     policy = find_policy(config.augmentation)
@@ -178,6 +190,7 @@ def run_phases(
     best = callbacks.BestWeights(*monitor(config, validation), config.patience, model.get_weights())
     state = loop.TrainingState(best, saved)
     manifests, offset, at = {}, 0, state.first_phase()
+    watched = watched_photos(validation, size) if logging.tensorboard == "full" else None
 
     def data(first, last):
         return pipeline.supervised_data(
@@ -191,19 +204,34 @@ def run_phases(
             model.backbone, phase.depth, batchnorm=config.batchnorm
         )
         if number >= at:
-            compile_phase(model, phase, steps, alpha, config, jit_compile)
+            metric = compile_phase(model, phase, steps, alpha, config, jit_compile)
             state.begin_phase(number, offset)
             fit_settings = loop.FitSettings(
                 phase.name, f"{title}, {phase.name}", steps, phase.epochs,
-                ("loss", "val_fine_balanced_accuracy"), every or Checkpoint(),
+                ("loss", "val_fine_balanced_accuracy"), every or Checkpoint(), logging,
             )  # fmt: skip
+            also = [] if watched is None else [epoch_details.EpochDetails(
+                run, phase.name, state.rows, phase.epochs, watched, metric,
+                distribution.parts["workers"],
+            )]  # fmt: skip
             loop.fit(
-                run, model, data, state, fit_settings, distribution.held_out(held_out),
-                distribution=distribution,
+                run, model, data, state, fit_settings, distribution.held_out(held_out), also,
+                distribution,
             )  # fmt: skip
             model.set_weights(best.weights)
+            if watched is not None:
+                epoch_details.write_heat_maps(run, phase.name, model, watched)
         offset += phase.epochs * steps
     return state.rows, manifests
+
+
+def watched_photos(validation: LabelledPhotos, size: int) -> epoch_details.WatchedPhotos:
+    """Some validation photos of `size` pixels, as evenly over the fine classes as they allow."""
+    fine, coarse = validation.targets["fine"], validation.targets["coarse"]
+    rows = finished_run.stratified_subset(fine, epoch_details.WATCHED)
+    images = np.stack([opencv.center_square(validation.photos[k], size) for k in rows])
+    paths = [validation.paths[k] for k in rows]
+    return epoch_details.WatchedPhotos(images, paths, fine[rows], coarse[rows])
 
 
 def monitor(config: Finetune, validation: LabelledPhotos) -> tuple[str, int]:
@@ -226,27 +254,30 @@ def monitor(config: Finetune, validation: LabelledPhotos) -> tuple[str, int]:
 def compile_phase(
     model: LesionClassifier, phase: Phase, steps: int, alpha: dict[str, list[float] | None],
     config: Finetune, jit_compile: bool = False,
-) -> None:  # fmt: skip
-    """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights."""
+) -> metrics.BalancedAccuracy:  # fmt: skip
+    """Compile with a fresh optimizer: an old one knows nothing of newly unfrozen weights.
+
+    Returns:
+        The metric of the fine level, which holds its confusion matrix.
+    """
     taxonomy, total = model.taxonomy, phase.epochs * steps
     rate = loop.warmup_cosine(phase.learning_rate, total, round(WARMUP * total))
     optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     # Without a hierarchy the coarse level repeats the fine one and would count it twice.
     coarse_weight = config.coarse_weight if taxonomy.has_hierarchy else 0.0
+    balanced_accuracy = metrics.BalancedAccuracy(len(taxonomy.fine))
     model.compile(
         optimizer,
         loss={level: focal.SparseFocalLoss(config.gamma, alpha[level]) for level in alpha},
         loss_weights={"fine": 1.0, "coarse": coarse_weight},
         metrics={
-            "fine": [
-                metrics.KnownAccuracy(),
-                metrics.BalancedAccuracy(len(taxonomy.fine)),
-            ],
+            "fine": [metrics.KnownAccuracy(), balanced_accuracy],
             "coarse": [metrics.KnownAccuracy()],
         },
         jit_compile=jit_compile,
     )
+    return balanced_accuracy
 
 
 def labelled_rows(dataset: Dataset, split: str) -> np.ndarray:
@@ -265,7 +296,8 @@ def labelled_photos(
     part = dataset.with_index(dataset.index.iloc[rows])
     fine, coarse = records.label_arrays(part.index, taxonomy)
     photos = photos_of(part, config["data"], config["backbone"].image_size, share=0.5)
-    return LabelledPhotos(photos, rows, {"fine": fine, "coarse": coarse})
+    targets = {"fine": fine, "coarse": coarse}
+    return LabelledPhotos(photos, rows, targets, part.index["path"].tolist())
 
 
 def predict(model: LesionClassifier, dataset: Dataset, config: dict[str, Any]) -> pd.DataFrame:
@@ -288,7 +320,7 @@ def write_stats(
     taxonomy: Taxonomy,
     setup: RunSetup,
 ) -> None:
-    """finetuned_stats.json: where the run ended, and its scores by split."""
+    """finetuned_stats.json: where the run ended, and its scores by split; for TensorBoard, too."""
     scores = {}
     for split in table["split"].unique():
         y, y_coarse, p_fine, p_coarse, _ = predictions.arrays_of(table, taxonomy, split)
@@ -315,3 +347,13 @@ def write_stats(
             "versions": runs.versions(),
         },
     )
+    if (setup.config.get("logging") or Logging()).tensorboard != "none":
+        ends = {
+            f"{split}/{name}": of_split[name]
+            for split, of_split in scores.items() if split != TRAIN
+            for name in tensorboard.SCORES
+        }  # fmt: skip
+        status = run.status
+        tensorboard.write_scores(
+            run, setup.config, ends, arm=status["arm"], n_labels=status["n_labels"]
+        )

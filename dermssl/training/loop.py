@@ -85,6 +85,7 @@ class FitSettings:
         epochs: int.
         shown: names of the logs to show.
         every: `settings.Checkpoint`, how often to save.
+        logging: `settings.Logging`, what goes to TensorBoard.
     """
 
     phase: str
@@ -93,6 +94,7 @@ class FitSettings:
     epochs: int
     shown: Sequence[str] = ("loss",)
     every: settings.Checkpoint = settings.Checkpoint()
+    logging: settings.Logging = settings.Logging()
 
 
 def fit(
@@ -141,7 +143,8 @@ def fit(
         distribution.parts["devices"],
     )  # fmt: skip
     used = [callbacks.StopOnNaN(run), waits, *also, progress, history]
-    used.append(callbacks.TensorBoardScalars(run, config.phase, state.rows))
+    if config.logging.tensorboard != "none":
+        used.append(callbacks.TensorBoardScalars(run, config.phase, state.rows))
     used += [state.best, saver] if state.best else [saver]
     with progress, run.stop.defer_signal():
         for first, last, count in remaining_fit_calls(state.done, config.steps, config.epochs):

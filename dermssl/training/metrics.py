@@ -34,7 +34,8 @@ class KnownAccuracy(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch: labels (n,) as of `SparseFocalLoss`, logits (n, classes), weights (n,)."""
-        label, hit = _hits(y_true, y_pred)
+        label, guess = _label_and_guess(y_true, y_pred)
+        hit = ops.cast(ops.equal(guess, label), "float32")
         known = _weighted(ops.cast(label >= 0, "float32"), sample_weight)
         self.hits.assign_add(ops.sum(hit * known))
         self.count.assign_add(ops.sum(known))
@@ -52,45 +53,49 @@ class BalancedAccuracy(keras.metrics.Metric):
         n_classes: int.
         name: str.
 
+    Attributes:
+        confusion: float32 variable (n_classes, n_classes), records by their class and the largest
+            logit.
+
     Example:
 
     >>> metric = BalancedAccuracy(2)
     >>> metric.update_state([0, 0, 1], [[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     >>> float(metric.result())  # (2 / 2 + 0 / 1) / 2
     0.5
+    >>> metric.confusion.numpy().tolist()
+    [[2.0, 0.0], [1.0, 0.0]]
     """
 
     def __init__(self, n_classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.n_classes = n_classes
-        self.hits = self.add_weight(name="hits", shape=(n_classes,), initializer="zeros")
-        self.count = self.add_weight(name="count", shape=(n_classes,), initializer="zeros")
+        shape = (n_classes, n_classes)
+        self.confusion = self.add_weight(name="confusion", shape=shape, initializer="zeros")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch, as of `KnownAccuracy`."""
-        label, hit = _hits(y_true, y_pred)
-        hit = _weighted(hit, sample_weight)
-        # one_hot of -1 is all zeros: an unknown label counts nowhere.
-        classes = ops.one_hot(label, self.n_classes, dtype="float32")
-        self.hits.assign_add(ops.sum(classes * hit[:, None], axis=0))
-        known = _weighted(ops.ones_like(hit), sample_weight)
-        self.count.assign_add(ops.sum(classes * known[:, None], axis=0))
+        label, guess = _label_and_guess(y_true, y_pred)
+        known = _weighted(ops.cast(label >= 0, "float32"), sample_weight)
+        cell = ops.maximum(label, 0) * self.n_classes + guess
+        counts = ops.segment_sum(known, cell, num_segments=self.n_classes**2)
+        self.confusion.assign_add(ops.reshape(counts, self.confusion.shape))
 
     def result(self) -> Any:
         """float32 scalar in [0, 1]."""
-        recall = ops.divide_no_nan(self.hits, self.count)
-        present = ops.sum(ops.cast(self.count > 0, "float32"))
+        count = ops.sum(self.confusion, axis=1)
+        recall = ops.divide_no_nan(ops.diagonal(self.confusion), count)
+        present = ops.sum(ops.cast(count > 0, "float32"))
         return ops.divide_no_nan(ops.sum(recall), present)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "n_classes": self.n_classes}
 
 
-def _hits(y_true, y_pred):
-    """int32 (n,) labels, and float32 (n,): 1 where the largest logit is the label."""
+def _label_and_guess(y_true, y_pred):
+    """int32 (n,) labels, and int32 (n,) the classes of the largest logits."""
     label = focal.first_label(ops.convert_to_tensor(y_true))
-    guess = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
-    return label, ops.cast(ops.equal(guess, label), "float32")
+    return label, ops.cast(ops.argmax(y_pred, axis=-1), "int32")
 
 
 def _weighted(values, sample_weight):

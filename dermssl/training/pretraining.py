@@ -3,15 +3,16 @@
 from typing import Any
 
 from dermssl.core.runs import Run
-from dermssl.core.settings import Checkpoint
+from dermssl.core.settings import Checkpoint, Logging
 from dermssl.data import contact_sheet, pipeline
 from dermssl.data.augmentation import policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
 from dermssl.models.simclr import SimCLR
-from dermssl.training import checkpoint, finetuning, loop
+from dermssl.training import checkpoint, finetuning, loop, tensorboard
 from dermssl.training.adam import Adam
 from dermssl.training.distribution import Distribution
+from dermssl.training.epoch_details import EpochDetails
 from dermssl.training.ssl_health.panel import Panel
 
 SHOWN_PAIRS = 8
@@ -45,7 +46,13 @@ def fit(
 
     shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
     pairs = min(SHOWN_PAIRS, len(shown[0]))
-    contact_sheet.write(run / "views.png", [list(view[:pairs]) for view in shown])
+    rows = [list(view[:pairs]) for view in shown]
+    contact_sheet.write(run / "views.png", rows)
+    logging = config.get("logging") or Logging()
+    if logging.tensorboard == "full":
+        sheet = contact_sheet.compose(rows, contact_sheet.SIDE)
+        about = "Two views of the same photos, one above the other."
+        tensorboard.images(run / "tensorboard" / "views", [("views", sheet, about)])
 
     warmup = min(round(settings.warmup * total), total - 1)
     rate = loop.warmup_cosine(settings.learning_rate, total, warmup)
@@ -55,8 +62,10 @@ def fit(
     state = loop.TrainingState(saved=saved)
     fit_settings = loop.FitSettings(
         "pretrain", "SimCLR pretraining", steps, settings.epochs, ("loss", "accuracy"),
-        config.get("checkpoint") or Checkpoint(),
+        config.get("checkpoint") or Checkpoint(), logging,
     )  # fmt: skip
     also = [panel] if distribution.is_chief else []  # it only reads, and the weights are equal
+    if distribution.is_chief and logging.tensorboard == "full":
+        also.append(EpochDetails(run, "pretrain", state.rows, settings.epochs))
     loop.fit(run, model, data, state, fit_settings, also=also, distribution=distribution)
     return state.rows

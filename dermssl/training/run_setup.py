@@ -20,7 +20,7 @@ from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
 from dermssl.data.splits import prepare
 from dermssl.models import backbones, batchnorm, precision, weights
-from dermssl.training import checkpoint, memory_check, pretraining_pool
+from dermssl.training import checkpoint, memory_check, mlflow_log, pretraining_pool
 from dermssl.training import distribution as distributions
 from dermssl.training.distribution import Distribution
 
@@ -104,11 +104,18 @@ class RunSetup:
         with (
             runs.open_run(folder, overwrite=overwrite, **self._identity()) as made,
             self.distribution.lost_worker_stops(),
+            self._logged(made),
         ):
             if backbone is not None and made.status["status"] != runs.FINISHED:
                 self._check_memory(backbone)
             yield made
             self.distribution.agree(0)  # nobody leaves before the chief has written all
+
+    def _logged(self, run):
+        """The run at MLflow; the chief's alone."""
+        if not self.distribution.is_chief:
+            return contextlib.nullcontext()
+        return mlflow_log.tracked(run, self.config, self.command)
 
     def _check_memory(self, backbone):
         pretrain, finetune = self.config.get("pretrain"), self.config.get("finetune")
@@ -198,6 +205,7 @@ def set_up_run(
     """
     start, pretrained = weights.resolve(config["backbone"])
     backbones.check(start)
+    mlflow_log.check(config)
     # Before anything is computed: TensorFlow joins a cluster at its start, or never.
     distribution = _distribution(config)
     # What was chosen is part of the run: it goes on in the same precision, or is refused.

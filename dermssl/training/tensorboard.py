@@ -1,7 +1,6 @@
-"""Write images, embeddings and hyperparameters for TensorBoard."""
+"""Write images, embeddings, hyperparameters and scores for TensorBoard."""
 
 import math
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from PIL import Image
-from tensorboard.plugins.hparams import api
 
-from dermssl.core import atomic_files
+from dermssl.core import atomic_files, runs
+from dermssl.core import config as configs
+from dermssl.core.event_file import EventFile
 from dermssl.evaluation.interval import Interval
 
 SPRITE_SIDE = 8192  # pixels; the projector shows no larger sheet
@@ -26,12 +25,9 @@ def images(folder: Path, pictures: Iterable[tuple[str, np.ndarray, str]]) -> Non
         folder: Path, such as RUN/tensorboard/explain.
         pictures: list of (tag, uint8 (h, w, 3) RGB, description in Markdown).
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    writer = tf.summary.create_file_writer(str(folder))
-    with writer.as_default():
+    with EventFile(folder) as events:
         for tag, picture, description in pictures:
-            tf.summary.image(tag, picture[None], step=0, description=description)
-    writer.close()
+            events.image(tag, picture, about=description)
 
 
 def projector(
@@ -82,12 +78,40 @@ def sprite(thumbnails: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
 
 
 SCORES = ("balanced_accuracy", "roc_auc", "log_loss")
+SETTINGS = ("backbone", "pretrain", "finetune")  # sections whose settings HParams compares
 
 
-def write(
+def write_scores(
+    run: runs.Run, config: dict[str, Any], scores: Mapping[str, float | None], **known: Any
+) -> None:
+    """A run as a row of TensorBoard's HParams: its settings and its scores at the end.
+
+    Below one folder HParams compares all runs. It is in RUN/tensorboard/scores.
+
+    Args:
+        run: `runs.Run`.
+        config: dict as from `dermssl.core.config.from_flags`.
+        scores: tag -> score; one that isn't defined is left out.
+        known: what else tells runs apart, such as the arm.
+    """
+    compared = configs.comparable(configs.as_tables(config))
+    settings = {
+        f"{section}.{name}": " ".join(map(str, value)) if isinstance(value, list) else value
+        for section in SETTINGS
+        for name, value in compared.get(section, {}).items()
+    }
+    trial = settings | known | {"seed": config["seed"], "data": run.status["data_hash"]}
+    with EventFile(run / "tensorboard" / "scores") as events:
+        events.hparams(trial, name=configs.config_hash(config) + run.status["data_hash"])
+        for tag, score in scores.items():
+            if score is not None and np.isfinite(score):
+                events.scalar(tag, score)
+
+
+def write_cell(
     folder: Path, cell: Any, losses: Sequence[float], intervals: Mapping[str, Interval]
 ) -> None:
-    """Log a cell's axes, its loss curve, and its scores on the test photos.
+    """Log a cell of a grid: its axes, its loss curve, and its scores on the test photos.
 
     What a process killed before the cell's row was written had logged is replaced.
 
@@ -97,13 +121,12 @@ def write(
         losses: list of float, one an epoch; empty where the cell failed.
         intervals: dict of metric -> `Interval`; empty where there is no score.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     axes = {"model": cell.model, "depth": cell.depth, "augmentation": cell.augmentation}
     axes |= {} if cell.fold is None else {"fold": cell.fold}
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        api.hparams(axes | {"seed": cell.seed}, trial_id=cell.name)
+    with EventFile(folder) as events:
+        events.hparams(axes | {"seed": cell.seed}, name=cell.name)
         for epoch, loss in enumerate(losses, start=1):
-            tf.summary.scalar("loss", loss, step=epoch)
+            events.scalar("loss", loss, step=epoch)
         for name in SCORES:
             if name in intervals and np.isfinite(intervals[name].estimate):
-                tf.summary.scalar(name, intervals[name].estimate, step=len(losses))
+                events.scalar(name, intervals[name].estimate, step=len(losses))

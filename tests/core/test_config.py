@@ -90,7 +90,9 @@ def test_a_setting_of_an_older_version_is_read(from_toml, value, today):
 def test_sections_of_other_commands_are_let_through(tmp_path):
     toml = "[finetune]\nfrozen_epochs = 3\n[synthetic]\nn = 9\n[arms.a]\n[experiment]\n"
     found = read(toml=toml, folder=tmp_path)
-    assert set(sections_of(found)) == {"data", "backbone", "pretrain", "checkpoint", "distribution"}
+    assert set(sections_of(found)) == {
+        "data", "backbone", "pretrain", "checkpoint", "distribution", "logging",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -281,7 +283,7 @@ def test_the_hash_changes_with_every_setting_that_has_a_part_in_the_numbers():
     hashes = {configs.config_hash(found)}
     count = 1
     for section, cls in SECTIONS.items():
-        if section in ("checkpoint", "distribution", "executor"):
+        if section in ("checkpoint", "distribution", "executor", "logging"):
             continue
         for item in dataclasses.fields(cls):
             value = changed(item, getattr(found[section], item.name))

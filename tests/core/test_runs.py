@@ -343,8 +343,7 @@ def test_overwrite_removes_what_was_said_of_the_old_run(tmp_path):
 def test_the_list_of_later_files_names_those_of_every_command():
     names = {f"evaluation_{split}" for split in records.SPLITS}
     names |= {stress.FOLDER, embedding_map.FOLDER, *explain.FOLDERS.values(), forms.FOLDER}
-    names |= {"health.json"}
-    names |= {f"tensorboard/{name}" for name in ("explain", "explain_photos", "embeddings")}
+    names |= {"health.json", "tensorboard"}
     names |= {"external", "external_*", "export_*", "likeness.npz"}
     assert set(runs.DERIVED_OUTPUTS) == names
 

@@ -45,6 +45,11 @@ def test_the_update_is_that_of_one_device_with_the_whole_batch(found, who, case,
     for wanted, values in zip(one["variables"], other["variables"]):
         np.testing.assert_allclose(values, wanted, rtol=0, atol=atol)
     assert other["logs"] == pytest.approx(one["logs"], abs=10 * atol)
+    assert other.get("confusion") == one.get("confusion")
+    assert other.get("shown") == one.get("shown")
+    if case == "classifier":
+        assert "confusion_matrix" in other["shown"]
+        assert len(other["shown"]) == 5  # and the kernels of a convolution and of the head
 
 
 def test_the_steps_do_move_the_weights(photos, found):

@@ -9,7 +9,7 @@ import tiny
 from dermssl import finetune
 from dermssl.core import runs, taxonomy
 from dermssl.core.errors import RunFailed, UserError
-from dermssl.core.settings import Backbone, Data, Finetune
+from dermssl.core.settings import Backbone, Data, Finetune, Logging
 from dermssl.data.splits import prepare
 from dermssl.losses import focal
 from dermssl.models import backbones, classifier
@@ -26,7 +26,7 @@ def labels(seed, n=80, unknown=0.2):
     coarse = HAM.parent_index[fine]
     fine[7:][rng.uniform(size=n - 7) < unknown] = -1
     coarse[7:][(rng.uniform(size=n - 7) < 0.3) & (fine[7:] < 0)] = -1
-    return finetuning.LabelledPhotos(None, np.arange(n), {"fine": fine, "coarse": coarse})
+    return finetuning.LabelledPhotos(None, np.arange(n), {"fine": fine, "coarse": coarse}, [""] * n)
 
 
 def class_sums(per_record, target, alpha=None):
@@ -93,9 +93,9 @@ def test_check_names_what_is_wrong():
         finetuning.check(Finetune(frozen_epochs=0, unfrozen_epochs=0))
 
 
-def small_model(seed=0, classes=HAM):
+def small_model(seed=0, classes=HAM, name="mlp"):
     keras.utils.set_random_seed(seed)
-    backbone = backbones.build(Backbone(name="mlp", image_size=32))
+    backbone = backbones.build(Backbone(name=name, image_size=32))
     return classifier.LesionClassifier(backbone, classes, seed=seed)
 
 
@@ -135,7 +135,9 @@ class Recorder:
         self.photos, self.folder = photos, folder
         self.dataset = prepare(Data(path=str(photos)))
 
-    def __call__(self, model=None, wrong_labels=False, coarse_only=False, **settings):
+    def __call__(
+        self, model=None, wrong_labels=False, coarse_only=False, tensorboard="full", **settings
+    ):
         settings = {"frozen_epochs": 2, "unfrozen_epochs": 2, "batch_size": 16} | settings
         config = tiny.finetuning(self.photos, self.folder, name="mlp", **settings)
         parts = [
@@ -155,8 +157,10 @@ class Recorder:
         self.model = model or small_model()
         self.validation = parts[1]
         with runs.open_run(self.folder, "finetune", config, "hash", overwrite=True) as made:
-            found = finetuning.run_phases(made, self.model, *parts, config["finetune"], 0, "test")
-        return found
+            return finetuning.run_phases(
+                made, self.model, *parts, config["finetune"], 0, "test",
+                logging=Logging(tensorboard=tensorboard),
+            )  # fmt: skip
 
 
 @pytest.fixture
@@ -311,3 +315,23 @@ def test_a_run_is_a_function_of_its_seed(photos, tmp_path):
         keras.backend.clear_session()
     np.testing.assert_allclose(tables[0], tables[1], atol=1e-5)
     assert np.abs(tables[0] - tables[2]).max() > 1e-3
+
+
+def test_what_tensorboard_shows_changes_no_number(train):
+    ended = {}
+    for tensorboard, folders in (
+        ("full", {"details", "heat_maps", "train", "validation"}),
+        ("scalars", {"train", "validation"}),
+        ("none", set()),
+    ):
+        rows, _ = train(
+            small_model(name="cnn"), tensorboard=tensorboard, frozen_epochs=0, unfrozen_epochs=1,
+            steps_per_epoch=2,
+        )  # fmt: skip
+        shown = {path.parent.name for path in train.folder.rglob("events*")}
+        assert shown == folders
+        ended[tensorboard] = train.model.get_weights(), [row["val_loss"] for row in rows]
+    for weights, losses in ended.values():
+        assert losses == ended["full"][1]
+        for one, other in zip(weights, ended["full"][0]):
+            np.testing.assert_array_equal(one, other)

@@ -87,7 +87,7 @@ def build(mapped: EmbeddingMap) -> report.Report:
     """The report on a run's embeddings; its pictures are those of `draw`."""
     status = mapped.status
     model = f"{status['command']} of {status['config']['backbone']['name']}"
-    tensorboard = f"python -m tensorboard.main --host localhost --logdir {mapped.log.parent}"
+    tensorboard = f"python -m dermssl.tensorboard {mapped.log.parent}"
     neighbours, warnings = _neighbours(mapped), report.Warnings(notes(mapped))
     reading = _reading(mapped)
     return report.Report(

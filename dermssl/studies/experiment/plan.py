@@ -24,6 +24,7 @@ from dermssl.core.settings import (
     Distribution,
     Executor,
     Finetune,
+    Logging,
     Pretrain,
 )
 from dermssl.data.records import Dataset
@@ -192,6 +193,7 @@ def plan(
     base = configs.build(Finetune, tables.get("finetune", {}), "[finetune]")
     saved = configs.build(Checkpoint, tables.get("checkpoint", {}), "[checkpoint]")
     spread = _distribution(tables)
+    spread["logging"] = configs.build(Logging, tables.get("logging", {}), "[logging]")
     experiment, every = tables.get("experiment", {}), amounts(tables)
     budgets = [f"with_{each.key}" for each in every]
     refuse_unknown("[experiment]", experiment, ("seeds", "labels", "pretrainings", *budgets))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dermssl.models.grad_cam import COLOURS, overlay
 from dermssl.reporting import figures
 from dermssl.reporting.heat_overlay import COLOURS, overlay
 

@@ -65,7 +65,7 @@ class HeatMaps:
 def build(maps: HeatMaps) -> report.Report:
     """The report on a run's heat maps; its pictures are those of `draw`."""
     status, n = maps.status, wording.count(len(maps.photos), "photo")
-    tensorboard = f"python -m tensorboard.main --host localhost --logdir {maps.log.parent}"
+    tensorboard = f"python -m dermssl.tensorboard {maps.log.parent}"
     model = f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
     return report.Report(
         f"Where {maps.path.name or maps.path} looks",

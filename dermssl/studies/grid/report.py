@@ -11,7 +11,7 @@ import pandas as pd
 
 from dermssl.core import atomic_files, progress, runs
 from dermssl.evaluation import metrics
-from dermssl.reporting import confusion, report, wording
+from dermssl.reporting import confusion, report, tensorboard_text, wording
 from dermssl.studies.grid import figures as figures_grid
 from dermssl.studies.grid import findings as grid_findings
 from dermssl.studies.grid import read
@@ -26,7 +26,7 @@ MADE = (
 REMARKS = (
     "The highest cell of a table was chosen by the test photos, so its accuracy is likely too "
     "good; its interval holds for all cells of the model together. TensorBoard: `python -m "
-    "tensorboard.main --host localhost --logdir tensorboard` in this folder."
+    "dermssl.tensorboard tensorboard` in this folder."
 )
 SUREST = {True: ("hits", "Surest hits"), False: ("misses", "Surest misses")}
 
@@ -51,6 +51,7 @@ def write(folder: Path | str) -> report.Report:
         _best_pictures(folder, grid, best)
     made = build(grid, bests)
     report.write(made, folder)
+    tensorboard_text.write(made, folder / "tensorboard" / "report")
     return made
 
 

@@ -21,7 +21,7 @@ from dermssl.studies.grid import report
 from dermssl.studies.grid import rows as grid_rows
 from dermssl.studies.grid.data import joined
 from dermssl.studies.grid.groups import GroupTrainer, groups_of
-from dermssl.training import pretraining_pool, run_setup, tensorboard
+from dermssl.training import mlflow_log, pretraining_pool, run_setup, tensorboard
 
 OUTPUT = COMMANDS["grid"].output
 FROM_NOTHING = "starts from nothing, so that all its layers train: depths are for other starts"
@@ -46,6 +46,7 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Repor
     if config["grid"].dry_run:
         dry_run(config, dataset)
         return Path(config["output"] or OUTPUT), None
+    mlflow_log.check(config)
     overwrite = config.get("overwrite", False)
     plans, folds = _planned(config, dataset)
     for pretrained in dict.fromkeys(plan.pretrained for plan in plans):
@@ -54,7 +55,10 @@ def train_grid(config: dict[str, Any], dataset: Any = None) -> tuple[Path, Repor
     start = " ".join(f"{plan.name}={weights.fingerprint(plan.start)}" for plan in plans)
     output = config["output"] or OUTPUT
     classes = folds[0].taxonomy.fingerprint
-    with runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made:
+    with (
+        runs.open_run(output, "grid", config, identity, overwrite, start, classes) as made,
+        mlflow_log.tracked(made, config, "grid"),
+    ):
         if overwrite:
             _clear(made)
         (made / grid_rows.CELLS).mkdir(exist_ok=True)
@@ -188,7 +192,7 @@ def _append(made, cell, plans, config, fold, scored):
                 "a loss or a probability is no number; try a lower grid.learning_rate",
             )
     losses = result.losses if result else []
-    tensorboard.write(made / "tensorboard" / cell.name, cell, losses, scored.intervals or {})
+    tensorboard.write_cell(made / "tensorboard" / cell.name, cell, losses, scored.intervals or {})
     status = {key: made.status.get(key, "") for key in ("config_hash", "data_hash")}
     status |= {"versions": runs.versions(), "n_labels": _n(fold)[0]}
     status |= {"status": state, "reason": reason or None, "seconds": scored.seconds}

@@ -1,0 +1,215 @@
+"""Runs at MLflow: what arrives there, how it ends there, and a server that isn't there or goes."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from dermssl import finetune, pretrain
+from dermssl.core import runs
+from dermssl.core.errors import RunFailed
+from dermssl.core.settings import Backbone, Grid, Logging
+from dermssl.training import mlflow_log
+
+tracking = pytest.importorskip("mlflow.tracking")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "ml flow"
+
+
+def runs_at(where):
+    """(client, its runs) of an MLflow folder or server."""
+    client = mlflow_log._client(str(where))
+    experiment = client.get_experiment_by_name(mlflow_log.EXPERIMENT)
+    return client, client.search_runs([experiment.experiment_id])
+
+
+def check_finetuning(where, folder):
+    """A fine-tuning run of one epoch, with all that should be there."""
+    client, (kept,) = runs_at(where)
+    assert kept.info.status == "FINISHED"
+    assert kept.data.params["finetune.batch_size"] == "16"
+    assert kept.data.params["backbone.name"] == "mlp"
+    assert kept.data.params["seed"] == "0"
+    history = pd.read_csv(folder / "history.csv")
+    for name in ("loss", "val_fine_balanced_accuracy", "learning_rate"):
+        found = client.get_metric_history(kept.info.run_id, name)
+        assert [one.step for one in found] == [1]
+        assert found[0].value == pytest.approx(history[name][0])
+    scores = json.loads((folder / "finetuned_stats.json").read_text())["scores"]["test"]
+    score = kept.data.metrics["test.balanced_accuracy"]
+    assert score == pytest.approx(scores["balanced_accuracy"])
+    low, high = (kept.data.metrics[f"test.balanced_accuracy_{end}"] for end in ("low", "high"))
+    assert low <= score <= high
+    files = {item.path for item in client.list_artifacts(kept.info.run_id)}
+    assert files == {
+        "classes.csv", "config.toml", "finetuned_stats.json", "history.csv", "model",
+        "predictions.csv",
+    }  # fmt: skip
+    model = client.list_artifacts(kept.info.run_id, "model")
+    names = ("model.keras", "signature.json", "taxonomy.json", "temperature.json")
+    assert [item.path for item in model] == [f"model/{name}" for name in names]
+    path = client.download_artifacts(kept.info.run_id, "model/signature.json", str(folder.parent))
+    signature = json.loads(Path(path).read_text())
+    assert json.loads(signature["inputs"])[0]["tensor-spec"]["shape"] == [-1, 32, 32, 3]
+    outputs = {one["name"]: one["tensor-spec"] for one in json.loads(signature["outputs"])}
+    assert outputs["fine"] == {"dtype": "float32", "shape": [-1, 7]}
+
+
+def tuned(photos, folder, where):
+    argv = ["--data", photos, *tiny.SMALL, "--weights", "none", "--frozen-epochs", 1,
+            "--unfrozen-epochs", 0, "--output", folder, "--mlflow", where]  # fmt: skip
+    assert tiny.call(finetune, *argv) == 0
+
+
+def test_a_fine_tuning_in_a_folder(photos, store, tmp_path):
+    tuned(photos, tmp_path / "run", store)
+    check_finetuning(store, tmp_path / "run")
+    tuned(photos, tmp_path / "run", store)  # finished: nothing is added
+    check_finetuning(store, tmp_path / "run")
+
+
+def steps(folder, where, losses, fault=None, before=None):
+    """A run that trains these losses, then meets a fault; `before` hears of epochs, too."""
+    config = {"backbone": Backbone(), "seed": 0, "logging": Logging(mlflow=str(where))}
+    with (
+        runs.open_run(folder, "pretrain", config, "hash") as run,
+        mlflow_log.tracked(run, config, "pretrain"),
+    ):
+        rows = []
+        run.listeners[:0] = [before] if before else []
+        for epoch, loss in enumerate(losses, start=1):
+            rows.append({"phase": "pretrain", "epoch": epoch, "loss": loss, "knn": np.nan})
+            for listen in run.listeners:
+                listen(rows)
+        if fault:
+            raise fault
+        stats = ("loss", "contrastive_accuracy", "entropy_nats", "photos_per_second")
+        (folder / "ssl_stats.json").write_text(json.dumps(dict.fromkeys(stats, 2.0)))
+        run.set_status(runs.FINISHED)
+
+
+def test_failed_killed_and_resumed_is_one_run_with_each_epoch_once(store, tmp_path):
+    for losses, fault, state in (
+        ([3.0, 2.0], RunFailed("diverged"), "FAILED"),
+        ([3.0], KeyboardInterrupt(), "KILLED"),
+        ([3.0, 2.0, 1.0], None, "FINISHED"),
+    ):
+        if fault is None:
+            steps(tmp_path / "run", store, losses)
+        else:
+            with pytest.raises(type(fault)):
+                steps(tmp_path / "run", store, losses, fault)
+        client, (kept,) = runs_at(store)
+        assert kept.info.status == state
+    found = client.get_metric_history(kept.info.run_id, "loss")
+    assert [(one.step, one.value) for one in found] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert kept.data.metrics["final.loss"] == 2.0
+    assert "knn" not in kept.data.metrics  # undefined
+
+
+@pytest.mark.parametrize(("gone", "there"), [(range(1, 2), [1, 2, 3]), (range(2, 99), [1])])
+def test_a_server_that_goes_away_is_said_once_and_gets_the_rest_if_it_is_back(
+    store, tmp_path, monkeypatch, caplog, gone, there
+):
+    real, calls = tracking.MlflowClient.log_batch, []
+
+    def unsteady(*args, **more):
+        calls.append(more)  # the first is of the settings
+        if len(calls) - 1 in gone:
+            raise ConnectionError("gone")
+        return real(*args, **more)
+
+    monkeypatch.setattr(tracking.MlflowClient, "log_batch", unsteady)
+    steps(tmp_path / "run", store, [3.0, 2.0, 1.0])
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    message = record.getMessage()
+    assert "can't be reached any more (ConnectionError: gone); the run goes on" in message
+    assert runs.read_json(tmp_path / "run" / "status.json")["status"] == runs.FINISHED
+    client, (kept,) = runs_at(store)
+    found = client.get_metric_history(kept.info.run_id, "loss")
+    assert [one.step for one in found] == there
+    assert kept.info.status == ("FINISHED" if len(there) == 3 else "RUNNING")
+
+
+def test_no_server_is_refused_before_anything_is_made(photos, tmp_path, capsys):
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    where = f"http://localhost:{port}"
+    argv = ["--data", photos, *tiny.SMALL, "--output", tmp_path / "run", "--mlflow", where]
+    assert tiny.call(pretrain, *argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dermssl: error: --mlflow {where}: no MLflow answers there (")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    assert tiny.call(pretrain, *argv[:-1], tmp_path / "file") == 2
+    assert "file: no folder; give a folder or an address" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+def test_a_fine_tuning_at_a_real_server(photos, tmp_path):
+    """DERMSSL_MLFLOW is the `mlflow` program of an environment with all of MLflow.
+
+    It can't be in ours: MLflow's server takes no pandas of version 3.
+    """
+    program = os.environ.get("DERMSSL_MLFLOW")
+    if not program:
+        pytest.skip("DERMSSL_MLFLOW names no mlflow program to start a server with")
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    where = f"http://127.0.0.1:{port}"
+    command = [program, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{tmp_path}/ml.db",
+               "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, start_new_session=True) as server:  # fmt: skip
+        try:
+            for _ in range(240):
+                try:
+                    urllib.request.urlopen(f"{where}/health", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.5)
+            tuned(photos, tmp_path / "run", where)
+            check_finetuning(where, tmp_path / "run")
+            began = time.monotonic()
+            kill = lambda rows: len(rows) == 2 and os.killpg(server.pid, signal.SIGKILL)  # noqa: E731
+            steps(tmp_path / "lonely", where, [4.0, 3.0, 2.0, 1.0], before=kill)
+            assert runs.read_json(tmp_path / "lonely" / "status.json")["status"] == runs.FINISHED
+            assert time.monotonic() - began < 60
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_a_grid_has_a_score_a_cell(store, tmp_path):
+    config = {"grid": Grid(depths=[2, 4]), "logging": Logging(mlflow=str(store))}
+    with (
+        runs.open_run(tmp_path / "grid", "grid", config, "hash") as run,
+        mlflow_log.tracked(run, config, "grid"),
+    ):
+        columns = "cell,balanced_accuracy,balanced_accuracy_low,balanced_accuracy_high"
+        rows = "mobilenet_2,0.5,0.4,0.6\nmobilenet_4,n/a,n/a,n/a"
+        (run / "results.csv").write_text(f"{columns}\n{rows}\n")
+        run.set_status(runs.FINISHED)
+    client, (kept,) = runs_at(store)
+    assert kept.data.params["grid.depths"] == "2 4"
+    assert kept.data.metrics == {
+        "mobilenet_2.balanced_accuracy": 0.5,
+        "mobilenet_2.balanced_accuracy_low": 0.4,
+        "mobilenet_2.balanced_accuracy_high": 0.6,
+    }
+    files = {item.path for item in client.list_artifacts(kept.info.run_id)}
+    assert files == {"config.toml", "results.csv"}
