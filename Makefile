@@ -46,11 +46,7 @@ install: $(INSTALLED)
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing the tested versions into $(VENV) (once; 2 to 5 minutes)"
 	$(PYTHON) -m venv $(VENV)
-<<<<<<< HEAD
-	$(RUN) -m pip install --quiet --editable ".[dev,docs,keras-cv,heic,dicom,excel,parquet,onnx,ray,app]"
-=======
-	$(RUN) -m pip install --quiet --editable ".[dev,docs,keras-cv,heic,dicom,excel,parquet,onnx,ray,mlflow]"
->>>>>>> tboard
+	$(RUN) -m pip install --quiet --editable ".[dev,docs,keras-cv,heic,dicom,excel,parquet,onnx,ray,app,mlflow]"
 	@touch $@
 
 clean:

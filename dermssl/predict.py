@@ -106,8 +106,7 @@ def run(config: dict[str, Any], passing: Callable[[Any], Iterator[Any]] | None =
 def _overlays(folder, sources):
     """A function that writes the heat maps of a batch below a folder and returns their paths."""
     from dermssl.core import atomic_files
-    from dermssl.data import paths
-    from dermssl.reporting import heat_overlay
+    from dermssl.data import heat_overlay, paths
 
     for source in sources:
         if os.path.isdir(source) and paths.is_inside(

@@ -16,15 +16,9 @@ ROOT = Path(dermssl.__file__).parent
 HEAVY = ("tensorflow", "keras", "keras_cv")
 MAX_LINES = 400
 DOORS = (
-<<<<<<< HEAD
     "adapt", "app", "check_data", "doctor", "embeddings", "evaluate", "explain", "export",
     "finetune", "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict",
-    "pretrain", "quickstart", "report", "sample_size", "shards", "stress_test",
-=======
-    "adapt", "check_data", "doctor", "embeddings", "evaluate", "explain", "export", "finetune",
-    "forms", "grid", "label_efficiency", "leakage", "model_comparison", "predict", "pretrain",
-    "quickstart", "report", "sample_size", "shards", "stress_test", "tensorboard",
->>>>>>> tboard
+    "pretrain", "quickstart", "report", "sample_size", "shards", "stress_test", "tensorboard",
 )  # fmt: skip
 # These make runs of other commands on their way.
 DOORS_OF_DOORS = ("quickstart", "label_efficiency", "adapt")
@@ -169,25 +163,19 @@ def test_what_is_imported_is_asked_for_at_installation_and_nothing_else():
         return {re.split(r"[ <>=!~]", line)[0].lower() for line in text.split("\n") if line}
 
     asked, extras = names(setup["options"]["install_requires"]), setup["options.extras_require"]
-<<<<<<< HEAD
-    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet", "onnx", "ray", "app")
-=======
-    named = ("umap", "keras-cv", "heic", "dicom", "excel", "parquet", "onnx", "ray", "mlflow")
->>>>>>> tboard
+    named = (
+        "umap", "keras-cv", "heic", "dicom", "excel", "parquet", "onnx", "ray", "app", "mlflow",
+    )  # fmt: skip
     optional = set().union(*(names(extras[name]) for name in named))
     sources = metadata.packages_distributions()
     # Maybe absent; protobuf is TensorBoard's.
     sources |= {"umap": ["umap-learn"], "keras_cv": ["keras-cv"], "google": ["tensorboard"]}
     sources |= {"pillow_heif": ["pillow-heif"], "pydicom": ["pydicom"], "openpyxl": ["openpyxl"]}
-<<<<<<< HEAD
+    sources |= {"mlflow": ["mlflow-skinny"]}
     sources |= {
         name: [name]
         for name in ("tf2onnx", "onnx", "onnxruntime", "ray", "fastapi", "starlette", "uvicorn")
     }
-=======
-    sources |= {"mlflow": ["mlflow-skinny"]}
-    sources |= {name: [name] for name in ("tf2onnx", "onnx", "onnxruntime", "ray")}
->>>>>>> tboard
     imported = {name.split(".")[0] for module in MODULES for name in imports(module)}
     imported -= {*sys.stdlib_module_names, "dermssl"}
     of = {name: {s.lower().replace("_", "-") for s in sources[name]} for name in imported}

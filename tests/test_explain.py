@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dermssl import explain
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.settings import Backbone
+from dermssl.data import heat_overlay
 from dermssl.models import backbones, classifier, weights
-from dermssl.reporting import heat_overlay
 from dermssl.studies.explain import run as explain_run
 
 HAM = taxonomies.load("ham10000")

@@ -16,14 +16,13 @@ from dermssl import finetune, predict, pretrain
 from dermssl.core import atomic_files, runs, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone, Data
-from dermssl.data import decode
+from dermssl.data import decode, heat_overlay
 from dermssl.data.augmentation import opencv
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
 from dermssl.inference import new_photos
 from dermssl.models import grad_cam, weights
-from dermssl.reporting import heat_overlay
 from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")

@@ -10,9 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import keras
-import matplotlib
 import numpy as np
 import tensorflow as tf
 from keras import layers
@@ -21,9 +19,6 @@ from dermssl.core.errors import UserError
 from dermssl.models.classifier import LesionClassifier
 
 LEVELS = ("fine", "coarse")
-# Green to yellow stands out from skin and blood; perceptually even, unlike a rainbow.
-COLOURS = "viridis"
-OPACITY = 0.5
 
 
 def spatial(classifier: LesionClassifier) -> Any:
@@ -132,22 +127,6 @@ def _of_features(features, head, classes, level):
     maps = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
     highest = tf.reduce_max(maps, axis=(1, 2), keepdims=True)
     return tf.math.divide_no_nan(maps, highest)
-
-
-def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over its photo.
-
-    Args:
-        photo: uint8 (h, w, 3) RGB.
-        heat: float (rows, columns) in [0, 1], enlarged smoothly.
-
-    Returns:
-        uint8 (h, w, 3).
-    """
-    height, width = photo.shape[:2]
-    wide = np.clip(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
-    colour = 255 * matplotlib.colormaps[COLOURS](wide)[..., :3]
-    return np.rint((1 - OPACITY) * photo + OPACITY * colour).astype(np.uint8)
 
 
 @contextlib.contextmanager

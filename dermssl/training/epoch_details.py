@@ -17,6 +17,7 @@ from dermssl.core import markdown, runs
 from dermssl.core.errors import UserError
 from dermssl.core.event_file import EventFile
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.data import heat_overlay
 from dermssl.inference import outputs
 from dermssl.models import grad_cam
 from dermssl.models.classifier import LesionClassifier
@@ -149,10 +150,10 @@ def write_heat_maps(
     wrong = np.flatnonzero((watched.fine >= 0) & (watched.fine != guess))
     other: list[np.ndarray | None] = [None] * n
     heats = grad_cam.heat_maps(model, watched.images, guess)
-    maps = [grad_cam.overlay(photo, heat) for photo, heat in zip(watched.images, heats)]
+    maps = [heat_overlay.overlay(photo, heat) for photo, heat in zip(watched.images, heats)]
     heats = grad_cam.heat_maps(model, watched.images[wrong], watched.fine[wrong])
     for k, heat in zip(wrong, heats):
-        other[k] = grad_cam.overlay(watched.images[k], heat)
+        other[k] = heat_overlay.overlay(watched.images[k], heat)
     truth = watched.truth(model.taxonomy)
     captions = [
         [[f"{k + 1} true: {truth[k]}"] for k in range(n)],

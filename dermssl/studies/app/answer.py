@@ -17,12 +17,12 @@ import numpy as np
 from dermssl.core import cli, runs
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.data import decode, lesion_inpainting, photos, preprocess
+from dermssl.data import decode, heat_overlay, lesion_inpainting, photos, preprocess
 from dermssl.data.augmentation import opencv
 from dermssl.inference import finished_run, likeness, new_photos
 from dermssl.inference.finished_run import FinishedRun
 from dermssl.models import grad_cam, weights
-from dermssl.reporting import heat_overlay, html_parts
+from dermssl.reporting import html_parts
 
 NOTICE = "Research software: not for diagnosis."
 NAME = "photo"  # what a photo is called here: the name of its file is nobody's business

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dermssl.models.grad_cam import COLOURS, overlay
+from dermssl.data.heat_overlay import COLOURS, overlay
 from dermssl.reporting import figures
-from dermssl.reporting.heat_overlay import COLOURS, overlay
 
 if TYPE_CHECKING:
     from dermssl.studies.explain.heat_maps import Explained, Heat
