@@ -22,7 +22,7 @@ from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
 from dermssl.inference import new_photos
-from dermssl.models import grad_cam, weights
+from dermssl.models import backbones, classifier, grad_cam, weights
 from dermssl.training import pretraining_pool
 
 HAM = taxonomy.load("ham10000")
@@ -181,6 +181,19 @@ def test_heat_maps_lie_beside_a_column_of_their_paths(photos, finetuned, tmp_pat
     assert np.abs(shown - np.asarray(Image.open(io.BytesIO(heat_overlay.jpeg(image))))).mean() > 5
     with pytest.raises(UserError, match="lies in the folder of the photos, new, where heat maps"):
         predict(finetuned, "new", explain="new/heat")
+
+
+def test_an_mlp_has_no_heat_map(photos, finetuned, tmp_path, monkeypatch, capsys):
+    mlp = backbones.build(Backbone(name="mlp", image_size=32))
+    monkeypatch.setattr(
+        weights, "load_classifier", lambda path: classifier.LesionClassifier(mlp, HAM)
+    )
+    argv = [finetuned, photos, "--explain", tmp_path / "heat", "--output", tmp_path / "new.csv"]
+    assert tiny.call(predict, *argv) == 2
+    said = capsys.readouterr().err
+    assert "no spatial map" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_sets_need_labelled_validation_records(photos, finetuned, tmp_path):

@@ -182,11 +182,10 @@ class Predictor:
     def unsure(self) -> str:
         """When a photo is "not confident", in half a line."""
         if self.sets:
-            always = int(self.sets.has_none.sum())
-            more = f"; {always} classes of too few validation lesions are in every set" * bool(
-                always
-            )
-            return f"the set of classes at {self.sets.level:.3g} holds several or none{more}"
+            text = f"the set of classes at {self.sets.level:.3g} holds several or none"
+            if always := int(self.sets.has_none.sum()):
+                text += f"; {always} classes, of too few validation lesions, are in every set"
+            return text
         if self.limit is None:
             return f"not judged: fewer than {selective.FEWEST} labelled validation photos"
         return str(self.limit)
@@ -236,7 +235,7 @@ def tables(
     """A table for each batch: path, the likeliest classes, their sets, every probability, likeness.
 
     Then come `unlike_run` and `distance_to_run` of `likeness.Reference`, `nearest_training`, the
-    nearest training lesions as of `likeness.Neighbour`, all "n/a" where the run has none, and
+    nearest training lesions as of `likeness.Neighbour`, "n/a" where the run has none, and
     `remark`, those of `REMARKS` that hold. Lines in the log say how many photos are unlike, of how
     many the run isn't confident, and of how many the fine class named isn't of the coarse class
     named.
@@ -267,10 +266,8 @@ def tables(
         sizes = likeness.sizes_of(files[row] for row in rows)
         answers = found.answers(paths, batch, sizes, explain=draw is not None)
         table = answers.table
-        n, apart = (
-            n + len(paths),
-            apart + _apart(answers.p_fine, answers.p_coarse, found.model.taxonomy),
-        )
+        n += len(paths)
+        apart += _apart(answers.p_fine, answers.p_coarse, found.model.taxonomy)
         unsure += int(table["remark"].str.contains(REMARKS[0]).sum())
         unlike += table["unlike_run"].tolist()
         if draw and answers.heat_maps is not None:

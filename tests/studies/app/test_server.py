@@ -22,8 +22,11 @@ from PIL import Image
 
 from dermssl import app, predict
 from dermssl.core import runs
+from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
+from dermssl.core.settings import Backbone
 from dermssl.inference import likeness
+from dermssl.models import backbones, classifier, weights
 
 pytest.importorskip("fastapi", reason="pip install 'dermssl[app]' brings it")
 httpx = pytest.importorskip("httpx", reason="make install brings httpx")
@@ -121,12 +124,30 @@ def test_without_the_run_s_photos_similar_lesions_are_named_alone(
     assert "similar lesions are named and not shown: " in caplog.text
     assert [bool(one.path) for one in found.nearest_training] == [True] * 3
     assert {one.photo for one in found.nearest_training} == {""}
+    (moved / likeness.NAME).unlink()
+    found = answer.load(moved)((some / "0.jpg").read_bytes())
+    assert (found.unlike_run, found.distance_to_run, found.nearest_training) == ("n/a", None, [])
+    assert "likeness to the run's photos not checked" in found.notes
+    assert str(tmp_path / "gone") in caplog.text  # who started the server is told where
+    assert not any(str(tmp_path) in note for note in found.notes)
 
 
 def test_other_machines_see_no_training_photo(finetuned, some):
     found = answer.load(finetuned, shows_records=False)((some / "0.jpg").read_bytes(), True)
     assert {(one.path, one.photo) for one in found.nearest_training} == {("", "")}
     assert all(one.fine for one in found.nearest_training)
+
+
+def test_a_backbone_without_heat_maps_answers_without(finetuned, some, monkeypatch):
+    mlp = backbones.build(Backbone(name="mlp", image_size=32))
+    taxonomy = taxonomies.load("ham10000")
+    monkeypatch.setattr(
+        weights, "load_classifier", lambda path: classifier.LesionClassifier(mlp, taxonomy)
+    )
+    found = answer.load(finetuned)((some / "0.jpg").read_bytes(), pictures=True)
+    assert found.pictures.seen
+    assert found.pictures.heat_map == ""
+    assert any(note.startswith("no heat map: ") for note in found.notes)
 
 
 def png_of(width, height):
