@@ -220,7 +220,7 @@ def test_a_file_that_needs_this_package_is_found_out(finetuned):
 def test_mixed_precision_leaves_in_float32(run, photos, tmp_path, restored_policy):
     copy = shutil.copytree(run, tmp_path / "run")
     status = runs.read_json(copy / "status.json")
-    status["config"]["backbone"]["mixed_precision"] = True
+    status["config"]["backbone"]["precision"] = "mixed_float16"
     atomic_files.write_json(copy / "status.json", status)
     whole, mixed = finished_run.load(run), finished_run.load(copy)
     images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
@@ -258,7 +258,7 @@ def test_a_package_that_is_not_there_is_named(run, monkeypatch, capsys):
         (["RUN", "--quantize", "float16"], "--quantize float16: Keras is written in float32 alone; "
          "--format litert has float16"),
         (["RUN", "--format", "onnx", "--quantize", "int8"], "--format litert has int8"),
-        (["RUN", "--format", "coreml"], "invalid choice: 'coreml'"),
+        (["RUN", "--format", "coreml"], "--format is 'coreml'; choose one of"),
         (["PRETRAINED"], "a run of dermssl.pretrain, not of dermssl.finetune"),
         (["UNFINISHED"], "this run is RUNNING; run its command again to finish it"),
         (["EMPTY"], "no run found there"),

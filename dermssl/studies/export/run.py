@@ -178,9 +178,9 @@ def _squares(run, rows, moved):
 def _in_float32(run: FinishedRun) -> LesionClassifier:
     """The classifier of a run; one of mixed precision with its weights in a float32 network."""
     model, backbone = run.model(), run.settings["backbone"]
-    if not backbone.mixed_precision:
+    if backbone.precision == "float32":
         return model
-    whole = dataclasses.replace(backbone, weights="none", mixed_precision=False)
+    whole = dataclasses.replace(backbone, weights="none", precision="float32")
     backbones.use_precision(whole)
     twin = LesionClassifier(backbones.build(whole), model.taxonomy, model.head)
     twin.set_weights(model.get_weights())
@@ -196,7 +196,7 @@ def _notes(run, rows, own, scaling):
     notes = []
     if set(rows["split"]) != {TEST}:
         notes.append("The run has no test photos; the file was checked on photos of other splits.")
-    if run.settings["backbone"].mixed_precision:
+    if run.settings["backbone"].precision != "float32":
         notes.append("The run computed in mixed precision; the file, and the run here, in float32.")
     columns = [f"p_fine_{name}" for name in run.predictions.taxonomy.fine]
     kept = scaling.fine.apply(rows[columns].to_numpy(np.float64))
