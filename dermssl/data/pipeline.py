@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
+from dermssl.data import python_calls
 from dermssl.data.augmentation import mixup, opencv, policies
 from dermssl.data.augmentation.policies import Policy
 from dermssl.data.photos import Pages, Photos, photos_of
@@ -245,7 +246,7 @@ def _two_views(numbers, photos, policy, seed, batch_size, size, parts=_Parts()):
     shape = (batch_size // parts.count, size, size, 3)
 
     def load(number):
-        views = tf.numpy_function(batch, [number], [tf.float32, tf.float32], stateful=False)
+        views = python_calls.call(batch, [number], [tf.float32, tf.float32])
         return tuple(tf.ensure_shape(view, shape) for view in views)
 
     return _mapped(numbers, load)
@@ -298,7 +299,7 @@ def supervised_data(
     types = [tf.float32] + [kind] * len(names) + [tf.float32] * len(names)
 
     def load(number):
-        pixels, *rest = tf.numpy_function(batch, [number], types, stateful=False)
+        pixels, *rest = python_calls.call(batch, [number], types)
         labels = [tf.ensure_shape(item, shape) for item in rest[: len(names)]]
         rest = [tf.ensure_shape(item, (None,)) for item in rest[len(names) :]]
         images = tf.ensure_shape(pixels, (None, size, size, 3))
@@ -341,7 +342,7 @@ def evaluation_data(
         return np.stack([opencv.center_square(photos[row], size) for row in rows])
 
     def load(step):
-        pixels = tf.numpy_function(batch, [step], tf.uint8, stateful=False)
+        pixels = python_calls.call(batch, [step], tf.uint8)
         return tf.cast(tf.ensure_shape(pixels, (None, size, size, 3)), tf.float32)
 
     images = _mapped(tf.data.Dataset.range(steps_per_epoch(len(photos), batch_size)), load)

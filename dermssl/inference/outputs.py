@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from dermssl.data import pipeline
+from dermssl.data import pipeline, python_calls
 from dermssl.data.photos import photos_of
 from dermssl.models import backbones, grad_cam, weights
 
@@ -71,7 +71,8 @@ def run(forward: Callable[[Any], Any], batches: Iterable[Any]) -> Any:
     Returns:
         The same structure of arrays (n, ...).
     """
-    parts = [tree.map_structure(np.asarray, forward(batch)) for batch in batches]
+    with python_calls.guarded():
+        parts = [tree.map_structure(np.asarray, forward(batch)) for batch in batches]
     return tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 
 

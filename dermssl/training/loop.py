@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from dermssl.core import runs, settings
 from dermssl.core.errors import UserError
+from dermssl.data import python_calls
 from dermssl.training import callbacks, checkpoint, input_share
 from dermssl.training.distribution import Distribution
 
@@ -146,7 +147,7 @@ def fit(
     if config.logging.tensorboard != "none":
         used.append(callbacks.TensorBoardScalars(run, config.phase, state.rows))
     used += [state.best, saver] if state.best else [saver]
-    with progress, run.stop.defer_signal():
+    with progress, run.stop.defer_signal(), python_calls.guarded():
         for first, last, count in remaining_fit_calls(state.done, config.steps, config.epochs):
             if state.best and state.best.stopped:
                 break
