@@ -2,8 +2,8 @@
 
     python -m dermssl.report outputs/
 
-Writes FOLDER/index.html and index.md: a table that sorts and filters, with links to the reports of
-each run. It reads what the runs left there and scores nothing itself.
+Writes index.html and index.md into FOLDER, or where --output says: a table that sorts and filters,
+with links to the reports of each run. It reads what the runs left and scores nothing itself.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ def _listed(config: dict[str, Any]) -> tuple[Path, Report]:
     from dermssl.studies.run_index import report as page
 
     index = compute.scan(config["report"].folder)
-    listed = page.build(index, config["command"])
-    report.write(listed, index.folder, compute.NAME)
-    return index.folder, listed
+    folder = report.make_output_folder(config["output"] or index.folder)
+    compute.check_page(folder)
+    listed = page.build(index, config["command"], folder)
+    report.write(listed, folder, compute.NAME)
+    return folder, listed
 
 
 def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:

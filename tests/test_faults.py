@@ -157,7 +157,7 @@ def test_two_processes_in_one_folder(call, again):
 def test_a_full_disk_while_saving(call, again, never_disturbed, monkeypatch):
     """The limit on a file's size stands for it: the write fails in the middle, in C too."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
         code, said, status = call()
     finally:

@@ -52,6 +52,7 @@ def once(root: Path, records: pd.DataFrame) -> pd.DataFrame:
                 f"{csv_tables.quoted(label.iloc[row])}; keep the right one"
             )
         rows.append((other["path"], records["path"].iloc[kept]))
+    records = _joined(root, records, number)
     rows.sort()
     shown = left_out.few([f"{path} is {kept}" for path, kept in rows], 2)
     left_out.tell(
@@ -60,6 +61,35 @@ def once(root: Path, records: pd.DataFrame) -> pd.DataFrame:
         [(f"{root}/{path}", f"the same file as {kept}") for path, kept in rows],
     )
     return records.iloc[np.sort(first.index)]
+
+
+def _joined(root, records, number):
+    """Records in which all names of a file have the patient, lesion and split that one of them has.
+
+    Of two splits that of the name that is kept counts, which is told.
+
+    Raises:
+        UserError: two names of a file have different patients or lesions.
+    """
+    number = pd.Series(number, records.index)
+    several = number.duplicated(keep=False)
+    for column in ("patient_id", "lesion_id", "split"):
+        if column not in records:
+            continue
+        known = records[column].where(several & (records[column] != "")).dropna()
+        wrong = known.groupby(number[known.index]).nunique()
+        if column != "split" and (wrong > 1).any():
+            one = known[number[known.index] == wrong[wrong > 1].index[0]].drop_duplicates()
+            first, second = records["path"].loc[one.index[:2]]
+            raise UserError(
+                f"{root}: {first} and {second} are one file, with two values of {column}; keep the "
+                "right one"
+            )
+        value = known.groupby(number[known.index]).first()
+        filled = number.map(value)
+        blank = several & (records[column] == "") & filled.notna()
+        records = records.assign(**{column: records[column].where(~blank, filled)})
+    return records
 
 
 def _identities(root, paths):

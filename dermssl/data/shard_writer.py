@@ -73,6 +73,8 @@ def write(
     _claim(folder, {
         "version": shard_files.VERSION, "data": data_hash(dataset), "shrink": shrink,
         "shard_mb": shard_mb, "on_bad": on_bad,
+        # The data hash has the labels, and nothing of what a taxonomy says about them.
+        "taxonomy": json.loads(json.dumps(dataset.taxonomy and dataset.taxonomy.as_dict())),
     })  # fmt: skip
     names = [shard_name(number, len(parts)) for number in range(len(parts))]
     there = storage.names(folder)
@@ -187,6 +189,8 @@ def _write_shard(entries, rows, file):
                         f"{error}; or leave bad images out: shards.on_bad skip"
                     ) from error
                 found["bad"].append([entries.files[row], str(error)])
+                if mask and entries.owner[mask] == row and entries.masks.count(mask) > 1:
+                    add(entries.dataset.index[MASK].iloc[row], photo_bytes.read(mask), True)
                 continue
             own = ""
             if mask:
@@ -234,8 +238,11 @@ def _claim(folder, plan):
     if MARKER in there:
         try:
             found = json.loads(storage.read(f"{folder}/{MARKER}"))
+            if (found["on_bad"], plan["on_bad"]) == ("error", "skip"):
+                found["on_bad"] = "skip"  # what is finished had no bad photo
+                storage.write(f"{folder}/{MARKER}", json.dumps(found).encode())
             changed = [name for name in plan if found.get(name) != plan[name]]
-        except ValueError:
+        except (ValueError, TypeError, KeyError, AttributeError):
             changed = ["version"]
         if changed:
             raise UserError(
@@ -245,7 +252,13 @@ def _claim(folder, plan):
     elif there:
         raise UserError(f"run.output {folder}: not empty, and no shards; give another folder")
     else:
-        storage.make_folder(folder)
+        try:
+            storage.make_folder(folder)
+        except OSError as error:
+            raise UserError(
+                f"run.output {folder}: can't be made ({error.strerror or error}); give another "
+                "folder"
+            ) from error
         storage.write(f"{folder}/{MARKER}", json.dumps(plan).encode())
     if not storage.elsewhere(folder):
         atomic_files.remove_leftovers(Path(folder))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from folders import fill, read
 
@@ -130,3 +131,23 @@ def test_copies_are_told_by_their_ends(tmp_path):
     for other in paths[2:]:
         assert not same_files.are_copies([paths[0], other])
     assert not same_files.are_copies([paths[0], str(tmp_path / "gone")])
+
+
+@pytest.mark.parametrize("column", ["patient_id", "lesion_id", "split"])
+def test_what_one_name_of_a_file_states_holds_for_the_file(tmp_path, column):
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    os.link(tmp_path / "a.jpg", tmp_path / "z.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"another")
+    table = pd.DataFrame(
+        {"path": ["a.jpg", "z.jpg", "b.jpg"], "fine": "mel", "coarse": "", column: ["", "P1", "P1"]}
+    )
+    kept = same_files.once(tmp_path, table)
+    assert kept["path"].tolist() == ["a.jpg", "b.jpg"]
+    assert kept[column].tolist() == ["P1", "P1"]
+    table[column] = ["P2", "P1", "P1"]
+    if column == "split":
+        assert same_files.once(tmp_path, table)["split"].tolist() == ["P2", "P1"]
+        return
+    said = f"a.jpg and z.jpg are one file, with two values of {column}"
+    with pytest.raises(UserError, match=said):
+        same_files.once(tmp_path, table)

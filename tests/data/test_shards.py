@@ -12,6 +12,7 @@ from PIL import Image
 
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
+from dermssl.core.taxonomy import BUILT_IN
 from dermssl.data import (
     decode,
     masks,
@@ -395,10 +396,23 @@ def test_without_pyarrow_one_line_says_what_to_install(own, photos, tmp_path, mo
     assert not (tmp_path / "new").exists()
 
 
+def test_another_taxonomy_is_other_content_and_skip_goes_on_after_error(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    out = tmp_path / "out"
+    write(tmp_path / "photos", out)
+    write(tmp_path / "photos", out, on_bad="skip")  # what an error advised
+    with pytest.raises(UserError, match=r"\(on_bad\)"):
+        write(tmp_path / "photos", out, on_bad="error")
+    text = (BUILT_IN / "ham10000.toml").read_text().replace('"malignant"', '"benign"')
+    (tmp_path / "photos" / "taxonomy.toml").write_text(text)
+    with pytest.raises(UserError, match=r"\(taxonomy\)"):
+        write(tmp_path / "photos", out, on_bad="skip")
+
+
 def test_other_content_of_the_output_is_refused(photos, written, own, tmp_path):
     with pytest.raises(UserError, match=r"run.output .*shards of other photos or settings \(shri"):
         write(photos, own, shrink=16)
-    with pytest.raises(UserError, match=r"\(data\); give another folder, or delete this one"):
+    with pytest.raises(UserError, match=r"\(data, taxonomy\); give another folder, or delete"):
         write(photos / "images", own)
     with pytest.raises(UserError, match="not empty, and no shards; give another folder"):
         write(photos, photos / "images")

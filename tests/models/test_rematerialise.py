@@ -22,7 +22,7 @@ import test_rematerialise as here
 
 def peak():
     # Of this program alone: ru_maxrss begins with that of the process that started it.
-    return int(re.search("VmHWM: *([0-9]+)", open("/proc/self/status").read())[1]) / 1024
+    return int(re.search("VmHWM:[^0-9]*([0-9]+)", open("/proc/self/status").read())[1]) / 1024
 
 pair = here.views(n=96, size=32)
 here.graph(here.model(blocks=6, size=32))

@@ -18,7 +18,7 @@ def scored(folder, estimate):
     """Leave a score as dermssl.evaluate does."""
     (folder / "evaluation_test").mkdir()
     metrics = {"estimate": estimate, "low": estimate - 0.05, "high": estimate + 0.05}
-    summary = {"metrics": {"balanced_accuracy": metrics}, "n_groups": 40}
+    summary = {"metrics": {"balanced_accuracy": metrics}, "n_groups": 40, "grouped_by": "patient"}
     atomic_files.write_json(folder / "evaluation_test" / "metrics.json", summary)
 
 
@@ -54,13 +54,13 @@ def test_it_lists_states_settings_that_differ_and_scores(outputs, capsys):
     assert "`finetune.gamma`" in text
     assert "`finetune.dropout`" not in text  # the same in all
     row = next(line for line in text.splitlines() if line.startswith("| [a 1](a%201)"))
-    assert "| 0.500 (0.450 to 0.550) | 40 |" in row
+    assert "| 0.500 (0.450 to 0.550) | 40 patients |" in row
 
 
 def test_links_lead_to_the_reports_of_a_run(outputs, monkeypatch):
     fake_runs.no_pictures(monkeypatch)
     evaluate(outputs / "a 1", n_resamples=20)
-    door.run({"report": compute_settings(outputs), "command": "c"})
+    door.run({"report": compute_settings(outputs), "command": "c", "output": None})
     page = Page((outputs / "index.html").read_text())
     files = [urllib.parse.unquote(one) for one in page.fetched]
     assert "a 1/evaluation_test/report.html" in files
@@ -103,3 +103,30 @@ def test_a_folder_without_runs_is_named(tmp_path, make, said):
         folder.mkdir()
     with pytest.raises(UserError, match=said):
         compute.scan(folder)
+
+
+def test_a_page_of_somebody_else_is_not_replaced_and_output_is_another_place(outputs, capsys):
+    (outputs / "index.html").write_text("my page")
+    assert door.main([str(outputs)]) == 2
+    assert "is not of dermssl.report" in capsys.readouterr().err
+    assert (outputs / "index.html").read_text() == "my page"
+    elsewhere = outputs / "deep" / "listed"
+    assert door.main([str(outputs), "--output", str(elsewhere)]) == 0
+    page = Page((elsewhere / "index.html").read_text())
+    assert "../../a%201" in page.fetched
+    assert all((elsewhere / urllib.parse.unquote(one)).exists() for one in page.fetched)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("status.json", '{"command": "finetune", "config": null}'),
+        ("status.json", '{"status": ["x"]}'),
+        ("evaluation_test/metrics.json", '{"metrics": null}'),
+    ],
+)
+def test_an_odd_run_is_named_and_the_others_are_listed(outputs, capsys, name, text):
+    (outputs / "dead" / "evaluation_test").mkdir()
+    (outputs / "dead" / name).write_text(text)
+    assert door.main([str(outputs)]) == 0
+    assert "dead: left out" in capsys.readouterr().out

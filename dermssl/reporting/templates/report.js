@@ -61,7 +61,7 @@
     const id = "dialog-title";
     dialog.setAttribute("aria-labelledby", id);
     add(dialog, "h2", { textContent: title, id });
-    add(dialog, "p", { textContent: `${photos.length} shown, the most confident first, one a lesion.` });
+    add(dialog, "p", { textContent: `${photos.length} shown, the most confident first.` });
     const all = add(dialog, "div", { className: "photos" });
     for (const [caption, address] of photos) {
       const photo = add(all, "figure");

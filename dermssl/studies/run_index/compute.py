@@ -14,6 +14,7 @@ from typing import Any
 from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.evaluation.interval import Interval
+from dermssl.reporting import wording
 
 NAME = "index"  # of the page itself
 PASSED_OVER = ("tensorboard", "checkpoints")  # folders of a run that hold no report
@@ -39,7 +40,7 @@ class Entry:
         path: Path.
         status: dict, its status.json.
         score: of its test records, if `dermssl.evaluate` has scored them.
-        n: records that the score is of.
+        n: independent groups that the score is of, and what they are, such as "15 patients".
         health: "green", "yellow" or "red" of a pretraining; "" of others.
         pages: its reports.
     """
@@ -47,7 +48,7 @@ class Entry:
     path: Path
     status: dict[str, Any] = field(repr=False)
     score: Interval | None = None
-    n: int = 0
+    n: str = ""
     health: str = ""
     pages: Sequence[Page] = ()
 
@@ -96,6 +97,8 @@ def scan(folder: Path | str) -> Index:
                 entries.append(_entry(path))
             except UserError as error:
                 damaged.append((str(path), str(error)))
+            except (AttributeError, TypeError, ValueError) as error:
+                damaged.append((str(path), f"its files are not those of a run: {error}"))
         owner = next(
             (k for k, one in enumerate(entries) if one.path in (path, *path.parents)), None
         )
@@ -109,6 +112,15 @@ def scan(folder: Path | str) -> Index:
             "python -m dermssl.quickstart"
         )
     return Index(folder, entries, pages, damaged)
+
+
+def check_page(folder: Path) -> None:
+    """Refuse a folder whose index.html somebody else has written."""
+    file = folder / f"{NAME}.html"
+    if file.exists() and not OURS.search(file.read_text(encoding="utf-8", errors="replace")[:HEAD]):
+        raise UserError(
+            f"run.output {folder}: its {NAME}.html is not of dermssl.report; choose another folder"
+        )
 
 
 def differing(entries: Sequence[Entry]) -> list[str]:
@@ -138,7 +150,7 @@ def _pages(folder: Path) -> Iterator[Page]:
 
 def _entry(folder: Path) -> Entry:
     status = runs.read_json(folder / "status.json")
-    health, score, n = "", None, 0
+    health, score, n = "", None, ""
     if (folder / "health.json").is_file():
         health = str(runs.read_json(folder / "health.json").get("light", ""))
     scored = folder / "evaluation_test" / "metrics.json"
@@ -150,8 +162,10 @@ def _entry(folder: Path) -> Entry:
             for name in ("estimate", "low", "high")
         )
         score = Interval(estimate, low, high)
-        n = int(summary.get("n_groups", 0))
-    return Entry(folder, status, score, n, health)
+        n = wording.count(int(summary["n_groups"]), str(summary["grouped_by"]))
+    entry = Entry(folder, status, score, n, health)
+    str(entry.settings), hash(status.get("status"))  # an odd file shows here, not in the table
+    return entry
 
 
 def _with_pages(entry: Entry, pages: Sequence[Page]) -> Entry:

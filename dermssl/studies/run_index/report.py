@@ -23,8 +23,9 @@ STATES = {
 }
 
 
-def build(index: Index, command: str) -> report.Report:
-    """The page of an `Index`; its links hold within the folder that was searched."""
+def build(index: Index, command: str, written: Path | None = None) -> report.Report:
+    """The page of an `Index`, with links from the folder that it is written to."""
+    home = written or index.folder
     commands = sorted({entry.command for entry in index.entries}, key=_order)
     groups = {name: [one for one in index.entries if one.command == name] for name in commands}
     unreadable = [f"{path}: left out ({why})" for path, why in index.damaged]
@@ -32,8 +33,8 @@ def build(index: Index, command: str) -> report.Report:
         f"Runs in {index.folder.resolve().name}",
         [report.Findings(findings(index)), report.Warnings(unreadable)],
         [
-            *(_runs(name, entries, index) for name, entries in groups.items()),
-            _others(index) if index.pages else None,
+            *(_runs(name, entries, index, home) for name, entries in groups.items()),
+            _others(index, home) if index.pages else None,
         ],
         [
             "State, settings and data: each run's `status.json`. Scores: balanced accuracy on the "
@@ -80,11 +81,11 @@ def _best(scores: Sequence[tuple[str, Interval]]) -> str:
     )
 
 
-def _runs(command: str, entries: Sequence[Entry], index: Index) -> report.Section:
+def _runs(command: str, entries: Sequence[Entry], index: Index, home: Path) -> report.Section:
     settings = differing(entries)
     shown = settings[:MOST_SETTINGS]
     columns: list[Any] = [
-        report.Column("run", format=lambda path: report.link(path, path)),
+        report.Column("run", format=lambda path: report.link(path, _from(home, index, path))),
         "state",
         report.Column("seed", right=True),
         "data",
@@ -92,9 +93,9 @@ def _runs(command: str, entries: Sequence[Entry], index: Index) -> report.Sectio
     ]
     scored = command == "finetune"
     healthy = any(entry.health for entry in entries)
-    columns += ["balanced accuracy (95% interval)", report.Column("lesions", right=True)] * scored
+    columns += ["balanced accuracy (95% interval)", "of"] * scored
     columns += ["health"] * healthy
-    columns.append(report.Column("reports", format=lambda pages: _links(pages, index.folder)))
+    columns.append(report.Column("reports", format=lambda pages: _links(pages, home)))
     rows = []
     for entry in entries:
         data = Path(str(entry.settings.get("data.path", "")) or "n/a").name
@@ -105,7 +106,7 @@ def _runs(command: str, entries: Sequence[Entry], index: Index) -> report.Sectio
             f"{data} {entry.status.get('data_hash', '')}".strip(),
             *(entry.settings.get(name, "n/a") for name in shown),
         ]
-        row += [entry.score, entry.n or None] * scored
+        row += [entry.score, entry.n or "n/a"] * scored
         row += [entry.health or "n/a"] * healthy
         rows.append([*row, entry.pages])
     left = len(settings) - len(shown)
@@ -116,9 +117,13 @@ def _runs(command: str, entries: Sequence[Entry], index: Index) -> report.Sectio
     )
 
 
-def _others(index: Index) -> report.Section:
+def _from(home: Path, index: Index, path: str) -> str:
+    return os.path.relpath(index.folder / path, home)
+
+
+def _others(index: Index, home: Path) -> report.Section:
     lines = [
-        f"{report.link(page.title, os.path.relpath(page.path, index.folder))}, "
+        f"{report.link(page.title, os.path.relpath(page.path, home))}, "
         f"{report.code(os.path.relpath(page.path.parent, index.folder))}"
         for page in index.pages
     ]

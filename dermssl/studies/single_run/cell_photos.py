@@ -25,7 +25,7 @@ Cells = Mapping[str, Sequence[Photo]]
 
 
 def behind(evaluation: Evaluation) -> tuple[dict[str, Cells], str]:
-    """Photos of each cell of each matrix, the most confident first, one a lesion.
+    """Photos of each cell of each matrix, the most confident first, one a lesion or patient.
 
     Args:
         evaluation: whose photos are looked for where the run found them.
@@ -59,12 +59,13 @@ def behind(evaluation: Evaluation) -> tuple[dict[str, Cells], str]:
     for level, cells in rows.items():
         p = arrays.p_fine if level == "fine" else arrays.p_coarse
         pages[level] = {
-            key: [Photo(f"{names[k]}, P = {p[k].max():.2f}", small[k]) for k in cell]
+            key: [Photo(f"{names[k]}, raw P = {p[k].max():.2f}", small[k]) for k in cell]
             for key, cell in cells.items()
         }
     return pages, (
         f"{len(wanted)} small photos of the {split} split are in the HTML page, behind the "
-        "confusion matrices of counts; evaluate.without_photos leaves them out."
+        "confusion matrices of counts, as they are now in the run's folder of photos: that they "
+        "are those of the run isn't checked. evaluate.without_photos leaves them out."
     )
 
 
