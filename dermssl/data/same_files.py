@@ -13,7 +13,7 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, photo_bytes
+from dermssl.data import csv_tables, photo_bytes, shard_files
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def once(root: Path, records: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: one file has two labels.
     """
+    if shard_files.is_index(root):  # an id is one photo there; a million looks take seconds
+        return records
     number, names = pd.factorize(pd.Series(_identities(root, records["path"]), dtype=object))
     if len(names) == len(records):
         return records
