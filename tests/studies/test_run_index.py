@@ -78,6 +78,14 @@ def compute_settings(folder):
     return Report(folder=str(folder))
 
 
+def test_a_report_belongs_to_the_innermost_run(outputs):
+    inner = outputs / "a2" / "pretraining"
+    fake_runs.make(inner, fake_runs.records(n=80), fake_runs.simulate(fake_runs.records(n=80), 1.0))
+    (inner / "r.html").write_text('<html lang="en" data-report><title>inner</title></html>')
+    owners = [one.path.name for one in compute.scan(outputs).entries if one.pages]
+    assert owners == ["pretraining"]
+
+
 def test_a_report_of_no_run_and_a_page_of_somebody_else(outputs):
     (outputs / "notes.html").write_text("<html><title>mine</title></html>")
     theirs = outputs / "deep" / "r.html"

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,12 @@ def scan(folder: Path | str) -> Index:
                 damaged.append((str(path), str(error)))
             except (AttributeError, TypeError, ValueError) as error:
                 damaged.append((str(path), f"its files are not those of a run: {error}"))
-        owner = next(
-            (k for k, one in enumerate(entries) if one.path in (path, *path.parents)), None
-        )
-        if owner is None:
-            pages += here
+        owners = [k for k, one in enumerate(entries) if one.path in (path, *path.parents)]
+        if owners:  # the innermost: a run may lie in another one's folder
+            owner = entries[owners[-1]]
+            entries[owners[-1]] = replace(owner, pages=[*owner.pages, *here])
         else:
-            entries[owner] = _with_pages(entries[owner], here)
+            pages += here
     if not entries and not pages and not damaged:
         raise UserError(
             f"report.folder {folder}: no run and no report is there; make one, such as by "
@@ -150,6 +149,8 @@ def _pages(folder: Path) -> Iterator[Page]:
 
 def _entry(folder: Path) -> Entry:
     status = runs.read_json(folder / "status.json")
+    if not isinstance(status.get("config", {}), dict) or not isinstance(status.get("status"), str):
+        raise UserError(f"{folder / 'status.json'}: not that of a run")
     health, score, n = "", None, ""
     if (folder / "health.json").is_file():
         health = str(runs.read_json(folder / "health.json").get("light", ""))
@@ -163,15 +164,7 @@ def _entry(folder: Path) -> Entry:
         )
         score = Interval(estimate, low, high)
         n = wording.count(int(summary["n_groups"]), str(summary["grouped_by"]))
-    entry = Entry(folder, status, score, n, health)
-    str(entry.settings), hash(status.get("status"))  # an odd file shows here, not in the table
-    return entry
-
-
-def _with_pages(entry: Entry, pages: Sequence[Page]) -> Entry:
-    return Entry(
-        entry.path, entry.status, entry.score, entry.n, entry.health, [*entry.pages, *pages]
-    )
+    return Entry(folder, status, score, n, health)
 
 
 def _flat(tables: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
