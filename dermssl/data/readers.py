@@ -203,7 +203,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
     if "fine" in records:
-        blank = records["fine"].str.lower().isin((*class_folders.WITHOUT_LABEL, "?"))
+        blank = records["fine"].str.lower().isin(column_words.NO_LABEL[1:])
         if blank.any():
             words = ", ".join(sorted(set(records["fine"][blank])))
             log.warning("%s: %d labels (%s) are taken as none", file, blank.sum(), words)
