@@ -100,7 +100,7 @@ def test_a_killed_writer_goes_on(large, tmp_path):
     argv = [large, "--shard-mb", 1, "--workers", 1, "--output"]
     assert attempts.finish("shards", [*argv, tmp_path / "whole"]) == 0, attempts.said()
     whole = {file.name: file.read_bytes() for file in (tmp_path / "whole").iterdir()}
-    assert len(whole) == 4 + 2
+    assert len(whole) == 4 + 2 + 1  # the index, the marker and the lock
     cut, times = tmp_path / "cut", {}
     for word, after in (
         ("shards.json", False), ("tfrecord", False), ("tfrecord", True), (".json", False),
@@ -118,6 +118,13 @@ def test_a_killed_writer_goes_on(large, tmp_path):
     assert attempts.finish("shards", [*argv, cut]) == 0, attempts.said()
     assert {file.name: file.read_bytes() for file in cut.iterdir()} == whole
     assert records.data_hash(load_dataset(cut)) == records.data_hash(load_dataset(large))
+
+
+def test_names_with_spaces_are_quoted_in_the_next_command(large, tmp_path, capsys):
+    assert tiny.call(shards, large, "--output", tmp_path / "my shards") == 0
+    assert (
+        f"next: python -m dermssl.pretrain --data '{tmp_path}/my shards'" in capsys.readouterr().out
+    )
 
 
 def test_what_the_command_says(large, photos, tmp_path, capsys):
