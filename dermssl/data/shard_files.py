@@ -45,6 +45,10 @@ AGAIN = "delete the folder and write the shards anew"  # the command leaves fini
 _KEY = b"dermssl_shards"
 
 
+class DamagedShard(OSError):
+    """A shard that has other bytes than were written."""
+
+
 def shard_name(number: int, count: int) -> str:
     """The file name of one of `count` shards.
 
@@ -165,19 +169,17 @@ class Index(Mapping[str, Stored]):
         """The bytes of a photo or mask, as they were written.
 
         Raises:
-            OSError: its shard isn't there, is cut or damaged.
+            DamagedShard: its shard is cut or damaged.
+            OSError: its shard isn't there any more.
         """
         row = self._rows[key]
         size = self._bytes.item(row)
         shard = shard_name(self._shard.item(row), len(self.info["shards"]))
         data = storage.read_part(f"{self.home}/{shard}", self._at.item(row), size)
         if len(data) < size:
-            raise OSError(f"{shard} is cut; copy it again, or {AGAIN}")
+            raise DamagedShard(f"{shard} is cut")
         if hashlib.sha256(data).digest() != self._hashes[row].tobytes():
-            raise OSError(
-                f"{shard} is damaged: these aren't the bytes that were written; copy it again, or "
-                f"{AGAIN}"
-            )
+            raise DamagedShard(f"{shard} is damaged: these aren't the bytes that were written")
         return data
 
     def _check_shards(self):

@@ -340,7 +340,8 @@ def test_a_flipped_bit_is_found_when_the_photo_is_read(own):
     bad = [file for file in shards.files if not _readable(file)]
     assert len(bad) == 1
     with pytest.raises(
-        decode.BadImage, match=r"shard-00000-of-.* is damaged: these aren't the byt"
+        decode.BadImage,
+        match=r"jpg: shard-00000-of-.* is damaged: these .* written; copy it again, or delete the",
     ):
         decode.decode(bad[0])
     with pytest.raises(decode.BadImage, match="is damaged"):
