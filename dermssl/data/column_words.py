@@ -193,18 +193,22 @@ def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     kinds = one_hot.by_mark(columns)
     whole = one_hot.whole(kinds)
     if not blank.all():
-        labels = {*given[~blank].map(spelling)}
-        whole = {word: m for word, m in whole.items() if labels <= {*map(spelling, m.columns)}}
+        labels = {spelling(label) for label in given[~blank]}
+        whole = {
+            word: marks for word, marks in whole.items()
+            if labels <= {spelling(str(name)) for name in marks}
+        }  # fmt: skip
     if len(whole) > 1:
-        both = " and ".join(", ".join(marks) for marks in whole.values())
+        both = " and ".join(", ".join(map(str, marks)) for marks in whole.values())
         raise UserError(
             f"{file}: the columns {both} have one mark in each row, so that both may be the "
             "classes; delete those that aren't, or give the diagnoses in a column label"
         )
     finding = "its column label is blank" if "label" in table else "no column 'label'"
-    if whole:
-        one_hot.refuse_mixed(columns, *whole.values(), f"{file}: {finding}, and")
-        return _from_marks(table, given, blank, whole, file)
+    for word, marks in whole.items():  # the one
+        if blank.all():
+            one_hot.refuse_mixed(columns, marks, f"{file}: {finding}")
+        return _from_marks(table, given, blank, word, marks, file)
     if blank.all() and not has_coarse:
         one_hot.refuse(columns, kinds, f"{file}: {finding}")
         if "label" in table:
@@ -212,9 +216,8 @@ def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     return table
 
 
-def _from_marks(table, given, blank, whole, file):
+def _from_marks(table, given, blank, word, marks, file):
     """The table with a label in place of the marks, which must agree with those that are there."""
-    ((word, marks),) = whole.items()
     marked, names = marks.idxmax(axis=1), ", ".join(marks)
     wrong = given[~blank & (given.map(spelling) != marked.map(spelling))]
     if len(wrong):

@@ -74,7 +74,7 @@ def refuse(table: pd.DataFrame, kinds: Mapping[str, pd.DataFrame], finding: str)
         if sums.max() == 1 or (sums == 1).mean() > MOSTLY:
             wrong = sums[sums != 1]
             raise UserError(
-                f"{finding}, and its columns {', '.join(marks)}, marked by '{word}', are no "
+                f"{finding}, and its columns {', '.join(map(str, marks))}, marked by '{word}', are no "
                 f"classes: line {wrong.index[0]} marks {wrong.iloc[0]} of them"
                 f"{', and ' if odd else ''}{_listed(odd)}; {WAY_OUT}"
             )
@@ -96,7 +96,7 @@ def refuse_mixed(table: pd.DataFrame, marks: pd.DataFrame, finding: str) -> None
         words = _words(table[name])
         if words and words <= {*MARKS, *OTHERS} and not _mark(table[name]):
             raise UserError(
-                f"{finding} its columns {', '.join(marks)} may be the classes, but "
+                f"{finding}, and its columns {', '.join(map(str, marks))} may be the classes, but "
                 f"{_content(table[name])}; {WAY_OUT}"
             )
 
