@@ -74,8 +74,8 @@ def refuse(table: pd.DataFrame, kinds: Mapping[str, pd.DataFrame], finding: str)
         if sums.max() == 1 or (sums == 1).mean() > MOSTLY:
             wrong = sums[sums != 1]
             raise UserError(
-                f"{finding}, and its columns {', '.join(map(str, marks))}, marked by '{word}', are no "
-                f"classes: line {wrong.index[0]} marks {wrong.iloc[0]} of them"
+                f"{finding}, and its columns {', '.join(map(str, marks))}, marked by '{word}', are "
+                f"no classes: line {wrong.index[0]} marks {wrong.iloc[0]} of them"
                 f"{', and ' if odd else ''}{_listed(odd)}; {WAY_OUT}"
             )
     if len(odd) > 1 and not kinds:
@@ -112,7 +112,7 @@ def _mark(column):
 
 
 def _words(column):
-    return {*_plain(column)} - {""}
+    return {word.lower().removesuffix(".0") for word in {*column}} - {""}
 
 
 def _content(column):
