@@ -43,7 +43,7 @@ def of_output(folder: Path | str) -> IO:
         folder: the setting `run.output`.
 
     Returns:
-        The open lock file. To close it, as `with` does, gives the folder free.
+        The open lock file. Closing it, as `with` does, sets the folder free.
 
     Raises:
         UserError: the folder can't be written, or another process writes there.

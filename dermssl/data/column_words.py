@@ -81,7 +81,7 @@ def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
         try:
             table = csv_tables.read_table(file, "")
         except UserError as error:
-            if labels or _may_name_photos(header):
+            if len(header) > 1 and _may_name_photos(header):
                 raise UserError(
                     f"{error}; or give data.format folders or unlabelled to do without this table"
                 ) from error
