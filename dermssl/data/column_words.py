@@ -170,8 +170,8 @@ def _maybe_classes(table):
     return table[[name for name in table if name not in NO_CLASSES]]
 
 
-def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """A table with one column a class (see `one_hot`), with a column label in their place.
+def with_label(table: pd.DataFrame, file: Path, name: str = "label") -> pd.DataFrame:
+    """A table with one column a class (see `one_hot`), with a column of labels in their place.
 
     Labels that are there stay; blank ones are taken from the columns, if these are the classes of
     all labels. A table without such columns stays as it is.
@@ -179,15 +179,16 @@ def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     Args:
         table: from `renamed`.
         file: it, for messages.
+        name: of the column of labels.
 
     Raises:
         UserError: the columns look like classes, but a row has no mark or several, there are other
             words in them, two sets of them could be meant, or they contradict the labels.
     """
     has_coarse = "coarse" in table and (table["coarse"] != "").any()
-    if has_coarse and "label" not in table:
+    if has_coarse and name not in table:
         return table
-    given = table.get("label", pd.Series("", table.index))
+    given = table.get(name, pd.Series("", table.index))  # without a name: no such column
     blank = given.str.lower().isin(NO_LABEL)
     columns = _maybe_classes(table)
     kinds = one_hot.by_mark(columns)
@@ -196,7 +197,7 @@ def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         labels = {spelling(label) for label in given[~blank]}
         whole = {
             word: marks for word, marks in whole.items()
-            if labels <= {spelling(str(name)) for name in marks}
+            if labels <= {spelling(str(column)) for column in marks}
         }  # fmt: skip
     if len(whole) > 1:
         both = " and ".join(", ".join(map(str, marks)) for marks in whole.values())
@@ -204,33 +205,36 @@ def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
             f"{file}: the columns {both} have one mark in each row, so that both may be the "
             "classes; delete those that aren't, or give the diagnoses in a column label"
         )
-    finding = "its column label is blank" if "label" in table else "no column 'label'"
+    finding = f"its column {name} is blank" if name in table else f"no column '{name}'"
     for word, marks in whole.items():  # the one
         if blank.all():
             one_hot.refuse_mixed(columns, marks, f"{file}: {finding}")
-        return _from_marks(table, given, blank, word, marks, file)
+        labels = _from_marks(given, blank, word, marks, file)
+        return table.drop(columns=marks.columns).assign(**{name: labels})
     if blank.all() and not has_coarse:
         one_hot.refuse(columns, kinds, f"{file}: {finding}")
-        if "label" in table:
+        if name in table:
             left_out.tell(log, f"{file}: no row has a label; all photos are taken as unlabelled")
     return table
 
 
-def _from_marks(table, given, blank, word, marks, file):
-    """The table with a label in place of the marks, which must agree with those that are there."""
-    marked, names = marks.idxmax(axis=1), ", ".join(marks)
+def _from_marks(given, blank, word, marks, file):
+    """The labels, blank ones from the marks; the others must agree with these."""
+    marked, columns = marks.idxmax(axis=1), ", ".join(map(str, marks))
     wrong = given[~blank & (given.map(spelling) != marked.map(spelling))]
     if len(wrong):
         line = wrong.index[0]
         raise UserError(
-            f"{file}: line {line}: label {csv_tables.quoted(wrong.iloc[0])}, and the columns "
-            f"{names} mark {marked[line]}; correct one of the two"
+            f"{file}: line {line}: {given.name} {csv_tables.quoted(wrong.iloc[0])}, and the "
+            f"columns {columns} mark {marked[line]}; correct one of the two"
         )
     if blank.any():
-        what = f"{file}: one column a class, marked by '{word}': {names}"
-        n = f"; {blank.sum():,} of {len(table):,} cells of the column label say nothing"
-        left_out.tell(log, what + (n if "label" in table else ""))
-    return table.drop(columns=marks.columns).assign(label=given.mask(blank, marked))
+        n = f"; {blank.sum():,} of {len(given):,} cells of the column {given.name} say nothing"
+        left_out.tell(
+            log,
+            f"{file}: one column a class, marked by '{word}': {columns}{n if given.name else ''}",
+        )
+    return given.mask(blank, marked)
 
 
 def renamed(root: Path, table: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -5,6 +5,7 @@ A row's class is said by one mark. Columns with other words are no classes, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pandas as pd
@@ -15,7 +16,8 @@ from dermssl.data import csv_tables
 
 # The word that marks a class -> the word in the other columns, which may be blank as well.
 MARKS = {
-    "1": "0", "true": "false", "yes": "no", "y": "n", "x": "", "wahr": "falsch", "ja": "nein",
+    "1": "0", "true": "false", "yes": "no", "y": "n", "x": "", "✓": "", "wahr": "falsch",
+    "ja": "nein",
 }  # fmt: skip
 OTHERS = tuple(MARKS.values())
 UNDERSTOOD = "1 and 0, TRUE and FALSE, yes and no, or x and blank"
@@ -44,9 +46,7 @@ def by_mark(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     by_name = {name: _mark(table[name]) for name in table}
     names = {mark: [name for name in by_name if by_name[name] == mark] for mark in MARKS}
-    return {
-        mark: table[names[mark]].apply(_plain) == mark for mark in MARKS if len(names[mark]) > 1
-    }
+    return {mark: table[names[mark]].map(_plain) == mark for mark in MARKS if len(names[mark]) > 1}
 
 
 def whole(kinds: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -112,7 +112,7 @@ def _mark(column):
 
 
 def _words(column):
-    return {word.lower().removesuffix(".0") for word in {*column}} - {""}
+    return {_plain(cell) for cell in {*column}} - {""}
 
 
 def _content(column):
@@ -141,7 +141,7 @@ def shares(column: pd.Series) -> pd.Series:
     >>> shares(pd.Series(["TRUE", "", "0.0", "no"])).tolist()
     [1.0, nan, 0.0, 0.0]
     """
-    plain = _plain(column)
+    plain = column.map(_plain)
     known = dict.fromkeys(OTHERS, 0.0) | dict.fromkeys(MARKS, 1.0)
     blank = plain.isin(("", *csv_tables.UNKNOWN))
     numbers = plain.map(known).fillna(pd.to_numeric(plain, errors="coerce")).astype(float)
@@ -153,5 +153,6 @@ def shares(column: pd.Series) -> pd.Series:
     return numbers.mask(blank)
 
 
-def _plain(column):
-    return column.str.lower().str.removesuffix(".0")
+def _plain(cell):
+    """A cell in small letters; 1.0 and 1,0 are 1."""
+    return re.sub(r"^([01])[.,]0+$", r"\1", cell.lower())

@@ -383,7 +383,7 @@ def _ham10000_tables(root):
 
 def _ham10000_rows(root, file):
     file = files.path_inside(root, file.relative_to(root).as_posix())
-    table = csv_tables.read_table(file, "image_id,dx")
+    table = column_words.with_label(csv_tables.read_table(file, "image_id,dx"), file, "dx")
     return csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
 
 

@@ -13,15 +13,19 @@ TRUTH = ("mel", "nv", "nv", "bcc", "mel", "nv")
 WORDS = [
     ("1", "0"), ("1", ""), ("1.0", "0.0"), ("TRUE", "FALSE"), ("True", "False"), ("true", ""),
     ("yes", "no"), ("Yes", "No"), ("Y", "N"), ("x", ""), ("X", ""), ("WAHR", "FALSCH"),
-    ("ja", "nein"),
+    ("ja", "nein"), ("1,0", "0,0"), ("✓", ""),
 ]  # fmt: skip
+
+
+def quoted(cell):
+    return f'"{cell}"' if "," in cell else cell
 
 
 def lines(yes="1", no="0", more=(), header="", classes=CLASSES, truth=TRUTH):
     """A table of six photos with a column a class; `more` are the cells of further columns."""
     more = more or [()] * len(truth)
     rows = [
-        ",".join([f"{k}.jpg", *cells, *(yes if name == label else no for name in classes)])
+        ",".join([f"{k}.jpg", *cells, *(quoted(yes if name == label else no) for name in classes)])
         for k, (label, cells) in enumerate(zip(truth, more))
     ]
     return [",".join(filter(None, ["filename", header, *classes])), *rows]
@@ -39,7 +43,7 @@ def labels_of(folder, table, name="labels.csv"):
 )
 def test_the_words_that_mark_a_class(tmp_path, caplog, name, yes, no):
     assert labels_of(tmp_path, lines(yes, no), name) == [*TRUTH]
-    word = yes.lower().removesuffix(".0")
+    word = yes.lower().replace(",", ".").removesuffix(".0")
     told = f"{name}: one column a class, marked by '{word}': mel, nv, bcc"
     assert [message for message in caplog.messages if told in message]
 
@@ -49,6 +53,15 @@ def test_the_words_that_mark_a_class(tmp_path, caplog, name, yes, no):
 def test_a_blank_column_beside_them_says_nothing(tmp_path, caplog, yes, no, header):
     assert labels_of(tmp_path, lines(yes, no, [("",)] * 6, header)) == [*TRUTH]
     assert ("6 of 6 cells of the column label say nothing" in caplog.text) == (header != "coarse")
+
+
+@pytest.mark.parametrize("own", ["", "nv"])
+def test_metadata_in_ham10000_s_columns_too(tmp_path, caplog, own):
+    more = [(own if label == "nv" else "",) for label in TRUTH]
+    table = [row.replace("filename", "image_id") for row in lines(more=more, header="dx")]
+    table = [row.replace(".jpg", "") for row in table]
+    assert labels_of(tmp_path, table, "HAM10000_metadata.csv") == [*TRUTH]
+    assert f"{3 if own else 6} of 6 cells of the column dx say nothing" in caplog.text
 
 
 def test_labels_that_are_there_stay_and_blank_ones_are_filled(tmp_path, caplog):
@@ -178,7 +191,8 @@ def test_a_label_is_never_another_than_the_one_that_is_marked():
 
 @pytest.mark.parametrize(("yes", "no"), WORDS[::2])
 def test_a_released_table_with_other_words(tmp_path, yes, no):
-    rows = [f"ISIC_{k},{','.join(yes if k == j else no for j in range(3))}" for k in range(4)]
+    cells = [",".join(quoted(yes if k == j else no) for j in range(3)) for k in range(4)]
+    rows = [f"ISIC_{k},{row}" for k, row in enumerate(cells)]
     fill(
         tmp_path,
         [f"ISIC_{k}.jpg" for k in range(4)],
