@@ -209,8 +209,8 @@ def with_label(table: pd.DataFrame, file: Path, name: str = "label") -> pd.DataF
     for word, marks in whole.items():  # the one
         if blank.all():
             one_hot.refuse_mixed(columns, marks, f"{file}: {finding}")
-        labels = _from_marks(given, blank, word, marks, file)
-        return table.drop(columns=marks.columns).assign(**{name: labels})
+        filled = _from_marks(given, blank, word, marks, file)
+        return table.drop(columns=marks.columns).assign(**{name: filled})
     if blank.all() and not has_coarse:
         one_hot.refuse(columns, kinds, f"{file}: {finding}")
         if name in table:
