@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,7 +207,7 @@ def _root(data, moved):
     try:
         return paths.existing_folder(path, "data.path")
     except UserError as error:
-        if moved:
+        if moved or os.path.exists(path):  # damaged shards say what they lack
             raise
         raise UserError(
             f"{path}: the run's photos aren't there any more; say where with data.path"
