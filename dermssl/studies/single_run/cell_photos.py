@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from dermssl.core.errors import UserError
+from dermssl.core.left_out import few
 from dermssl.data.decode import BadImage
 from dermssl.inference import finished_run
 from dermssl.reporting.report import Photo
@@ -32,7 +34,7 @@ def behind(evaluation: Evaluation) -> tuple[dict[str, Cells], str]:
 
     Returns:
         dict of level -> "row,column" of the matrix -> photos; and one line that says how many are
-        shown, or why there are none.
+        shown and missing, or why there are none.
     """
     if evaluation.settings.without_photos:
         return {}, "No photo is in this page (evaluate.without_photos)."
@@ -43,30 +45,46 @@ def behind(evaluation: Evaluation) -> tuple[dict[str, Cells], str]:
         run = finished_run.load(evaluation.path, "finetune")
         table = evaluation.found.table
         table = table[table["split"] == split].iloc[wanted]
-        photos = run.photos(
-            run.dataset(table, moved=evaluation.settings.run_data or None), prepared=False
-        )
-        small = {k: _jpeg(photos[number]) for number, k in enumerate(wanted)}
-    except (UserError, BadImage, OSError):
+        small = _small(run, table, wanted, evaluation.settings.run_data or None)
+    except (UserError, OSError):
+        small = {}
+    if not small:
         return {}, (
-            "The photos behind the confusion matrices aren't shown: not all of them are where the "
-            "run found them. evaluate.run_data names their folder, if it has moved."
+            "The photos behind the confusion matrices aren't shown: none of them is where the run "
+            "found it. evaluate.run_data names their folder, if it has moved."
         )
-    paths = table["path"].tolist()
-    names = dict(zip(wanted, paths))
+    names = dict(zip(wanted, table["path"]))
     arrays = evaluation.arrays
     pages: dict[str, Cells] = {}
     for level, cells in rows.items():
         p = arrays.p_fine if level == "fine" else arrays.p_coarse
         pages[level] = {
-            key: [Photo(f"{names[k]}, raw P = {p[k].max():.2f}", small[k]) for k in cell]
+            key: [Photo(f"{names[k]}, raw P = {p[k].max():.2f}", small[k]) for k in seen]
             for key, cell in cells.items()
+            if (seen := [k for k in cell if k in small])
         }
+    gone = [names[k] for k in wanted if k not in small]
+    left = (
+        f" {len(gone)} of the {len(wanted)} that belong there are missing or can't be read "
+        f"({few(gone, 2)})."
+    )
     return pages, (
-        f"{len(wanted)} small photos of the {split} split are in the HTML page, behind the "
+        f"{len(small)} small photos of the {split} split are in the HTML page, behind the "
         "confusion matrices of counts, as they are now in the run's folder of photos: that they "
         "are those of the run isn't checked. evaluate.without_photos leaves them out."
+        f"{left if gone else ''}"
     )
+
+
+def _small(run, table, wanted, moved):
+    """Position -> small photo, of those that are there and can be read."""
+    there = run.there(table, moved)
+    photos = run.photos(run.dataset(table[there], moved=moved), prepared=False)
+    small = {}
+    for number, k in enumerate(np.array(wanted)[there].tolist()):
+        with contextlib.suppress(BadImage, OSError):
+            small[k] = _jpeg(photos[number])
+    return small
 
 
 def _rows(evaluation: Evaluation, level: str) -> Iterator[tuple[str, np.ndarray]]:
