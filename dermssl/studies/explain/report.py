@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.inference.heat_maps import Explained
 from dermssl.reporting import report, wording
 from dermssl.studies.explain import figures
-from dermssl.studies.explain.heat_maps import Explained
 
 FEW_CELLS = 4  # a side
 GROUPS = {
