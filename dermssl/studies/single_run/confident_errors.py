@@ -14,7 +14,7 @@ from dermssl.studies.single_run.compute import Evaluation
 MOST = 12
 _RAW = partial(report.Column, right=True, format=partial(wording.number, digits=2))
 COLUMNS = (
-    report.Column("", right=True), "photo", "true", "predicted", _RAW("raw P(predicted)"),
+    report.Column("no.", right=True), "photo", "true", "predicted", _RAW("raw P(predicted)"),
     _RAW("raw P(true)"),
 )  # fmt: skip
 
@@ -55,15 +55,16 @@ def section(
     maps = (
         "Each photo as the network sees it (in the HTML page alone), then with heat maps "
         "(Grad-CAM): where the last feature map speaks for the predicted class, and for the true "
-        f"one. They are no outline of a lesion and no proof of a good reason. {command} draws "
-        "larger ones and says what they don't prove."
+        "one; yellow is the most in this photo, purple the least. They are no outline of a lesion "
+        f"and no proof of a good reason. {command} draws larger ones and says what they don't "
+        "prove."
     )
     return report.Section(
         "Most confident errors",
         [
             report.Text(text),
-            report.Table(COLUMNS, lines),
             report.Text(report.escaped(missing) if missing else maps),
             report.Gallery(photos) if photos else None,
+            report.Table(COLUMNS, lines),
         ],
     )

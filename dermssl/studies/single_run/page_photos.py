@@ -93,16 +93,22 @@ def of(evaluation: Evaluation) -> PagePhotos:
             for key, rows in of_level.items()
         }
         pages[level] = {key: group for key, group in photos.items() if group}
-    numbered = {shown[k]: number for number, k in enumerate(errors, start=1) if k in shown}
-    index = dataset.index.iloc[list(numbered)]
-    explained = _explained(model, [whole[k] for k in numbered], index, run.image_size, levels)
+    left = {k: number for number, k in enumerate(errors, start=1) if k in shown}
+    places = [shown[k] for k in left]
+    explained = _explained(
+        model, [whole[k] for k in places], dataset.index.iloc[places], run.image_size, levels
+    )
     titles = dict(zip(evaluation.found.taxonomy.fine, evaluation.found.taxonomy.titles))
+    cases = [
+        _case(number, arrays.p_fine[k], titles, *one)
+        for (k, number), one in zip(left.items(), explained)
+    ]
     warning = _warning(len(wanted) - len(shown), len(wanted))
     missing = f"Without heat maps: {reason}." if reason else ""
     return PagePhotos(
         pages,
-        [_case(*pair, titles) for pair in zip(numbered.values(), explained)],
-        missing if numbered else warning,
+        cases,
+        missing if cases else warning,
         warning,
         _source(evaluation.split, len(shown), "" if model else reason),
     )
@@ -182,24 +188,17 @@ def _explained(model, photos, index, size, levels):
     return [(one.path, one.fine, one.photo, one.heats) for one in explained]
 
 
-def _case(number, explained, titles) -> list[Photo]:
+def _case(number, p, titles, path, truth, photo, heats) -> list[Photo]:
     """A numbered error's photo, then its heat map for the predicted and for the true class."""
-    path, truth, photo, heats = explained
-    first = Photo(
-        f"{number}: {Path(path).name}, true: {titles[truth]}",
-        heat_overlay.thumbnail(photo, ERROR_SIDE),
-    )
-    return [
-        first,
-        *(
-            Photo(
-                f"for {titles[heat.name]} ({heat.role}), raw P = {heat.p:.2f}"
-                + ("" if heat.values.any() else "; empty: no place speaks for it"),
-                heat_overlay.thumbnail(photo, ERROR_SIDE, heat.values),
-            )
-            for heat in heats
-        ),
-    ]
+    guess = list(titles.values())[p.argmax()]
+    words = [f"{number}: {Path(path).name}", f"true: {titles[truth]}", f"predicted: {guess}"]
+    first = ", ".join([*words, f"raw P = {p.max():.2f}"])
+    case = [Photo(first, heat_overlay.thumbnail(photo, ERROR_SIDE))]
+    for heat in heats:
+        empty = "" if heat.values.any() else " (empty: no place does)"
+        shown = heat_overlay.thumbnail(photo, ERROR_SIDE, heat.values)
+        case.append(Photo(f"speaks for {titles[heat.name]}{empty}", shown))
+    return case
 
 
 def _warning(gone, n):

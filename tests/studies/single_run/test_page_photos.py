@@ -51,7 +51,7 @@ def test_the_errors_are_the_surest_wrong_ones_one_a_lesion(tmp_path):
     assert len(found) == confident_errors.MOST < len(expected)
     assert found.tolist() == expected.index[: len(found)].tolist()
     section = confident_errors.section(made, "lesion", (), "no photos")
-    rows = section.blocks[1].rows
+    rows = section.blocks[-1].rows
     assert [row[1] for row in rows] == kept["path"][found].tolist()
     assert [row[4] for row in rows] == pytest.approx(p.max(axis=1)[found].tolist(), abs=1e-6)
 
