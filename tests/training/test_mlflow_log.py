@@ -185,6 +185,7 @@ def test_a_fine_tuning_at_a_real_server(photos, tmp_path):
                     time.sleep(0.5)
             tuned(photos, tmp_path / "run", where)
             check_finetuning(where, tmp_path / "run")
+            check_reports(where, tmp_path / "run")
             began = time.monotonic()
             kill = lambda rows: len(rows) == 2 and os.killpg(server.pid, signal.SIGKILL)  # noqa: E731
             steps(tmp_path / "lonely", where, [4.0, 3.0, 2.0, 1.0], before=kill)
@@ -238,6 +239,23 @@ def check_report(client, number, folder, name="evaluation_test"):
     files = {item.path for item in client.list_artifacts(number, name)}
     assert {f"{name}/{file}" for file in ("report.html", "report.md", "metrics.json")} <= files
     assert f"{name}/roc.png" in files
+
+
+def check_reports(where, run):
+    """Reports on a run at a server go to it; once it is removed there, to runs of their own."""
+    client, (kept,) = runs_at(where)
+    argv = [run, "--n-resamples", 100, "--mlflow", where]
+    assert tiny.call(evaluate, *argv) == 0
+    check_report(client, kept.info.run_id, run / "evaluation_test")
+    client.delete_run(kept.info.run_id)
+    assert tiny.call(evaluate, *argv) == 0
+    _, (own,) = runs_at(where)
+    check_report(client, own.info.run_id, run / "evaluation_test")
+    status = json.loads((run / "status.json").read_text())
+    status["mlflow"]["run_id"] = 32 * "0"
+    (run / "status.json").write_text(json.dumps(status))
+    assert tiny.call(evaluate, *argv) == 0
+    assert len(runs_at(where)[1]) == 2
 
 
 def test_a_report_goes_to_its_run(store, tmp_path, monkeypatch):
