@@ -50,7 +50,8 @@ FILES = {
     },
     "grid": {"": ("config.toml", "results.csv", "pivot_*.csv", "report.md", "report.html")},
 }  # fmt: skip
-REPORT = ("report.md", "report.html", "*.png", "*.csv", "metrics.json")  # of an evaluation
+REPORT = ("report.md", "report.html", "metrics.json")  # of an evaluation, and what it names:
+NAMED = re.compile(r"(?:\]\(|`)([\w.-]+\.(?:png|csv))[)`]")
 NOT_LOGGED = ("phase", "epoch")  # columns of the history that are no metrics
 N_RESAMPLES = 500
 PARAMS = 100  # in one request, at most
@@ -150,8 +151,13 @@ def send_report(config: dict[str, Any], path: Path | str, folder: Path, name: st
         hashes = {f"dermssl.{key}": status.get(key, "") for key in ("data_hash", "config_hash")}
         tags = {"dermssl.command": "evaluate", "dermssl.run": str(path), **hashes}
         number = _create(client, tags, f"{Path(path).name} {name}")
-        _log_params(client, number, config)
-        _send_files(client, number, folder, name)
+        try:
+            _log_params(client, number, config)
+            _send_files(client, number, folder, name)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                client.set_terminated(number, "FAILED")
+            raise
         client.set_terminated(number, "FINISHED")
     except Exception as error:  # as in `check`
         log.warning(
@@ -182,8 +188,11 @@ def _send_files(client, number, folder, name):
             title = re.sub(r"[^\w. /-]", "_", f"{name}.{metric}{end}".replace(": ", "."))
             values[title] = (value or {}).get(bound)
     _log_metrics(client, number, values)
-    for path in (path for pattern in REPORT for path in sorted(folder.glob(pattern))):
-        client.log_artifact(number, str(path), name)
+    # Whatever else lies in the folder is nobody's business there.
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for file in (*REPORT, *sorted(set(NAMED.findall(text)))):
+        if (folder / file).is_file():
+            client.log_artifact(number, str(folder / file), name)
 
 
 def _create(client, tags, name):

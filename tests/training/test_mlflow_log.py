@@ -236,9 +236,8 @@ def check_report(client, number, folder, name="evaluation_test"):
         if value and value[bound] is not None
     }
     assert sent == pytest.approx(expected)
-    files = {item.path for item in client.list_artifacts(number, name)}
-    assert {f"{name}/{file}" for file in ("report.html", "report.md", "metrics.json")} <= files
-    assert f"{name}/roc.png" in files
+    files = {item.path.rpartition("/")[2] for item in client.list_artifacts(number, name)}
+    assert files == {path.name for path in folder.iterdir() if path.is_file()} - {"mine.csv"}
 
 
 def check_reports(where, run):
@@ -266,6 +265,8 @@ def test_a_report_goes_to_its_run(store, tmp_path, monkeypatch):
     argv = simulated(tmp_path / "run", mlflow={"where": str(store), "run_id": number})
     assert tiny.call(evaluate, *argv) == 0
     assert not client.list_artifacts(number)  # nobody asked
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.csv").touch()
     assert tiny.call(evaluate, *argv, "--mlflow", store, "--output", tmp_path / "out") == 0
     check_report(client, number, tmp_path / "out")
     _, (kept,) = runs_at(store)
@@ -307,6 +308,21 @@ def test_a_server_that_goes_away_costs_no_report(store, tmp_path, monkeypatch, c
     assert tiny.call(evaluate, *simulated(tmp_path / "run"), "--mlflow", store) == 0
     (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
     assert "can't be sent (ConnectionError: gone); the same command" in record.getMessage()
+    assert [kept.info.status for kept in runs_at(store)[1]] == ["FAILED"]
     assert (tmp_path / "run" / "evaluation_test" / "report.html").is_file()
     (tmp_path / "file").touch()
     assert tiny.call(evaluate, tmp_path / "run", "--mlflow", tmp_path / "file") == 2
+
+
+def test_a_report_on_several_places_names_each(store, tmp_path):
+    fake_runs.make(tmp_path / "run", table := fake_runs.records(n=40), fake_runs.simulate(table, 1))
+    (tmp_path / "external").mkdir()
+    found = {"A & B: roc_auc": {"estimate": 0.7, "low": 0.6, "high": None}, "A & B: ece": None}
+    (tmp_path / "external" / "metrics.json").write_text(json.dumps({"metrics": found}))
+    (tmp_path / "external" / "report.md").write_text("`predictions.csv`\n")
+    config = {"logging": Logging(mlflow=str(store))}
+    mlflow_log.send_report(config, tmp_path / "run", tmp_path / "external", "external")
+    _, (kept,) = runs_at(store)
+    assert kept.data.metrics == {
+        "external.A _ B.roc_auc": 0.7, "external.A _ B.roc_auc_low": 0.6,
+    }  # fmt: skip
