@@ -1,7 +1,16 @@
-"""The four pipelines that `pipeline_speed.py` times: JPEG files to two augmented views.
+"""The pipelines that `pipeline_speed.py` times: JPEG files to two augmented views.
 
-Each gives batches of float32 (2, BATCH, SIZE, SIZE, 3) in [0, 255] without an end.
+Each gives batches of float32 (2, BATCH, SIZE, SIZE, 3) in [0, 255] without an end; torchvision's
+are in its own layout, (2, BATCH, 3, SIZE, SIZE), in a process of its own:
+
+    python pipeline_sides.py FILES.json
 """
+
+import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 
@@ -188,3 +197,102 @@ class Albumentations:
         del self.room
         self.memory.close()
         self.memory.unlink()
+
+
+def torchvision_batches(files):
+    """Batches of torchvision's transforms v2, from two worker processes."""
+    import torch
+    from torchvision import io
+    from torchvision.transforms import v2
+
+    policy = v2.Compose([
+        v2.RandomResizedCrop(SIZE, scale=(0.25, 1.0), ratio=(1.0, 1.0), antialias=True),
+        v2.RandomAffine(180, shear=8, interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomHorizontalFlip(0.5),
+        v2.RandomVerticalFlip(0.5),
+        v2.RandomApply([v2.ColorJitter(0.2, 0.25, 0.3, 6 / 360)], 0.8),
+        v2.RandomGrayscale(0.2),
+        v2.RandomApply([v2.GaussianBlur(9, (0.1, 1.6))], 0.5),
+        v2.ToDtype(torch.float32),
+        v2.RandomApply([v2.GaussianNoise(sigma=3.0, clip=False)], 0.5),
+        v2.Lambda(lambda image: image.clamp_(0, 255)),
+    ])  # fmt: skip
+
+    class Views(torch.utils.data.Dataset):
+        def __len__(self):
+            return 10**9
+
+        def __getitem__(self, number):
+            read = io.read_file(files[number * 7919 % len(files)])
+            image = io.decode_jpeg(read, io.ImageReadMode.RGB)
+            return torch.stack([policy(image), policy(image)])
+
+    return iter(torch.utils.data.DataLoader(Views(), BATCH, num_workers=PROCESSES))
+
+
+class Torchvision:
+    """Batches of `torchvision_batches`, in a process of another Python.
+
+    Args:
+        files: list of paths.
+        python: a Python that has torch and torchvision.
+
+    Raises:
+        RuntimeError: it ended before its first batch; with its last line.
+    """
+
+    def __init__(self, files, python):
+        self.process = subprocess.Popen(
+            [python, __file__, json.dumps(files)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            next(self)
+        except StopIteration:
+            lines = self.process.stderr.read().strip().splitlines() or ["it ended"]
+            raise RuntimeError(lines[-1]) from None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            self.process.stdin.write("next\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise StopIteration from None
+        if not self.process.stdout.readline():
+            raise StopIteration
+        return None  # the batch is where its user wants it: in PyTorch's process
+
+    def cpu(self):
+        """Seconds of CPU that it and its workers have used."""
+        import psutil
+
+        process = psutil.Process(self.process.pid)
+        times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+
+    def rest(self):
+        """Wait until its workers have filled the batches they keep ahead."""
+        used = -1.0
+        while (now := self.cpu()) - used > 0.02:
+            used = now
+            time.sleep(0.25)
+
+    def close(self):
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve():
+    """A batch of torchvision for each line of standard input."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    batches = torchvision_batches(json.loads(sys.argv[1]))
+    for _ in sys.stdin:
+        print(tuple(next(batches).shape), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,4 +1,4 @@
-"""JPEG files to batches of two augmented views: photos a second, ours and three others.
+"""JPEG files to batches of two augmented views: photos a second, ours and four others.
 
     python benchmarks/pipeline_speed.py --data PHOTOS     # about 6 minutes on two cores
     python benchmarks/pipeline_speed.py --quick           # 1 minute, generated photos
@@ -10,6 +10,7 @@ contrast, saturation and hue with p = .8; grey .2; blur .5; noise .5), same outp
 
 - ours: `dermssl.data.pipeline.two_view_data`, nothing cached, then
   from the cache of decoded photos;
+- torchvision: its transforms v2 on tensors, a loader with two workers (`--torch-python`);
 - albumentations: two processes that fill shared memory, OpenCV's decoder, one thread each;
 - keras-cv and Keras 3 layers: tf.data, decoded and resized to 448 px, layers on batches.
 
@@ -33,12 +34,20 @@ from pathlib import Path
 
 import bench
 import numpy as np
-from pipeline_sides import BATCH, SIZE, Albumentations, keras_cv, keras_layers, ours
+from pipeline_sides import (
+    BATCH,
+    SIZE,
+    Albumentations,
+    Torchvision,
+    keras_cv,
+    keras_layers,
+    ours,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-GOALS = {"albumentations": 2.0, "keras-cv": 8.0}
+GOALS = {"albumentations": 2.0, "torchvision": 2.0, "keras-cv": 8.0}
 GROWTH = 1.10  # cost a photo at the most records over that at the fewest
 RECORDS = (1_000, 10_000, 100_000)
 
@@ -49,6 +58,10 @@ def parser():
     made.add_argument("--data", metavar="FOLDER", help="JPEG photos; without it they are drawn")
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--seconds", type=float, default=4.0, help="of each side in each round")
+    made.add_argument(
+        "--torch-python", metavar="PATH", default=os.environ.get("TORCH_PYTHON"),
+        help="a Python that has torch and torchvision (default: $TORCH_PYTHON, else ours)",
+    )  # fmt: skip
     made.add_argument("--memory-of", metavar="FOLDER", help=argparse.SUPPRESS)
     return made
 
@@ -219,6 +232,10 @@ def main(argv=None):
                 sides[name] = side(files)
             else:
                 print(f"without {name}: {package} isn't installed")
+        try:
+            sides["torchvision"] = Torchvision(files, args.torch_python or sys.executable)
+        except RuntimeError as error:
+            print(f"without torchvision: {error}")
         speeds = compared(sides, args.rounds, args.seconds)
         for side in sides.values():
             getattr(side, "close", lambda: None)()
@@ -270,7 +287,7 @@ def report(args, speeds, costs, peaks, python):
             "peak_mib": peaks, "python_ms": python,
         }  # fmt: skip
         Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    peers = [f"{ratios[name]:.2f} times {name}" for name in PEERS if name in ratios]
+    peers = [f"{ratios[name]:.2f} times {name}" for name in ratios if name[:4] != "ours"]
     print(f"\nours: {medians['ours']:.0f} photos/s from JPEG, {', '.join(peers)}")
     return 1 if args.check and missed else 0
 

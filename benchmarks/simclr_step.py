@@ -45,12 +45,12 @@ def parser():
 class Side:
     """A process that does steps when asked."""
 
-    def __init__(self, name, python, path, size, batch):
+    def __init__(self, name, python, path, size, batch, *folder):
         script = Path(__file__).with_name("step_sides.py")
         environment = {**os.environ, "PYTHONPATH": str(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
         environment["KERAS_BACKEND"] = "tensorflow"
         self.process = subprocess.Popen(
-            [python, str(script), name, str(size), str(batch)], env=environment, text=True,
+            [python, str(script), name, str(size), str(batch), *folder], env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

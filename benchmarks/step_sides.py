@@ -1,15 +1,18 @@
-"""The training steps that `simclr_step.py` times, each in a process of its own.
+"""The training steps that `simclr_step.py` and `end_to_end.py` time, each in a process of its own.
 
-    python step_sides.py SIDE SIZE BATCH
+    python step_sides.py SIDE SIZE BATCH [FOLDER]
 
 Says "ready" once the first steps are done, then reads lines: a number of steps to do. Answers each
-with a JSON line: seconds, CPU seconds and MiB at the peak. Views are random pixels that stand in
-memory: a step, without its input. Every side trains an EfficientNetB1 from random weights under a
-projection head 512 -> 128 with NT-Xent at temperature 0.1 by Adam.
+with a JSON line: seconds, CPU seconds and MiB at the peak. Without a folder of JPEG photos views
+are random pixels that stand in memory: a step, without its input. Every side trains an
+EfficientNetB1 from random weights under a projection head 512 -> 128 with NT-Xent at temperature
+0.1 by Adam.
 """
 
 import contextlib
+import functools
 import io
+import itertools
 import json
 import resource
 import subprocess
@@ -52,27 +55,39 @@ def _rate():
     )
 
 
-def _keras(model, optimizer, data):
-    """A function that does a step of a Keras model."""
+def _keras(model, optimizer, data, batches=None):
+    """A function that does a step of a Keras model: of the same views, or of the next batch."""
     import tensorflow as tf
 
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
-    data = tuple(map(tf.constant, data))
+    batches = batches or itertools.repeat(tuple(map(tf.constant, data)))
     step = tf.function(lambda batch: model.train_step(batch)["loss"])
-    return lambda: float(np.squeeze(step(data)))
+    return lambda: float(np.squeeze(step(next(batches))))
 
 
-def ours(size, batch):
+def ours(size, batch, folder=None, cache_mb=0):
     """`dermssl.SimCLR`, as `dermssl.pretrain` trains it."""
     from dermssl.core import cli
 
     cli.quiet_tensorflow()
+    from dermssl.data import pipeline
+    from dermssl.data.augmentation.policies import AUGMENTATIONS
+    from dermssl.data.photos import Photos
     from dermssl.models import backbones, simclr
     from dermssl.training.adam import Adam
 
     model = simclr.SimCLR(backbones.Backbone(image_size=size), temperature=TEMPERATURE)
-    return _keras(model, Adam(_rate()), views(size, batch))
+    if folder is None:
+        return _keras(model, Adam(_rate()), views(size, batch))
+    photos = Photos(sorted(map(str, Path(folder).rglob("*.jpg"))), size, cache_mb)
+    data = pipeline.two_view_data(photos, AUGMENTATIONS["simclr"], 0, batch, size, steps=10**6)
+    return _keras(model, Adam(_rate()), None, iter(data))
+
+
+def ours_cached(size, batch, folder):
+    """The same with decoded photos in memory, as `dermssl.pretrain` keeps them."""
+    return ours(size, batch, folder, cache_mb=1024)
 
 
 def before(size, batch):
@@ -141,11 +156,13 @@ def keras_cv(size, batch):
     return lambda: float(np.ravel(trainer.train_on_batch(images))[0])
 
 
-def lightly(size, batch, passes=2):
+def lightly(size, batch, folder=None, passes=2, workers=0):
     """lightly's example, torchvision's network, channels last; one pass a view, or one for both."""
     import torch
+    from lightly.data import LightlyDataset
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
+    from lightly.transforms import SimCLRTransform
     from torchvision.models import efficientnet_b1
 
     network = efficientnet_b1(weights=None)
@@ -153,10 +170,22 @@ def lightly(size, batch, passes=2):
     model = torch.nn.Sequential(network, SimCLRProjectionHead(1280, 512, 128))
     model = model.to(memory_format=torch.channels_last).train()
     optimizer, loss_of = torch.optim.Adam(model.parameters(), RATE), NTXentLoss(TEMPERATURE)
-    data = [torch.from_numpy(v).permute(0, 3, 1, 2) / 255 for v in views(size, batch)]
+    if folder is None:
+        data = [torch.from_numpy(v).permute(0, 3, 1, 2) / 255 for v in views(size, batch)]
+        batches = itertools.repeat(data)
+    else:
+        # Skin has no upside: both flips and any rotation, as ours; colours and blur are lightly's.
+        transform = SimCLRTransform(size, vf_prob=0.5, rr_prob=1.0, rr_degrees=180)
+        loader = torch.utils.data.DataLoader(
+            LightlyDataset(folder, transform=transform), batch_size=batch, shuffle=True,
+            drop_last=True, num_workers=workers, persistent_workers=workers > 0,
+        )  # fmt: skip
+        epochs = itertools.chain.from_iterable(itertools.repeat(loader))
+        batches = ([v.to(memory_format=torch.channels_last) for v in b[0]] for b in epochs)
 
     def step():
         optimizer.zero_grad()
+        data = next(batches)
         inputs = data if passes == 2 else [torch.cat(data)]
         loss = loss_of(*torch.cat([model(images) for images in inputs]).chunk(2))
         loss.backward()
@@ -175,14 +204,18 @@ SIDES = {
     "ours": ours, "before": before, "keras.io": keras_io, "keras-cv": keras_cv,
     "lightly": lightly, "lightly, one pass": lightly_one_pass,
 }  # fmt: skip
+FROM_FILES = {
+    "ours": ours, "ours, cached": ours_cached,
+    **{f"lightly, {n} workers": functools.partial(lightly, workers=n) for n in (0, 1, 2)},
+}  # fmt: skip
 
 
 def main():
     """Serve one side until standard input ends."""
-    name, size, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    name, size, batch, *folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints is no answer
     try:
-        step = SIDES[name](size, batch)
+        step = (FROM_FILES if folder else SIDES)[name](size, batch, *folder)
         for _ in range(2):
             step()
     except Exception as error:  # the parent says which peer is missing, and why

@@ -18,6 +18,7 @@ from typing import Any
 from dermssl.core import cli, results, runs
 from dermssl.core import config as configs
 from dermssl.core.errors import RunFailed
+from dermssl.data import paths, shard_files
 
 
 def run(config: dict[str, Any]) -> Path:
@@ -49,9 +50,19 @@ def _next(config, summary):
     data = _flags(config["data"])
     if summary.get("refused"):
         return f"next: put that right, then python -m dermssl.check_data {data}"
+    if summary.get("unreadable") and _is_shards(config["data"].path):
+        # A training can't leave single photos of shards out: it doesn't decode them first.
+        return (
+            f"next: copy the shards again, or {shard_files.AGAIN}; then python -m "
+            f"dermssl.check_data {data}"
+        )
     if any(summary.get(name) for name in ("missing", "unreadable", "bad_masks")):
         data += "" if "--on-bad" in data else " --on-bad skip"
     return f"next: python -m dermssl.pretrain {data}"
+
+
+def _is_shards(path):
+    return shard_files.is_index(paths.existing_folder(path, "data.path"))
 
 
 def _flags(data):

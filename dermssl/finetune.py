@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import atomic_files, cli, cluster, progress, results, runs
+from dermssl.core import config as configs
 from dermssl.core.commands import EMBEDDED
 from dermssl.core.errors import UserError
 from dermssl.core.setting import FINETUNED, PRETRAINED
@@ -158,7 +159,7 @@ def tell(config: dict[str, Any], path: Path) -> None:
         shown = {key: scores[key] for key in ("balanced_accuracy", "coarse_accuracy", "roc_auc")}
         line = ", ".join(f"{k} {'n/a' if v is None else f'{v:.3f}'}" for k, v in shown.items())
         print(f"  {split}: n {scores['n']}, {line}")
-    print(f"  next: python -m dermssl.evaluate {path}")
+    print(f"  next: {configs.command_line('evaluate', {'evaluate': {'run': path}})}")
 
 
 def _look(config):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dermssl.core import cli, results, runs
+from dermssl.core import config as configs
 from dermssl.core.study_settings import Evaluate
 
 
@@ -37,7 +38,7 @@ def _evaluate(path: Path) -> None:
     from dermssl.studies.single_run import report as evaluation_report
 
     settings = Evaluate(run=str(path))
-    command = f"python -m dermssl.evaluate {path}"
+    command = configs.command_line("evaluate", {"evaluate": {"run": path}})
     evaluation = compute.make(path, settings.split, settings.n_resamples, settings, command)
     folder = report.make_output_folder(path / f"evaluation_{settings.split}")
     files.write(folder, evaluation)

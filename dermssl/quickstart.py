@@ -106,8 +106,8 @@ def tell(config: dict[str, Any], written: tuple[Path, Report]) -> None:
     print(f"\n{report.to_console(findings)}")
     print(f"report:      {path / 'ssl_analysis_report.md'}")
     print(f"table:       {path / 'performance_comparison.csv'}")
-    folder = config["output"] or OUTPUT
-    print(f"TensorBoard: python -m dermssl.tensorboard {folder}")
+    typed = {"tensorboard": {"folder": config["output"] or OUTPUT}}
+    print(f"TensorBoard: {configs.command_line('tensorboard', typed)}")
 
 
 def _look(config):

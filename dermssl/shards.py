@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dermssl.core import cli, results
+from dermssl.core import config as configs
 
 if TYPE_CHECKING:
     from dermssl.data.shard_writer import Written
@@ -62,7 +63,7 @@ def tell(config: dict[str, Any], made: tuple[str, Written]) -> None:
     print(f"{written.photos:,} photos{masks} in {shards}{new}, {total:,.1f} MiB")
     if shrink := config["shards"].shrink:
         print(f"photos with a shorter side over {shrink} px were shrunk to it and are JPEGs now")
-    print(f"next: python -m dermssl.pretrain --data {folder}")
+    print(f"next: {configs.command_line('pretrain', {'data': {'path': folder}})}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

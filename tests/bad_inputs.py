@@ -210,7 +210,7 @@ FOLDERS = {
         lambda folder: table(folder, [*clean_rows(), ["a.jpg", "n\xe4vus", ""]], "latin-1"),
         "line 26 is not UTF-8 text",
     ),
-    "UTF-16": (lambda folder: table(folder, clean_rows(), "utf-16"), "is not UTF-8 text"),
+    "UTF-16, unmarked": (lambda folder: table(folder, clean_rows(), "utf-16-le"), "a NUL byte"),
     "a NUL byte": (_cell(5, 1, "n\0v"), "line 5 holds a NUL byte"),
     "a doubled header": (_column("label", ["nv"]), "column 'label' stands twice"),
     "no filename column": (_text("name,label\na.jpg,nv\n"), "no column 'filename'"),

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from PIL import Image, ImageOps
 
-from dermssl import check_data, leakage
+from dermssl import check_data, leakage, shards
 from dermssl.core import atomic_files, runs
 from dermssl.core.settings import Backbone, Data
 from dermssl.data import other_formats, pipeline, readers
@@ -391,6 +391,21 @@ def test_all_that_a_later_command_would_refuse_is_found_and_the_next_one_named(
     listed = pd.read_csv(output / "left_out.csv")
     assert listed["path"].tolist() == ["gone1.jpg", "gone2.jpg", f"{folder}/images/raw.cr2"]
     assert listed["reason"].str.endswith("labels.csv: line 162: not found").tolist()[0]
+
+
+def test_damaged_shards_are_made_anew_not_skipped(photos, tmp_path, capfd):
+    """A training doesn't decode the photos of shards first, so it can't leave them out."""
+    folder = tmp_path / "my shards"
+    assert tiny.call(shards, photos, "--output", folder) == 0
+    (file,) = folder.glob("*.tfrecord")
+    data = bytearray(file.read_bytes())
+    data[40] ^= 1
+    file.write_bytes(data)
+    assert call(check_data, tmp_path / "o", "--data", folder) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == (
+        "next: copy the shards again, or delete the folder and write the shards anew; then "
+        f"python -m dermssl.check_data --data '{folder}'"
+    )
 
 
 @pytest.mark.parametrize("name", ["x.CR2", "x.heic", "unlisted.jpg", "x.txt", "x_mask.png"])

@@ -21,7 +21,7 @@ from dermssl.core import atomic_files, runs, taxonomy
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.study_settings import Export
 from dermssl.inference import finished_run
-from dermssl.models import fused_batchnorm
+from dermssl.models import fused_kernels
 from dermssl.models.probability_model import Scaling, probability_model
 from dermssl.studies.export import check, formats, use_exported
 from dermssl.studies.export import run as export_run
@@ -191,7 +191,7 @@ def test_constants_of_a_normalization_are_no_inputs_of_an_onnx_file(tmp_path):
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, use_bias=False)(x))
     x = layers.GlobalAveragePooling2D()(x)
     outputs = {name: layers.Dense(3, name=name)(x) for name in ("fine", "coarse")}
-    network = fused_batchnorm.substitute(keras.Model(inputs, outputs))
+    network = fused_kernels.substitute(keras.Model(inputs, outputs))
     formats.FORMATS["onnx"].write(network, tmp_path / "m.onnx", "none", np.zeros(0))
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     assert [value.name for value in session.get_inputs()] == ["image"]

@@ -100,7 +100,7 @@ def test_a_killed_writer_goes_on(large, tmp_path):
     argv = [large, "--shard-mb", 1, "--workers", 1, "--output"]
     assert attempts.finish("shards", [*argv, tmp_path / "whole"]) == 0, attempts.said()
     whole = {file.name: file.read_bytes() for file in (tmp_path / "whole").iterdir()}
-    assert len(whole) == 4 + 2
+    assert len(whole) == 4 + 2 + 1  # the index, the marker and the lock
     cut, times = tmp_path / "cut", {}
     for word, after in (
         ("shards.json", False), ("tfrecord", False), ("tfrecord", True), (".json", False),
@@ -118,6 +118,27 @@ def test_a_killed_writer_goes_on(large, tmp_path):
     assert attempts.finish("shards", [*argv, cut]) == 0, attempts.said()
     assert {file.name: file.read_bytes() for file in cut.iterdir()} == whole
     assert records.data_hash(load_dataset(cut)) == records.data_hash(load_dataset(large))
+
+
+def test_a_training_that_meets_a_damaged_shard_says_what_to_do(as_shards, tmp_path, capsys):
+    """Also at the first look at a batch; --on-bad skip can't help."""
+    own = shutil.copytree(as_shards, tmp_path / "own")
+    (file,) = own.glob("*.tfrecord")
+    file.write_bytes(bytes(file.stat().st_size))
+    argv = ["--data", own, "--output", tmp_path / "run", "--epochs", 1, *tiny.SMALL]
+    assert tiny.call(pretrain, *argv, "--on-bad", "skip") == 2
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
+    assert line.endswith(
+        "shard-00000-of-00001.tfrecord is damaged: these aren't the bytes that were written; copy "
+        "it again, or delete the folder and write the shards anew"
+    )
+
+
+def test_names_with_spaces_are_quoted_in_the_next_command(large, tmp_path, capsys):
+    assert tiny.call(shards, large, "--output", tmp_path / "my shards") == 0
+    assert (
+        f"next: python -m dermssl.pretrain --data '{tmp_path}/my shards'" in capsys.readouterr().out
+    )
 
 
 def test_what_the_command_says(large, photos, tmp_path, capsys):

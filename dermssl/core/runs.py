@@ -140,15 +140,7 @@ def open_run(
         `Run`. `run.status["status"] == "FINISHED"` means there is nothing left to do.
     """
     run = Run(path)
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        lock = open(run / ".lock", "a+")  # noqa: SIM115 - closed below, after the block
-    except OSError as error:
-        raise UserError(
-            f"run.output {path}: can't be written ({error.strerror}); choose another folder"
-        ) from error
-    with lock:
-        _lock(lock, path)
+    with file_locks.of_output(path):
         identity = _identity(command, config, data_hash, start, classes)
         if overwrite and (run / "status.json").exists():  # else it is nobody's, and not ours
             remove_derived(run.path)
@@ -186,22 +178,6 @@ def open_run(
                 raise memory.OutOfMemory(said) from error
             _end(run, FAILED, errors.one_line(error))
             raise
-
-
-def _lock(file, path):
-    """Lock a run's folder by its open lock file, where its file system can."""
-    try:
-        file_locks.lock(file, wait=False)
-    except BlockingIOError as error:  # EWOULDBLOCK, EAGAIN
-        raise UserError(
-            f"run.output {path}: another process is writing there; wait or stop it"
-        ) from error
-    except OSError as error:
-        log.warning(
-            "run.output %s: this file system can't lock (%s), so nothing keeps a second process "
-            "from writing there; start one alone, or set run.output to a folder on a local disk",
-            path, error.strerror,
-        )  # fmt: skip
 
 
 def remove_derived(folder: Path) -> None:

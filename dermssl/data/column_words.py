@@ -14,7 +14,17 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos, paths, table_files, table_splits, vocabulary
+from dermssl.data import (
+    class_folders,
+    csv_tables,
+    not_photos,
+    one_hot,
+    paths,
+    table_files,
+    table_splits,
+    vocabulary,
+)
+from dermssl.data.labels import spelling
 from dermssl.data.records import COLUMNS, MASK
 
 WORDS = {
@@ -32,12 +42,12 @@ WORDS = {
     "skin_tone": ("fitzpatrick", "fitzpatrick_scale", "fitzpatrick_skin_type", "skin_type"),
 }  # fmt: skip
 
-# Columns of 0 and 1 that are no classes.
+# Columns of marks that are no classes.
 NO_CLASSES = {
     MASK, *COLUMNS, *WORDS, *(word for words in WORDS.values() for word in words),
     *vocabulary.SEX, *table_splits.SPLIT_WORDS,
 }  # fmt: skip
-BITS = {"0", "1", "0.0", "1.0"}
+NO_LABEL = ("", "?", *class_folders.WITHOUT_LABEL)  # in lower case
 FEW = 10  # rows; more of them can't have as many diagnoses
 
 log = logging.getLogger(__name__)
@@ -60,7 +70,7 @@ def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
     One with columns of photos and labels needs to name two: labels may be few.
 
     Raises:
-        UserError: a table with such columns can't be read.
+        UserError: a table with a column for photos can't be read.
     """
     names = {part for path in photos for part in _names(path)}
     for file in table_files.tables(root):
@@ -71,7 +81,7 @@ def naming(root: Path, photos: list[str]) -> tuple[Path, str] | None:
         try:
             table = csv_tables.read_table(file, "")
         except UserError as error:
-            if labels:
+            if len(header) > 1 and _may_name_photos(header):
                 raise UserError(
                     f"{error}; or give data.format folders or unlabelled to do without this table"
                 ) from error
@@ -153,40 +163,78 @@ def is_labels(file: Path) -> bool:
         table = csv_tables.read_table(file, "filename,label")
     except UserError:  # `naming` says so where it may matter
         return False
-    marks = _marks(table)
-    return len(marks.columns) > 1 and bool((marks.sum(axis=1) == 1).all())
+    return bool(one_hot.whole(one_hot.by_mark(_maybe_classes(table))))
 
 
-def _marks(table):
-    """The columns of 0 and 1 that may be classes, as numbers."""
-    names = [name for name in table if name not in NO_CLASSES and {*table[name]} <= BITS]
-    return table[names].astype(float)
+def _maybe_classes(table):
+    return table[[name for name in table if name not in NO_CLASSES]]
 
 
-def with_label(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """A table whose classes are a column of 0 and 1 each, with a column label in their place.
+def with_label(table: pd.DataFrame, file: Path, name: str = "label") -> pd.DataFrame:
+    """A table with one column a class (see `one_hot`), with a column of labels in their place.
 
-    One with labels stays as it is, and one with fewer than two such columns.
+    Labels that are there stay; blank ones are taken from the columns, if these are the classes of
+    all labels. A table without such columns stays as it is.
 
     Args:
         table: from `renamed`.
         file: it, for messages.
+        name: of the column of labels.
 
     Raises:
-        UserError: a row has no 1, or several.
+        UserError: the columns look like classes, but a row has no mark or several, there are other
+            words in them, two sets of them could be meant, or they contradict the labels.
     """
-    marks = _marks(table)
-    if {"label", "coarse"} & {*table} or len(marks.columns) < 2:
+    has_coarse = "coarse" in table and (table["coarse"] != "").any()
+    if has_coarse and name not in table:
         return table
-    names, sums = ", ".join(marks.columns), marks.sum(axis=1)
-    if (wrong := sums[sums != 1]).size:
+    given = table.get(name, pd.Series("", table.index))  # without a name: no such column
+    blank = given.str.lower().isin(NO_LABEL)
+    columns = _maybe_classes(table)
+    kinds = one_hot.by_mark(columns)
+    whole = one_hot.whole(kinds)
+    if not blank.all():
+        labels = {spelling(label) for label in given[~blank]}
+        whole = {
+            word: marks for word, marks in whole.items()
+            if labels <= {spelling(str(column)) for column in marks}
+        }  # fmt: skip
+    if len(whole) > 1:
+        both = " and ".join(", ".join(map(str, marks)) for marks in whole.values())
         raise UserError(
-            f"{file}: no column 'label', and its columns {names} of 0 and 1 are no classes: line "
-            f"{wrong.index[0]} marks {wrong.iloc[0]:.0f} of them; mark one in each row, or add a "
-            "column label"
+            f"{file}: the columns {both} have one mark in each row, so that both may be the "
+            "classes; delete those that aren't, or give the diagnoses in a column label"
         )
-    left_out.tell(log, f"{file}: one column a class: {names}")
-    return table.drop(columns=marks.columns).assign(label=marks.idxmax(axis=1))
+    finding = f"its column {name} is blank" if name in table else f"no column '{name}'"
+    for word, marks in whole.items():  # the one
+        if blank.all():
+            one_hot.refuse_mixed(columns, marks, f"{file}: {finding}")
+        filled = _from_marks(given, blank, word, marks, file)
+        return table.drop(columns=marks.columns).assign(**{name: filled})
+    if blank.all() and not has_coarse:
+        one_hot.refuse(columns, kinds, f"{file}: {finding}")
+        if name in table:
+            left_out.tell(log, f"{file}: no row has a label; all photos are taken as unlabelled")
+    return table
+
+
+def _from_marks(given, blank, word, marks, file):
+    """The labels, blank ones from the marks; the others must agree with these."""
+    marked, columns = marks.idxmax(axis=1), ", ".join(map(str, marks))
+    wrong = given[~blank & (given.map(spelling) != marked.map(spelling))]
+    if len(wrong):
+        line = wrong.index[0]
+        raise UserError(
+            f"{file}: line {line}: {given.name} {csv_tables.quoted(wrong.iloc[0])}, and the "
+            f"columns {columns} mark {marked[line]}; correct one of the two"
+        )
+    if blank.any():
+        n = f"; {blank.sum():,} of {len(given):,} cells of the column {given.name} say nothing"
+        left_out.tell(
+            log,
+            f"{file}: one column a class, marked by '{word}': {columns}{n if given.name else ''}",
+        )
+    return given.mask(blank, marked)
 
 
 def renamed(root: Path, table: pd.DataFrame, file: Path) -> pd.DataFrame:

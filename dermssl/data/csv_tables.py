@@ -1,10 +1,12 @@
 """Read CSV files as text, and check them; each row keeps its line number for messages.
 
 Nothing is guessed from the values: "NA", "None" and "007" stay what they are. Only the
-separator is: comma, semicolon or tab, from the header line. An Excel workbook is read as the CSV
+separator is: comma, semicolon or tab, from the header line. The text is UTF-8, or UTF-16 with a
+byte order mark, which Excel calls "Unicode text". An Excel workbook is read as the CSV
 file that its sheet would be, see `spreadsheets`.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -42,7 +44,7 @@ def header_of(file: Path, example: str) -> list[str]:
     try:
         if file.suffix.lower() == spreadsheets.ENDING:
             return next(([cell.lower() for cell in row] for _, row in spreadsheets.rows(file)), [])
-        with open(file, encoding="utf-8-sig", errors="replace", newline="") as text:
+        with open(file, encoding=encoding(file), errors="replace", newline="") as text:
             lines = iter(lambda: text.readline(65536), "")
             line = next((line for line in lines if line.strip() and not _SEP.fullmatch(line)), "")
         return _split(line, example)[1]
@@ -50,11 +52,22 @@ def header_of(file: Path, example: str) -> list[str]:
         return []
 
 
+def encoding(file: Path) -> str:
+    """The encoding of a text file, by its byte order mark.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(file, "rb") as opened:
+        utf_16 = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if utf_16 else "utf-8-sig"
+
+
 def read_table(file: Path, example: str) -> pd.DataFrame:
     """All rows of a table as stripped text.
 
     Args:
-        file: path of a UTF-8 file, with or without byte order mark, or of an .xlsx workbook.
+        file: path of a text file (see `encoding`), or of an .xlsx workbook.
         example: a header to show where the file has none, such as "filename,label".
 
     Returns:
@@ -62,7 +75,7 @@ def read_table(file: Path, example: str) -> pd.DataFrame:
         Blank rows and columns without a name are left out.
 
     Raises:
-        UserError: the file can't be read, is no UTF-8 text or empty, a name stands twice in
+        UserError: the file can't be read, is no such text or empty, a name stands twice in
             the header, or a row has more or fewer cells than the header.
     """
     if file.suffix.lower() == spreadsheets.ENDING:
@@ -139,14 +152,17 @@ def _text(file):
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise UserError(f"{file}: {size:,} bytes, more than {MAX_BYTES:,}; split the table")
-        raw = file.read_bytes()
+        name, raw = encoding(file), file.read_bytes()
     except OSError as error:
         raise UserError(f"{file}: can't be read ({error.strerror}); check the file") from error
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode(name)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{file}: line {line} is not UTF-8 text; save as UTF-8") from error
+        kind = name.removesuffix("-sig").upper()
+        raise UserError(
+            f"{file}: line {line} is not {kind} text; save as UTF-8, in Excel as CSV UTF-8"
+        ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{file}: line {line} holds a NUL byte; save as CSV in UTF-8")

@@ -28,7 +28,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 
 from dermssl.core import threads
 from dermssl.core.errors import UserError
-from dermssl.data import other_formats, photo_bytes
+from dermssl.data import other_formats, photo_bytes, shard_files
 
 MIN_SIDE = 16  # px; the smallest set in use, DermaMNIST, has 28: below lie icons and placeholders
 MAX_PIXELS = 64_000_000  # twice the largest ISIC image (about 30 Mpx); 192 MB as RGB
@@ -111,6 +111,8 @@ def _opened(path, data=None):
         raise _bad(path, error.found, error.way_out) from None
     except PermissionError:
         raise _bad(path, "no permission to read", "change its permissions") from None
+    except shard_files.DamagedShard as error:
+        raise _bad(path, str(error), f"copy it again, or {shard_files.AGAIN}") from error
     except MemoryError:
         raise _bad(path, "not enough memory to decode", "free some, or use fewer workers") from None
     except _PILLOW_ERRORS as error:

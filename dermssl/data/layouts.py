@@ -17,7 +17,7 @@ import pandas as pd
 
 from dermssl.core import left_out
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, vocabulary
+from dermssl.data import csv_tables, one_hot, vocabulary
 
 # Challenge tables with one column a class; the union of ISIC 2018, 2019 and MILK10k.
 CLASSES = (
@@ -86,9 +86,9 @@ class Layout:
 
 
 def _one_hot(table: pd.DataFrame) -> pd.DataFrame:
-    """The class of each row from columns of 0 and 1; a row without a 1 is unlabelled."""
+    """The class of each row from a column a class; a row without a mark is unlabelled."""
     names = [name for name in CLASSES if name in table]
-    marks = table[names].apply(pd.to_numeric, errors="coerce").fillna(0)
+    marks = table[names].apply(one_hot.shares).fillna(0)
     several = (marks > 0.5).sum(axis=1) > 1
     if several.any():
         raise UserError(f"line {table.index[several][0]}: two classes are marked; mark one")
@@ -97,12 +97,16 @@ def _one_hot(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _malignant(column: str) -> Prepare:
-    """Malignant or benign from a column of 1 and 0, or of True and False."""
-    words = {"1": "malignant", "0": "benign", "1.0": "malignant", "0.0": "benign",
-             "true": "malignant", "false": "benign"}  # fmt: skip
+    """Malignant or benign from a column of marks, such as 1 and 0; a blank one is unlabelled."""
+    words = {1.0: "malignant", 0.0: "benign"}
 
     def prepare(table):
-        return table.assign(fine=table[column].str.lower().map(words).fillna(""))
+        shares = one_hot.shares(table[column])
+        if len(odd := shares[shares.notna() & ~shares.isin([*words])]):
+            raise UserError(
+                f"line {odd.index[0]}: {column} {odd.iloc[0]:g}; write {one_hot.UNDERSTOOD}"
+            )
+        return table.assign(fine=shares.map(words).fillna(""))
 
     return prepare
 

@@ -74,6 +74,7 @@ HIDDEN = "hidden files"
 THUMBNAILS = "thumbnails"
 HALF = "copies or halves of files"
 GONE = "links to nothing"
+LINKS = "links to folders, not followed"
 PACKED = "packed; unpack them if they hold photos"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dermssl.core import left_out
-from dermssl.data import photo_bytes
+from dermssl.data import photo_bytes, shard_files
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 DEPTH = 1  # folders below the root in which packed files are looked for
@@ -32,6 +32,11 @@ def way_out(root: Path) -> str:
     zipped = [str(file.relative_to(root)) for file in files if is_archive(file.name)]
     if zipped:
         return f"{', '.join(zipped)} is packed; unpack it first"
+    if shards := [file.name for file in files if shard_files.is_shard(file.name)]:
+        return (
+            f"shards without their {shard_files.INDEX} ({left_out.few(shards)}); copy it again, or "
+            f"{shard_files.AGAIN}"
+        )
     for file in filter(lambda file: photo_bytes.is_container(file.name), files):
         content = photo_bytes.listing(file)
         if not content.photos:

@@ -92,6 +92,8 @@ def scan(
             gone = link and not os.path.exists(entry.path)
             outside = link and not gone and not is_inside(root, os.path.realpath(entry.path))
             if is_folder and (not outside or not strict or entry.name.startswith(".")):
+                if not outside and not entry.name.startswith("."):
+                    reasons[f"{path}/"] = not_photos.LINKS
                 continue
             if gone and not_photos.says_nothing(entry.name):
                 reasons[path] = not_photos.GONE

@@ -203,7 +203,7 @@ def labels(root: Path, extra: Path | None, skip_missing: bool) -> tuple[pd.DataF
         log.warning("%s: columns not used: %s; known: %s", file, ", ".join(ignored), known)
     records = _rename(table, LABELS, file)
     if "fine" in records:
-        blank = records["fine"].str.lower().isin((*class_folders.WITHOUT_LABEL, "?"))
+        blank = records["fine"].str.lower().isin(column_words.NO_LABEL[1:])
         if blank.any():
             words = ", ".join(sorted(set(records["fine"][blank])))
             log.warning("%s: %d labels (%s) are taken as none", file, blank.sum(), words)
@@ -383,7 +383,7 @@ def _ham10000_tables(root):
 
 def _ham10000_rows(root, file):
     file = files.path_inside(root, file.relative_to(root).as_posix())
-    table = csv_tables.read_table(file, "image_id,dx")
+    table = column_words.with_label(csv_tables.read_table(file, "image_id,dx"), file, "dx")
     return csv_tables.drop_duplicate_rows(_rename(table, HAM10000, file), "path", file)
 
 

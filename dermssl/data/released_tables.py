@@ -239,7 +239,7 @@ def _piped(file):
     """The rows of a table with "||" between cells, None of another; lines without are a legend."""
     if not (csv_tables.header_of(file, "") or [""])[0].startswith("||"):
         return None
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = file.read_text(csv_tables.encoding(file), errors="replace").splitlines()
     rows = {n: line for n, line in enumerate(lines, 1) if line.strip()}
     (_, header), *body = rows.items()
     names = _cells(header)

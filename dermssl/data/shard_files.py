@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,12 @@ TEXTS = (
     "fine", "coarse", "lesion_id", "patient_id", "split", "site", "sex", "skin_tone", "source",
     "mask",
 )  # fmt: skip
-AGAIN = "write the shards again"
+AGAIN = "delete the folder and write the shards anew"  # the command leaves finished ones alone
 _KEY = b"dermssl_shards"
+
+
+class DamagedShard(OSError):
+    """A shard that has other bytes than were written."""
 
 
 def shard_name(number: int, count: int) -> str:
@@ -59,9 +64,11 @@ def root_of(folder: Path) -> Path:
     """Where the paths of a folder's photos begin: at the index of shards, else at the folder.
 
     Raises:
-        UserError: the shards aren't finished.
+        UserError: the shards aren't finished, or not whole.
     """
     if not (folder / MARKER).is_file():
+        if (folder / INDEX).is_file() and any(map(is_shard, os.listdir(folder))):
+            raise UserError(f"{folder}: shards without their {MARKER}; copy it again, or {AGAIN}")
         return folder
     if not (folder / INDEX).is_file():
         raise UserError(
@@ -69,6 +76,11 @@ def root_of(folder: Path) -> Path:
             "writes them once more, it goes on"
         )
     return folder / INDEX
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is a shard, by its name."""
+    return bool(re.fullmatch(r"shard-\d{5,}-of-\d{5,}\.tfrecord", name))
 
 
 def is_index(path: Path | str) -> bool:
@@ -86,7 +98,10 @@ def fetched(url: str, where: str) -> Path:
         where: the setting that names it, for errors.
     """
     url = url.rstrip("/")
-    there = storage.names(url)
+    try:
+        there = storage.names(url)
+    except OSError as error:
+        raise UserError(f"{where} {url}: can't be read ({error}); check the address") from error
     if INDEX not in there:
         found = "the shards there aren't finished" if MARKER in there else f"no {INDEX} there"
         raise UserError(
@@ -154,16 +169,17 @@ class Index(Mapping[str, Stored]):
         """The bytes of a photo or mask, as they were written.
 
         Raises:
-            OSError: its shard isn't there, is cut or damaged.
+            DamagedShard: its shard is cut or damaged.
+            OSError: its shard isn't there any more.
         """
         row = self._rows[key]
         size = self._bytes.item(row)
         shard = shard_name(self._shard.item(row), len(self.info["shards"]))
         data = storage.read_part(f"{self.home}/{shard}", self._at.item(row), size)
         if len(data) < size:
-            raise OSError(f"{shard} is cut")
+            raise DamagedShard(f"{shard} is cut")
         if hashlib.sha256(data).digest() != self._hashes[row].tobytes():
-            raise OSError(f"{shard} is damaged: these aren't the bytes that were written")
+            raise DamagedShard(f"{shard} is damaged: these aren't the bytes that were written")
         return data
 
     def _check_shards(self):

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, left_out, threads
+from dermssl.core import atomic_files, file_locks, left_out, threads
 from dermssl.core.errors import UserError
 from dermssl.core.progress import Progress
 from dermssl.data import decode, masks, paths, photo_bytes, shard_files, storage
@@ -70,32 +70,32 @@ def write(
     shard_files.arrow_modules(folder)
     entries = _Entries(dataset, shrink, on_bad)
     parts = entries.parts(shard_mb * 2**20)
-    _claim(folder, {
+    plan = {
         "version": shard_files.VERSION, "data": data_hash(dataset), "shrink": shrink,
         "shard_mb": shard_mb, "on_bad": on_bad,
         # The data hash has the labels, and nothing of what a taxonomy says about them.
         "taxonomy": json.loads(json.dumps(dataset.taxonomy and dataset.taxonomy.as_dict())),
-    })  # fmt: skip
+    }  # fmt: skip
     names = [shard_name(number, len(parts)) for number in range(len(parts))]
-    there = storage.names(folder)
-    todo = [] if INDEX in there else [
-        number for number, name in enumerate(names) if not {name, f"{name}.json"} <= there
-    ]  # fmt: skip
+    with _claimed(folder, plan) as there:
+        todo = [] if INDEX in there else [
+            number for number, name in enumerate(names) if not {name, f"{name}.json"} <= there
+        ]  # fmt: skip
 
-    def written(number):
-        _write_shard(entries, parts[number], f"{folder}/{names[number]}")
-        return len(parts[number])
+        def written(number):
+            _write_shard(entries, parts[number], f"{folder}/{names[number]}")
+            return len(parts[number])
 
-    done = sum(map(len, parts)) - sum(len(parts[number]) for number in todo)
-    if todo:
-        with Progress("shards", sum(map(len, parts)), done) as progress:
-            for count in threads.map_in_order(written, todo, workers, ahead=workers):
-                done += count
-                progress.reach(done)
-    if INDEX not in there:
-        _write_index(entries, folder, names)
-    for name in {f"{name}.json" for name in names} & storage.names(folder):
-        storage.remove(f"{folder}/{name}")
+        done = sum(map(len, parts)) - sum(len(parts[number]) for number in todo)
+        if todo:
+            with Progress("shards", sum(map(len, parts)), done) as progress:
+                for count in threads.map_in_order(written, todo, workers, ahead=workers):
+                    done += count
+                    progress.reach(done)
+        if INDEX not in there:
+            _write_index(entries, folder, names)
+        for name in {f"{name}.json" for name in names} & storage.names(folder):
+            storage.remove(f"{folder}/{name}")
     file = paths.existing_folder(folder, "run.output")
     index, photos = shard_files.load(file), len(shard_files.records(file))
     return Written(folder, photos, len(index) - photos, index.info["shards"], len(todo))
@@ -232,33 +232,62 @@ def _write_index(entries, folder, names):
     shard_files.write_index(folder, table, sizes, entries.dataset.taxonomy)
 
 
-def _claim(folder, plan):
-    """Make a folder, or find it with the shards of the same photos and settings."""
-    there = {name for name in storage.names(folder) if not name.startswith(".tmp")}
-    if MARKER in there:
-        try:
-            found = json.loads(storage.read(f"{folder}/{MARKER}"))
-            if (found["on_bad"], plan["on_bad"]) == ("error", "skip"):
-                found["on_bad"] = "skip"  # what is finished had no bad photo
-                storage.write(f"{folder}/{MARKER}", json.dumps(found).encode())
-            changed = [name for name in plan if found.get(name) != plan[name]]
-        except (ValueError, TypeError, KeyError, AttributeError):
-            changed = ["version"]
-        if changed:
-            raise UserError(
-                f"run.output {folder}: shards of other photos or settings "
-                f"({', '.join(changed)}); give another folder, or delete this one"
-            )
-    elif there:
-        raise UserError(f"run.output {folder}: not empty, and no shards; give another folder")
-    else:
-        try:
-            storage.make_folder(folder)
-        except OSError as error:
-            raise UserError(
-                f"run.output {folder}: can't be made ({error.strerror or error}); give another "
-                "folder"
-            ) from error
-        storage.write(f"{folder}/{MARKER}", json.dumps(plan).encode())
-    if not storage.elsewhere(folder):
-        atomic_files.remove_leftovers(Path(folder))
+@contextlib.contextmanager
+def _claimed(folder, plan):
+    """Make a folder, or find it with the shards of the same photos and settings, and hold it.
+
+    Yields the names in it. Nothing is held on another file system, nor where all is written.
+    """
+    remote = storage.elsewhere(folder)
+    free = remote or INDEX in _content(folder, plan)[0]
+    with contextlib.nullcontext() if free else file_locks.of_output(folder):
+        there, found = _content(folder, plan)  # once more: another process may have been first
+        if MARKER not in there and remote:
+            _make(folder)
+        if found != plan:
+            storage.write(f"{folder}/{MARKER}", json.dumps(plan).encode())
+        if not remote:
+            atomic_files.remove_leftovers(Path(folder))
+        yield there
+
+
+def _content(folder, plan):
+    """(names in a folder, its plan or None); others' shards and files are refused."""
+    try:
+        names = storage.names(folder)
+        text = storage.read(f"{folder}/{MARKER}") if MARKER in names else None
+    except OSError as error:
+        raise UserError(
+            f"run.output {folder}: can't be read ({error.strerror or error}); give another folder"
+        ) from error
+    there = {name for name in names if not name.startswith((".tmp", file_locks.NAME))}
+    if text is None and there:
+        raise UserError(
+            f"run.output {folder}: not empty, and no shards (it has no {MARKER}); give another "
+            "folder"
+        )
+    if text is None:
+        return there, None
+    try:
+        found = json.loads(text)
+        same = dict(found)
+        if (found["on_bad"], plan["on_bad"]) == ("error", "skip"):
+            same["on_bad"] = "skip"  # what is finished had no bad photo
+        changed = [name for name in plan if same.get(name) != plan[name]]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        changed = ["version"]
+    if changed:
+        raise UserError(
+            f"run.output {folder}: shards of other photos or settings "
+            f"({', '.join(changed)}); give another folder, or delete this one"
+        )
+    return there, found
+
+
+def _make(folder):
+    try:
+        storage.make_folder(folder)
+    except OSError as error:
+        raise UserError(
+            f"run.output {folder}: can't be made ({error.strerror or error}); give another folder"
+        ) from error

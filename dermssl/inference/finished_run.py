@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,25 @@ class FinishedRun:
         table = self.records(split) if table is None else table
         return located(table, self.taxonomy, self.data, moved)
 
+    def there(self, table: pd.DataFrame, moved: Path | str | None = None) -> np.ndarray:
+        """Which photos of a table are still there, with the masks that a run which crops needs.
+
+        Args:
+            table: rows of `records()`.
+            moved: as for `dataset`.
+
+        Returns:
+            bool (n,).
+
+        Raises:
+            UserError: the folder isn't there.
+        """
+        root, second = _root(self.data, moved), _second(self.data)
+        there = _there(root, table["path"], second)
+        if MASK in table and preprocess.CROP in self.data.preprocess:
+            there &= _there(root, table[MASK], second) | (table[MASK] == "").to_numpy()
+        return there
+
     def photos(self, dataset: Dataset, cache_mb: int = 0, prepared: bool = True) -> Photos:
         """The photos of a data set as the run saw them.
 
@@ -166,18 +186,10 @@ def located(
     table: pd.DataFrame, taxonomy: Taxonomy | None, data: Data, moved: Path | str | None = None
 ) -> Dataset:
     """The records of a table as a `Dataset` with files; see `FinishedRun.dataset`."""
-    path = moved or data.path
-    try:
-        root = paths.existing_folder(path, "data.path")
-    except UserError as error:
-        if moved:
-            raise
-        raise UserError(
-            f"{path}: the run's photos aren't there any more; say where with data.path"
-        ) from error
+    root = _root(data, moved)
     index = table[[name for name in (*COLUMNS, MASK) if name in table]].reset_index(drop=True)
     second = _second(data)
-    there = np.array([_is_there(root, name, second) for name in index["path"]], dtype=bool)
+    there = _there(root, index["path"], second)
     if not there.all():
         gone = index["path"][~there]
         raise UserError(
@@ -187,6 +199,23 @@ def located(
     if MASK in index:
         index[MASK] = _masks(root, index[MASK], second, data)
     return Dataset(root, index, taxonomy)
+
+
+def _root(data, moved):
+    """The real path of the folder of a run's photos."""
+    path = moved or data.path
+    try:
+        return paths.existing_folder(path, "data.path")
+    except UserError as error:
+        if moved or os.path.exists(path):  # damaged shards say what they lack
+            raise
+        raise UserError(
+            f"{path}: the run's photos aren't there any more; say where with data.path"
+        ) from error
+
+
+def _there(root, names, second):
+    return np.array([_is_there(root, name, second) for name in names], dtype=bool)
 
 
 def _masks(root, column, second, data):

@@ -20,7 +20,7 @@ from dermssl.core import config as configs
 from dermssl.core import settings
 from dermssl.core.errors import UserError, unknown_name
 from dermssl.core.setting import NO_WEIGHTS
-from dermssl.models import fused_batchnorm, precision, weight_inspection
+from dermssl.models import fused_kernels, precision, weight_inspection
 
 # Per-channel mean and standard deviation of ImageNet, RGB in [0, 1]; Caffe's is BGR, 0-255.
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -234,7 +234,7 @@ def build(config: settings.Backbone, name: str = "backbone") -> keras.Model:
             layer.momentum = config.batchnorm_momentum
     if config.weights not in ("none", "imagenet"):
         _load_file(network, backbone, config)
-    return fused_batchnorm.substitute(backbone)
+    return fused_kernels.substitute(backbone)
 
 
 def _build(spec, config, input_tensor):

@@ -19,7 +19,7 @@ from scipy.special import softmax
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import unknown_name
 from dermssl.core.taxonomy import Taxonomy
-from dermssl.models import fused_batchnorm, replicas
+from dermssl.models import fused_kernels, replicas
 
 HEADS = ("hierarchical", "independent")
 
@@ -121,7 +121,7 @@ class LesionClassifier(keras.Model):
         self.dtype_policy = policy
         self.backbone, self.dropout, self.fine, self.coarse = backbone, drop, fine, coarse
         self.taxonomy, self.head, self.seed = taxonomy, head, seed
-        fused_batchnorm.substitute(backbone)  # one that Keras has read or cloned has lost it
+        fused_kernels.substitute(backbone)  # one that Keras has read or cloned has lost it
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Keras's own, with what several replicas need at its end."""

@@ -1,19 +1,13 @@
-"""Compute BatchNormalization by TensorFlow's fused kernel, in place of Keras 3's chain of steps.
+"""BatchNormalization by TensorFlow's fused kernel, in place of Keras 3's chain of steps.
 
 Keras computes it as Mean, SquaredDifference, Sub and Mul, and the gradient as as many steps and a
 Tile: a pass over memory each, a third of a SimCLR step of EfficientNetB1. The fused kernel reads
-the input twice.
-
-The kernel is set on the layers of a model, not put in place of their class. So a layer still is
-Keras's own: it is saved as that, a file loads without this package, and Keras's own code goes on
-to compute whatever the kernel can't. Each class and function here that makes a model calls
-`substitute`, which also covers models that Keras loads or clones: their constructors run.
+the input twice. Outputs, gradients and moving statistics stay what they are but for rounding.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,38 +17,11 @@ from keras import layers
 SMALLEST_EPSILON = 1.001e-5
 _DTYPES = (tf.float32, tf.float16, tf.bfloat16)
 
-Model = TypeVar("Model", bound=keras.layers.Layer)
 
-
-def substitute(model: Model) -> Model:
-    """Let every BatchNormalization of a model compute by the fused kernel.
-
-    Outputs, gradients and moving statistics stay what they are but for rounding. A model that
-    was traced before, as by `fit`, must be compiled anew.
-
-    Args:
-        model: a `keras.Model` or layer; those within it are found, whatever their depth.
-
-    Returns:
-        The same model.
-
-    Example:
-
-    >>> model = substitute(keras.Sequential([keras.Input((8, 8, 3)), layers.BatchNormalization()]))
-    >>> model.layers[0].get_config()["momentum"]  # still Keras's layer
-    0.99
-    """
-    for layer in model._flatten_layers():
-        # Not a subclass, as that may compute something else.
-        if type(layer) is layers.BatchNormalization:
-            layer.call = functools.partial(_call, layer)
-    return model
-
-
-def _call(
+def call(
     layer: layers.BatchNormalization, inputs: Any, training: bool | None = None, mask: Any = None
 ) -> Any:
-    """What `BatchNormalization.call` computes; same arguments."""
+    """What `BatchNormalization.call` computes; same arguments. Keras's own where this can't."""
     if not _fits(layer, inputs, mask):
         return layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
     channels = inputs.shape[-1]

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from dermssl.core.errors import UserError
 from dermssl.losses import nt_xent
-from dermssl.models import backbones, fused_batchnorm, gradient_cache, rematerialise, replicas
+from dermssl.models import backbones, fused_kernels, gradient_cache, rematerialise, replicas
 
 
 def projection_head(
@@ -93,7 +93,7 @@ class SimCLR(keras.Model):
         if isinstance(backbone, dict):  # a config; Keras takes it apart as it reads it
             backbone = keras.saving.deserialize_keras_object(copy.deepcopy(backbone))
         backbone = backbone or backbones.Backbone()
-        self.backbone = fused_batchnorm.substitute(backbone)  # Keras reads a model without it
+        self.backbone = fused_kernels.substitute(backbone)  # Keras reads a model without it
         dimension = backbone.output.shape[-1]
         self.projection_head = projection_head(dimension, projection, seed, self.dtype_policy)
         self.projection, self.seed = tuple(projection), seed

@@ -4,7 +4,7 @@ from typing import Any
 
 from dermssl.core.runs import Run
 from dermssl.core.settings import Checkpoint, Logging
-from dermssl.data import contact_sheet, pipeline
+from dermssl.data import contact_sheet, pipeline, python_calls
 from dermssl.data.augmentation import policies
 from dermssl.data.augmentation.policies import AUGMENTATIONS
 from dermssl.data.photos import Photos
@@ -44,7 +44,8 @@ def fit(
             photos, policy, seed, settings.batch_size, size, last, first, **distribution.parts
         )
 
-    shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
+    with python_calls.guarded():
+        shown = [view.numpy().astype("uint8") for view in next(iter(data(0, 1)))]
     pairs = min(SHOWN_PAIRS, len(shown[0]))
     rows = [list(view[:pairs]) for view in shown]
     contact_sheet.write(run / "views.png", rows)

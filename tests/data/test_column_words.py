@@ -248,6 +248,34 @@ def test_excel_s_first_line(folder, first):
         write(folder, "filename;label", [rows[0], "b.jpg", *rows[2:]], first=first)
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "labels.txt", "train.csv"])
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_excel_s_unicode_text(folder, name, order):
+    """UTF-16 with a byte order mark and tabs."""
+    text = "\ufefffilename\tlabel\n" + "".join(
+        f"{row}\n".replace(",", "\t") for row in labelled(words=("nävus", "mel"))
+    )
+    (folder / name).write_bytes(text.encode(order))
+    assert readers.read(Data(path=str(folder))).index["fine"].tolist() == ["nävus", "mel"] * 3
+    (folder / name).write_bytes(text.encode(order)[:-1])
+    with pytest.raises(UserError, match=r"line \d+ is not UTF-16 text; save as UTF-8, in Excel as"):
+        readers.read(Data(path=str(folder)))
+
+
+@pytest.mark.parametrize("header", ["filename,label", "filename,nävus,mel"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_a_table_in_another_encoding_is_never_passed_over(folder, header, encoding):
+    rows = labelled(words=("nävus", "mel")) if "label" in header else labelled(words=("1,0", "0,1"))
+    text = "\n".join([header, *rows])
+    for name in ("labels.csv", "train.csv") if encoding == "latin-1" else ("labels.csv",):
+        (folder / name).write_bytes(text.encode(encoding))
+        with pytest.raises(
+            UserError, match=r"line \d (is not UTF-8 text|holds a NUL byte); save as"
+        ):
+            readers.read(Data(path=str(folder)))
+        (folder / name).unlink()
+
+
 def test_spaces_of_any_kind_in_names_and_labels(folder):
     for name, space in zip("abc", ("\u00a0", "\u202f", "\u3000")):
         (folder / "img" / f"{name}.jpg").rename(folder / "img" / f"{name}{space}1.jpg")

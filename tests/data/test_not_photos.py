@@ -154,7 +154,10 @@ def test_links_in_a_folder_of_photos(tmp_path):
     put(tmp_path, "data/a.jpg", "elsewhere/b.jpg")
     (tmp_path / "data/inside.jpg").symlink_to(tmp_path / "data/a.jpg")
     (tmp_path / "data/folder").symlink_to(tmp_path / "data")
-    assert paths.scan(tmp_path / "data") == ["a.jpg", "inside.jpg"]
+    with left_out.collected() as notes:
+        assert paths.scan(tmp_path / "data") == ["a.jpg", "inside.jpg"]
+    (line,) = notes.lines
+    assert line.endswith("/data: 1 left out: 1 links to folders, not followed (folder/)")
     (tmp_path / "data/loop.jpg").symlink_to(tmp_path / "data/loop.jpg")
     assert "loop.jpg" in paths.scan(tmp_path / "data")  # `decode` says what is wrong
     (tmp_path / "data/out").symlink_to(tmp_path / "elsewhere")

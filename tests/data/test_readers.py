@@ -207,7 +207,7 @@ REFUSED = {
     "unclosed quote": (labels(TOP + 'a.jpg,"nv\nb.jpg,nv\n'), "line 3 is no valid CSV"),
     "huge field": (labels(TOP + "a.jpg," + "x" * 200_000), "line 2 .*larger than field"),
     "Latin-1": (labels((TOP + "a.jpg,nävus\n").encode("latin-1")), "line 2 .*save as UTF-8"),
-    "UTF-16": (labels((TOP + "a.jpg,nv\n").encode("utf-16")), "line 1 .*save as UTF-8"),
+    "UTF-16, unmarked": (labels((TOP + "a.jpg,nv\n").encode("utf-16-le")), "line 1 holds a NUL by"),
     "NUL byte": (labels(TOP + "a.jpg,n\0v\n"), "line 2 holds a NUL byte"),
     "missing photo": (
         labels(TOP + "a.jpg,nv\n\nc.jpg,nv\n"),

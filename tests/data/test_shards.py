@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dermssl.core import file_locks
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Data
 from dermssl.core.taxonomy import BUILT_IN
@@ -339,7 +340,8 @@ def test_a_flipped_bit_is_found_when_the_photo_is_read(own):
     bad = [file for file in shards.files if not _readable(file)]
     assert len(bad) == 1
     with pytest.raises(
-        decode.BadImage, match=r"shard-00000-of-.* is damaged: these aren't the byt"
+        decode.BadImage,
+        match=r"jpg: shard-00000-of-.* is damaged: these .* written; copy it again, or delete the",
     ):
         decode.decode(bad[0])
     with pytest.raises(decode.BadImage, match="is damaged"):
@@ -357,13 +359,80 @@ def test_a_shard_that_is_cut_or_missing_is_refused(own):
     first, second = map(paths.Path, files_of(own)[:2])
     data = first.read_bytes()
     first.write_bytes(data[:-1])
-    refused(own, rf"{first.name}: .* bytes, not the .* of its index; copy it again, or write the")
+    refused(own, rf"{first.name}: .* bytes, not the .* of its index; copy it again, or delete")
     first.write_bytes(data)
     second.unlink()
     refused(own, rf"own: 1 of \d shards are missing, the first is {second.name}; copy them again")
     for file in files_of(own):
         paths.Path(file).unlink()
     refused(own, rf"own: (\d) of \1 shards are missing, the first is {first.name}")
+
+
+def test_shards_without_their_marker_or_index_are_refused(own, photos):
+    marker, index = own / "dermssl_shards.json", own / "index.parquet"
+    marker.rename(own.parent / "marker")
+    refused(
+        own, r"own: shards without their dermssl_shards.json; copy it again, or delete the fold"
+    )
+    with pytest.raises(UserError, match=r"and no shards \(it has no dermssl_shards.json\); give"):
+        write(photos, own)
+    index.rename(own.parent / "index")
+    refused(own, r"own: shards without their index.parquet \(shard-.* more\); copy it again, or")
+    (own.parent / "marker").rename(marker)
+    refused(own, "own: its shards have no index.parquet, so they aren't finished; give the command")
+    write(photos, own)
+    assert index.read_bytes() == (own.parent / "index").read_bytes()
+
+
+def test_what_the_errors_advise_works(own, photos):
+    """The command leaves finished shards alone: only without the folder it writes them anew."""
+    file = paths.Path(files_of(own)[0])
+    data = bytearray(file.read_bytes())
+    data[40] ^= 1
+    file.write_bytes(data)
+    assert write(photos, own).new == 0
+    shutil.rmtree(own)
+    write(photos, own)
+    assert all(map(_readable, read(own).files))
+
+
+def test_two_writers_at_once(photos, tmp_path):
+    """The second is refused, and takes nothing of the first away."""
+    half = tmp_path / "out" / ".tmp1.shard-00000-of-00001.tfrecord"
+    with file_locks.of_output(tmp_path / "out"):
+        half.touch()
+        with pytest.raises(UserError, match=r"run\.output .*out: another process is writing there"):
+            write(photos, tmp_path / "out")
+        assert half.exists()
+    write(photos, tmp_path / "out")
+    assert not half.exists()
+    with file_locks.of_output(tmp_path / "out"):  # all is written: nothing is in the way
+        assert write(photos, tmp_path / "out").new == 0
+
+
+@pytest.mark.parametrize("place", ["file", "file/shards"])
+def test_an_output_that_is_a_file_is_refused(photos, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        UserError, match=rf"run\.output .*/{place}: can't be (written|made|read) \("
+    ):
+        write(photos, tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_system_that_can_t_be_reached_is_refused(photos, monkeypatch):
+    def fail(path):
+        raise tf.errors.AbortedError(None, None, "no network:\n  host not found")
+
+    monkeypatch.setattr(tf.io.gfile, "exists", fail)
+    with pytest.raises(
+        UserError, match=r"^run\.output gs://b/x: can't be read \(.*no network: host"
+    ):
+        write(photos, "gs://b/x")
+    with pytest.raises(
+        UserError, match=r"^data\.path gs://b/x: can't be read \(.*no network: host"
+    ):
+        read("gs://b/x")
 
 
 def test_a_shard_that_is_cut_while_it_is_in_use_is_found(own):
@@ -379,10 +448,12 @@ def test_an_index_that_is_damaged_or_of_another_version_is_refused(own, monkeypa
     data = (own / "index.parquet").read_bytes()
     for damaged in (data[: len(data) // 2], data[:-30] + bytes(30), b"", b"PAR1" + data[4:-400]):
         (own / "index.parquet").write_bytes(damaged)
-        refused(own, r"index.parquet: damaged or cut \(.*\); copy it again, or write the shards ag")
+        refused(
+            own, r"index.parquet: damaged or cut \(.*\); copy it again, or delete the folder an"
+        )
     (own / "index.parquet").write_bytes(data)
     monkeypatch.setattr(shard_files, "VERSION", 2)
-    refused(own, "index.parquet: shards of version 1, and this dermssl reads version 2; write the")
+    refused(own, "index.parquet: shards of version 1, and this dermssl reads version 2; delete the")
     monkeypatch.undo()
     pd.DataFrame({"a": [1]}).to_parquet(own / "index.parquet")
     refused(own, "index.parquet: not an index of dermssl's shards; move it out of the folder")
@@ -414,7 +485,7 @@ def test_other_content_of_the_output_is_refused(photos, written, own, tmp_path):
         write(photos, own, shrink=16)
     with pytest.raises(UserError, match=r"\(data, taxonomy\); give another folder, or delete"):
         write(photos / "images", own)
-    with pytest.raises(UserError, match="not empty, and no shards; give another folder"):
+    with pytest.raises(UserError, match=r"not empty, and no shards \(it has no derm"):
         write(photos, photos / "images")
     (own / "dermssl_shards.json").write_text("{")
     with pytest.raises(UserError, match=r"other photos or settings \(version\)"):

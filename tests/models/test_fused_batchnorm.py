@@ -9,7 +9,7 @@ from keras import layers
 
 import dermssl
 from dermssl.core import taxonomy
-from dermssl.models import fused_batchnorm
+from dermssl.models import fused_kernels
 from dermssl.models.classifier import LesionClassifier
 from dermssl.models.simclr import SimCLR
 
@@ -78,9 +78,9 @@ def assert_close(found, expected, rtol):
 def test_layer_equals_keras(mode, options):
     images = IMAGES.astype("float32")
     expected = computed(norm(**options), images, mode)
-    layer = fused_batchnorm.substitute(norm(**options))
+    layer = fused_kernels.substitute(norm(**options))
     assert "FusedBatchNormV3" in operations(layer)
-    layer = fused_batchnorm.substitute(norm(**options))
+    layer = fused_kernels.substitute(norm(**options))
     assert_close(computed(layer, images, mode), expected, ROUNDING[options.get("dtype", "float32")])
     moved = not np.allclose(expected[-1], keras.ops.convert_to_numpy(norm(**options).weights[-1]))
     assert moved == (mode == "training")
@@ -90,12 +90,12 @@ def test_layer_equals_keras(mode, options):
 def test_few_numbers_have_the_variance_of_a_population(options):
     images = IMAGES[:1, :1, :2]  # two numbers a channel: n / (n - 1) is 2
     expected = computed(norm(images.shape, **options), images, "training")
-    layer = fused_batchnorm.substitute(norm(images.shape, **options))
+    layer = fused_kernels.substitute(norm(images.shape, **options))
     assert_close(computed(layer, images, "training"), expected, 1e-4)
 
 
 def test_momentum_is_read_when_the_layer_is_called():
-    layer = fused_batchnorm.substitute(norm())
+    layer = fused_kernels.substitute(norm())
     layer.momentum = 0.0
     layer(IMAGES, training=True)
     np.testing.assert_allclose(layer.moving_variance, IMAGES.var(axis=(0, 1, 2)), rtol=1e-5)
@@ -111,17 +111,17 @@ def test_momentum_is_read_when_the_layer_is_called():
 )  # fmt: skip
 def test_what_the_kernel_can_not_do_is_left_to_keras(options, shape):
     images = np.resize(IMAGES, shape).astype(options.get("dtype", "float32"))
-    layer = fused_batchnorm.substitute(norm(shape, **options))
+    layer = fused_kernels.substitute(norm(shape, **options))
     assert "FusedBatchNormV3" not in operations(layer, images)
     expected = norm(shape, **options)(images, training=True)
-    found = fused_batchnorm.substitute(norm(shape, **options))(images, training=True)
+    found = fused_kernels.substitute(norm(shape, **options))(images, training=True)
     np.testing.assert_array_equal(found, expected)
 
 
 def test_a_mask_is_left_to_keras():
     mask = np.ones(IMAGES.shape[:3], bool)
     mask[0] = False
-    layer = fused_batchnorm.substitute(norm())
+    layer = fused_kernels.substitute(norm())
     assert "FusedBatchNormV3" not in operations(layer, mask=mask)
     expected, found = (one(IMAGES, training=True, mask=mask) for one in (norm(), layer))
     np.testing.assert_array_equal(found, expected)
@@ -132,7 +132,7 @@ def test_a_subclass_is_not_touched():
         def call(self, inputs, training=None, mask=None):
             return inputs
 
-    layer = fused_batchnorm.substitute(Other())
+    layer = fused_kernels.substitute(Other())
     np.testing.assert_array_equal(layer(IMAGES, training=True), IMAGES)
 
 
@@ -215,7 +215,7 @@ def test_under_a_strategy():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         model = keras.Sequential([keras.Input(IMAGES.shape[1:]), layers.BatchNormalization()])
-        fused_batchnorm.substitute(model).compile("sgd", "mse")
+        fused_kernels.substitute(model).compile("sgd", "mse")
     history = model.fit(IMAGES, SLOPES, epochs=2, batch_size=4, verbose=0)
     other = keras.Sequential([keras.Input(IMAGES.shape[1:]), layers.BatchNormalization()])
     other.compile("sgd", "mse")

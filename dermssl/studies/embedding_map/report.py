@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dermssl.core import config as configs
 from dermssl.data.records import TRAIN
 from dermssl.evaluation import bootstrap, metric_tables
 from dermssl.reporting import report, wording
@@ -87,7 +88,9 @@ def build(mapped: EmbeddingMap) -> report.Report:
     """The report on a run's embeddings; its pictures are those of `draw`."""
     status = mapped.status
     model = f"{status['command']} of {status['config']['backbone']['name']}"
-    tensorboard = f"python -m dermssl.tensorboard {mapped.log.parent}"
+    tensorboard = configs.command_line(
+        "tensorboard", {"tensorboard": {"folder": mapped.log.parent}}
+    )
     neighbours, warnings = _neighbours(mapped), report.Warnings(notes(mapped))
     reading = _reading(mapped)
     return report.Report(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dermssl.core import config as configs
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.inference.heat_maps import Explained
 from dermssl.reporting import report, wording
@@ -65,7 +66,7 @@ class HeatMaps:
 def build(maps: HeatMaps) -> report.Report:
     """The report on a run's heat maps; its pictures are those of `draw`."""
     status, n = maps.status, wording.count(len(maps.photos), "photo")
-    tensorboard = f"python -m dermssl.tensorboard {maps.log.parent}"
+    tensorboard = configs.command_line("tensorboard", {"tensorboard": {"folder": maps.log.parent}})
     model = f"{report.escaped(wording.model_title(status))}, seed {status.get('seed', 'n/a')}"
     return report.Report(
         f"Where {maps.path.name or maps.path} looks",

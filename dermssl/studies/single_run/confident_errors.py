@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from dermssl.core import config
 from dermssl.evaluation import select_photos
 from dermssl.reporting import report, wording
 from dermssl.studies.single_run.compute import Evaluation
@@ -51,7 +52,7 @@ def section(
         f"At most {MOST}, wrong at the fine level, with the highest raw probabilities of the "
         f"split; one photo a {unit}."
     )
-    command = report.code(f"python -m dermssl.explain {evaluation.path}")
+    command = report.code(config.command_line("explain", {"explain": {"run": evaluation.path}}))
     maps = (
         "Each photo as the network sees it (in the HTML page alone), then with heat maps "
         "(Grad-CAM): where the last feature map speaks for the predicted class, and for the true "

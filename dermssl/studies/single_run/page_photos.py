@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dermssl.core import cli
 from dermssl.core.errors import UserError
+from dermssl.core.left_out import few
 from dermssl.data import heat_overlay
 from dermssl.data.augmentation import opencv
 from dermssl.data.decode import BadImage
@@ -22,7 +24,6 @@ from dermssl.studies.single_run import confident_errors
 from dermssl.studies.single_run.compute import Evaluation
 
 if TYPE_CHECKING:
-    from dermssl.data.records import Dataset
     from dermssl.inference.finished_run import FinishedRun
     from dermssl.models.classifier import LesionClassifier
 
@@ -53,69 +54,83 @@ class PagePhotos:
     source: str = ""
 
 
+class _Seen(NamedTuple):
+    """A photo that is there: its path, itself small, as the network sees it, and whole or None."""
+
+    path: str
+    small: bytes
+    image: np.ndarray
+    whole: np.ndarray | None
+
+
 def of(evaluation: Evaluation) -> PagePhotos:
     """The photos of an evaluation's page, looked for where the run found them.
 
     The run's network sees each of them again: one that gets other probabilities than those in
     predictions.csv isn't the photo that was scored, and is left out.
     """
-    if evaluation.settings.without_photos:
+    settings, arrays = evaluation.settings, evaluation.arrays
+    if settings.without_photos:
         return _none("No photo is in this page (evaluate.without_photos).")
     cells = {level: dict(_rows(evaluation, level)) for level in evaluation.levels}
     errors = confident_errors.rows(evaluation).tolist()
     behind = {int(k) for of_level in cells.values() for rows in of_level.values() for k in rows}
     wanted = sorted(behind.union(errors))
+    table = evaluation.found.table
+    table = table[table["split"] == evaluation.split].reset_index(drop=True).loc[wanted]
     try:
         run = finished_run.load(evaluation.path, "finetune")
-        table = evaluation.found.table
-        table = table[table["split"] == evaluation.split].iloc[wanted]
-        dataset = run.dataset(table, moved=evaluation.settings.run_data or None)
-        small, images, whole = _read(run, dataset, {wanted.index(k) for k in errors})
-    except (UserError, BadImage, OSError):
+        seen = _read(run, table, settings.run_data or None, set(errors))
+    except (UserError, OSError):
+        seen = {}
+    if not seen:
         return _none(
-            "Photos aren't shown: not all of them are where the run found them. "
-            "evaluate.run_data names their folder, if it has moved."
+            "Photos aren't shown: none of them is where the run found it. evaluate.run_data names "
+            "their folder, if it has moved."
         )
     model, levels, reason = _network(run)
-    arrays = evaluation.arrays
-    same = _same(model, images, arrays.p_fine[wanted])
-    shown = {k: number for number, k in enumerate(wanted) if same[number]}
-    names = dataset.index["path"].tolist()
-    pages: dict[str, Cells] = {}
-    for level, of_level in cells.items():
-        p = arrays.p_fine if level == "fine" else arrays.p_coarse
-        photos = {
-            key: [
-                Photo(f"{names[shown[k]]}, raw P = {p[k].max():.2f}", small[shown[k]])
-                for k in rows
-                if k in shown
-            ]
-            for key, rows in of_level.items()
-        }
-        pages[level] = {key: group for key, group in photos.items() if group}
-    left = {k: number for number, k in enumerate(errors, start=1) if k in shown}
-    places = [shown[k] for k in left]
-    explained = _explained(
-        model, [whole[k] for k in places], dataset.index.iloc[places], run.image_size, levels
-    )
+    same = _same(model, [one.image for one in seen.values()], arrays.p_fine[list(seen)])
+    shown = {k: one for (k, one), kept in zip(seen.items(), same) if kept}
+    numbered = {k: number for number, k in enumerate(errors, start=1) if k in shown}
+    whole = [shown[k].whole for k in numbered]
+    explained = _explained(model, whole, table.loc[list(numbered)], run.image_size, levels)
     titles = dict(zip(evaluation.found.taxonomy.fine, evaluation.found.taxonomy.titles))
     cases = [
         _case(number, arrays.p_fine[k], titles, *one)
-        for (k, number), one in zip(left.items(), explained)
+        for (k, number), one in zip(numbered.items(), explained)
     ]
-    warning = _warning(len(wanted) - len(shown), len(wanted))
+    warning = _warning(len(seen) - len(shown), len(wanted))
+    gone = [path for k, path in table["path"].items() if k not in seen]
+    lost = (
+        f"{len(gone)} of the {len(wanted)} that belong there are missing or can't be read "
+        f"({few(gone, 2)})."
+    )
     missing = f"Without heat maps: {reason}." if reason else ""
+    source = _source(evaluation.split, len(shown), "" if model else reason)
     return PagePhotos(
-        pages,
+        _cells(evaluation, cells, shown),
         cases,
-        missing if cases else warning,
+        missing if cases else warning or lost,
         warning,
-        _source(evaluation.split, len(shown), "" if model else reason),
+        f"{source} {lost}" if gone else source,
     )
 
 
 def _none(why):
     return PagePhotos(on_errors=why, source=why)
+
+
+def _cells(evaluation, cells, shown):
+    """level -> cell -> its photos that can be shown; a cell without any isn't there."""
+    pages: dict[str, Cells] = {}
+    for level, of_level in cells.items():
+        p = evaluation.arrays.p_fine if level == "fine" else evaluation.arrays.p_coarse
+        pages[level] = {
+            key: [Photo(f"{shown[k].path}, raw P = {p[k].max():.2f}", shown[k].small) for k in left]
+            for key, rows in of_level.items()
+            if (left := [k for k in rows if k in shown])
+        }
+    return pages
 
 
 def _rows(evaluation: Evaluation, level: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -134,22 +149,26 @@ def _rows(evaluation: Evaluation, level: str) -> Iterator[tuple[str, np.ndarray]
 
 
 def _read(
-    run: FinishedRun, dataset: Dataset, keep: set[int]
-) -> tuple[list[bytes], np.ndarray, dict[int, np.ndarray]]:
-    """Each photo as a small JPEG and as the network sees it, and some of them whole.
+    run: FinishedRun, table: pd.DataFrame, moved: str | None, keep: set[int]
+) -> dict[int, _Seen]:
+    """The photos of a table that are there and can be read, by its index; some of them whole.
 
     What is shown is the photo as it is, at most cropped; the network sees it prepared.
     """
+    table = table[run.there(table, moved)]
+    dataset, seen = run.dataset(table, moved=moved), dict[int, _Seen]()
     prepared, plain = run.photos(dataset), run.photos(dataset, prepared=False)
-    small, images, whole = [], [], {}
-    for k in range(len(prepared)):
-        photo = prepared[k]
-        images.append(opencv.center_square(photo, run.image_size))
-        shown = photo if prepared.steps == plain.steps else plain[k]
-        small.append(heat_overlay.thumbnail(shown, SIDE))
-        if k in keep:
-            whole[k] = photo
-    return small, np.stack(images), whole
+    for number, (k, path) in enumerate(zip(table.index.tolist(), table["path"])):
+        with contextlib.suppress(BadImage, OSError):
+            photo = prepared[number]
+            shown = photo if prepared.steps == plain.steps else plain[number]
+            seen[k] = _Seen(
+                path,
+                heat_overlay.thumbnail(shown, SIDE),
+                opencv.center_square(photo, run.image_size),
+                photo if k in keep else None,
+            )
+    return seen
 
 
 def _network(run: FinishedRun) -> tuple[LesionClassifier | None, tuple[str, ...], str]:
@@ -173,7 +192,8 @@ def _same(model, images, p):
     from dermssl.inference import outputs
 
     starts = range(0, len(images), BATCH)
-    now = outputs.predict_proba(model, (images[start : start + BATCH] for start in starts))["fine"]
+    batches = (np.stack(images[start : start + BATCH]) for start in starts)
+    now = outputs.predict_proba(model, batches)["fine"]
     return np.abs(now - p).max(axis=1) <= wording.SAME
 
 

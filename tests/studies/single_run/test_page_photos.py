@@ -113,6 +113,30 @@ def test_a_photo_that_is_another_now_is_left_out_and_counted(own_run, photos, tm
     assert not [caption for caption in shown if first in caption]
 
 
+def test_photos_that_are_gone_hide_no_other(own_run, photos, tmp_path):
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    before = of(own_run, run_data=str(moved))
+    n = int(re.match(r"(\d+) small photos of the test split", before.source)[1])
+    assert "missing" not in before.source
+    first, second, *others = names(before)
+    next(moved.rglob(first)).unlink()
+    next(moved.rglob(second)).write_bytes(b"no photo")
+    after = of(own_run, run_data=str(moved))
+    assert names(after) == others
+    assert after.source.startswith(f"{n - 2} small photos")
+    line = f"2 of the {n} that belong there are missing or can't be read ("
+    assert line in after.source
+    gone = set(after.source.split(line)[1].removesuffix(").").split(", "))
+    assert {path.rpartition("/")[2] for path in gone} == {first, second}
+    assert not after.warning
+    for level, cells in before.cells.items():
+        kept = [photo.caption for cell in cells.values() for photo in cell]
+        kept = [text for text in kept if text.split(", raw P")[0] not in gone]
+        found = [photo.caption for cell in after.cells[level].values() for photo in cell]
+        assert found == kept
+        assert all(after.cells[level].values())
+
+
 def test_without_the_network_photos_are_shown_unchecked_and_without_maps(own_run, tmp_path):
     run = shutil.copytree(own_run, tmp_path / "run", ignore=lambda *_: ["model.keras"])
     found = of(run)
@@ -138,7 +162,7 @@ def test_a_backbone_without_places_has_photos_without_maps(own_run, monkeypatch)
     ("settings", "said"),
     [
         ({"without_photos": True}, "No photo is in this page (evaluate.without_photos)."),
-        ({"run_data": "EMPTY"}, "Photos aren't shown: not all of them are where the run found"),
+        ({"run_data": "EMPTY"}, "Photos aren't shown: none of them is where the run found it. "),
     ],
 )
 def test_no_photos_and_why(own_run, tmp_path, settings, said):
