@@ -19,7 +19,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from dermssl.core import cli, results
+from dermssl.core import cli, ports, results
 from dermssl.core.errors import UserError
 
 # What the extra `app` brings.
@@ -33,13 +33,11 @@ def run(config: dict[str, Any]) -> None:
         UserError: no such run, a port that can't be used, or a package that isn't installed.
     """
     _check_installed()
-    from dermssl.studies.app import port
-
     settings = config["app"]
-    with port.bind(settings.host, settings.port) as listening:
+    with ports.listen(settings.host, settings.port, "app") as listening:
         from dermssl.studies.app import answer, page, server
 
-        local = port.is_local(settings.host)
+        local = ports.is_local(settings.host)
         if not local:
             logging.getLogger("dermssl").warning(
                 "app.host %s: anyone who reaches the port can use it; they see no training photos",
@@ -65,10 +63,8 @@ def _check_installed():
 
 def _look(config: dict[str, Any]) -> None:
     """Refuse a port that can't be used, before the seconds that TensorFlow takes to start."""
-    from dermssl.studies.app import port
-
     _check_installed()
-    port.bind(config["app"].host, config["app"].port).close()
+    ports.listen(config["app"].host, config["app"].port, "app").close()
 
 
 def tell(config: dict[str, Any], nothing: None) -> None:

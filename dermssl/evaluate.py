@@ -4,8 +4,9 @@
     python -m dermssl.evaluate outputs/ssl_finetuned --data OTHER_HOSPITAL
     python -m dermssl.evaluate outputs/ssl_finetuned --prevalence 0.03 --readers answers.csv
 
-Reads the run's predictions.csv (raw probabilities) and temperature.json, never the model, and
-writes into RUN/evaluation_SPLIT/.
+Reads the run's predictions.csv (raw probabilities) and temperature.json, and writes into
+RUN/evaluation_SPLIT/. The model is used for the photos of the HTML page alone: the run's own, with
+heat maps of the most confident errors; --without-photos leaves them out.
 
 With --data the model predicts all photos of a labelled folder from elsewhere, whose classes are
 mapped to the run's fine or coarse classes or to malignant and benign (--classes names a file where
@@ -40,16 +41,20 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             setting doesn't fit its classes.
     """
     from dermssl.reporting import report, tensorboard_text
-    from dermssl.studies.single_run import cell_photos, compute, files
+    from dermssl.studies.single_run import compute, files, page_photos
     from dermssl.studies.single_run import report as evaluation_report
+    from dermssl.training import mlflow_log
 
     settings = config["evaluate"]
     runs.finished(settings.run, command="finetune")
+    mlflow_log.check(config)
     if settings.data:
         cli.quiet_tensorflow()
         from dermssl.studies.external.run import evaluate_elsewhere
 
-        return evaluate_elsewhere(config, dataset)
+        folder = evaluate_elsewhere(config, dataset)
+        mlflow_log.send_report(config, settings.run, folder, folder.name)
+        return folder
     evaluation = compute.make(
         settings.run, settings.split, settings.n_resamples, settings, config["command"]
     )
@@ -57,10 +62,11 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     folder = report.make_output_folder(config["output"] or default)
     files.write(folder, evaluation)
     files.draw(folder, evaluation)
-    written = evaluation_report.build(evaluation, *cell_photos.behind(evaluation))
+    written = evaluation_report.build(evaluation, page_photos.of(evaluation))
     report.write(written, folder)
     log = Path(config["output"] or settings.run) / "tensorboard" / f"report_{settings.split}"
     tensorboard_text.write(written, log)
+    mlflow_log.send_report(config, settings.run, folder, default.name)
     return folder
 
 

@@ -7,16 +7,13 @@ reports, and under HParams the settings and scores of all runs beside each other
 """
 
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dermssl.core import cli, results, signals
+from dermssl.core import cli, ports, results, signals
 from dermssl.core.errors import RunFailed, UserError
-
-PORTS = 100  # that are tried for one to name in place of a port in use
 
 
 def run(config: dict[str, Any]) -> Path:
@@ -33,14 +30,15 @@ def _started(config: dict[str, Any]) -> tuple[Path, str]:
     settings = config["tensorboard"]
     folder = Path(settings.folder)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give one that holds runs")
+        what = "a file" if folder.is_file() else "no such folder"
+        raise UserError(f"{folder}: {what}; give a folder that holds runs")
     walk = os.walk(folder, followlinks=True)
     if not any("tfevents" in name for _, _, names in walk for name in names):
         raise UserError(
             f"{folder}: no events of TensorBoard in it; give a folder that holds runs, which leave "
             "some unless logging.tensorboard is none"
         )
-    _check_port(settings.port)
+    ports.listen("127.0.0.1", settings.port, "tensorboard").close()
     cli.quiet_tensorflow()
     from tensorboard import program
 
@@ -51,26 +49,6 @@ def _started(config: dict[str, Any]) -> tuple[Path, str]:
         return folder, server.launch()
     except program.TensorBoardServerException as error:
         raise RunFailed(f"tensorboard.port {settings.port}: {error}") from error
-
-
-def _check_port(port):
-    reason = _refused(port)
-    if reason is None:
-        return
-    others = (other for other in range(port + 1, 65536) if _refused(other) is None)
-    other = next((str(other) for other, _ in zip(others, range(PORTS))), "of another number")
-    raise UserError(
-        f"tensorboard.port {port}: can't be had ({reason}); use tensorboard.port {other}"
-    )
-
-
-def _refused(port):
-    """Why a port can't be listened at; None where it can."""
-    try:
-        socket.create_server(("localhost", port)).close()
-    except OSError as error:
-        return os.strerror(error.errno).lower() if error.errno else str(error)
-    return None
 
 
 def tell(config: dict[str, Any], started: tuple[Path, str]) -> None:

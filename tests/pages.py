@@ -34,7 +34,7 @@ class Page(HTMLParser):
 def check(folder, name="report"):
     """Refuse a report in `folder` that isn't whole; the names of its pictures.
 
-    A picture that lies beside it must be shown, too.
+    A picture that lies beside it must be shown, too; small photos are the page's alone.
     """
     folder = Path(folder)
     text = (folder / f"{name}.md").read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def check(folder, name="report"):
     assert "http" not in re.sub(r"data:[^\"]+", "", html).replace("http://localhost", "")
     pictures = re.findall(r"^!\[.*\]\((.+)\)$", text, re.MULTILINE)
     assert set(pictures) == {file.name for file in folder.glob("*.png")}
-    assert page.tags.count("img") == len(pictures)
+    assert len(re.findall(r'src="data:image/png', html)) == len(pictures)
     for kind, level in (("h1", "# "), ("h2", "## "), ("h3", "### ")):
         assert page.tags.count(kind) == len(re.findall(f"^{level}", text, re.MULTILINE))
     assert page.tags.count("table") == len(re.findall(r"^\|( :?--:? \|)+$", text, re.MULTILINE))

@@ -3,13 +3,14 @@
 import contextlib
 import threading
 
-from dermssl.studies.app import port, server
+from dermssl.core import ports
+from dermssl.studies.app import server
 
 
 @contextlib.contextmanager
 def served(app):
     """Yields the number of the port that `app` answers at."""
-    listening = port.bind("127.0.0.1", 0)
+    listening = ports.listen("127.0.0.1", 0, "app")
     serving = server.serving(app)
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -1,5 +1,6 @@
 """Heat maps of a run: pictures, table, TensorBoard, and what is refused."""
 
+import io
 import os
 import shutil
 
@@ -93,6 +94,19 @@ def test_the_overlay_by_hand():
     found = heat_overlay.overlay(photo, heat)
     np.testing.assert_array_equal(found[0, 0], np.rint(50 + high / 2))
     np.testing.assert_array_equal(found[3, 3], one[3, 3])
+
+
+def test_a_thumbnail_is_the_central_square_with_its_map():
+    photo = np.zeros((60, 100, 3), np.uint8)
+    photo[:, 20:80] = 200
+    heat, low = np.zeros((2, 2), np.float32), 255 * np.array(colormaps["viridis"](0.0)[:3])
+    for one, expected in (
+        (heat_overlay.thumbnail(photo, 30), 200),
+        (heat_overlay.thumbnail(photo, 30, heat), 100 + low / 2),
+    ):
+        shown = np.asarray(Image.open(io.BytesIO(one)), float)
+        assert shown.shape == (30, 30, 3)
+        assert np.abs(shown - expected).max() < 4
 
 
 def test_an_mlp_has_no_map(own_run, tmp_path, monkeypatch, capsys):

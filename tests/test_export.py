@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -120,7 +122,7 @@ def test_the_labels_give_the_class_that_predict_names_and_evaluate_s_thresholds(
     dermssl.evaluate(run, n_resamples=20, specificity=0.8)
     metrics = runs.read_json(run / "evaluation_test" / "metrics.json")
     content = runs.read_json(dermssl.export(run, max_photos=20) / "labels.json")
-    assert content["checked_on"] == "20 photos"
+    assert content["checked_on"] == "20 test photos"
     rule = content["calibration"]["fine"]
     raw = (columns(table, "fine") / rule["divide_by"]) ** rule["temperature"]
     assert np.array(HAM.fine)[raw.argmax(axis=1)].tolist() == table["fine"].tolist()
@@ -209,6 +211,57 @@ def test_a_file_that_is_not_the_run_s_is_no_export(
     assert said.count("\n") == 1
     assert "Keras: probabilities differ from the run's by up to 0." in said
     assert list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_export_that_was_killed_is_made_again_by_the_same_command(
+    run, tmp_path, monkeypatch, in_this_process, moves
+):
+    output = tmp_path / "out"
+    real, done = os.replace, []
+
+    def killed(source, target):
+        if Path(target).parent == output:
+            if len(done) == moves:
+                raise KeyboardInterrupt
+            done.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export(run, output=output, max_photos=5)
+    assert not (output / "model.keras").exists()  # an export that isn't whole has no file
+    export(run, output=output, max_photos=5)
+    names = {"model.keras", "labels.json", "export.md", "export.html"}
+    assert {path.name for path in output.iterdir()} == names
+
+
+def test_what_a_killed_export_left_is_removed_and_what_is_at_work_is_not(
+    run, tmp_path, in_this_process
+):
+    output = tmp_path / "out"
+    dead, other = output / f"{export_run.TEMPORARY}dead", output / ".tmp_of_mine"
+    for folder in (dead, other):
+        folder.mkdir(parents=True)
+        (folder / "model.keras").touch()
+    with export_run._scratch(output) as alive:
+        export(run, output=output, max_photos=5)
+        assert alive.is_dir()
+        assert other.is_dir()
+        assert not dead.exists()
+
+
+def test_what_it_was_checked_on_is_said_as_it_is(run, tmp_path, capsys, in_this_process):
+    copy = shutil.copytree(run, tmp_path / "run")
+    table = atomic_files.read_csv(copy / "predictions.csv")
+    table.loc[table["split"] == "test", "split"] = "validation"
+    atomic_files.write_csv(copy / "predictions.csv", table)
+    assert tiny.call(export, copy, "--max-photos", 500) == 0
+    said = capsys.readouterr().out
+    assert f"checked on {len(table)} photos\n" in said
+    assert "tested on" not in said
+    assert "note: The run has no test photos; the file was checked on photos of other" in said
 
 
 def test_a_file_that_needs_this_package_is_found_out(finetuned):

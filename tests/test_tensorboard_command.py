@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from dermssl import evaluate, tensorboard
-from dermssl.core import event_file
+from dermssl.core import event_file, ports
 
 
 @pytest.fixture
@@ -34,6 +34,8 @@ def test_a_folder_without_events_and_none_at_all(tmp_path, capsys):
     assert f"{tmp_path}: no events of TensorBoard in it" in refused(capsys, tmp_path)
     assert "unless --tensorboard is none" in refused(capsys, tmp_path)
     assert "nowhere: no such folder; give" in refused(capsys, tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert "file: a file; give a folder that holds runs" in refused(capsys, tmp_path / "file")
 
 
 def test_a_port_in_use_and_the_one_to_take(tmp_path, capsys):
@@ -42,9 +44,9 @@ def test_a_port_in_use_and_the_one_to_take(tmp_path, capsys):
     with socket.create_server(("localhost", 0)) as server:
         taken = server.getsockname()[1]
         line = refused(capsys, tmp_path, "--port", taken)
-    assert f"--port {taken}: can't be had (address already in use); use --port " in line
+    assert f"--port {taken} of 127.0.0.1: can't be used (address already in use); use" in line
     other = int(line.split("use --port ")[1])
-    assert taken < other <= taken + tensorboard.PORTS
+    assert taken < other <= taken + ports.OTHERS
     socket.create_server(("localhost", other)).close()
 
 

@@ -57,6 +57,7 @@ class Command:
         resumable: whether its folder holds a run, or a file for others to use, which `overwrite`
             replaces; a report is written anew each time.
         heavy: whether it needs TensorFlow.
+        to_address: whether it can write to another file system, such as gs://bucket.
         without: settings of its sections, as `section.field`, that it has no use for.
         embedded: `section.field` -> its value on the embedded data set, where none was given:
             two cores finish it in minutes.
@@ -70,6 +71,7 @@ class Command:
     seeded: bool = True
     resumable: bool = False
     heavy: bool = True
+    to_address: bool = False
     without: tuple[str, ...] = ()
     embedded: dict[str, Any] = field(default_factory=dict)
     from_imagenet: str = ""
@@ -119,10 +121,11 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "metrics with intervals and figures of one run",
-        ("evaluate",),
+        ("evaluate", "logging"),
         "RUN/evaluation_SPLIT",
         seeded=False,
         heavy=False,
+        without=("logging.tensorboard",),
     ),
     "model_comparison": Command(
         "compare runs and report",
@@ -209,6 +212,7 @@ COMMANDS = {
         ("shards",),
         "outputs/shards",
         seeded=False,
+        to_address=True,
     ),
     "leakage": Command(
         "how much a leaky split inflates the score",

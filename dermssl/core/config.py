@@ -18,6 +18,7 @@ import json
 import keyword
 import math
 import os
+import re
 import shlex
 import tomllib
 import types
@@ -187,6 +188,9 @@ def configure(
     output = output or tables.get("output")
     if not isinstance(output, str | None):
         raise UserError(f"{config}: output is {output!r}; it must be the name of a folder")
+    # A `Path` has lost a slash of gs://bucket.
+    if not COMMANDS[command].to_address and re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:/", output or ""):
+        raise UserError(f"run.output {output}: no folder of this machine; only shards go elsewhere")
     for name, values in typed.items():
         if values:
             tables = {**tables, name: {**tables.get(name, {}), **values}}

@@ -208,7 +208,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Logging:
-    """What a training leaves for those who watch it; no part of what it computes."""
+    """What a training or a report leaves for those who watch; no part of what it computes."""
 
     tensorboard: str = setting(
         "full",

@@ -74,7 +74,9 @@ class Evaluate:
         low=0.0001,
         high=0.9999,
     )
-    without_photos: bool = setting(False, "leave small photos out of the HTML page")
+    without_photos: bool = setting(
+        False, "leave small photos, and heat maps of errors, out of the HTML page"
+    )
     data: list[str] = setting(
         [], "labelled folders of photos from elsewhere, scored whole; none: the run's own split"
     )

@@ -110,6 +110,17 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Small photos on the page, some a case; a table beside them says the same in Markdown.
+
+    Attributes:
+        cases: of each case its pictures, from left to right.
+    """
+
+    cases: Sequence[Sequence[Photo]] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Cell:
     """A value of a table that is printed in bold, or with a remark in Markdown after it."""
 
@@ -153,7 +164,7 @@ class Table:
         return [Column(one) if isinstance(one, str) else one for one in self.columns]
 
 
-Block = Text | Bullets | Findings | Warnings | Command | Figure | Table
+Block = Text | Bullets | Findings | Warnings | Command | Figure | Gallery | Table
 
 
 @dataclass(frozen=True)
@@ -285,6 +296,7 @@ def _environment() -> jinja2.Environment:
         flags=with_flags,
         sortable=lambda cell: html_parts.sort_attribute(getattr(cell, "value", cell)),
         kind=lambda block: type(block).__name__,
+        jpeg=lambda photo: html_parts.data_uri(photo.jpeg, "image/jpeg"),
     )
     return environment
 

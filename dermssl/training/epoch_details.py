@@ -146,11 +146,11 @@ def write_heat_maps(
     except UserError:
         return
     names, n = model.taxonomy.fine, len(watched.images)
-    guess = outputs.predict_proba(model, [watched.images])["fine"].argmax(axis=1)
+    h, heats = grad_cam.with_embedding(model, watched.images.astype(np.float32))
+    guess = keras.ops.convert_to_numpy(model.fine(h)).argmax(axis=1)
     wrong = np.flatnonzero((watched.fine >= 0) & (watched.fine != guess))
     other: list[np.ndarray | None] = [None] * n
-    heats = grad_cam.heat_maps(model, watched.images, guess)
-    maps = [heat_overlay.overlay(photo, heat) for photo, heat in zip(watched.images, heats)]
+    maps = [heat_overlay.overlay(photo, heat) for photo, heat in zip(watched.images, heats.numpy())]
     heats = grad_cam.heat_maps(model, watched.images[wrong], watched.fine[wrong])
     for k, heat in zip(wrong, heats):
         other[k] = heat_overlay.overlay(watched.images[k], heat)

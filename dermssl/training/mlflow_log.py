@@ -1,4 +1,4 @@
-"""Log a run to MLflow (extra `mlflow`): settings, metrics, files, and how it ended.
+"""Log a run, or a report on one, to MLflow (extra `mlflow`): settings, metrics, files, its end.
 
 A run is logged beside its training and never instead of it: where the server goes away, that is
 said once, and what is missing is sent at the end if the server is back.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ FILES = {
     },
     "grid": {"": ("config.toml", "results.csv", "pivot_*.csv", "report.md", "report.html")},
 }  # fmt: skip
+REPORT = ("report.md", "report.html", "metrics.json")  # of an evaluation, and what it names:
+NAMED = re.compile(r"(?:\]\(|`)([\w.-]+\.(?:png|csv))[)`]")
 NOT_LOGGED = ("phase", "epoch")  # columns of the history that are no metrics
 N_RESAMPLES = 500
 PARAMS = 100  # in one request, at most
@@ -74,7 +77,11 @@ def check(config: dict[str, Any]) -> None:
 
 
 def _client(where):
-    return _import()(where if "://" in where else Path(where).absolute().as_uri())
+    return _import()(_address(where))
+
+
+def _address(where):
+    return where if "://" in where else Path(where).absolute().as_uri()
 
 
 def _import():
@@ -119,6 +126,109 @@ def tracked(run: runs.Run, config: dict[str, Any], command: str) -> Iterator[Non
     tracker.end("FINISHED")
 
 
+def send_report(config: dict[str, Any], path: Path | str, folder: Path, name: str) -> None:
+    """Send a report on a run to MLflow, if a setting says so: its metrics and its files.
+
+    It goes to the run itself where MLflow has it, else to one of its own that names the run. A
+    server that goes away is said; what was written here stays.
+
+    Args:
+        config: dict as from `dermssl.core.config.from_flags`.
+        path: the folder of the run.
+        folder: of the report, with a metrics.json.
+        name: of the report; metrics there begin with it, and its files lie below it.
+    """
+    where = (config.get("logging") or Logging()).mlflow
+    if not where:
+        return
+    status = runs.read_json(Path(path) / "status.json")
+    try:
+        client = _client(where)
+        number = _known(client, where, status.get("mlflow", {}))
+        if number is not None:
+            _send_files(client, number, folder, name)
+            return
+        hashes = {f"dermssl.{key}": status.get(key, "") for key in ("data_hash", "config_hash")}
+        tags = {"dermssl.command": "evaluate", "dermssl.run": str(path), **hashes}
+        number = _create(client, tags, f"{Path(path).name} {name}")
+        try:
+            _log_params(client, number, config)
+            _send_files(client, number, folder, name)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                client.set_terminated(number, "FAILED")
+            raise
+        client.set_terminated(number, "FINISHED")
+    except Exception as error:  # as in `check`
+        log.warning(
+            "logging.mlflow %s: the report in %s can't be sent (%s); the same command tries again",
+            where, folder, one_line(error, 120),
+        )  # fmt: skip
+
+
+def _known(client, where, known):
+    """The id of a run at this MLflow; None where it has no such run, or not any more."""
+    if not known or _address(known["where"]) != _address(where):
+        return None
+    from mlflow.exceptions import MlflowException
+
+    try:
+        info = client.get_run(known["run_id"]).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return known["run_id"] if info.lifecycle_stage == "active" else None
+
+
+def _send_files(client, number, folder, name):
+    values = {}
+    for metric, value in runs.read_json(folder / "metrics.json")["metrics"].items():
+        for bound, end in (("estimate", ""), ("low", "_low"), ("high", "_high")):
+            title = re.sub(r"[^\w. /-]", "_", f"{name}.{metric}{end}".replace(": ", "."))
+            values[title] = (value or {}).get(bound)
+    _log_metrics(client, number, values)
+    # Whatever else lies in the folder is nobody's business there.
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    for file in (*REPORT, *sorted(set(NAMED.findall(text)))):
+        if (folder / file).is_file():
+            client.log_artifact(number, str(folder / file), name)
+
+
+def _create(client, tags, name):
+    """A new run of our experiment; returns its id."""
+    title = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    experiment = client.get_experiment_by_name(title)
+    number = experiment.experiment_id if experiment else client.create_experiment(title)
+    return client.create_run(number, tags=tags, run_name=name).info.run_id
+
+
+def _log_params(client, number, config):
+    from mlflow.entities import Param
+
+    params = []
+    for section, value in configs.as_tables(config).items():
+        table = value if isinstance(value, dict) else {"": value}
+        for name, item in table.items():
+            text = " ".join(map(str, item)) if isinstance(item, list) else str(item)
+            params.append(Param(f"{section}.{name}".rstrip("."), text))
+    for start in range(0, len(params), PARAMS):
+        client.log_batch(number, params=params[start : start + PARAMS])
+
+
+def _log_metrics(client, number, values, step=0):
+    from mlflow.entities import Metric
+
+    now = round(1000 * time.time())
+    metrics = [
+        Metric(name, float(value), now, step)
+        for name, value in values.items()
+        if value is not None and np.isfinite(value)
+    ]
+    if metrics:
+        client.log_batch(number, metrics=metrics)
+
+
 class _Tracker:
     """One run at MLflow."""
 
@@ -155,32 +265,16 @@ class _Tracker:
                 self.sent = len(self.client.get_metric_history(known["run_id"], "loss"))
                 self.id = known["run_id"]
                 return
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        experiment = self.client.get_experiment_by_name(name)
-        number = experiment.experiment_id if experiment else self.client.create_experiment(name)
         tags = {
             "dermssl.command": self.command,
             "dermssl.folder": str(self.run.path),
             "dermssl.data_hash": self.run.status.get("data_hash", ""),
             "dermssl.config_hash": configs.config_hash(self.config),
         }
-        made = self.client.create_run(number, tags=tags, run_name=self.run.path.name)
-        self.id = made.info.run_id
+        self.id = _create(self.client, tags, self.run.path.name)
         place = {"where": self.where, "run_id": self.id}
         self.run.set_status(self.run.status["status"], mlflow=place)
-        self._params()
-
-    def _params(self):
-        from mlflow.entities import Param
-
-        params = []
-        for section, value in configs.as_tables(self.config).items():
-            table = value if isinstance(value, dict) else {"": value}
-            for name, item in table.items():
-                text = " ".join(map(str, item)) if isinstance(item, list) else str(item)
-                params.append(Param(f"{section}.{name}".rstrip("."), text))
-        for start in range(0, len(params), PARAMS):
-            self.client.log_batch(self.id, params=params[start : start + PARAMS])
+        _log_params(self.client, self.id, self.config)
 
     def hear(self, rows: list[dict[str, Any]]) -> None:
         """The history so far, after an epoch."""
@@ -190,27 +284,16 @@ class _Tracker:
     def _send_rows(self):
         self._begin()
         for step, row in enumerate(self.rows[self.sent :], start=self.sent + 1):
-            self._metrics({k: v for k, v in row.items() if k not in NOT_LOGGED}, step)
+            values = {k: v for k, v in row.items() if k not in NOT_LOGGED}
+            _log_metrics(self.client, self.id, values, step)
             self.sent = step
-
-    def _metrics(self, values, step=0):
-        from mlflow.entities import Metric
-
-        now = round(1000 * time.time())
-        found = [
-            Metric(name, float(value), now, step)
-            for name, value in values.items()
-            if value is not None and np.isfinite(value)
-        ]
-        if found:
-            self.client.log_batch(self.id, metrics=found)
 
     def end(self, state: str) -> None:
         """Send what is missing, and how the run ended."""
         self.lost = False  # one more attempt
         self._try(self._send_rows)
         if state == "FINISHED":
-            self._try(lambda: self._metrics(self._final()))
+            self._try(lambda: _log_metrics(self.client, self.id, self._final()))
             self._try(self._files)
         self._try(lambda: self.client.set_terminated(self.id, state))
 

@@ -154,6 +154,15 @@ def test_mistakes_in_the_file(from_toml, toml, message):
     assert "\n" not in str(error.value)
 
 
+def test_only_shards_are_written_to_another_file_system():
+    assert configs.configure("shards", {}, output="gs://bucket/s")["output"] == "gs://bucket/s"
+    for output in ("gs://bucket/run", "gs:/bucket/run", "file:///data/run"):
+        with pytest.raises(UserError, match=r"run\.output .*: no folder of this machine; only sha"):
+            configs.configure("pretrain", {}, output=output)
+    for output in ("C:/runs", "a:b/runs", "runs/gs://x"):
+        assert configs.configure("pretrain", {}, output=output)["output"] == output
+
+
 def test_a_whole_number_may_stand_for_a_float(from_toml):
     value = from_toml("[finetune]\ngamma = 1", command="finetune")["finetune"].gamma
     assert type(value) is float

@@ -57,6 +57,16 @@ def test_fine_map_in_closed_form(by_hand):
     assert len(np.unique(expected)) > 30  # else equality would say nothing
 
 
+def test_the_embedding_comes_with_the_map_of_the_likeliest_class(by_hand):
+    model, kernel = by_hand
+    images = photos(9) * np.random.default_rng(1).uniform(size=(9, 1, 1, 3)).astype(np.float32)
+    h, maps = grad_cam.with_embedding(model, images)
+    np.testing.assert_allclose(h, images.mean(axis=(1, 2)), rtol=1e-5)
+    likeliest = (np.asarray(h) @ kernel + np.linspace(-1, 1, 7)).argmax(axis=1)
+    assert len(set(likeliest)) > 1
+    np.testing.assert_allclose(maps, grad_cam.heat_maps(model, images, likeliest), atol=1e-6)
+
+
 def test_coarse_map_in_closed_form(by_hand):
     # d log P(group) / d logit_j = P(j | group) - P(j), the first 0 outside the group.
     model, kernel = by_hand

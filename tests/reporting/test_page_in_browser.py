@@ -32,12 +32,14 @@ def page(tmp_path_factory):
     ]
     rows += [[f"row {k}", 0.1 + k / 100, k] for k in range(8)]
     columns = ["class", "score", report.Column("records", right=True)]
+    case = [report.Photo(text, jpeg) for text in ("<u>", "b")]
     made = report.Report(
         "A report",
         [report.Text("text"), report.Warnings(["careful"])],
         [
             report.Section("Found", [report.Findings(["The finding."])]),
             report.Section("Table", [report.Table(columns, rows)]),
+            report.Section("Gallery", [report.Gallery([case] * 3)]),
             report.Section("Wide", [report.Table(["a" * 90, "b" * 90], [[1, 2]])]),
             report.Section(
                 "Figure",
@@ -69,7 +71,8 @@ def test_it_opens_without_errors_or_requests_and_fits_a_phone(page):
     assert page.seen == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator(".lead").inner_text() == "The finding."
-    assert page.locator("nav a").all_inner_texts() == ["Found", "Table", "Wide", "Figure"]
+    titles = ["Found", "Table", "Gallery", "Wide", "Figure"]
+    assert page.locator("nav a").all_inner_texts() == titles
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -123,6 +126,16 @@ def test_figures_show_values_by_keyboard_and_open_photos(page):
     assert dialog.locator("figcaption").all_inner_texts() == ["<i>p</i>"] * 2
     dialog.get_by_role("button", name="Close").click()
     assert not dialog.is_visible()
+
+
+def test_a_gallery_shows_its_cases_side_by_side_within_the_page(page):
+    gallery = page.locator(".gallery")
+    assert gallery.locator("figcaption").all_inner_texts() == ["<u>", "b"] * 3
+    width = page.viewport_size["width"]
+    boxes = [image.bounding_box() for image in gallery.locator("img").all()]
+    for left, right in zip(boxes[::2], boxes[1::2]):
+        assert left["y"] == right["y"]
+        assert left["x"] + left["width"] < right["x"] < right["x"] + right["width"] <= width
 
 
 def test_figures_show_the_nearest_value_under_the_pointer(page):

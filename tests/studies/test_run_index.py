@@ -111,6 +111,9 @@ def test_a_folder_without_runs_is_named(tmp_path, make, said):
         folder.mkdir()
     with pytest.raises(UserError, match=said):
         compute.scan(folder)
+    (tmp_path / "report.html").touch()
+    with pytest.raises(UserError, match=r"report\.html: a file; give a folder that holds runs"):
+        compute.scan(tmp_path / "report.html")
 
 
 def test_a_page_of_somebody_else_is_not_replaced_and_output_is_another_place(outputs, capsys):

@@ -10,12 +10,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import fake_runs
 import numpy as np
 import pandas as pd
 import pytest
 import tiny
 
-from dermssl import finetune, pretrain
+from dermssl import evaluate, finetune, pretrain
 from dermssl.core import runs
 from dermssl.core.errors import RunFailed
 from dermssl.core.settings import Backbone, Grid, Logging
@@ -184,6 +185,7 @@ def test_a_fine_tuning_at_a_real_server(photos, tmp_path):
                     time.sleep(0.5)
             tuned(photos, tmp_path / "run", where)
             check_finetuning(where, tmp_path / "run")
+            check_reports(where, tmp_path / "run")
             began = time.monotonic()
             kill = lambda rows: len(rows) == 2 and os.killpg(server.pid, signal.SIGKILL)  # noqa: E731
             steps(tmp_path / "lonely", where, [4.0, 3.0, 2.0, 1.0], before=kill)
@@ -213,3 +215,114 @@ def test_a_grid_has_a_score_a_cell(store, tmp_path):
     }
     files = {item.path for item in client.list_artifacts(kept.info.run_id)}
     assert files == {"config.toml", "results.csv"}
+
+
+def simulated(folder, **status):
+    """A finished run without photos, and the arguments to evaluate it."""
+    table = fake_runs.records(n=200)
+    fake_runs.make(folder, table, fake_runs.simulate(table, 1.5), status=status)
+    return [folder, "--n-resamples", 100]
+
+
+def check_report(client, number, folder, name="evaluation_test"):
+    """Every metric of a report with its interval, and its files, at one run."""
+    summary = json.loads((folder / "metrics.json").read_text())["metrics"]
+    sent = {key: value for key, value in client.get_run(number).data.metrics.items()
+            if key.startswith(f"{name}.")}  # fmt: skip
+    expected = {
+        f"{name}.{metric}{end}": value[bound]
+        for metric, value in summary.items()
+        for bound, end in (("estimate", ""), ("low", "_low"), ("high", "_high"))
+        if value and value[bound] is not None
+    }
+    assert sent == pytest.approx(expected)
+    files = {item.path.rpartition("/")[2] for item in client.list_artifacts(number, name)}
+    assert files == {path.name for path in folder.iterdir() if path.is_file()} - {"mine.csv"}
+
+
+def check_reports(where, run):
+    """Reports on a run at a server go to it; once it is removed there, to runs of their own."""
+    client, (kept,) = runs_at(where)
+    argv = [run, "--n-resamples", 100, "--mlflow", where]
+    assert tiny.call(evaluate, *argv) == 0
+    check_report(client, kept.info.run_id, run / "evaluation_test")
+    client.delete_run(kept.info.run_id)
+    assert tiny.call(evaluate, *argv) == 0
+    _, (own,) = runs_at(where)
+    check_report(client, own.info.run_id, run / "evaluation_test")
+    status = json.loads((run / "status.json").read_text())
+    status["mlflow"]["run_id"] = 32 * "0"
+    (run / "status.json").write_text(json.dumps(status))
+    assert tiny.call(evaluate, *argv) == 0
+    assert len(runs_at(where)[1]) == 2
+
+
+def test_a_report_goes_to_its_run(store, tmp_path, monkeypatch):
+    fake_runs.no_pictures(monkeypatch)
+    client = mlflow_log._client(str(store))
+    number = mlflow_log._create(client, {}, "run")
+    client.set_terminated(number, "FINISHED")
+    argv = simulated(tmp_path / "run", mlflow={"where": str(store), "run_id": number})
+    assert tiny.call(evaluate, *argv) == 0
+    assert not client.list_artifacts(number)  # nobody asked
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.csv").touch()
+    assert tiny.call(evaluate, *argv, "--mlflow", store, "--output", tmp_path / "out") == 0
+    check_report(client, number, tmp_path / "out")
+    _, (kept,) = runs_at(store)
+    assert kept.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("known", ["nothing", "another place", "removed", "of another file"])
+def test_a_report_on_a_run_that_is_not_there_has_a_run_of_its_own(
+    store, tmp_path, monkeypatch, known
+):
+    fake_runs.no_pictures(monkeypatch)
+    client = mlflow_log._client(str(store))
+    number = mlflow_log._create(client, {}, "run")
+    client.delete_run(number)
+    place = {
+        "nothing": {}, "another place": {"where": "http://localhost:1", "run_id": number},
+        "removed": {"where": str(store), "run_id": number},
+        "of another file": {"where": str(store), "run_id": 32 * "0"},
+    }[known]  # fmt: skip
+    argv = simulated(tmp_path / "run", mlflow=place)
+    assert tiny.call(evaluate, *argv, "--mlflow", store, "--split", "validation") == 0
+    _, (kept,) = runs_at(store)
+    name = "evaluation_validation"
+    check_report(client, kept.info.run_id, tmp_path / "run" / name, name)
+    assert kept.info.status == "FINISHED"
+    assert kept.info.run_name == f"run {name}"
+    assert kept.data.tags["dermssl.run"] == str(tmp_path / "run")
+    assert kept.data.tags["dermssl.data_hash"] == "d4d4d4d4d4d4"
+    assert kept.data.params["evaluate.split"] == "validation"
+
+
+def test_a_server_that_goes_away_costs_no_report(store, tmp_path, monkeypatch, caplog):
+    fake_runs.no_pictures(monkeypatch)
+
+    def gone(*args, **more):
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(tracking.MlflowClient, "log_artifact", gone)
+    assert tiny.call(evaluate, *simulated(tmp_path / "run"), "--mlflow", store) == 0
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "can't be sent (ConnectionError: gone); the same command" in record.getMessage()
+    assert [kept.info.status for kept in runs_at(store)[1]] == ["FAILED"]
+    assert (tmp_path / "run" / "evaluation_test" / "report.html").is_file()
+    (tmp_path / "file").touch()
+    assert tiny.call(evaluate, tmp_path / "run", "--mlflow", tmp_path / "file") == 2
+
+
+def test_a_report_on_several_places_names_each(store, tmp_path):
+    fake_runs.make(tmp_path / "run", table := fake_runs.records(n=40), fake_runs.simulate(table, 1))
+    (tmp_path / "external").mkdir()
+    found = {"A & B: roc_auc": {"estimate": 0.7, "low": 0.6, "high": None}, "A & B: ece": None}
+    (tmp_path / "external" / "metrics.json").write_text(json.dumps({"metrics": found}))
+    (tmp_path / "external" / "report.md").write_text("`predictions.csv`\n")
+    config = {"logging": Logging(mlflow=str(store))}
+    mlflow_log.send_report(config, tmp_path / "run", tmp_path / "external", "external")
+    _, (kept,) = runs_at(store)
+    assert kept.data.metrics == {
+        "external.A _ B.roc_auc": 0.7, "external.A _ B.roc_auc_low": 0.6,
+    }  # fmt: skip

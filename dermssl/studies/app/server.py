@@ -24,10 +24,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
+from dermssl.core.ports import CONNECTIONS
 from dermssl.data import decode
 from dermssl.studies.app.answer import NOTICE, Answer, Model
 from dermssl.studies.app.page import Page
-from dermssl.studies.app.port import CONNECTIONS
 
 MIB = 2**20
 MAX_BYTES = 20 * MIB  # of a photo; phones write 5 to 15

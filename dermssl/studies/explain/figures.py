@@ -13,7 +13,7 @@ from dermssl.data.heat_overlay import COLOURS, overlay
 from dermssl.reporting import figures
 
 if TYPE_CHECKING:
-    from dermssl.studies.explain.heat_maps import Explained, Heat
+    from dermssl.inference.heat_maps import Explained, Heat
 
 CELL = 2.0  # inches a picture
 COLUMNS = (("fine", "predicted"), ("fine", "true"), ("coarse", "predicted"), ("coarse", "true"))

@@ -11,9 +11,9 @@ import numpy as np
 
 from dermssl.core import config as configs
 from dermssl.core.taxonomy import Taxonomy
+from dermssl.inference.heat_maps import Explained
 from dermssl.reporting import report, wording
 from dermssl.studies.explain import figures
-from dermssl.studies.explain.heat_maps import Explained
 
 FEW_CELLS = 4  # a side
 GROUPS = {

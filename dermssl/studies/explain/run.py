@@ -10,10 +10,10 @@ from dermssl.core.errors import UserError
 from dermssl.data import decode, masks
 from dermssl.data.augmentation import opencv
 from dermssl.data.records import COLUMNS, MASK, Dataset
-from dermssl.inference import finished_run
+from dermssl.evaluation import select_photos
+from dermssl.inference import finished_run, heat_maps
 from dermssl.models import grad_cam
 from dermssl.reporting import report, results_csv
-from dermssl.studies.explain import heat_maps, select_photos
 from dermssl.studies.explain import report as page
 from dermssl.training import tensorboard
 

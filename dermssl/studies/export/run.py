@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dermssl.core import atomic_files, cli, runs
+from dermssl.core import atomic_files, cli, file_locks, runs
 from dermssl.core.errors import RunFailed, UserError
 from dermssl.core.study_settings import Export
 from dermssl.data.augmentation import opencv
@@ -27,6 +29,7 @@ from dermssl.studies.export import check, formats, labels
 from dermssl.studies.export import report as page
 
 CALIBRATION_PHOTOS = 200  # for the ranges of int8
+TEMPORARY, LOCK = ".tmp_export_", "lock"
 
 
 def export(config: dict[str, Any]) -> Path:
@@ -51,7 +54,7 @@ def export(config: dict[str, Any]) -> Path:
     identity = labels.identity(run, settings)
     folder = Path(config["output"] or run.path / _default_name(settings))
     _check_output(folder, entry.file, identity, config["overwrite"])
-    rows = _rows(run, settings.max_photos)
+    rows, described = _rows(run, settings.max_photos)
     photos = _squares(run, rows, settings.data)
     ranges, notes = photos[:0], []
     if settings.quantize == "int8":
@@ -64,8 +67,9 @@ def export(config: dict[str, Any]) -> Path:
         model, _scaling(scaling.fine), _scaling(scaling.coarse) if scaling.coarse else None
     )
     report.make_output_folder(folder)
-    with tempfile.TemporaryDirectory(prefix=f".tmp{os.getpid()}.", dir=folder) as scratch:
-        file = Path(scratch, entry.file)
+    _remove_leftovers(folder)
+    with _scratch(folder) as scratch:
+        file = scratch / entry.file
         with cli.quiet_stderr():  # converters log every step
             entry.write(leaving, file, settings.quantize, ranges)
         checked = check.compare(
@@ -81,18 +85,19 @@ def export(config: dict[str, Any]) -> Path:
                 f"{checked.difference:.2g} on {wording.count(checked.n, 'photo')}, more than the "
                 f"{check.LARGEST:g} of rounding; nothing was exported"
             )
-        _put(file, folder)
-    said = new_photos.calibration(run.path)
-    content = labels.make(run, settings, scaling, entry, said)
-    content |= {
-        "checked": dataclasses.asdict(checked),
-        "checked_on": wording.count(checked.n, "photo")
-        + (", all that the run was tested on" if checked.n < settings.max_photos else ""),
-        "notes": notes + _notes(run, rows, own, scaling),
-    }
-    report.write(page.build(run, content, entry, config["command"]), folder, page.NAME)
-    # The last: where it is, the export is whole.
-    atomic_files.write_json(folder / labels.NAME, content)
+        content = labels.make(run, settings, scaling, entry, new_photos.calibration(run.path))
+        content |= {
+            "checked": dataclasses.asdict(checked),
+            "checked_on": described,
+            "notes": notes + _notes(run, rows, own, scaling),
+        }
+        atomic_files.write_json(scratch / labels.NAME, content)
+        report.write(page.build(run, content, entry, config["command"]), scratch, page.NAME)
+        _remove_old(folder, entry.file)
+        # The labels first: they say whose folder this is, so that after a kill the same command
+        # does it all again. The file last: where it is, the export is whole.
+        for name in (labels.NAME, f"{page.NAME}.md", f"{page.NAME}.html", entry.file):
+            os.replace(scratch / name, folder / name)
     return folder
 
 
@@ -130,17 +135,36 @@ def _check_output(folder, file, identity, overwrite):
         raise UserError(f"run.output {folder}: holds a {file} already; {way_out}")
 
 
-def _put(file, folder):
-    """Move a new file into its folder, in the place of what another export left there."""
-    old = {file.name}
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder below another one, locked while it is in use, if locks are to be had."""
+    with (
+        tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder) as scratch,
+        open(Path(scratch, LOCK), "w") as lock,
+    ):
+        with contextlib.suppress(OSError):
+            file_locks.lock(lock, wait=False)
+        yield Path(scratch)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary folders of exports that were killed; one at work holds its lock."""
+    for left in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError), open(left / LOCK, "a") as lock:
+            file_locks.lock(lock, wait=False)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _remove_old(folder, file):
+    """Remove the files that another export left there, or the same one before."""
+    old = {file}
     if (folder / labels.NAME).is_file():
-        old |= {labels.NAME, *(entry.file for entry in formats.FORMATS.values())}
+        old |= {entry.file for entry in formats.FORMATS.values()}
     for path in (folder / name for name in old):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    os.replace(file, folder / file.name)
 
 
 def _chosen(table, most):
@@ -150,11 +174,15 @@ def _chosen(table, most):
 
 
 def _rows(run, most):
-    """The rows of predictions.csv that the file is checked on."""
-    table = run.records(TEST)
+    """The rows of predictions.csv that the file is checked on, and what they are in words."""
+    table, kind = run.records(TEST), "test photo"
     if table.empty:
-        table = run.records()  # such as a run that was adapted to another place
-    return _chosen(table, most)
+        table, kind = run.records(), "photo"  # such as a run that was adapted to another place
+    rows = _chosen(table, most)
+    words = wording.count(len(rows), kind)
+    if table["split"].eq(TEST).all() and len(rows) == len(table):
+        words = f"{wording.count(len(rows), 'photo')}, all that the run was tested on"
+    return rows, words
 
 
 def _calibration_rows(run):

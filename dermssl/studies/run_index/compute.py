@@ -88,7 +88,8 @@ def scan(folder: Path | str) -> Index:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"report.folder {folder}: no such folder; give one that holds runs")
+        what = "a file" if folder.is_file() else "no such folder"
+        raise UserError(f"report.folder {folder}: {what}; give a folder that holds runs")
     entries, damaged, pages = [], [], []
     for path in _folders(folder):
         here = list(_pages(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,26 +17,26 @@ from dermssl.studies.single_run import (
     calibration_effect,
     clinical,
     compute,
+    confident_errors,
     lesion_level,
     readers,
 )
 from dermssl.studies.single_run import wording as sentences
-from dermssl.studies.single_run.cell_photos import Cells
+from dermssl.studies.single_run.page_photos import PagePhotos
 
 # Metrics that the section on yes/no questions, or that on calibration, shows.
 ELSEWHERE = ("malignant_", "melanoma_")
 TWO_DIGITS = partial(wording.estimate, digits=2)
 
 
-def build(
-    evaluation: compute.Evaluation, photos: Mapping[str, Cells] | None = None, on_photos: str = ""
-) -> report.Report:
+def build(evaluation: compute.Evaluation, photos: PagePhotos | None = None) -> report.Report:
     """The report of an evaluation; its pictures are those of `files.draw`.
 
     Args:
         evaluation: its numbers.
-        photos, on_photos: from `cell_photos.behind`; without them the page has no photos.
+        photos: from `page_photos.of`; without them the page has no photos.
     """
+    photos = photos or PagePhotos()
     counts = metric_tables.counts(evaluation.arrays)
     status, split, unit = evaluation.found.status, evaluation.split, counts["grouped_by"]
     basis = report.escaped(wording.photos(counts, split))
@@ -57,7 +57,8 @@ def build(
             else None,
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
-            _confusion_matrices(evaluation, photos or {}),
+            _confusion_matrices(evaluation, photos),
+            confident_errors.section(evaluation, unit, photos.errors, photos.on_errors),
             report.Section(
                 "Curves",
                 [
@@ -81,7 +82,7 @@ def build(
                 "Training", [report.Figure("training_curves.png", "Loss and accuracy by epoch")]
             ),
         ],
-        [*_provenance(evaluation, unit), *([report.escaped(on_photos)] if on_photos else [])],
+        _provenance(evaluation, unit) + ([report.escaped(photos.source)] if photos.source else []),
     )
 
 
@@ -156,21 +157,18 @@ def _classes(evaluation: compute.Evaluation) -> report.Section:
     )
 
 
-def _confusion_matrices(
-    evaluation: compute.Evaluation, photos: Mapping[str, Cells]
-) -> report.Section:
-    return report.Section(
-        "Confusion matrices",
-        [
-            report.Figure(
-                f"confusion_{level}_{kind}.png",
-                f"{level} classes, {kind}",
-                photos.get(level, {}) if kind == "counts" else {},
-            )
-            for level in evaluation.levels
-            for kind in ("counts", "shares")
-        ],
-    )
+def _confusion_matrices(evaluation: compute.Evaluation, photos: PagePhotos) -> report.Section:
+    figures = [
+        report.Figure(
+            f"confusion_{level}_{kind}.png",
+            f"{level} classes, {kind}",
+            photos.cells.get(level, {}) if kind == "counts" else {},
+        )
+        for level in evaluation.levels
+        for kind in ("counts", "shares")
+    ]
+    warnings = report.Warnings([photos.warning] if photos.warning else [])
+    return report.Section("Confusion matrices", [*figures, warnings])
 
 
 def _calibration(evaluation: compute.Evaluation) -> report.Section:

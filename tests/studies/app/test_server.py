@@ -21,7 +21,7 @@ import tiny
 from PIL import Image
 
 from dermssl import app, predict
-from dermssl.core import runs
+from dermssl.core import ports, runs
 from dermssl.core import taxonomy as taxonomies
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.te
 
 from served import served  # noqa: E402
 
-from dermssl.studies.app import answer, page, port, server  # noqa: E402
+from dermssl.studies.app import answer, page, server  # noqa: E402
 
 BASE = "http://127.0.0.1"
 
@@ -396,9 +396,9 @@ def test_a_port_in_use_is_one_line(finetuned, capsys):
         assert tiny.call(app, finetuned, "--port", used) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"--port {used} of 127.0.0.1: can't be used (address already in use)" in said
+    assert f"--port {used} of 127.0.0.1: can't be used (address already in use); use --port" in said
     with pytest.raises(UserError, match=r"app\.host 203\.0\.113\.9: isn.t an address"):
-        port.bind("203.0.113.9", 0)
+        ports.listen("203.0.113.9", 0, "app")
 
 
 @pytest.mark.parametrize(

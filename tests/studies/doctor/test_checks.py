@@ -15,7 +15,7 @@ import tensorflow as tf
 import tiny
 
 import dermssl
-from dermssl import doctor
+from dermssl import doctor, pretrain
 from dermssl.core import file_locks
 from dermssl.core import memory as memories
 from dermssl.data import decode, other_formats
@@ -98,6 +98,16 @@ def test_what_is_broken_is_exit_code_1_and_shown_before_the_end(tmp_path, monkey
     assert "GPU" not in shown
     assert "2 broken" in shown
     assert "broken here: outputs, TensorFlow" in said
+
+
+def test_outputs_on_another_file_system_are_refused_as_every_run_is(home, capsys):
+    for command, words in ((doctor, ()), (pretrain, ("--data", home))):
+        assert tiny.call(command, *words, "--output", "gs://bucket/runs") == 2
+        shown, said = capsys.readouterr()
+        assert shown == ""
+        assert "--output gs://bucket/runs: no folder of this machine; only shards go els" in said
+        assert said.count("\n") == 1
+    assert not list((home / "work").iterdir())
 
 
 def test_an_error_nobody_foresaw_is_a_finding():

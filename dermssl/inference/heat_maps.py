@@ -1,5 +1,6 @@
 """Compute heat maps of photos, for the predicted and for the true class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,25 +56,32 @@ class Explained:
 
 
 def explain(
-    model: LesionClassifier, photos: Photos, index: pd.DataFrame, size: int, batch_size: int = 32
-) -> list[Explained]:
+    model: LesionClassifier, photos: Photos | Sequence[np.ndarray], index: pd.DataFrame, size: int,
+    batch_size: int = 32, levels: Sequence[str] | None = None,
+) -> list[Explained]:  # fmt: skip
     """Heat maps of photos.
 
     Args:
         model: `LesionClassifier`.
-        photos: `pipeline.Photos`.
+        photos: `Photos`, or uint8 (h, w, 3) RGB as it has them.
         index: record table of the same photos; `path`, `fine` and `coarse` are read.
         size: int, side of the network's input.
         batch_size: int.
+        levels: some of `grad_cam.LEVELS`; None for all that the classes have, () for no map, which
+            a backbone without heat maps allows.
 
     Returns:
         list of `Explained`, one a photo.
+
+    Raises:
+        UserError: see `grad_cam.spatial`.
     """
     images = np.stack([opencv.center_square(photos[k], size) for k in range(len(photos))])
     starts = range(0, len(images), batch_size)
     batches = (images[k : k + batch_size].astype(np.float32) for k in starts)
     p, taxonomy = outputs.predict_proba(model, batches), model.taxonomy
-    levels = grad_cam.LEVELS if taxonomy.has_hierarchy else ("fine",)
+    if levels is None:
+        levels = grad_cam.LEVELS if taxonomy.has_hierarchy else ("fine",)
     heats: list[list[Heat]] = [[] for _ in images]
     for level in levels:
         names = list(getattr(taxonomy, level))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermssl.studies.explain import select_photos
+from dermssl.evaluation import select_photos
 
 
 def rows(*pairs):
