@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def check(config: dict[str, Any]) -> None:
         return
     if "://" not in where and Path(where).exists() and not Path(where).is_dir():
         raise UserError(f"logging.mlflow {where}: no folder; give a folder or an address")
+    if "@" in urllib.parse.urlsplit(where).netloc:  # settings are kept in runs and reports
+        raise UserError(
+            "logging.mlflow: the address holds a name or password, which a run would keep; give "
+            "them by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     _import()
     if "://" not in where:
         return
