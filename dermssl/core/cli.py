@@ -231,10 +231,12 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow without the lines about oneDNN and CUDA that it prints on every start.
 
     They come from C++, before any log level is read, so the file descriptor is turned away
-    for that while. Should the import fail, they are shown.
+    for that while. Should the import fail, they are shown. Later ones, such as XLA's, are below
+    the level that is set unless the user has set one.
     """
     if "tensorflow" in sys.modules:
         return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and errors
     with quiet_stderr(), _seldom_collected():
         import tensorflow as tf
 

@@ -1,6 +1,8 @@
 """How a command ends: its exit code, and one line on stderr."""
 
+import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -155,7 +157,6 @@ sys.exit(cli.run(cli.Parser(prog="python -m dermssl.test"), function, []))
 
 
 def test_quiet_tensorflow_shows_why_an_import_failed(capfd, monkeypatch):
-    import os
 
     class Broken:
         def find_spec(self, name, path=None, target=None):
@@ -245,6 +246,22 @@ def test_too_few_draws_for_an_interval_are_refused(command, tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "--n-resamples is 99; it must be at least 100" in shown
     assert shown.count("\n") == 1
+
+
+def test_a_training_prints_no_lines_of_tensorflow():
+    code = (
+        "from dermssl.core import cli; cli.quiet_tensorflow()\n"
+        "import tensorflow as tf; from dermssl.models.fused_silu import silu\n"
+        "x = tf.constant([1.0])\n"
+        "with tf.GradientTape() as tape:\n"
+        "    tape.watch(x); y = silu(x)\n"
+        "print(tape.gradient(y, x).shape)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tiny.ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("(1,)\n", "")
 
 
 def test_tensorflow_keeps_freed_memory_where_onednn_does_not():
