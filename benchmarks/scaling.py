@@ -35,8 +35,8 @@ def parser():
     made.add_argument("--backbone", default="efficientnetb1")
     made.add_argument("--image-size", type=int, default=96)
     made.add_argument("--batch-size", type=int, default=32, help="photos a step, of all workers")
-    made.add_argument("--steps", type=int, default=4, help="steps a turn")
-    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--steps", type=int, default=16, help="steps a turn")
+    made.add_argument("--rounds", type=int, default=4)
     made.add_argument("--process", help=argparse.SUPPRESS)
     made.add_argument("--photos", help=argparse.SUPPRESS)
     return made
