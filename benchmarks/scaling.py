@@ -45,7 +45,6 @@ def parser():
 def process(args):
     """One side, or half of one: a turn of steps for each line of standard input."""
     cli.quiet_tensorflow()
-    import keras
 
     from dermssl.core.settings import Backbone
     from dermssl.data import pipeline
@@ -54,13 +53,14 @@ def process(args):
     from dermssl.models import backbones
     from dermssl.models.simclr import SimCLR
     from dermssl.training import distribution
+    from dermssl.training.adam import Adam
 
     chosen = distribution.choose("none" if args.process == "one" else "multiworker")
     files = sorted(map(str, (Path(args.photos) / "images").iterdir()))
     photos = Photos(files, args.image_size)
     with chosen.scope():
         model = SimCLR(backbones.build(Backbone(args.backbone, args.image_size)), seed=0)
-        model.compile(keras.optimizers.Adam(1e-4), jit_compile=False)
+        model.compile(Adam(1e-4), jit_compile=False)
         model.optimizer.build(model.trainable_variables)
 
     def data(first, last):

@@ -249,7 +249,7 @@ def _two_views(numbers, photos, policy, seed, batch_size, size, parts=_Parts()):
         views = python_calls.call(batch, [number], [tf.float32, tf.float32])
         return tuple(tf.ensure_shape(view, shape) for view in views)
 
-    return _mapped(numbers, load)
+    return python_calls.mapped(numbers, load, 2 * 4 * math.prod(shape))
 
 
 def supervised_data(
@@ -305,7 +305,8 @@ def supervised_data(
         images = tf.ensure_shape(pixels, (None, size, size, 3))
         return images, dict(zip(names, labels)), dict(zip(names, rest))
 
-    return _mapped(parts.numbers(start, steps), load)
+    bytes_of_batch = 4 * 3 * batch_size * size**2
+    return python_calls.mapped(parts.numbers(start, steps), load, bytes_of_batch)
 
 
 def _mixed(pixels, photos, rows, records, targets, weights, policy, seed, epoch):
@@ -345,7 +346,8 @@ def evaluation_data(
         pixels = python_calls.call(batch, [step], tf.uint8)
         return tf.cast(tf.ensure_shape(pixels, (None, size, size, 3)), tf.float32)
 
-    images = _mapped(tf.data.Dataset.range(steps_per_epoch(len(photos), batch_size)), load)
+    numbers = tf.data.Dataset.range(steps_per_epoch(len(photos), batch_size))
+    images = python_calls.mapped(numbers, load, 3 * batch_size * size**2)
     if targets is None:
         return images
     assert weights is not None, "targets need weights"
@@ -353,11 +355,6 @@ def evaluation_data(
     weights = {name: values.astype(np.float32) for name, values in weights.items()}
     known = tf.data.Dataset.from_tensor_slices((labels, weights)).batch(batch_size)
     return tf.data.Dataset.zip(images, known).map(lambda pixels, rest: (pixels, *rest))
-
-
-def _mapped(steps, load):
-    """Batches made in parallel, in order, a few ahead of the network."""
-    return steps.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 ALIGNMENT = 64  # bytes; TensorFlow copies what is aligned to less

@@ -11,8 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from dermssl.core import threads
 from dermssl.core.errors import UserError
 
+MOST_THREADS = 16  # more find Python's lock taken, see `pipeline`
+AHEAD_BYTES = 4 * 2**30  # of the batches that are made at a time
 QUIET, PATIENCE = 0.2, 60.0  # seconds without a call until all have ended; and at most
 
 _lock = threading.Lock()
@@ -45,6 +48,25 @@ def call(function: Callable[..., Any], inputs: Sequence[Any], types: Any) -> Any
                 _running, _last_end = _running - 1, time.monotonic()
 
     return tf.numpy_function(watched, inputs, types, stateful=False)
+
+
+def mapped(numbers: tf.data.Dataset, load: Callable[..., Any], batch_bytes: int) -> tf.data.Dataset:
+    """Batches made in threads, in order, a few ahead of the network.
+
+    How many threads is fixed here. Where tf.data tunes it, its tuning thread sleeps from 10 ms to a
+    minute, twice as long each time, and what deletes an iterator of Keras's `fit` waits for it to
+    wake up: as long again as the fit took, at worst.
+
+    Args:
+        numbers: data set of the numbers of batches.
+        load: function from a number to its batch, made with `call`.
+        batch_bytes: int, of a batch in memory.
+    """
+    most = min(threads.cores(), MOST_THREADS, AHEAD_BYTES // batch_bytes)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = numbers.map(load, num_parallel_calls=max(1, most), deterministic=True)
+    return batches.prefetch(2).with_options(options)
 
 
 @contextlib.contextmanager

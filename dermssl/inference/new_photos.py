@@ -309,8 +309,8 @@ def _readable(photos, batch_size, size, bad):
 
     def readable():
         # While the network works on a batch, the next one is read.
-        workers = os.cpu_count() or 1
-        work = threads.map_in_order(square, range(len(photos)), workers, 2 * batch_size)
+        numbers = range(len(photos))
+        work = threads.map_in_order(square, numbers, threads.cores(), 2 * batch_size)
         for number, image, why in work:
             if image is None:
                 bad.append((photos.files[number], why))

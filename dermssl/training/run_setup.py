@@ -2,7 +2,6 @@
 
 import atexit
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import keras
 import pandas as pd
 
 from dermssl.core import config as configs
-from dermssl.core import runs
+from dermssl.core import runs, threads
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
@@ -182,7 +181,7 @@ def device() -> str:
     gpus = len(tf.config.list_physical_devices("GPU"))
     if gpus:
         return f"1 of {gpus} GPUs" if gpus > 1 else "1 GPU"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = threads.cores()
     return f"CPU ({cores} core{'' if cores == 1 else 's'})"
 
 

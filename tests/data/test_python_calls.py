@@ -1,5 +1,6 @@
 """A function of a data set that fails: its own words, and no wait without end."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
@@ -60,3 +61,22 @@ def test_a_failure_of_before_is_not_told_again():
             list(data)
     with pytest.raises(KeyError), python_calls.guarded():
         raise KeyError("x")
+
+
+def test_nothing_tunes_a_data_set(photos):
+    """tf.data's tuning thread keeps a finished `fit` waiting, for up to a minute."""
+    from dermssl.data import pipeline
+    from dermssl.data.augmentation.policies import AUGMENTATIONS
+    from dermssl.data.photos import Photos
+
+    some = Photos(sorted(map(str, (photos / "images").iterdir()))[:4], 32)
+    labels = {"fine": np.zeros(4, np.int64)}, {"fine": np.ones(4)}
+    none = AUGMENTATIONS["none"]
+    for data in (
+        pipeline.two_view_data(some, none, 0, 2, 32, steps=2),
+        pipeline.supervised_data(some, np.arange(4), *labels, none, 0, 2, 32, steps=2),
+        pipeline.evaluation_data(some, 2, 32),
+        pipeline.evaluation_data(some, 2, 32, *labels),
+    ):
+        assert data.map(lambda *parts: parts).options().autotune.enabled is False
+        assert len(list(data)) == 2

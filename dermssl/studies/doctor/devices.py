@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from dermssl.core import memory
+from dermssl.core import memory, threads
 from dermssl.studies.doctor.check import Check
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -25,8 +25,7 @@ _NO_LIBRARY = "can't be loaded"
 def cpu() -> Check:
     """The cores that this process may use."""
     cores = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    value = f"{allowed} of {cores} cores"
+    value = f"{threads.cores()} of {cores} cores"
     with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
         quota, period = map(int, CPU_MAX.read_text().split())
         value += f"; the container may use the time of {quota / period:.3g}"

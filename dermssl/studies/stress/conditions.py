@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -141,6 +140,6 @@ def batches(
         return [view(name, photo, where, size, record=record, **options) for name in wanted]
 
     rows = range(len(photos))
-    of_photos = threads.map_in_order(views, rows, os.cpu_count() or 1, ahead=2 * batch_size)
+    of_photos = threads.map_in_order(views, rows, threads.cores(), ahead=2 * batch_size)
     while batch := list(itertools.islice(of_photos, batch_size)):
         yield np.stack(batch, axis=1)
