@@ -19,10 +19,16 @@ def parser(doc, quick):
     return made
 
 
+def now():
+    """(wall, CPU) seconds since some moment, all threads of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return time.perf_counter(), usage.ru_utime + usage.ru_stime
+
+
 def timed(function, count=1):
     """(wall, CPU) seconds of so many calls, all threads of this process."""
-    usage, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    wall, cpu = now()
     for _ in range(count):
         function()
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    return wall, after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+    end = now()
+    return end[0] - wall, end[1] - cpu
