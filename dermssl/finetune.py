@@ -158,7 +158,7 @@ def tell(config: dict[str, Any], path: Path) -> None:
     for split, scores in stats["scores"].items():
         shown = {key: scores[key] for key in ("balanced_accuracy", "coarse_accuracy", "roc_auc")}
         line = ", ".join(f"{k} {'n/a' if v is None else f'{v:.3f}'}" for k, v in shown.items())
-        print(f"  {split}: n {scores['n']}, {line}")
+        print(f"  {split}: n {scores['n_fine'] or scores['n_coarse']}, {line}")
     print(f"  next: {configs.command_line('evaluate', {'evaluate': {'run': path}})}")
 
 

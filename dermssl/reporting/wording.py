@@ -25,6 +25,7 @@ Counts = dict[str, Any]  # from `metric_tables.counts`
 NOT_AVAILABLE = "n/a"
 ENOUGH_RECORDS = 30  # of a class: below, one record moves its sensitivity by over 3 points
 SAME = 0.02  # in a probability; rounding, or half precision, differs by less
+FEW_CELLS = 4  # a side of a heat map
 ENOUGH_GROUPS = 30  # below, a percentile bootstrap is too narrow
 
 
@@ -83,6 +84,16 @@ def photos(counts: Counts, split: str) -> str:
     if counts["grouped_by"] != "photo":
         text += f" of {count(counts['n_groups'], counts['grouped_by'])}"
     return text
+
+
+def few_cells(height: int, width: int) -> list[str]:
+    """A sentence about a heat map that is too coarse, or none."""
+    if min(height, width) >= FEW_CELLS:
+        return []
+    return [
+        f"The map has {height} x {width} cells, too few to tell places apart; a run with a larger "
+        "image size has more."
+    ]
 
 
 def changed(difference: float) -> list[str]:

@@ -48,7 +48,7 @@ def test_it_lists_states_settings_that_differ_and_scores(outputs, capsys):
     assert said[0] == "- 4 runs: 3 finished, 1 stopped."
     assert "deep/b has the highest balanced accuracy, 0.580 (0.530 to 0.630); 1 of" in said[1]
     assert "the other intervals overlap" in said[1]
-    assert said[2].startswith("- 1 finished fine-tuning run without a test score")
+    assert said[2].startswith("- 1 finished fine-tuning run not evaluated yet")
     assert "bad" in said[3]
     text = (outputs / "index.md").read_text()
     assert "`finetune.gamma`" in text

@@ -197,7 +197,10 @@ def notes(mapped: EmbeddingMap) -> list[str]:
     """What to know before the picture is believed."""
     status, index = mapped.status, mapped.index
     sentences = []
-    trained = int((index["split"] == TRAIN).sum())
+    in_training = index["split"] == TRAIN
+    if status["command"] == "finetune":  # it was told no class of the others
+        in_training &= (index["fine"] != "") | (index["coarse"] != "")
+    trained = int(in_training.sum())
     if status["command"] == "finetune" and trained:
         sentences.append(
             f"{trained:,} of these {len(index):,} photos are training photos, whose classes the "

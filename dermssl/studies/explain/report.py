@@ -15,7 +15,6 @@ from dermssl.inference.heat_maps import Explained
 from dermssl.reporting import report, wording
 from dermssl.studies.explain import figures
 
-FEW_CELLS = 4  # a side
 GROUPS = {
     "hits": (
         "Surest hits",
@@ -86,13 +85,7 @@ def build(maps: HeatMaps) -> report.Report:
 
 def notes(maps: HeatMaps) -> list[str]:
     """What to know before the maps are believed."""
-    sentences = []
-    height, width = maps.cells
-    if min(maps.cells) < FEW_CELLS:
-        sentences.append(
-            f"The map has {height} x {width} cells, too few to tell places apart; a run with a "
-            "larger image size has more."
-        )
+    sentences = wording.few_cells(*maps.cells)
     if maps.kept is not None:
         p = np.stack([photo.p_fine for photo in maps.photos])
         sentences += wording.changed(float(np.abs(p - maps.kept).max()))

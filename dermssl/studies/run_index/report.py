@@ -61,7 +61,7 @@ def findings(index: Index) -> list[str]:
     )  # fmt: skip
     if missing:
         runs_ = wording.count(missing, "finished fine-tuning run")
-        sentences.append(f"{runs_} without a test score: python -m dermssl.evaluate RUN.")
+        sentences.append(f"{runs_} not evaluated yet: python -m dermssl.evaluate RUN.")
     return sentences
 
 

@@ -28,8 +28,9 @@ def rows(evaluation: Evaluation) -> np.ndarray:
 
 
 def section(
-    evaluation: Evaluation, unit: str, photos: Sequence[Sequence[report.Photo]], missing: str
-) -> report.Section | None:
+    evaluation: Evaluation, unit: str, photos: Sequence[Sequence[report.Photo]], missing: str,
+    warnings: Sequence[str] = (),
+) -> report.Section | None:  # fmt: skip
     """The part of the report; None without an error.
 
     Args:
@@ -37,6 +38,7 @@ def section(
         unit: what a group is, "lesion" or "patient".
         photos: of each error, from `page_photos.of`.
         missing: why they, or their heat maps, aren't there; "" where they are.
+        warnings: on the heat maps.
     """
     chosen, arrays = rows(evaluation), evaluation.arrays
     if not len(chosen):
@@ -65,6 +67,7 @@ def section(
         [
             report.Text(text),
             report.Text(report.escaped(missing) if missing else maps),
+            report.Warnings(list(warnings)) if photos else None,
             report.Gallery(photos) if photos else None,
             report.Table(COLUMNS, lines),
         ],

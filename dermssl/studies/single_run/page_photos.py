@@ -43,6 +43,7 @@ class PagePhotos:
         cells: level -> "row,column" of its confusion matrix -> photos, the most confident first.
         errors: of each of the `confident_errors` that can be shown, the photo, then its heat maps.
         on_errors: why the errors, or their heat maps, aren't shown; "" where they are.
+        on_maps: what to know of the heat maps, in sentences.
         warning: how many photos were left out, as they aren't those of the run; "" for none.
         source: what the photos of the page are, or why there are none.
     """
@@ -50,6 +51,7 @@ class PagePhotos:
     cells: Mapping[str, Cells] = field(default_factory=dict, repr=False)
     errors: Sequence[Sequence[Photo]] = field(default=(), repr=False)
     on_errors: str = ""
+    on_maps: Sequence[str] = ()
     warning: str = ""
     source: str = ""
 
@@ -111,6 +113,7 @@ def of(evaluation: Evaluation) -> PagePhotos:
         _cells(evaluation, cells, shown),
         cases,
         missing if cases else warning or lost,
+        () if reason else wording.few_cells(*_cells_of_a_map(model)),
         warning,
         f"{source} {lost}" if gone else source,
     )
@@ -183,6 +186,12 @@ def _network(run: FinishedRun) -> tuple[LesionClassifier | None, tuple[str, ...]
     except UserError as error:
         return model, (), str(error)
     return model, ("fine",), ""
+
+
+def _cells_of_a_map(model):
+    from dermssl.models import grad_cam
+
+    return grad_cam.spatial(model).shape[1:3]
 
 
 def _same(model, images, p):

@@ -58,7 +58,9 @@ def build(evaluation: compute.Evaluation, photos: PagePhotos | None = None) -> r
             _binary_tasks(evaluation) if evaluation.questions else None,
             _classes(evaluation),
             _confusion_matrices(evaluation, photos),
-            confident_errors.section(evaluation, unit, photos.errors, photos.on_errors),
+            confident_errors.section(
+                evaluation, unit, photos.errors, photos.on_errors, photos.on_maps
+            ),
             report.Section(
                 "Curves",
                 [
