@@ -130,6 +130,6 @@ def warn_unlisted(names: Collection[str], file: Path, extra: Path | None) -> Non
     if names and not near:  # else the second folder brings them in
         line = (
             f"{file}: {len(names)} image(s) in the folder have no row and are left out, "
-            f"the first is '{min(names)}'"
+            f"the first is '{min(names)}'; data.unlabelled {folder} takes them into the pretraining"
         )
         left_out.tell(log, line, [(name, f"{NO_ROW}{file}") for name in sorted(names)])

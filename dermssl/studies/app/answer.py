@@ -208,7 +208,7 @@ def load(path: Path | str, moved: str = "", shows_records: bool = True) -> Answe
     """
     run = finished_run.load(path, "finetune")
     predictor = new_photos.predictor(run, new_photos.calibrator_of(path, True))
-    notes = [f"not confident: {predictor.unsure}"]
+    notes = [f'"not confident" means: {predictor.unsure}']
     if preprocess.CROP in run.data.preprocess:
         notes.append("the run learnt from photos cropped to the lesion; give photos like these")
     if predictor.reference is None:
