@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+SMALLEST = 1e-7  # norm of a projection that is still made 1
 MASKED = -1e9  # added to a float32 similarity; exp() of it is exactly 0
 
 
@@ -25,7 +26,9 @@ def pair_logits(first: Any, second: Any, temperature: float) -> tuple[Any, Any]:
     """
     n = ops.shape(first)[0]
     both = ops.cast(ops.concatenate([first, second], axis=0), "float32")
-    both = ops.normalize(both, axis=-1)  # (2n, d)
+    square = ops.sum(ops.square(both), axis=-1, keepdims=True)
+    # Keras's normalize has a gradient of 0 * infinity where a projection is 0; XLA makes NaN of it.
+    both = both * ops.rsqrt(ops.maximum(square, SMALLEST**2))  # (2n, d)
     cosine = ops.matmul(both, ops.transpose(both))  # (2n, 2n)
     logits = cosine / temperature + MASKED * ops.eye(2 * n, dtype="float32")
     partner = ops.concatenate([ops.arange(n, 2 * n), ops.arange(n)], axis=0)

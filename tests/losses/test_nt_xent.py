@@ -177,3 +177,22 @@ def test_keras_cv_gives_twice_as_much(temperature):
     first, second = random_views(12, 8)
     theirs = float(losses.SimCLRLoss(temperature=temperature)(first, second))
     assert theirs == pytest.approx(2 * float(nt_xent(first, second, temperature)), rel=1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_projection_of_zero_has_a_finite_gradient(jit_compile):
+    """A small head may have no active unit for a photo; under XLA its gradient was NaN."""
+    first, second = np.eye(4, 3, dtype="float32"), np.ones((4, 3), "float32")  # the last is zero
+
+    @tf.function(jit_compile=jit_compile)
+    def computed(first, second):
+        with tf.GradientTape() as tape:
+            tape.watch([first, second])
+            loss = nt_xent(first, second)
+        return loss, *tape.gradient(loss, [first, second])
+
+    found = computed(tf.constant(first), tf.constant(second))
+    assert all(np.isfinite(item).all() for item in found)
+    # Its cosine with the others is 0, as that of a view in a direction of its own.
+    apart = np.eye(4, dtype="float32"), np.pad(second, [(0, 0), (0, 1)])
+    np.testing.assert_allclose(found[0], loop(*apart, 0.1), rtol=1e-5)
