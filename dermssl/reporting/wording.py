@@ -168,8 +168,8 @@ def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> lis
             sentences.append(f"{count(n, 'run').capitalize()} only ({names}): {says}.")
     began = dict.fromkeys((m.title, start) for m in compared.models for start in m.began_from)
     sentences += [
-        f"The pretraining of {title} started from {start_title(start)}: its difference to random "
-        "init shows both together, not what SimCLR does."
+        f"{title}: its pretraining started from {start_title(start)}, so that its difference to "
+        "random init shows what both do together, not what SimCLR does."
         for title, start in began
     ]
     lone: dict[tuple[str, str], list[str]] = {}

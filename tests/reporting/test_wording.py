@@ -47,7 +47,7 @@ def test_simclr_that_began_from_other_weights_is_told(tmp_path, start, title, sa
     assert [model.title for model in compared.models] == ["random init", title]
     counts = {"n_groups": 40, "grouped_by": "lesion"}
     classes = pd.DataFrame({"lesions": [40], "title": ["nevus"]})
-    warned = f"The pretraining of {title} started from {said}: its difference to random init"
+    warned = f"{title}: its pretraining started from {said}, so that its difference to random"
     told = any(text.startswith(warned) for text in wording.warnings(compared, counts, classes))
     gaps = " ".join(wording.gaps(compared, "random"))
     assert told == (start != "none")
