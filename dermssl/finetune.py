@@ -87,6 +87,9 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
         progress.log_progress(run_setup.start_line(opened, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)
         made.set_status(runs.RUNNING, arm=arm, seed=seed, n_labels=len(train))
+        if opened.pretrained is not None:  # so that reports tell it where its folder isn't
+            first = runs.first_start(str(opened.pretrained))
+            made.set_status(runs.RUNNING, pretraining_start=first)
         atomic_files.write_json(made / "taxonomy.json", dataset.taxonomy.as_dict())
         if opened.class_table is not None:
             atomic_files.write_csv(made / "classes.csv", opened.class_table)

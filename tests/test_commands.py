@@ -102,6 +102,7 @@ def test_what_fine_tuning_leaves(finetuned, pretrained):
     status = runs.read_json(finetuned / "status.json")
     assert len(table) == status["n_records"] == 160
     assert stats["arm"] == "ssl"
+    assert status["pretraining_start"] == "none"
     assert stats["n_labels"] == 90
     assert set(stats["scores"]) == set(table["split"]) == {"train", "validation", "test"}
     assert stats["phases"]["frozen"]["trainable_backbone_parameters"] == 0

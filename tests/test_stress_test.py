@@ -104,6 +104,7 @@ def test_a_planted_shortcut_is_found(planted, tmp_path, monkeypatch):
     # Told, but 80 photos don't show it among ten comparisons.
     assert "- No drop in balanced accuracy is shown under: " in text
     assert "patch (−0.009 to 0.184)" in text
+    assert "Intervals: of balanced accuracy and of every drop by formula" in text
     assert "(99.5% interval, one of the 10 of this report, which hold together at 95%;" in text
 
 

@@ -241,6 +241,32 @@ def _flat(identity):
     return flat
 
 
+def first_start(weights: str) -> str:
+    """What a backbone began with, before the pretraining runs on its way.
+
+    Args:
+        weights: a setting `backbone.weights`.
+
+    Returns:
+        "none", "imagenet", a weights file, or the folder of a pretraining run that isn't there.
+    """
+    while status := pretraining_status(weights):
+        weights = status["config"]["backbone"]["weights"]
+    return weights
+
+
+def pretraining_status(weights: str) -> dict[str, Any]:
+    """The status of the run that made `weights` (its folder, or its file); {} where none is there.
+
+    >>> pretraining_status("imagenet")
+    {}
+    """
+    folder = Path(weights)
+    folder = folder.parent if folder.name == BACKBONE_FILE else folder
+    file = folder / "status.json"
+    return read_json(file) if weights not in ("none", "") and file.is_file() else {}
+
+
 def finished(
     path: Path | str, command: str | None = None, sections: Sequence[str] = ()
 ) -> dict[str, Any]:

@@ -6,8 +6,9 @@ seed only. `comparability` refuses runs that differ in anything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class RunGroup:
     @property
     def title(self) -> str:
         """The arm as printed; an unknown one as it is."""
-        return TITLES.get(self.arm, self.arm)
+        return title_of(self.arm, self.began_from)
 
     @property
     def name(self) -> str:
@@ -94,6 +95,23 @@ class RunGroup:
         every = (m.status["config"].get("backbone", {}).get("weights", "") for m in self.members)
         return tuple(dict.fromkeys(every))
 
+    @cached_property
+    def began_from(self) -> tuple[str, ...]:
+        """What its pretraining began from, but for random weights: "imagenet", files.
+
+        Empty where it began from nothing, where nothing was pretrained here, and where neither the
+        run nor the pretraining's folder tells.
+        """
+        if not self.is_ssl:
+            return ()
+        usual = {"ssl_imagenet": "imagenet", "ssl_file": "a file"}.get(self.arm, "")
+        began = []
+        for member in self.members:
+            start = member.status["config"].get("backbone", {}).get("weights", "")
+            first = member.status.get("pretraining_start") or runs.first_start(start)
+            began.append(usual if first == start else first)  # its folder isn't there
+        return tuple(dict.fromkeys(start for start in began if start not in ("", "none")))
+
     @property
     def units(self) -> list[str]:
         """What counts as one run: a pretraining run where there are several, else each run.
@@ -113,9 +131,7 @@ class RunGroup:
     @property
     def is_ssl(self) -> bool:
         """Whether its backbones were pretrained here: by the arm's name, or from a run's folder."""
-        files = (".h5", ".keras")
-        folders = [start not in NO_RUN and not start.endswith(files) for start in self.starts]
-        return self.arm in SSL or all(folders)
+        return self.arm in SSL or all(map(names_a_run, self.starts))
 
     @property
     def is_imagenet(self) -> bool:
@@ -159,9 +175,31 @@ class Comparison:
         """The arms, in the order of `TITLES`, unknown ones after."""
         return tuple(sorted({model.arm for model in self.models}, key=_order))
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """Each arm as printed."""
+        return {model.arm: model.title for model in self.models}
+
     def at(self, labels: int | str) -> list[RunGroup]:
         """The models with this number of labels."""
         return [model for model in self.models if model.labels == labels]
+
+
+def title_of(arm: str, began_from: Sequence[str] = ()) -> str:
+    """An arm as printed; SimCLR that began from other weights isn't called SimCLR alone.
+
+    >>> title_of("ssl"), title_of("ssl", ["imagenet"])
+    ('SimCLR', 'SimCLR from ImageNet')
+    """
+    other = [start for start in began_from if start != "none"]
+    if arm == "ssl" and other:
+        arm = "ssl_imagenet" if set(other) == {"imagenet"} else "ssl_file"
+    return TITLES.get(arm, arm)
+
+
+def names_a_run(weights: str) -> bool:
+    """Whether a setting `backbone.weights` names a pretraining run's folder, there or not."""
+    return weights not in NO_RUN and not weights.endswith((".h5", ".keras"))
 
 
 def gather(

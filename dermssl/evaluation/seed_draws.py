@@ -125,8 +125,9 @@ class SeedDraws:
                 f"paired: {len(self.sample)} runs and {len(other.sample)}; each needs its partner"
             )
         return replace(
-            self, sample=self.sample - other.sample, draws=self.draws - other.draws, basis=Basis()
-        )
+            self, sample=self.sample - other.sample, draws=self.draws - other.draws,
+            basis=_difference_basis(self.basis, other.basis),
+        )  # fmt: skip
 
     def __sub__(self, other: SeedDraws) -> SeedDifference:
         """The difference of two models on the same records; see `SeedDifference`."""
@@ -184,7 +185,7 @@ class SeedDraws:
         if np.isnan(records) or max(below, above) < ROUNDING:
             return base
         low, high = base.estimate - below, base.estimate + above
-        return own._clipped(replace(base, low=low, high=high))
+        return _cut(replace(base, low=low, high=high), own.basis)
 
     def _too_few(self):
         sides = self.basis.sides
@@ -216,7 +217,7 @@ class SeedDraws:
             variance = float(self._covariance()[0, 0]) + self._hidden()
             reach = stats.norm.ppf((1 + base.level) / 2) * np.sqrt(variance)
             low, high = base.estimate - reach, base.estimate + reach
-            return self._clipped(replace(base, low=low, high=high, record_variance=variance))
+            return _cut(replace(base, low=low, high=high, record_variance=variance), self.basis)
         draws = self.draws[0][~np.isnan(self.draws[0])]
         if len(draws) < self.draws.shape[1] / 2 or np.ptp(draws) < ROUNDING:
             return base
@@ -231,14 +232,6 @@ class SeedDraws:
             return replace(base, low=low, high=high, record_variance=variance)
         low, high = np.quantile(draws, [(1 - base.level) / 2, (1 + base.level) / 2]).tolist()
         return replace(base, low=low, high=high, record_variance=variance)
-
-    def _clipped(self, interval):
-        low, high = self.basis.low, self.basis.high
-        return replace(
-            interval,
-            low=float(np.clip(interval.low, low, high)),
-            high=float(np.clip(interval.high, low, high)),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +267,8 @@ class SeedDifference:
 
         Returns:
             an `Interval`; NaN bounds as in `SeedDraws.interval`, and where both gave the same
-            answers (nothing varies: how far they would differ elsewhere isn't known).
+            answers (nothing varies: how far they would differ elsewhere isn't known). Bounds are
+            cut at what a difference can be: -1 and 1 for two shares.
         """
         validate.open_fraction(level, "level")
         a, b = self.a.merged(), self.b.merged()
@@ -304,7 +298,8 @@ class SeedDifference:
         half = float(np.maximum(np.hypot(z, reach), alone))
         if np.isnan(half) or half < ROUNDING:
             return base
-        return replace(base, low=base.estimate - half, high=base.estimate + half)
+        basis = _difference_basis(self.a.basis, self.b.basis)
+        return _cut(replace(base, low=base.estimate - half, high=base.estimate + half), basis)
 
     @staticmethod
     def _records(a, b, of_one):
@@ -324,6 +319,17 @@ class SeedDifference:
                 return 0.0, 0.0  # the same answers everywhere
             variance, fixed = variance + hidden, fixed + hidden
         return variance, fixed
+
+
+def _difference_basis(a, b):
+    """A difference's `Basis`: no more than its range, as from -1 to 1 for two shares."""
+    return Basis(low=a.low - b.high, high=a.high - b.low)
+
+
+def _cut(interval, basis):
+    """An interval without what lies outside of the metric's range."""
+    low, high = np.clip([interval.low, interval.high], basis.low, basis.high).tolist()
+    return replace(interval, low=low, high=high)
 
 
 def _between(covariance):

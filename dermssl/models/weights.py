@@ -76,9 +76,7 @@ def arm_of(config: Backbone, pretrained: Path | str | None) -> str:
     """The usual name of a comparison's arm: random, imagenet, file, or ssl from one of them."""
     if pretrained is None:
         return {"none": "random", "imagenet": "imagenet"}.get(config.weights, "file")
-    start = str(pretrained)
-    while (Path(start) / "status.json").is_file():  # a run may have begun from another
-        start = runs.read_json(Path(start) / "status.json")["config"]["backbone"]["weights"]
+    start = runs.first_start(str(pretrained))
     return {"none": "ssl", "imagenet": "ssl_imagenet"}.get(start, "ssl_file")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from dermssl.evaluation.contrasts import LEVEL, METRIC, Contrast
 from dermssl.evaluation.interval import Interval
@@ -139,14 +140,21 @@ def _runs(contrast):
 
 
 def what_narrows(contrasts: Sequence[Contrast]) -> str:
-    """Would more training runs or more lesions narrow the intervals? "" where nothing tells."""
+    """Would more training runs or more lesions narrow the intervals? "" where nothing tells.
+
+    The parts are compared as they enter the half width, see `seed_draws`: a variance known from few
+    runs counts more than one of many lesions.
+    """
     runs = lesions = 0
     for contrast in contrasts:
         found = contrast.interval
         if np.isnan(found.seed_variance) or np.isnan(found.record_variance):
             continue
-        runs += found.seed_variance > found.record_variance
-        lesions += found.seed_variance <= found.record_variance
+        tail = (1 + found.level) / 2
+        of_runs = stats.t.ppf(tail, found.df) ** 2 * found.seed_variance
+        of_lesions = stats.norm.ppf(tail) ** 2 * found.record_variance
+        runs += bool(of_runs > of_lesions)
+        lesions += bool(of_runs <= of_lesions)
     if not runs + lesions:
         return ""
     more = "More training runs" if runs > lesions else "More lesions"
@@ -154,6 +162,6 @@ def what_narrows(contrasts: Sequence[Contrast]) -> str:
     which = f"{max(runs, lesions)} of the {count(runs + lesions, 'interval')}"
     which = "the interval" if runs + lesions == 1 else which
     return (
-        f"{more} would narrow {which} more than {other}: the larger part of the variance is "
+        f"{more} would narrow {which} more than {other}: the larger part of the width comes from "
         f"{'the luck of training' if runs > lesions else 'the choice of lesions'}."
     )

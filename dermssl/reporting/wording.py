@@ -14,7 +14,7 @@ import numpy as np
 
 from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.interval import Interval
-from dermssl.evaluation.run_groups import TITLES, Comparison
+from dermssl.evaluation.run_groups import TITLES, Comparison, title_of
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def count(n: int, word: str, words: str | None = None) -> str:
 
 def model_title(status: dict[str, Any]) -> str:
     """What a fine-tuned run is called: "SimCLR, 90 labels"."""
-    arm = status.get("arm", NOT_AVAILABLE)
-    title = TITLES.get(arm, arm)
+    began = [status["pretraining_start"]] if "pretraining_start" in status else []
+    title = title_of(status.get("arm", NOT_AVAILABLE), began)
     return f"{title}, {count(status['n_labels'], 'label')}" if status.get("n_labels") else title
 
 
@@ -128,7 +128,7 @@ def gaps(compared: Comparison, baseline: str) -> list[str]:
     """Sentences on arms that aren't there."""
     sentences = []
     if len(compared.arms) < 2:
-        only = TITLES.get(compared.arms[0], compared.arms[0])
+        only = compared.models[0].title
         sentences.append(f"Only one arm is here ({only}), so nothing is compared.")
     for labels in compared.labels:
         models = compared.at(labels)
@@ -136,7 +136,15 @@ def gaps(compared: Comparison, baseline: str) -> list[str]:
             title = TITLES.get(baseline, baseline)
             text = models[0].labels_text
             sentences.append(f"With {text} there is no run of the baseline ({title}).")
-    if not any(model.is_imagenet for model in compared.models):
+    began = list(dict.fromkeys(start for model in compared.models for start in model.began_from))
+    alone = {start for model in compared.models if not model.is_ssl for start in model.starts}
+    sentences += [
+        f"No run starts from {start_title(start)} without SimCLR: nothing below tells what SimCLR "
+        "adds to these weights."
+        for start in began
+        if start not in alone
+    ]
+    if not began and not any(model.is_imagenet for model in compared.models):
         sentences.append(
             "No run from ImageNet weights is here (they need a download, or were not asked for): "
             "nothing below tells how SSL compares with them."
@@ -144,6 +152,11 @@ def gaps(compared: Comparison, baseline: str) -> list[str]:
     if not any(model.is_ssl for model in compared.models):
         sentences.append("No self-supervised run is here: nothing below tells what SSL does.")
     return sentences
+
+
+def start_title(start: str) -> str:
+    """What a backbone began from, as a sentence names it: "ImageNet weights", or the file."""
+    return {"none": "random weights", "imagenet": "ImageNet weights"}.get(start, start)
 
 
 def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> list[str]:
@@ -164,6 +177,12 @@ def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> lis
         names = "; ".join(m.name for m in compared.models if len(set(m.units)) == n)
         if names:
             sentences.append(f"{count(n, 'run').capitalize()} only ({names}): {says}.")
+    began = dict.fromkeys((m.title, start) for m in compared.models for start in m.began_from)
+    sentences += [
+        f"{title}: its pretraining started from {start_title(start)}, so that its difference to "
+        "random init shows what both do together, not what SimCLR does."
+        for title, start in began
+    ]
     lone: dict[tuple[str, str], list[str]] = {}
     for model in compared.models:
         if model.n_pretrainings == 1:

@@ -221,3 +221,16 @@ def test_what_differs_by_rounding_alone_has_no_interval():
     found = bootstrap.paired_difference("log_loss", y, shifted, p, n_resamples=50)
     assert abs(found.estimate) < 1e-7
     assert not found.is_defined
+
+
+def test_a_difference_is_cut_at_what_it_can_be():
+    a, b = models("balanced_accuracy", runs=(2, 2), skills=(3.0, 0.0))
+    a = replace(a, sample=np.array([0.6, 0.95]))
+    found = (a - b).interval(0.975)
+    half = stats.t.ppf(0.9875, found.df) * np.sqrt(found.seed_variance)
+    assert found.estimate + half > 1
+    assert (found.low, found.high) == (-1, 1)
+    paired = a.paired(b).interval(0.975)
+    assert (paired.low, paired.high) == (-1, 1)
+    a, b = models("log_loss", runs=(2, 2))  # has no upper end, so no difference has one
+    assert (replace(a, sample=np.array([0.0, 9.0])) - b).interval(0.975).high > 9

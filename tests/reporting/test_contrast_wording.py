@@ -175,9 +175,11 @@ def test_photos_without_ids_and_all_labels():
     assert "3 runs each, 412 test photos)" in said
 
 
-def test_what_narrows_goes_by_the_larger_variance():
-    def of(seeds, records):
-        return contrast(Interval(0.1, 0.0, 0.2, record_variance=records, seed_variance=seeds))
+def test_what_narrows_goes_by_the_larger_part_of_the_width():
+    def of(seeds, records, df=1e6):
+        return contrast(
+            Interval(0.1, 0.0, 0.2, record_variance=records, seed_variance=seeds, df=df)
+        )
 
     assert contrast_wording.what_narrows([]) == ""
     assert contrast_wording.what_narrows([of(2.0, 1.0)]).startswith(
@@ -187,3 +189,6 @@ def test_what_narrows_goes_by_the_larger_variance():
     assert contrast_wording.what_narrows(three).startswith(
         "More lesions would narrow 2 of the 3 intervals more than more training runs"
     )
+    # Two runs: a df of 1 makes 4% of the variance 64% of the squared half width.
+    assert "More training runs" in contrast_wording.what_narrows([of(0.04, 1.0, df=1)])
+    assert "More lesions" in contrast_wording.what_narrows([of(0.02, 1.0, df=1)])

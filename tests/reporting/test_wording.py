@@ -1,7 +1,13 @@
 """Numbers as they are printed."""
 
+import json
 import math
 
+import fake_runs
+import pandas as pd
+import pytest
+
+from dermssl.evaluation import run_groups
 from dermssl.evaluation.interval import Interval
 from dermssl.reporting import wording
 
@@ -14,3 +20,36 @@ def test_numbers():
     assert wording.estimate(Interval(math.nan, math.nan, math.nan)) == "n/a"
     assert wording.count(1, "seed") == "1 seed"
     assert wording.count(1511, "photo") == "1,511 photos"
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize(
+    ("start", "title", "said"),
+    [
+        ("none", "SimCLR", "random weights"),
+        ("imagenet", "SimCLR from ImageNet", "ImageNet weights"),
+        ("in.weights.h5", "SimCLR from a file", "in.weights.h5"),
+    ],
+)
+def test_simclr_that_began_from_other_weights_is_told(tmp_path, start, title, said, recorded):
+    """Through two pretraining runs; told by the fine-tuning run, or read in their folders."""
+    first, second, table = tmp_path / "first", tmp_path / "second", fake_runs.records(60)
+    p = fake_runs.simulate(table, 1.0)
+    if not recorded:
+        for folder, weights in ((first, start), (second, f"{first}/backbone.weights.h5")):
+            folder.mkdir()
+            config = {"backbone": {"weights": weights}}
+            (folder / "status.json").write_text(json.dumps({"config": config}))
+    status = {"pretraining_start": start} if recorded else {}
+    fake_runs.make(tmp_path / "runs/a", table, p, arm="ssl", weights=str(second), status=status)
+    fake_runs.make(tmp_path / "runs/b", table, p)
+    compared = run_groups.gather([tmp_path / "runs"])
+    assert [model.title for model in compared.models] == ["random init", title]
+    counts = {"n_groups": 40, "grouped_by": "lesion"}
+    classes = pd.DataFrame({"lesions": [40], "title": ["nevus"]})
+    warned = f"{title}: its pretraining started from {said}, so that its difference to random"
+    told = any(text.startswith(warned) for text in wording.warnings(compared, counts, classes))
+    gaps = " ".join(wording.gaps(compared, "random"))
+    assert told == (start != "none")
+    assert ("No run from ImageNet weights is here" in gaps) == (start == "none")
+    assert (f"No run starts from {said} without SimCLR" in gaps) == (start != "none")

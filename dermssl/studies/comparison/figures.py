@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.arms import looks
 from dermssl.reporting.figures import INK, Curve
@@ -87,7 +86,7 @@ def training_curves(path: Path, compared: Comparison) -> Path:
         figures.lines(axes, curves)
     arms = [panels[0].plot([], [], color=look[arm][0], linewidth=2.2)[0] for arm in compared.arms]
     figure.legend(
-        arms, [figures.wrap(TITLES.get(arm, arm)) for arm in compared.arms],
+        arms, [figures.wrap(compared.titles[arm]) for arm in compared.arms],
         loc="outside upper left", ncols=len(arms), fontsize=10, frameon=False, labelcolor=INK,
     )  # fmt: skip
     return figures.save(figure, path)

@@ -340,7 +340,8 @@ def _method(numbers: compute.Scored, command: str, config: Path | str | None) ->
         "(Student's t for the runs, Welch's degrees of freedom for two models; Obuchowski & "
         "Rockette 1995, Zou & Donner 2008). Of one run: percentiles of the draws; Newcombe's "
         f"method for an AUC of fewer than 40 {unit}s on a side, Wilson's for a share of fewer than "
-        f"{FLOORED_BELOW}, or where all or none count.",
+        f"{FLOORED_BELOW}, or where all or none count. All are cut at the metric's range, a "
+        "difference of two shares at −1 and 1.",
         f"**Seeds.** {report.escaped(sentences.seeds(comparison))}.",
         "**Selection.** The validation split chooses the epoch whose weights are scored.",
         f"**Versions.** {sentences.versions(comparison)}.",

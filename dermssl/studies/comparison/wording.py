@@ -63,7 +63,7 @@ def pretraining_line(row: dict[str, Any]) -> str:
     """A pretraining run with its cost, as Markdown."""
     status = row["status"]
     if not status:
-        cost = "whose status.json isn't here, so its cost isn't known"
+        cost = "whose status.json isn't here, so neither its cost nor its start is known"
     elif status.get("status") != folders.FINISHED:
         cost = f"now {status.get('status')}"
     else:

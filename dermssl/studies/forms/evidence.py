@@ -20,6 +20,7 @@ METRICS = "evaluation_test/metrics.json"
 PER_CLASS = "evaluation_test/per_class.csv"
 GROUPS, GAPS = "evaluation_test/subgroups.csv", "evaluation_test/subgroup_gaps.csv"
 PEOPLE, FLOW = "forms/participants.csv", "forms/flow.json"
+PRETRAINING = "status.json of the pretraining run"
 STRESS, EXPLAINED = "stress_test/stress.json", "explanations/explanations.csv"
 
 
@@ -74,6 +75,7 @@ def read(run: Path, people: pd.DataFrame, flow: dict[str, Any]) -> Evidence:
         PEOPLE: participants.nested(people),
         FLOW: flow,
     }
+    files |= _pretraining(files[STATUS])
     if (run / STRESS).is_file():
         files[STRESS] = runs.read_json(run / STRESS)
     for name in (PER_CLASS, GROUPS, GAPS, EXPLAINED):
@@ -89,6 +91,15 @@ def _rows(path):
         return pd.read_csv(path, na_values=["n/a"], keep_default_na=False).to_dict("records")
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {csv_tables.quoted(error)}; evaluate the run again") from error
+
+
+def _pretraining(status):
+    """What the pretraining run started from that the backbone's weights are of; {} without one."""
+    weights = status["config"].get("backbone", {}).get("weights", "none")
+    start = status.get("pretraining_start")
+    if start is None and runs.pretraining_status(weights):
+        start = runs.first_start(weights)
+    return {} if start is None else {PRETRAINING: {"started from": start}}
 
 
 def _external(run):

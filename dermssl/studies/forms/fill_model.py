@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from dermssl.data.records import SYNTHETIC
+from dermssl.evaluation.run_groups import names_a_run
 from dermssl.reporting import wording
 from dermssl.reporting.wording import count
 from dermssl.studies.forms.evidence import (
@@ -18,6 +19,7 @@ from dermssl.studies.forms.evidence import (
     METRICS,
     PEOPLE,
     PER_CLASS,
+    PRETRAINING,
     STRESS,
     TAXONOMY,
     Citing,
@@ -51,12 +53,17 @@ def model(c: Citing) -> str:
 def initial_weights(c: Citing) -> str:
     """What the training began with."""
     weights = c.setting("backbone", "weights")
-    known = {"none": "drawn at random", "imagenet": "ImageNet"}
     arm = c.maybe("status.json", "arm")
-    text = (
-        f"The backbone's initial weights: {known.get(weights, 'those of a file or an earlier run')}"
+    text = {"none": "drawn at random", "imagenet": "ImageNet"}.get(weights, f"the file {weights}")
+    if names_a_run(weights):
+        text = f"those of the SimCLR pretraining run {weights}; its folder isn't there to tell more"
+    if PRETRAINING in c.evidence.files:
+        first = wording.start_title(c(PRETRAINING, "started from"))
+        text = f"those of the SimCLR pretraining run {weights}, which started from {first}"
+    return (
+        f"The backbone's initial weights: {text}{f' (arm {arm})' if arm else ''}. The head's are "
+        "drawn at random."
     )
-    return f"{text}{f' (arm {arm})' if arm else ''}. The head's are drawn at random."
 
 
 def training(c: Citing) -> str:

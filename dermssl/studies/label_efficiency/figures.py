@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib import ticker
 
 from dermssl.evaluation.metric_tables import NAMES
-from dermssl.evaluation.run_groups import TITLES
 from dermssl.reporting import figures, wording
 from dermssl.reporting.arms import looks
 from dermssl.reporting.figures import DOTTED, MUTED, Curve
@@ -60,7 +59,7 @@ def _scores(axes: Axes, scores: compute.Curve) -> None:
             seeds = scores.by_seed[arm, model.labels]
             axes.scatter(np.full(len(seeds), count), seeds, s=9, color=look[0], alpha=0.6)
         intervals = [scores.intervals[arm, model.labels] for model in models]
-        curves.append(_curve(x, intervals, TITLES.get(arm, arm), look))
+        curves.append(_curve(x, intervals, models[0].title, look))
     figures.titled(axes, f"{name[0].upper()}{name[1:]}, 95% intervals", "", name)
     figures.lines(axes, curves, "right")
 
@@ -71,7 +70,7 @@ def _differences(axes: Axes, scores: compute.Curve) -> None:
     for place, ((a, b), steps) in enumerate(scores.pairs.items()):
         x = np.array([n_labels(step.a) for step in steps], float)
         x *= _shift(place, scores.pairs, scores)
-        label = f"{TITLES.get(a, a)} − {TITLES.get(b, b)}"
+        label = f"{steps[0].a.title} − {steps[0].b.title}"
         # Held against the baseline a line is whole, against another arm dashed.
         style = "-" if b == scores.baseline else "--"
         found = [step.interval for step in steps]

@@ -135,7 +135,8 @@ def _method(curve: compute.Curve, command: str) -> report.Section:
         )
     text += (
         f" Intervals are over {curve.counts['grouped_by']}s and training runs, as in "
-        "`dermssl.model_comparison`. `label_efficiency.csv` and `label_differences.csv` hold "
+        "`dermssl.model_comparison`, those of differences cut at −1 and 1. "
+        "`label_efficiency.csv` and `label_differences.csv` hold "
         f"these numbers, data hash {status['data_hash']}."
     )
     return report.Section("How", [report.Text(text), report.Command(command)])

@@ -184,9 +184,12 @@ def build(
             f"from {report.code(summary['data'])}. The clean photos' probabilities differ from "
             f"those of that file by at most {summary['agreement']:.2g}.",
             "Numbers in full: `stress.json` and `stress.csv` in this folder.",
-            f"Intervals: percentile bootstrap, {summary['n_resamples']:,} draws of whole {unit}s "
-            "with replacement. One run is scored, so they cover the choice of photos, not the "
-            "variation of training.",
+            "Intervals: of balanced accuracy and of every drop by formula (cluster-robust variance "
+            f"over {unit}s, with a floor for classes of few); of malignant sensitivity and of the "
+            f"predictions that change, percentiles of {summary['n_resamples']:,} draws of whole "
+            f"{unit}s with replacement, Wilson's for few {unit}s or where all or none count. They "
+            "are cut at the score's range. One run is scored, so they cover the choice of photos, "
+            "not the variation of training.",
             f"Versions: {report.versions(status)}.",
             f"This page: {report.code(summary['command'])}",
         ],

@@ -160,6 +160,31 @@ def test_numbers_equal_metrics_json(filled):
     assert f"**{AUTHOR}: users, purpose" in card
 
 
+@pytest.mark.parametrize(
+    ("start", "said"), [("imagenet", "ImageNet weights"), ("none", "random weights")]
+)
+def test_a_pretraining_run_and_its_start_are_named(tmp_path, start, said):
+    pretraining, table = tmp_path / "pretrain", fake_runs.records(n=60)
+    p = fake_runs.simulate(table, 1.0)
+    run = fake_runs.make(tmp_path / "run", table, p, weights=str(pretraining), arm="ssl")
+    status = runs.read_json(run / "status.json")
+
+    def answered(status):
+        found = evidence._pretraining(status)
+        return fill_model.initial_weights(
+            evidence.Citing(evidence.Evidence({evidence.STATUS: status, **found}))
+        )
+
+    told = f"those of the SimCLR pretraining run {pretraining}, which started from {said} (arm ssl)"
+    assert told in answered({**status, "pretraining_start": start})
+    assert f"run {pretraining}; its folder isn't there to tell more" in answered(status)
+    pretraining.mkdir()
+    (pretraining / "status.json").write_text(
+        json.dumps({"config": {"backbone": {"weights": start}}})
+    )
+    assert told in answered(status)
+
+
 def test_an_adapted_run_says_so(filled, tmp_path):
     """A head alone on a backbone that was pretrained further has no unfrozen phase."""
     from dermssl import forms
