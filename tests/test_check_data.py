@@ -456,3 +456,16 @@ def test_no_report_is_written_among_the_photos(tmp_path, place, capsys):
     assert "the folder of the photos (--data)" in said
     assert "give a folder outside of the photos" in said
     assert sorted((tmp_path / "cls").rglob("*")) == before
+
+
+def test_a_picture_of_augmentations_replaces_no_photo(tmp_path, capsys):
+    photo = tmp_path / "cls" / "a.png"
+    photo.parent.mkdir()
+    Image.new("RGB", (64, 64)).save(photo)
+    before = photo.read_bytes()
+    argv = ["--data", photo.parent, "--show-augmentations", photo]
+    assert call(check_data, tmp_path / "o", *argv) == 2
+    assert "a photo of the data set, which would be lost; give another name" in (
+        capsys.readouterr().err
+    )
+    assert photo.read_bytes() == before

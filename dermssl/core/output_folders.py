@@ -46,21 +46,24 @@ def check(settings: dict[str, Any], tables: dict[str, Any], output: str) -> None
     Raises:
         UserError: as said.
     """
-    target = os.path.realpath(output)
     for name, given in _photo_folders(settings, tables):
-        folder = os.path.realpath(os.path.expanduser(given))
-        if os.path.isfile(folder):
-            folder = os.path.dirname(folder)
-        if not given or not os.path.isdir(folder):
-            continue
-        if target == folder:
-            reason = f"is the folder of the photos ({name})"
-        elif target.startswith(f"{folder.rstrip('/')}/") and (file := _foreign(target)):
-            reason = f"lies in the folder of the photos ({name}) and holds {file}, which dermssl "
-            reason += "didn't write"
-        else:
-            continue
-        raise UserError(f"run.output {output}: {reason}; give a folder outside of the photos")
+        if reason := _refusal(output, given, name):
+            raise UserError(f"run.output {output}: {reason}; give a folder outside of the photos")
+
+
+def _refusal(output: str, photos: str, name: str) -> str:
+    """Why a folder is no place to write to, beside `photos`, a folder or one of them; else ""."""
+    target, folder = os.path.realpath(output), os.path.realpath(os.path.expanduser(photos))
+    if os.path.isfile(folder):
+        folder = os.path.dirname(folder)
+    if not photos or not os.path.isdir(folder):
+        return ""
+    if target == folder:
+        return f"is the folder of the photos ({name})"
+    if target.startswith(f"{folder.rstrip('/')}/") and (file := _foreign(target)):
+        where = f"lies in the folder of the photos ({name})"
+        return f"{where} and holds {file}, which dermssl didn't write"
+    return ""
 
 
 def _photo_folders(settings, tables) -> Iterator[tuple[str, str]]:
