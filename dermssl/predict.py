@@ -116,6 +116,11 @@ def _overlays(folder, sources):
                 f"predict.explain {folder}: lies in the folder of the photos, {source}, where heat "
                 "maps would be taken for photos; name another folder"
             )
+        if os.path.realpath(folder) == os.path.dirname(os.path.realpath(source)):
+            raise UserError(
+                f"predict.explain {folder}: the folder of the photo {source}, where heat maps "
+                "would be taken for photos; name another folder"
+            )
 
     def make(place):
         try:

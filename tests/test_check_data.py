@@ -442,3 +442,30 @@ def test_a_class_of_too_few_lesions_and_bad_masks_are_findings(photos, tmp_path,
     assert call(check_data, tmp_path / "o", "--data", folder) == 0
     told = "the classes are those of ham10000: --taxonomy ham10000 would tell their groups, and"
     assert told in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["", "mel"])
+def test_no_report_is_written_among_the_photos(tmp_path, place, capsys):
+    for name in ("mel/a.jpg", "nv/b.jpg"):
+        (tmp_path / "cls" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "cls" / name)
+    before = sorted((tmp_path / "cls").rglob("*"))
+    assert call(check_data, tmp_path / "cls" / place, "--data", tmp_path / "cls") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the folder of the photos (--data)" in said
+    assert "give a folder outside of the photos" in said
+    assert sorted((tmp_path / "cls").rglob("*")) == before
+
+
+def test_a_picture_of_augmentations_replaces_no_photo(tmp_path, capsys):
+    photo = tmp_path / "cls" / "a.png"
+    photo.parent.mkdir()
+    Image.new("RGB", (64, 64)).save(photo)
+    before = photo.read_bytes()
+    argv = ["--data", photo.parent, "--show-augmentations", photo]
+    assert call(check_data, tmp_path / "o", *argv) == 2
+    assert "a photo of the data set, which would be lost; give another name" in (
+        capsys.readouterr().err
+    )
+    assert photo.read_bytes() == before

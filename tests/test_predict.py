@@ -21,7 +21,7 @@ from dermssl.data.augmentation import opencv
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
-from dermssl.inference import new_photos
+from dermssl.inference import new_photos, prediction_files
 from dermssl.models import backbones, classifier, grad_cam, weights
 from dermssl.training import pretraining_pool
 
@@ -84,6 +84,48 @@ def test_batches_do_not_matter_and_a_photo_may_stand_alone(photos, finetuned, tm
     alone = read(tmp_path / "single.csv")
     assert alone["path"].tolist() == [photo.name]
     np.testing.assert_allclose(alone[COLUMNS], one[COLUMNS].iloc[[3]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("groundtruth.csv", "image,MEL,NV\nISIC_1,1,0\n"),
+        ("predictions.csv", "path,fine,coarse,p_fine_nv\na.jpg,nv,benign,1\n"),
+        ("letter.csv", "Dear all,\n"),
+        ("blank.csv", "\n\nimage,MEL\n"),
+        ("a.jsonl", '{"path": "a.jpg", "label": "nv"}\n'),
+        ("b.jsonl", "[1, 2]\n"),
+        ("c.parquet", "PAR1"),
+        ("new.csv_left_out.csv", "image,why\n"),
+    ],
+)
+def test_a_file_of_somebody_else_is_refused_and_untouched(finetuned, tmp_path, name, text, capsys):
+    (tmp_path / name).write_text(text)
+    output = tmp_path / name.removesuffix("_left_out.csv")
+    argv = [finetuned, tmp_path, "--output", output]
+    assert tiny.call(predict, *argv) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"--output {output}: {tmp_path / name} is there and dermssl.predict didn't" in said
+    assert said.endswith("; give another name\n")
+    assert (tmp_path / name).read_text() == text
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.jsonl", "new.parquet"])
+def test_its_own_file_is_replaced_and_so_is_an_empty_one(photos, finetuned, tmp_path, name):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    folder, output = tmp_path / "new", tmp_path / name
+    folder.mkdir()
+    output.touch()
+    shutil.copy(photos / "images/SYN_000000.jpg", folder / "a.jpg")
+    (folder / "bad.jpg").write_bytes(b"no image")
+    more = {"coverage": 0.5, "explain": tmp_path / "heat"}
+    for settings in (more, {}, {"uncalibrated": True}):
+        assert len(predict(finetuned, folder, output=output, **settings)) == 1
+        assert output.stat().st_size
+        assert (tmp_path / f"{name}_left_out.csv").is_file()
+    prediction_files.check(str(output))
 
 
 @pytest.mark.parametrize("source", ["photos.zip", "."])
@@ -181,6 +223,10 @@ def test_heat_maps_lie_beside_a_column_of_their_paths(photos, finetuned, tmp_pat
     assert np.abs(shown - np.asarray(Image.open(io.BytesIO(heat_overlay.jpeg(image))))).mean() > 5
     with pytest.raises(UserError, match="lies in the folder of the photos, new, where heat maps"):
         predict(finetuned, "new", explain="new/heat")
+    with pytest.raises(
+        UserError, match=r"new/x: lies in .* and holds a\.jpg, which dermssl didn't"
+    ):
+        predict(finetuned, "new/b.jpg", explain="new/x")
 
 
 def test_an_mlp_has_no_heat_map(photos, finetuned, tmp_path, monkeypatch, capsys):

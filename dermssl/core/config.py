@@ -1,8 +1,7 @@
 """Build a command's settings from defaults, TOML files and flags, and check them.
 
-A setting is one field of a dataclass in `dermssl.core.settings`. A command names the
-sections it uses; a TOML file may hold the sections of several commands, so one
-experiment file drives the whole road::
+A setting is one field of a dataclass in `dermssl.core.settings`. A command names the sections it
+uses; a TOML file may hold those of several commands, so one file drives the whole road::
 
     [data]
     path = "ham10000"
@@ -27,6 +26,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dermssl.core import output_folders
 from dermssl.core.commands import COMMANDS, EMBEDDED, SECTIONS
 from dermssl.core.errors import UserError, did_you_mean
 from dermssl.core.setting import NOT_ON_IMAGENET
@@ -194,6 +194,7 @@ def configure(
     for name, values in typed.items():
         if values:
             tables = {**tables, name: {**tables.get(name, {}), **values}}
+    output_folders.check(settings, tables, output or COMMANDS[command].output)
     return settings | {
         "seed": seed, "output": output, "overwrite": overwrite, "config": config,
         "tables": tables, "command": words,

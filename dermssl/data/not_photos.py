@@ -4,7 +4,6 @@ A photo is known by its content, so that its ending may be missing or odd. What 
 picture and isn't taken as a photo has a reason; what is no picture (tables, texts) has none.
 """
 
-import json
 import os
 import posixpath
 import re
@@ -13,7 +12,8 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from dermssl.data import other_formats, packed, photo_bytes, shard_files
+from dermssl.core import output_folders
+from dermssl.data import other_formats, packed, photo_bytes
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -89,23 +89,7 @@ def folder_reason(path: str, name: str) -> str:
         return SYSTEM
     if MASK_FOLDER.fullmatch(name):
         return MASK
-    return OURS if is_ours(path) else ""
-
-
-def is_ours(folder: str) -> bool:
-    """Whether dermssl wrote a folder: a run, a report, an audit or shards."""
-
-    def holds(*names):
-        return all(os.path.isfile(os.path.join(folder, name)) for name in names)
-
-    if holds("check_data.json") or holds("report.md", "report.html") or holds(shard_files.MARKER):
-        return True
-    try:
-        with open(os.path.join(folder, "status.json"), encoding="utf-8") as file:
-            status = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(status, dict) and {"status", "command"} <= status.keys()
+    return OURS if output_folders.is_ours(path) else ""
 
 
 def file_reason(path: str, name: str) -> str | None:

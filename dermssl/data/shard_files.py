@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermssl.core import atomic_files, taxonomy
+from dermssl.core import atomic_files, output_folders, taxonomy
 from dermssl.core.errors import UserError
 from dermssl.core.taxonomy import Taxonomy
 from dermssl.data import storage
 from dermssl.data.sources.listing import Stored
 
 VERSION = 1
-INDEX, MARKER, HOME = "index.parquet", "dermssl_shards.json", "home.json"
+INDEX, MARKER, HOME = "index.parquet", output_folders.SHARDS, "home.json"
 HEAD, TAIL = 12, 4  # bytes of a TFRecord around its data: length and its checksum; a checksum
 # What a row has besides its place; the same as `records.COLUMNS` and the mask, path is `id`.
 TEXTS = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dermssl.core import output_folders
 from dermssl.core.errors import UserError
-from dermssl.data import csv_tables, not_photos, paths, spreadsheets
+from dermssl.data import csv_tables, paths, spreadsheets
 
 TABLES = (".csv", ".tsv", ".tab", ".txt", spreadsheets.ENDING, "")
 OLD_SHEETS = (".xls", ".ods")
@@ -48,7 +49,7 @@ def _entries(folder):
 def _is_ours(root, within):
     """Whether a folder below the root, or one above it, was written by a command."""
     folders = (root.joinpath(*within[: depth + 1]) for depth in range(len(within)))
-    return any(not_photos.is_ours(str(folder)) for folder in folders)
+    return any(output_folders.is_ours(str(folder)) for folder in folders)
 
 
 def named_labels(root: Path) -> list[Path]:

@@ -4,15 +4,28 @@ The ending of the file's name chooses. CSV is what a spreadsheet opens, so a cel
 as a formula gets an apostrophe first; the other two keep every text as it is.
 """
 
+import csv as csv_lines
 import importlib.util
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dermssl.core import atomic_files
+from dermssl.core import atomic_files, left_out
 from dermssl.core.errors import UserError
+
+# A table with these columns, and no others than those of `new_photos`, is one of predictions.
+ALWAYS = frozenset((
+    "path", "fine", "coarse", "most_probable_fine", "most_probable_coarse", "temperature",
+    "prior_power",
+))  # fmt: skip
+SOMETIMES = frozenset((
+    "conformal_set", "p_malignant", "unlike_run", "distance_to_run", "nearest_training", "remark",
+    "heat_map",
+))  # fmt: skip
+SHOWN = 120  # characters of a header, in a message
 
 
 def csv(tables: Iterable[pd.DataFrame], file: Any) -> None:
@@ -65,8 +78,9 @@ def check(output: str) -> None:
         output: path of the file to write.
 
     Raises:
-        UserError: a folder, in a folder that isn't there, of an unknown ending, or Parquet
-            without pyarrow.
+        UserError: a folder, in a folder that isn't there, of an unknown ending, Parquet without
+            pyarrow, or a file that isn't one of predictions; the same for the list of what was
+            left out, beside it.
     """
     path = Path(output)
     if path.is_dir():
@@ -83,6 +97,45 @@ def check(output: str) -> None:
             f"run.output {output}: Parquet needs pyarrow; pip install dermssl[parquet], or write "
             ".jsonl"
         )
+    beside = path.with_name(f"{path.name}_{left_out.FILE}")
+    for file, is_ours in ((path, _is_predictions), (beside, _is_left_out)):
+        if not file.exists() or not file.stat().st_size:
+            continue
+        columns = _columns(file)
+        if not is_ours(columns):
+            found = f"its columns are {', '.join(columns)}" if columns else "it is no such table"
+            found = found if len(found) <= SHOWN else f"{found[:SHOWN]} ..."
+            raise UserError(
+                f"run.output {output}: {file} is there and dermssl.predict didn't write it "
+                f"({found}); give another name"
+            )
+
+
+def _is_predictions(columns):
+    return set(columns) >= ALWAYS and all(
+        name in ALWAYS | SOMETIMES or name.startswith(("p_fine_", "p_coarse_")) for name in columns
+    )
+
+
+def _is_left_out(columns):
+    return tuple(columns) == left_out.LeftOut._fields
+
+
+def _columns(file):
+    """The columns of a table; [] where a file is none."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            from pyarrow.parquet import read_schema
+
+            return read_schema(file).names
+        with open(file, encoding="utf-8", newline="") as opened:
+            line = opened.readline()
+        if file.suffix.lower() == ".jsonl":
+            row = json.loads(line)
+            return list(row) if isinstance(row, dict) else []
+        return next(csv_lines.reader([line]), [])
+    except (OSError, ValueError, RecursionError, csv_lines.Error):  # pyarrow's are ValueErrors
+        return []
 
 
 def write(tables: Iterable[pd.DataFrame], output: str) -> None:

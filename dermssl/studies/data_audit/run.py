@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,11 @@ def show_augmentations(config: dict[str, Any], path: str) -> Path:
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"check_data.show_augmentations {path}: give the name of a .png file")
     dataset, _ = _read(config["data"])
+    if os.path.exists(path) and os.path.realpath(path) in map(os.path.realpath, dataset.files):
+        raise UserError(
+            f"check_data.show_augmentations {path}: a photo of the data set, which would be lost; "
+            "give another name"
+        )
     good: list[str] = []
     files = iter(dataset.files)
     while len(good) < augmentation_sheet.COLUMNS and (file := next(files, None)):
