@@ -19,7 +19,6 @@ from pathlib import Path
 
 import bench
 import numpy as np
-import psutil
 from pipeline_speed import photos_in
 from simclr_step import ROOT, Side
 from step_sides import FROM_FILES
@@ -37,34 +36,19 @@ def parser():
     made.add_argument("--steps", type=int, default=8, help="of each side in each round")
     made.add_argument("--image-size", type=int, default=96)
     made.add_argument("--batch-size", type=int, default=32)
-    made.add_argument(
-        "--torch-python", metavar="PATH", default=os.environ.get("TORCH_PYTHON"),
-        help="a Python that has torch, torchvision and lightly (default: $TORCH_PYTHON, else ours)",
-    )  # fmt: skip
+    bench.add_torch_python(made)
     return made
-
-
-def processes(side):
-    """The process of a side, and its workers."""
-    process = psutil.Process(side.process.pid)
-    return [process, *process.children(recursive=True)]
-
-
-def cpu_of(side):
-    """Seconds of CPU that a side has used."""
-    times = [process.cpu_times() for process in processes(side)]
-    return sum(time.user + time.system for time in times)
 
 
 def turn(side, args):
     """(photos a second, CPU ms a photo) of one side; it stands still when it isn't its turn."""
-    for process in processes(side):
+    for process in bench.family(side.process.pid):
         process.resume()
     side.steps(AHEAD)
-    before = cpu_of(side)
+    before = bench.cpu_of(side.process.pid)
     seconds = side.steps(args.steps)["seconds"]
-    cpu = (cpu_of(side) - before) / args.steps
-    for process in processes(side):
+    cpu = (bench.cpu_of(side.process.pid) - before) / args.steps
+    for process in bench.family(side.process.pid):
         process.suspend()
     return args.batch_size / seconds, 1000 * cpu / args.batch_size
 
@@ -81,21 +65,20 @@ def compared(args, folder):
             answer = side.started()
             if answer == "ready":
                 sides[name] = side
-                for process in processes(side):
+                for process in bench.family(side.process.pid):
                     process.suspend()
             else:
                 side.close()
                 print(f"without {name}: {answer.removeprefix('missing: ')}", flush=True)
         found = {name: [] for name in sides}
         for number in range(args.rounds):
-            start = number % len(sides)
-            for name in [*sides][start:] + [*sides][:start]:
+            for name in bench.turned(sides, number):
                 found[name].append(turn(sides[name], args))
             line = ", ".join(f"{k} {v[-1][0]:.0f} photos/s" for k, v in found.items())
             print(f"round {number + 1}: {line}", flush=True)
     finally:
         for side in sides.values():
-            for process in processes(side):
+            for process in bench.family(side.process.pid):
                 process.resume()
             side.close()
     return found

@@ -37,10 +37,7 @@ def parser():
     made.add_argument("--batch-sizes", nargs="+", type=int, default=list(BATCHES))
     made.add_argument("--image-size", type=int, default=224)
     made.add_argument("--minutes", type=float, default=7.5)
-    made.add_argument(
-        "--torch-python", metavar="PATH", default=os.environ.get("TORCH_PYTHON"),
-        help="a Python that has torch, torchvision and lightly (default: $TORCH_PYTHON, else ours)",
-    )  # fmt: skip
+    bench.add_torch_python(made)
     return made
 
 

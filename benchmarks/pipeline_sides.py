@@ -3,7 +3,7 @@
 Each gives batches of float32 (2, BATCH, SIZE, SIZE, 3) in [0, 255] without an end; torchvision's
 are in its own layout, (2, BATCH, 3, SIZE, SIZE), in a process of its own:
 
-    python pipeline_sides.py FILES.json
+    python pipeline_sides.py '["FILE.jpg", ...]'
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import bench
 import numpy as np
 
 SIZE, BATCH, PROCESSES = 224, 32, 2
@@ -267,11 +268,7 @@ class Torchvision:
 
     def cpu(self):
         """Seconds of CPU that it and its workers have used."""
-        import psutil
-
-        process = psutil.Process(self.process.pid)
-        times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
-        return sum(each.user + each.system for each in times)
+        return bench.cpu_of(self.process.pid)
 
     def rest(self):
         """Wait until its workers have filled the batches they keep ahead."""

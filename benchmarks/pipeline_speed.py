@@ -58,10 +58,7 @@ def parser():
     made.add_argument("--data", metavar="FOLDER", help="JPEG photos; without it they are drawn")
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--seconds", type=float, default=4.0, help="of each side in each round")
-    made.add_argument(
-        "--torch-python", metavar="PATH", default=os.environ.get("TORCH_PYTHON"),
-        help="a Python that has torch and torchvision (default: $TORCH_PYTHON, else ours)",
-    )  # fmt: skip
+    bench.add_torch_python(made)
     made.add_argument("--memory-of", metavar="FOLDER", help=argparse.SUPPRESS)
     return made
 
@@ -116,9 +113,8 @@ def turn(batches, seconds, ahead=10):
 def compared(sides, rounds, seconds):
     """dict of name -> list of what `turn` gives, one a round; the order turns with the round."""
     found = {name: [] for name in sides}
-    names = list(sides)
     for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+        for name in bench.turned(sides, number):
             ahead = 2 if str(name).startswith("keras") else 10
             found[name].append(turn(sides[name], seconds, ahead))
         line = ", ".join(f"{k} {v[-1][0]:.0f} ({v[-1][1]:.2f} ms)" for k, v in found.items())

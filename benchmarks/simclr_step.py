@@ -35,10 +35,7 @@ def parser():
     made.add_argument("--steps", type=int, default=3, help="of each side in each round")
     made.add_argument("--image-size", type=int, default=96)
     made.add_argument("--batch-size", type=int, default=32)
-    made.add_argument(
-        "--torch-python", metavar="PATH", default=os.environ.get("TORCH_PYTHON"),
-        help="a Python that has torch, torchvision and lightly (default: $TORCH_PYTHON, else ours)",
-    )  # fmt: skip
+    bench.add_torch_python(made)
     return made
 
 
@@ -92,10 +89,8 @@ def compared(args, before):
             else:
                 side.close()
                 print(f"without {name}: {answer.removeprefix('missing: ')}", flush=True)
-        names = list(sides)
         for number in range(args.rounds):
-            start = number % len(names)
-            for name in names[start:] + names[:start]:
+            for name in bench.turned(sides, number):
                 found[name].append(sides[name].steps(args.steps))
             line = ", ".join(f"{k} {v[-1]['seconds']:.2f} s" for k, v in found.items())
             print(f"round {number + 1}: {line}", flush=True)
