@@ -7,6 +7,9 @@ the gradient in two parts: first the projections of all chunks, without keeping 
 and the loss's gradient with respect to them; then each chunk goes through the network again, and
 that gradient goes back through the chunk alone.
 
+The views of the whole batch stay in memory. To make room for them, `dermssl.SimCLR` forgets the
+first half of a chunk's activations and computes it a third time (see `rematerialise`).
+
 What holds:
 
 - BatchNorm normalises a chunk by the chunk's own statistics. So the gradients are those of a

@@ -60,8 +60,9 @@ class SimCLR(keras.Model):
         temperature: float, over 0; of the loss, where `compile` is given no other.
         seed: int, of the head's first weights.
         chunk_size: int; the records that go through the network at once in training, by
-            `gradient_cache`: a large batch in a small memory, for about a third more time. The
-            loss still contrasts all of the batch; BatchNorm sees a chunk. 0: the whole batch.
+            `gradient_cache`: a large batch in a small memory, for two fifths more time. The loss
+            still contrasts all of the batch; BatchNorm sees a chunk. The first half of a chunk's
+            activations is forgotten, to make room for the views. 0: the whole batch.
         remat: bool; forget the backbone's activations in training and compute them again for the
             gradient, see `rematerialise`: the same step in less memory, for about a third more
             time.
@@ -107,8 +108,8 @@ class SimCLR(keras.Model):
         size = self.backbone.input.shape[1:3]
         if tuple(images.shape[1:3]) != tuple(size):
             images = ops.image.resize(images, size, antialias=True)
-        if self.remat and training:
-            return rematerialise.call(self.backbone, images)
+        if training and (self.remat or self.chunk_size):
+            return rematerialise.call(self.backbone, images, halves=not self.remat)
         return self.backbone(images, training=training)
 
     def project(self, views: tuple[Any, Any], training: bool = False) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ HELD = 2.0
 
 def step_bytes(
     backbone: keras.Model, batch: int, trained: bool = True, bytes_a_number: int = 4,
-    remat: bool = False,
+    remat: bool = False, halves: bool = False,
 ) -> float:  # fmt: skip
     """The least memory of one training step, from the outputs of the backbone's layers.
 
@@ -33,6 +33,7 @@ def step_bytes(
         trained: whether gradients flow through it, so that the outputs of all layers are kept.
         bytes_a_number: 2 in mixed precision.
         remat: whether activations are computed again for the gradient.
+        halves: whether half of them are, as in gradient caching.
 
     Returns:
         Bytes.
@@ -43,10 +44,10 @@ def step_bytes(
         for tensor in (layer.output if isinstance(layer.output, list) else [layer.output])
     ]
     numbers = KEPT * sum(sizes) if trained else HELD * max(sizes)
-    if trained and remat:
+    if trained and (remat or halves):
         from dermssl.models import rematerialise
 
-        numbers = KEPT * rematerialise.numbers_kept(backbone)
+        numbers = KEPT * rematerialise.numbers_kept(backbone, halves=not remat)
     return numbers * batch * bytes_a_number
 
 
@@ -85,6 +86,7 @@ def check(
     views: int = 1,
     half: bool = False,
     remat: bool = False,
+    halves: bool = False,
     beside: float = 0.0,
     room: int | None = None,
 ) -> None:
@@ -97,7 +99,7 @@ def check(
         trained: as for `step_bytes`.
         views: of each photo in a step.
         half: whether outputs are float16 or bfloat16.
-        remat: as for `step_bytes`.
+        remat, halves: as for `step_bytes`.
         beside: bytes that a step holds besides, as from `batch_bytes`.
         room: bytes; None: of the GPU where TensorFlow uses one, else what is free.
 
@@ -110,7 +112,7 @@ def check(
         device = "on the GPU" if _uses_gpu() else "free"
     if room is None:
         return
-    one = step_bytes(backbone, views, trained, 2 if half else 4, remat)
+    one = step_bytes(backbone, views, trained, 2 if half else 4, remat, halves)
     need = one * batch + beside
     if need <= room:
         return

@@ -128,7 +128,8 @@ class RunSetup:
         memory_check.check(
             backbone, batch, [*names, "backbone.image_size"], trained=whole,
             views=2 if pretrain else 1, half=self.start.precision != "float32",
-            remat=bool(pretrain and pretrain.remat), beside=beside,
+            remat=bool(pretrain and pretrain.remat),
+            halves=bool(pretrain and pretrain.chunk_size), beside=beside,
         )  # fmt: skip
 
     def saved(self, run: runs.Run) -> checkpoint.Saved | None:

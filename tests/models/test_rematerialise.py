@@ -1,5 +1,7 @@
 """Activations forgotten and computed again, against plain steps."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from dermssl.models import rematerialise, simclr
 
 SIZE = 16
 # Peak memory of a process, MiB: after a small step (what the program and a graph need), then after
-# a large one with and one without.
+# large ones: with, by half as in a chunk, and without.
 PEAKS = """
 import re
 import sys
@@ -27,8 +29,8 @@ def peak():
 pair = here.views(n=96, size=32)
 here.graph(here.model(blocks=6, size=32))
 peaks = [peak()]
-for remat in (True, False):
-    here.graph(here.model(remat, blocks=6, size=32), pair)
+for remat, chunk in ((True, 0), (False, 96), (False, 0)):
+    here.graph(here.model(remat, chunk_size=chunk, blocks=6, size=32), pair)
     peaks.append(peak())
 print(*peaks)
 """
@@ -127,6 +129,26 @@ def test_chunks_are_computed_again_in_parts():
     same_step(model(chunk_size=3), model(remat=False, chunk_size=3))
 
 
+def test_of_a_chunk_the_first_half_is_computed_again():
+    # One chunk is the batch, so it is the plain step.
+    same_step(model(remat=False, chunk_size=6), model(remat=False))
+
+
+def test_halves_are_the_whole_in_two_parts_of_about_one_size():
+    backbone = network()
+    first, second = rematerialise.parts(backbone, halves=True)
+    images = views()[0]
+    np.testing.assert_allclose(second(first(images)), backbone(images), rtol=1e-5, atol=1e-6)
+    whole = sum(math.prod(op.output.shape[1:]) for op in backbone.operations[1:])
+    assert whole / 2 < rematerialise.numbers_kept(backbone, halves=True) < 0.6 * whole
+
+
+def test_what_has_no_cut_is_one_part():
+    inputs = keras.Input((4,))
+    backbone = keras.Model(inputs, layers.Add()([layers.Dense(4)(inputs), inputs]))
+    assert len(rematerialise.parts(backbone, halves=True)) == 1
+
+
 def test_half_precision(restored_policy):
     keras.config.set_dtype_policy("mixed_float16")
     made, twin = model(), model(remat=False)
@@ -172,5 +194,6 @@ def test_parts_are_the_whole(name):
 def test_a_step_takes_less_memory():
     ended = tiny.python("-c", PEAKS, cwd=tiny.ROOT)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    before, remat, plain = map(float, ended.stdout.split())
+    before, remat, halves, plain = map(float, ended.stdout.split())
     assert remat - before < 0.6 * (plain - before)
+    assert halves - before < 0.8 * (plain - before)

@@ -26,7 +26,9 @@ def test_it_is_the_size_of_what_the_layers_give(backbone):
     made += sum(4 * 3 * np.prod(layer.output.shape[1:]) for layer in outside)
     assert memory_check.step_bytes(backbone, 3) == memory_check.KEPT * made
     remat = memory_check.step_bytes(backbone, 3, remat=True)
-    assert remat < memory_check.KEPT * made
+    halves = memory_check.step_bytes(backbone, 3, halves=True)
+    assert remat < halves < memory_check.KEPT * made
+    assert remat == memory_check.step_bytes(backbone, 3, remat=True, halves=True)
     half = memory_check.step_bytes(backbone, 3, bytes_a_number=2)
     assert half == memory_check.KEPT * made / 2
     assert memory_check.step_bytes(backbone, 3, trained=False) < memory_check.KEPT * made
