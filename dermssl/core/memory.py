@@ -1,8 +1,10 @@
 """How much memory there is, and one line where it ran out."""
 
 import contextlib
+import ctypes
 import dataclasses
 import math
+import os
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ _NAMES = ("ResourceExhaustedError", "OutOfMemoryError")
 _TEXTS = ("OOM when allocating", "out of memory", "Insufficient memory", "Failed to allocate mem")
 # Whose batch went through the network, and what sets its size; the first section that is there.
 _SIZES = (("backbone", "image_size"), ("grid", "image_size"))
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_TOP_PAD of malloc.h. The last is above what a thread's
+# heap may have, 64 MiB: a smaller one lets go of heaps that are empty for a moment.
+_KEEP = {-1: 2**31 - 1, -3: 2**31 - 1, -2: 2**27}
 
 
 class OutOfMemory(RunFailed):
@@ -77,6 +82,25 @@ def _batch_setting(config):
         if dataclasses.is_dataclass(section) and hasattr(section, "batch_size"):
             return name
     return None
+
+
+def keep_freed() -> bool:
+    """Let the C library keep memory that is freed, and give it out again.
+
+    Else it gives large blocks back to the system, which clears each page anew when it is asked for
+    again. It does nothing where the C library isn't GNU's, or where the environment says what to do
+    with memory (`GLIBC_TUNABLES`, `MALLOC_...`).
+
+    Returns:
+        Whether it does so now.
+    """
+    if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        library = ctypes.CDLL(None)
+        return all([library.mallopt(option, value) for option, value in _KEEP.items()])
+    except (AttributeError, OSError, TypeError):  # another C library, or none by that name
+        return False
 
 
 def available(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:

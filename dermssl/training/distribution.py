@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from dermssl.core import cluster as clusters
+from dermssl.core import memory
 from dermssl.core.cluster import Cluster
 from dermssl.core.errors import RunFailed, UserError
 
@@ -248,6 +249,7 @@ def _devices():
 def _multi_worker(cluster):
     from tensorflow.python.eager import context
 
+    memory.keep_freed()  # TensorFlow's own pool is not for workers: a quarter of a step on a CPU
     at = cluster.addresses[cluster.index]
     print(f"worker {cluster.index} of {cluster.workers} at {at}: waits for the others",
           file=sys.stderr, flush=True)  # fmt: skip

@@ -1,9 +1,13 @@
 """Out of memory: known by its errors, told in one line, and how much there is."""
 
+import ctypes
+import os
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 
 from dermssl.core import memory, runs
 from dermssl.core.errors import RunFailed, UserError
@@ -148,3 +152,41 @@ def test_gpu_memory_is_what_its_tool_says(tmp_path, monkeypatch):
     assert memory.of_gpu() == 16384 * 2**20
     tool.write_text("#!/bin/sh\nexit 9\n")
     assert memory.of_gpu() is None
+
+
+FAULTS = """
+import resource
+import sys
+from dermssl.core import memory
+
+def faults():  # pages that the system had to clear
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"1" * 2**26
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+kept = memory.keep_freed() if sys.argv[1] == "kept" else None
+faults()
+print(kept, faults())
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "environment", "answer", "again"),
+    [
+        ("plain", {}, "None", True),
+        ("kept", {}, "True", False),
+        ("kept", {"MALLOC_TRIM_THRESHOLD_": "100000"}, "False", True),
+    ],
+)
+def test_freed_memory_is_given_out_again(monkeypatch, wish, environment, answer, again):
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("the C library isn't GNU's")
+    for name in [name for name in os.environ if name.startswith(("GLIBC", "MALLOC"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ended = tiny.python("-c", FAULTS, wish, cwd=tiny.ROOT)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told, faults = ended.stdout.split()
+    assert told == answer
+    assert (int(faults) > 1000) == again
