@@ -41,6 +41,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.inference import likeness
     from dermssl.models import weights
     from dermssl.models.classifier import LesionClassifier
+    from dermssl.reporting.wording import count
     from dermssl.training import checkpoint, finetuning, run_setup
 
     config = _from_embedded_pretraining(config)
@@ -82,7 +83,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             return made.path
         steps = settings.steps_per_epoch or -(-len(train) // settings.batch_size)
         epochs = f"{settings.frozen_epochs} frozen and {settings.unfrozen_epochs} unfrozen epochs"
-        work = f"at most {epochs} of {steps} steps of {settings.batch_size} photos"
+        work = f"at most {epochs} of {count(steps, 'step')} of {settings.batch_size} photos"
         shorter = "finetune.frozen_epochs, finetune.unfrozen_epochs or backbone.image_size"
         progress.log_progress(run_setup.start_line(opened, len(train), work, shorter))
         arm = settings.arm or weights.arm_of(config["backbone"], opened.pretrained)

@@ -18,8 +18,10 @@ in one line: the run's scores may not hold for them. `nearest_training` names th
 lesions with the nearest embeddings, each with its class and its distance (1 is the limit of
 `distance_to_run`). `remark` says "not confident" where the highest probability is under a limit
 that a fifth of the validation photos didn't reach, or, with --coverage, where the set doesn't hold
-one class, and "not like the training photos". --explain FOLDER draws a heat map (Grad-CAM) of the
-class in `fine` for every photo. Not for diagnosis: the probabilities are those of a research model.
+one class, "not like the training photos", and "fine and coarse disagree" where the class in `fine`
+isn't of the group in `coarse`: take it as undecided. --explain FOLDER draws a heat map (Grad-CAM)
+of the class in `fine` for every photo. Not for diagnosis: the probabilities are those of a research
+model.
 """
 
 import logging

@@ -44,6 +44,7 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
     from dermssl.data import records, splits
     from dermssl.data.photos import photos_of
     from dermssl.models import simclr, weights
+    from dermssl.reporting.wording import count
     from dermssl.training import (
         checkpoint,
         input_share,
@@ -83,7 +84,8 @@ def run(config: dict[str, Any], dataset: Any = None) -> Path:
             return made.path
         steps = len(pool.index) // settings.batch_size
         work = (
-            f"{settings.epochs} epochs of {steps} steps of {settings.batch_size} photos, two views"
+            f"{count(settings.epochs, 'epoch')} of {count(steps, 'step')} of "
+            f"{settings.batch_size} photos, two views"
         )
         work += f", in chunks of {settings.chunk_size}" if settings.chunk_size else ""
         work += ", activations computed twice" if settings.remat else ""

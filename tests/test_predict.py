@@ -196,6 +196,15 @@ def test_not_confident_is_what_the_limit_from_validation_says(photos, finetuned,
     assert (unlike == (table["unlike_run"] != "")).all()
 
 
+def test_a_class_of_another_group_than_the_one_named_is_remarked(photos, finetuned):
+    """A line says how many, and the row which."""
+    table = predict(finetuned, photos)
+    parents = dict(zip(HAM.fine, HAM.parents))
+    apart = table["fine"].map(parents) != table["coarse"]
+    assert 0 < apart.sum() < len(apart)
+    assert (table["remark"].str.contains("fine and coarse disagree") == apart).all()
+
+
 def test_with_sets_not_confident_is_no_set_of_one_class(photos, finetuned):
     table = predict(finetuned, photos, coverage=0.5)
     one = table["conformal_set"].str.split().str.len() == 1

@@ -97,10 +97,10 @@ def keep_freed() -> bool:
     if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
         return False
     try:
-        library = ctypes.CDLL(None)
-        return all([library.mallopt(option, value) for option, value in _KEEP.items()])
+        set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or none by that name
         return False
+    return all(set_option(option, value) for option, value in _KEEP.items())
 
 
 def available(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:

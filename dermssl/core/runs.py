@@ -255,6 +255,23 @@ def first_start(weights: str) -> str:
     return weights
 
 
+def pretraining_start(status: dict[str, Any]) -> str:
+    """What the pretraining began from that a run's backbone is of, as of `first_start`.
+
+    Args:
+        status: of the run, whose `backbone.weights` name a pretraining run.
+
+    Returns:
+        "" where neither the status tells nor the folder of the pretraining run, which isn't there.
+
+    >>> pretraining_start({"pretraining_start": "imagenet"})
+    'imagenet'
+    """
+    weights = status.get("config", {}).get("backbone", {}).get("weights", "none")
+    found = first_start(weights)
+    return status.get("pretraining_start") or ("" if found == weights else found)
+
+
 def pretraining_status(weights: str) -> dict[str, Any]:
     """The status of the run that made `weights` (its folder, or its file); {} where none is there.
 

@@ -32,6 +32,7 @@ TITLES = {
     "ssl_file": "SimCLR from a file",
 }
 SSL = ("ssl", "ssl_imagenet", "ssl_file")
+NOT_KNOWN = "not known"  # neither the run tells, nor its pretraining's folder, which isn't there
 NO_RUN = ("", "none", "imagenet")  # weights that name no file and no pretraining run
 REQUIRED = ("arm", "seed", "n_labels", "config", "data_hash", "config_hash")
 
@@ -97,20 +98,14 @@ class RunGroup:
 
     @cached_property
     def began_from(self) -> tuple[str, ...]:
-        """What its pretraining began from, but for random weights: "imagenet", files.
+        """What its pretraining began from, but for random weights: "imagenet", files, `NOT_KNOWN`.
 
-        Empty where it began from nothing, where nothing was pretrained here, and where neither the
-        run nor the pretraining's folder tells.
+        Empty where it began from nothing, and where nothing was pretrained here.
         """
         if not self.is_ssl:
             return ()
-        usual = {"ssl_imagenet": "imagenet", "ssl_file": "a file"}.get(self.arm, "")
-        began = []
-        for member in self.members:
-            start = member.status["config"].get("backbone", {}).get("weights", "")
-            first = member.status.get("pretraining_start") or runs.first_start(start)
-            began.append(usual if first == start else first)  # its folder isn't there
-        return tuple(dict.fromkeys(start for start in began if start not in ("", "none")))
+        began = (pretraining_start(self.arm, member.status) for member in self.members)
+        return tuple(dict.fromkeys(start for start in began if start != "none"))
 
     @property
     def units(self) -> list[str]:
@@ -185,6 +180,20 @@ class Comparison:
         return [model for model in self.models if model.labels == labels]
 
 
+def pretraining_start(arm: str, status: dict[str, Any]) -> str:
+    """What the pretraining of a run began from: "none", "imagenet", a file, or `NOT_KNOWN`.
+
+    Where neither the run tells nor the pretraining's folder, which isn't there, its arm may.
+
+    >>> pretraining_start("ssl_imagenet", {"config": {"backbone": {"weights": "runs/simclr"}}})
+    'imagenet'
+    """
+    weights = status.get("config", {}).get("backbone", {}).get("weights", "")
+    by_arm = {"ssl_imagenet": "imagenet", "ssl_file": "a file"}.get(arm)
+    unknown = by_arm or (NOT_KNOWN if names_a_run(weights) else "none")
+    return runs.pretraining_start(status) or unknown
+
+
 def title_of(arm: str, began_from: Sequence[str] = ()) -> str:
     """An arm as printed; SimCLR that began from other weights isn't called SimCLR alone.
 
@@ -192,6 +201,8 @@ def title_of(arm: str, began_from: Sequence[str] = ()) -> str:
     ('SimCLR', 'SimCLR from ImageNet')
     """
     other = [start for start in began_from if start != "none"]
+    if arm == "ssl" and NOT_KNOWN in other:
+        return f"{TITLES[arm]} (start not known)"
     if arm == "ssl" and other:
         arm = "ssl_imagenet" if set(other) == {"imagenet"} else "ssl_file"
     return TITLES.get(arm, arm)

@@ -34,7 +34,8 @@ from dermssl.models import grad_cam
 if TYPE_CHECKING:
     from dermssl.models.classifier import LesionClassifier
 
-REMARKS = ("not confident", "not like the training photos")  # in this order, joined by "; "
+# In this order, joined by "; ".
+REMARKS = ("not confident", "not like the training photos", "fine and coarse disagree")
 
 log = logging.getLogger("dermssl")
 
@@ -130,10 +131,11 @@ class Predictor:
         raw = outputs.predict_and_embed(self.model, [images], explain)
         p_fine, p_coarse, taxonomy = raw["fine"], raw["coarse"], self.model.taxonomy
         fine, coarse = np.array(taxonomy.fine), np.array(taxonomy.coarse)
+        fine_named, coarse_named = p_fine.argmax(axis=1), p_coarse.argmax(axis=1)
         columns: dict[str, Any] = {
             "path": list(paths),
-            "fine": fine[p_fine.argmax(axis=1)],
-            "coarse": coarse[p_coarse.argmax(axis=1)],
+            "fine": fine[fine_named],
+            "coarse": coarse[coarse_named],
         }
         # Sets are of the raw probabilities, on which they were calibrated.
         sets = self.sets.sets(p_fine) if self.sets else None
@@ -166,7 +168,7 @@ class Predictor:
         table["nearest_training"] = ["; ".join(map(str, found)) or "n/a" for found in nearest]
         table["remark"] = [
             "; ".join(word for word, true in zip(REMARKS, row) if true)
-            for row in zip(unsure, unlike)
+            for row in zip(unsure, unlike, taxonomy.parent_index[fine_named] != coarse_named)
         ]
         return Answers(table, p_fine, p_coarse, raw.get("heat_map"), nearest)
 
@@ -267,8 +269,8 @@ def tables(
         answers = found.answers(paths, batch, sizes, explain=draw is not None)
         table = answers.table
         n += len(paths)
-        apart += _apart(answers.p_fine, answers.p_coarse, found.model.taxonomy)
         unsure += int(table["remark"].str.contains(REMARKS[0]).sum())
+        apart += int(table["remark"].str.contains(REMARKS[2]).sum())
         unlike += table["unlike_run"].tolist()
         if draw and answers.heat_maps is not None:
             table["heat_map"] = draw(paths, batch, answers.heat_maps)
@@ -289,11 +291,6 @@ def tables(
         log.warning("%s", said)
     if not len(found.reference.records):
         log.warning("%s", likeness.WITHOUT_RECORDS.format(finished.path / likeness.NAME))
-
-
-def _apart(p_fine, p_coarse, taxonomy):
-    """How many photos are called a fine class of another coarse one than they are called."""
-    return int((taxonomy.parent_index[p_fine.argmax(axis=1)] != p_coarse.argmax(axis=1)).sum())
 
 
 def _readable(photos, batch_size, size, bad):

@@ -14,7 +14,14 @@ import numpy as np
 
 from dermssl.data.records import SYNTHETIC, TEST
 from dermssl.evaluation.interval import Interval
-from dermssl.evaluation.run_groups import TITLES, Comparison, title_of
+from dermssl.evaluation.run_groups import (
+    NOT_KNOWN,
+    SSL,
+    TITLES,
+    Comparison,
+    pretraining_start,
+    title_of,
+)  # fmt: skip
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 
 if TYPE_CHECKING:
@@ -73,8 +80,8 @@ def count(n: int, word: str, words: str | None = None) -> str:
 
 def model_title(status: dict[str, Any]) -> str:
     """What a fine-tuned run is called: "SimCLR, 90 labels"."""
-    began = [status["pretraining_start"]] if "pretraining_start" in status else []
-    title = title_of(status.get("arm", NOT_AVAILABLE), began)
+    arm = status.get("arm", NOT_AVAILABLE)
+    title = title_of(arm, [pretraining_start(arm, status)] if arm in SSL else [])
     return f"{title}, {count(status['n_labels'], 'label')}" if status.get("n_labels") else title
 
 
@@ -142,7 +149,7 @@ def gaps(compared: Comparison, baseline: str) -> list[str]:
         f"No run starts from {start_title(start)} without SimCLR: nothing below tells what SimCLR "
         "adds to these weights."
         for start in began
-        if start not in alone
+        if start not in (*alone, NOT_KNOWN)
     ]
     if not began and not any(model.is_imagenet for model in compared.models):
         sentences.append(
@@ -178,11 +185,17 @@ def warnings(compared: Comparison, counts: Counts, classes: pd.DataFrame) -> lis
         if names:
             sentences.append(f"{count(n, 'run').capitalize()} only ({names}): {says}.")
     began = dict.fromkeys((m.title, start) for m in compared.models for start in m.began_from)
-    sentences += [
-        f"{title}: its pretraining started from {start_title(start)}, so that its difference to "
-        "random init shows what both do together, not what SimCLR does."
-        for title, start in began
-    ]
+    for title, start in began:
+        told = f"its pretraining started from {start_title(start)}, so that"
+        if start == NOT_KNOWN:
+            told = (
+                "what its pretraining started from isn't known, as its folder isn't there; if that "
+                "wasn't random weights,"
+            )
+        sentences.append(
+            f"{title}: {told} its difference to random init shows what both do together, not what "
+            "SimCLR does."
+        )
     lone: dict[tuple[str, str], list[str]] = {}
     for model in compared.models:
         if model.n_pretrainings == 1:
@@ -266,6 +279,16 @@ def few_groups(n: int, unit: str, where: str = "") -> list[str]:
         return []
     only = f"{count(n, f'independent {unit}')}{where}"
     return [f"Only {only}: intervals from fewer than {ENOUGH_GROUPS} are too narrow."]
+
+
+def how_intervals(n_resamples: int, unit: str) -> str:
+    """How the intervals of one run's scores were made, `metric_tables.intervals`."""
+    return (
+        f"Intervals: {n_resamples:,} draws of whole {unit}s with replacement, by their "
+        f"percentiles; of balanced accuracy, and of areas and shares of few {unit}s, by formulas "
+        "that know how little these tell (cluster-robust variance with a floor, Newcombe's method "
+        "5, Wilson's)."
+    )
 
 
 def without_ids(grouped_by: str) -> list[str]:

@@ -7,6 +7,7 @@ import fake_runs
 import pandas as pd
 import pytest
 
+from dermssl.core import runs
 from dermssl.evaluation import run_groups
 from dermssl.evaluation.interval import Interval
 from dermssl.reporting import wording
@@ -53,3 +54,22 @@ def test_simclr_that_began_from_other_weights_is_told(tmp_path, start, title, sa
     assert told == (start != "none")
     assert ("No run from ImageNet weights is here" in gaps) == (start == "none")
     assert (f"No run starts from {said} without SimCLR" in gaps) == (start != "none")
+
+
+def test_simclr_whose_start_nobody_knows_is_not_called_simclr_alone(tmp_path):
+    """A run of an older version, whose pretraining folder is gone."""
+    table = fake_runs.records(60)
+    p = fake_runs.simulate(table, 1.0)
+    run = fake_runs.make(tmp_path / "runs/a", table, p, arm="ssl", weights=str(tmp_path / "gone"))
+    fake_runs.make(tmp_path / "runs/b", table, p)
+    compared = run_groups.gather([tmp_path / "runs"])
+    title = "SimCLR (start not known)"
+    assert [model.title for model in compared.models] == ["random init", title]
+    assert wording.model_title(runs.read_json(run / "status.json")).startswith(title)
+    counts = {"n_groups": 40, "grouped_by": "lesion"}
+    classes = pd.DataFrame({"lesions": [40], "title": ["nevus"]})
+    warned = " ".join(wording.warnings(compared, counts, classes))
+    assert f"{title}: what its pretraining started from isn't known" in warned
+    gaps = " ".join(wording.gaps(compared, "random"))
+    assert "not known" not in gaps
+    assert "No run from ImageNet weights is here" not in gaps

@@ -96,7 +96,7 @@ class Answer:
         most_probable_fine, most_probable_coarse: those of the highest probability below.
         probabilities: calibrated.
         p_malignant: None where the taxonomy doesn't tell.
-        remarks: of "not confident" and "not like the training photos" those that hold.
+        remarks: those of `new_photos.REMARKS` that hold.
         unlike_run: in what it is unlike, such as "embedding colour"; "n/a" where not known.
         distance_to_run: of the embedding, 1 at the limit; None where not known.
         nearest_training: the nearest training lesions.

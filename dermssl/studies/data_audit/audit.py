@@ -71,7 +71,8 @@ def with_splits(
         return dataset.with_index(index.assign(split=known)), note
     try:
         made = splits.assign(dataset, validation, test, seed, group_by)
-        return made, f"as every command here splits it: seed {seed}, grouped by {group_by}"
+        unit = "patient, else lesion, else photo" if group_by == "auto" else group_by
+        return made, f"as every command here splits it: seed {seed}, grouped by {unit}"
     except UserError as error:
         return dataset, f"none: {error}"
 

@@ -46,6 +46,18 @@ class Suspects:
         return self.labels[self.labels["confident"].astype(bool)]
 
     @property
+    def balanced_accuracy(self) -> float:
+        """How well the embeddings name the labels out of fold; NaN where none was judged."""
+        right = self.labels["margin"].astype(float) > 0
+        return float(right.groupby(self.labels["given"]).mean().mean())
+
+    @property
+    def chance(self) -> float:
+        """The same of one answer for all; NaN where none was judged."""
+        n = self.labels["given"].nunique()
+        return 1 / n if n else float("nan")
+
+    @property
     def apart(self) -> pd.DataFrame:
         """The photos that stand apart."""
         return self.topics[self.topics["apart"].astype(bool)]

@@ -15,6 +15,7 @@ from dermssl.studies.data_audit.suspects import (
     shown_topics,
 )
 
+LITTLE = 0.1  # of the way from chance to 1: embeddings below it tell the classes hardly apart
 ONLY = "These are suggestions to look at: nothing was removed and no label was changed."
 
 
@@ -26,6 +27,8 @@ def summary(suspects: Suspects | None) -> dict[str, Any]:
         "label_errors": {
             "looked_for": suspects.by_embeddings,
             "judged": len(suspects.labels),
+            "balanced_accuracy": suspects.balanced_accuracy,
+            "chance": suspects.chance,
             "likely": len(suspects.confident),
             "shown": len(shown_labels(suspects)),
             "folds": label_errors.FOLDS,
@@ -53,7 +56,7 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
             f"Labels: {count(labels['judged'], 'photo')} looked at; the {labels['shown']:,} that "
             "photos of other lesions speak against most are on a sheet, all ranks in "
             f"{LABELS}.csv. Confident learning marks {labels['likely']:,}; many of these are hard "
-            "photos with a right label."
+            f"photos with a right label. {_worth(labels)}"
         )
     elif labels["looked_for"]:
         lines.append("Labels: no two classes have enough lesions for any label to be judged.")
@@ -67,6 +70,18 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
         f"their {topics['by']} ({TOPICS}.csv)."
     )
     return [*lines, ONLY]
+
+
+def _worth(labels):
+    """How well the labels are named by photos of other lesions: what a suggestion is worth."""
+    found, chance = labels["balanced_accuracy"], labels["chance"]
+    text = (
+        f"By photos of other lesions the labels are named with a balanced accuracy of {found:.2f} "
+        f"(chance: {chance:.2f})"
+    )
+    if found - chance < LITTLE * (1 - chance):
+        text += ", so the suggestions are worth little: give a run that has learnt more"
+    return f"{text}."
 
 
 def sections(numbers: dict[str, Any], suspects: Suspects | None) -> list[report.Section | None]:

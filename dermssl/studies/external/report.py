@@ -239,9 +239,8 @@ def _provenance(scored):
         "`class_shares.csv`, `log_loss_by_shares.csv`; raw probabilities of every photo: "
         "`predictions.csv`; whose classes are whose: `classes.csv`; photos that the run has seen: "
         "`overlaps.csv`.",
-        f"Intervals: percentile bootstrap, {scored.settings.n_resamples:,} draws of whole {unit}s "
-        "with replacement. The run is one training: intervals hold for this model, not for its "
-        "recipe.",
+        f"{wording.how_intervals(scored.settings.n_resamples, unit)} The run is one training: "
+        "intervals hold for this model, not for its recipe.",
         f"The run: {report.code(scored.run.path)}, {report.hashes(scored.run.status)}.",
         f"Versions: {report.versions(scored.run.status)}.",
         *([f"This page: {report.code(scored.command)}"] if scored.command else []),

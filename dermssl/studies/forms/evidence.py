@@ -95,11 +95,8 @@ def _rows(path):
 
 def _pretraining(status):
     """What the pretraining run started from that the backbone's weights are of; {} without one."""
-    weights = status["config"].get("backbone", {}).get("weights", "none")
-    start = status.get("pretraining_start")
-    if start is None and runs.pretraining_status(weights):
-        start = runs.first_start(weights)
-    return {} if start is None else {PRETRAINING: {"started from": start}}
+    start = runs.pretraining_start(status)
+    return {PRETRAINING: {"started from": start}} if start else {}
 
 
 def _external(run):

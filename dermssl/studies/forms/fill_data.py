@@ -237,4 +237,6 @@ def synthetic(c: Citing) -> str:
     photos = c.people("photos", "all", "all")
     if n:
         return f"{n:,} of {count(photos, 'photo')} are drawings of this toolkit, not skin."
-    return f"None of {count(photos, 'photo')} is marked as synthetic."
+    if unknown := sources.get(MISSING, {}).get("all", 0):
+        raise MissingFact(f"{unknown:,} of {count(photos, 'photo')} have no source in the records")
+    return f"None of {count(photos, 'photo')} is marked as synthetic by the records' sources."

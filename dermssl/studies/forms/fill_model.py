@@ -82,7 +82,7 @@ def training(c: Citing) -> str:
         arm = adapted.get("arm", "BatchNorm")
         how = f" Adapted without labels to {adapted['photos']:,} photos of {adapted['to']} ({arm})."
     return (
-        f"{of('frozen_epochs')} epochs with a frozen backbone (learning rate "
+        f"{count(of('frozen_epochs'), 'epoch')} with a frozen backbone (learning rate "
         f"{of('frozen_learning_rate'):g}){unfrozen}; batches of {of('batch_size')}, weight decay "
         f"{of('weight_decay'):g}, augmentation {of('augmentation')}, seed {c.setting_seed()}. "
         f"{c.status('n_labels'):,} labels. One model was trained in this run.{how}"
@@ -93,7 +93,7 @@ def selection(c: Citing) -> str:
     """How the epoch was chosen."""
     return (
         f"The epoch with the best {c.setting('finetune', 'select_by')} on the validation split; "
-        f"patience {c.setting('finetune', 'patience')} epochs."
+        f"patience {count(c.setting('finetune', 'patience'), 'epoch')}."
     )
 
 
@@ -205,6 +205,8 @@ def output(c: Citing) -> str:
 
 def recalibration(c: Citing) -> str:
     """The temperature."""
+    if concern := c.maybe(METRICS, "temperature", "concern"):
+        return f"None: the probabilities are as the network gives them ({concern})."
     return (
         f"Temperature scaling fitted on {c(METRICS, 'temperature', 'fitted_on')}: temperature "
         f"{c(METRICS, 'temperature', 'temperature'):.3g} from "
@@ -216,7 +218,9 @@ def calibration(c: Citing) -> str:
     """The calibration error before and after."""
     text = f"{recalibration(c)} Expected calibration error before: {c.metric('ece')}"
     after = c.maybe(METRICS, "ece_after_temperature")
-    return f"{text}{f', after: {after:.3f}' if after is not None else ''}."
+    if after is None or c.maybe(METRICS, "temperature", "concern"):
+        return f"{text}."
+    return f"{text}, after: {after:.3f}."
 
 
 def findings(c: Citing) -> str:

@@ -66,7 +66,7 @@ def build(grid: GridResults, bests: dict[str, BestCell]) -> report.Report:
         f"{len(grid.rows)} cells; accuracy on {len(grid.y)} test photos of "
         f"{len(set(grid.groups))} independent groups: {report.escaped(', '.join(classes))}. Seeds: "
         f"{', '.join(map(str, settings['seeds']))}{folds}. "
-        f"{settings['epochs']} epoch{'s' * (settings['epochs'] != 1)}, Adam at "
+        f"{wording.count(settings['epochs'], 'epoch')}, Adam at "
         f"{settings['learning_rate']}, batch {settings['batch_size']}, BatchNorm of unfrozen "
         f"layers: {settings['batchnorm']}. A depth counts {unit}."
     )

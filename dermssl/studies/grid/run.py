@@ -15,6 +15,7 @@ from dermssl.data import readers, records
 from dermssl.models import weights
 from dermssl.reporting import results_csv
 from dermssl.reporting.report import Report
+from dermssl.reporting.wording import count
 from dermssl.studies.grid import data as selection
 from dermssl.studies.grid import plan as grid_plan
 from dermssl.studies.grid import report
@@ -128,8 +129,8 @@ def _train_missing(made, config, plans, folds):
     sizes = [_n(fold) for fold in folds]
     if todo:
         progress.log_progress(
-            f"{len(todo)} cells of {grid.epochs} epochs, {grid.image_size} px, on "
-            f"{run_setup.device()}, float32: {sizes[0][0]:,} training photos; weights "
+            f"{count(len(todo), 'cell')} of {count(grid.epochs, 'epoch')}, {grid.image_size} px, "
+            f"on {run_setup.device()}, float32: {sizes[0][0]:,} training photos; weights "
             f"{', '.join(f'{plan.name} {plan.source}' for plan in plans)}; time: measuring, shown "
             "after the first cells; shorter: grid.dry_run shows the plan, grid.epochs, "
             "grid.image_size, grid.depths or grid.augmentations"

@@ -345,12 +345,9 @@ def _provenance(evaluation: compute.Evaluation, unit: str) -> list[str]:
         f" Its {evaluation.split} records are scored{calibrated}.",
         f"Training curves: {report.code(f'{path}/history.csv')}.",
         f"Numbers in full: {files} in this folder.",
-        f"Intervals: {evaluation.n_resamples:,} draws of whole {unit}s with replacement, by their "
-        "percentiles; of balanced accuracy, and of areas and shares of few "
-        f"{unit}s, by formulas that know how little these tell (cluster-robust variance with a "
-        "floor, Newcombe's method 5, Wilson's). One run is scored, so they cover the choice of "
-        "records, not the variation of training. Each sentence's interval stands for itself, "
-        "unless it says that several hold together.",
+        f"{wording.how_intervals(evaluation.n_resamples, unit)} One run is scored, so they cover "
+        "the choice of records, not the variation of training. Each sentence's interval stands for "
+        "itself, unless it says that several hold together.",
         f"The run, with every setting that isn't the default: "
         f"{report.code(config.command_of_run(status))}",
         f"Versions: {report.versions(status)}.",

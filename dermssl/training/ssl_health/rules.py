@@ -66,8 +66,8 @@ def worst_finding(
         return max(findings, key=lambda finding: LIGHTS.index(finding.colour))
     if not context.progress:
         return Finding(GREEN, "the views and the settings look right")
-    early = f"too early to tell ({context.steps:,} steps): " if context.is_early else ""
-    return Finding(GREEN, f"{early}no rule found anything wrong")
+    early = f"; {context.steps:,} steps are too few to tell" if context.is_early else ""
+    return Finding(GREEN, f"no rule found anything wrong{early}")
 
 
 def broken(measures: HealthMeasures, context: HealthContext) -> Finding | None:

@@ -124,6 +124,23 @@ def test_a_class_of_few_lesions_is_left_out_and_told(drawn):
     assert not set(found.table["row"]) & set(range(13))
 
 
+@pytest.mark.parametrize("informative", [True, False])
+def test_what_a_suggestion_is_worth_is_said(drawn, informative):
+    _, table, h = drawn
+    labels, groups = table["label"].to_numpy(object), table["lesion_id"].to_numpy(object)
+    if not informative:
+        h = np.random.default_rng(0).normal(size=h.shape)
+    judged = label_errors.find(h, labels, groups)
+    described = judged.table.assign(path="")
+    found = suspects.Suspects(described, pd.DataFrame({"apart": []}), 12, True, {}, 0)
+    recalls = [(part["margin"] > 0).mean() for _, part in judged.table.groupby("given")]
+    assert found.balanced_accuracy == pytest.approx(np.mean(recalls))
+    said = " ".join(report.sentences(report.summary(found)))
+    named = f"balanced accuracy of {np.mean(recalls):.2f} (chance: {1 / len(recalls):.2f})"
+    assert named in said
+    assert ("worth little" in said) == (not informative)
+
+
 def test_one_class_can_not_be_judged():
     found = label_errors.find(np.eye(8), np.repeat("a", 8), np.arange(8).astype(str))
     assert found.table.empty

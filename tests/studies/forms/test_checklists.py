@@ -311,6 +311,39 @@ def test_what_the_author_states_is_put_in(filled, tmp_path, monkeypatch, capfd):
         assert shown.count("\n") == 1
 
 
+@pytest.mark.parametrize("concern", ["", "the optimum lies at the edge"])
+def test_probabilities_that_were_left_as_they_are_are_not_called_calibrated(filled, concern):
+    files = dict(evidence.read(filled[0], pd.read_csv(filled[1] / "participants.csv"), {}).files)
+    heat = files[evidence.METRICS]["temperature"]
+    files[evidence.METRICS] = files[evidence.METRICS] | {"temperature": heat | {"concern": concern}}
+    asked = evidence.Citing(evidence.Evidence(files))
+    for fill in (fill_model.recalibration, fill_model.calibration):
+        assert ("fitted on" in fill(asked)) == (not concern)
+        assert concern in fill(asked)
+        assert not (concern and ", after: " in fill(asked))
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({"clinic": 400}, "None of 400 photos is marked as synthetic by the records' sources."),
+        ({"clinic": 300, "synthetic": 100}, "100 of 400 photos are drawings"),
+        ({"clinic": 300, "missing": 100}, "100 of 400 photos have no source in the records"),
+        ({"missing": 400}, "400 of 400 photos have no source in the records"),
+    ],
+)
+def test_no_photo_is_called_real_whose_source_nobody_names(filled, sources, said):
+    files = dict(evidence.read(filled[0], pd.read_csv(filled[1] / "participants.csv"), {}).files)
+    levels = {name: {"all": n} for name, n in sources.items()}
+    files[evidence.PEOPLE] = files[evidence.PEOPLE] | {"source": levels}
+    asked = evidence.Citing(evidence.Evidence(files))
+    try:
+        answer = fill_data.synthetic(asked)
+    except evidence.MissingFact as fact:
+        answer = str(fact)
+    assert said in answer
+
+
 def test_an_external_evaluation_is_quoted(filled, tmp_path):
     run = shutil.copytree(filled[0], tmp_path / "run")
     for name, n in (("external_isic", 507), ("external/clinic", 90)):

@@ -11,6 +11,8 @@
     "not confident": () => "Not confident: the classes named are a guess",
     "not like the training photos": ({ unlike_run: unlike }) =>
       `Not like the training photos (by ${unlike.split(" ").join(", ")}): the run's scores may not hold for it`,
+    "fine and coarse disagree": ({ fine, coarse }) =>
+      `Undecided: ${titles[fine]} is ${parents[fine]}, and the likeliest group is ${coarse}`,
   };
   const percent = (p) => `${(100 * p).toFixed(1)}%`;
 
@@ -46,10 +48,6 @@
     for (const remark of answer.remarks) {
       const text = (REMARKS[remark] || (() => remark))(answer);
       add(add(section, "blockquote"), "p", { textContent: `${text}.` });
-    }
-    if (parents[answer.fine] !== answer.coarse) {
-      const text = `Undecided: ${titles[answer.fine]} is ${parents[answer.fine]}, and the likeliest group is ${answer.coarse}.`;
-      add(add(section, "blockquote"), "p", { textContent: text });
     }
     if (answer.most_probable_fine !== answer.fine) {
       add(section, "p", { textContent: `Named is the likeliest class before calibration; the most probable one after it is ${titles[answer.most_probable_fine]}.` });
