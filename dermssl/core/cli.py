@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import contextvars
 import gc
 import logging
 import os
@@ -25,6 +26,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 OF_EVERY_RUN = ("output", "seed", "overwrite", "config", "debug")
 NEW_OBJECTS = 50_000  # before Python looks for garbage among them; its own rule is 700
 FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
+_command = contextvars.ContextVar("_command", default="")  # whose flags a message may name
 
 
 class Parser(argparse.ArgumentParser):
@@ -162,7 +164,11 @@ def main(
             notes.write(made, config.get("output"))
             tell(config, made)
 
-    return run(parser(command, doc), work, argv)
+    outer = _command.set(command)
+    try:
+        return run(parser(command, doc), work, argv)
+    finally:
+        _command.reset(outer)
 
 
 def from_flags(command: str, args: argparse.Namespace) -> dict:
@@ -206,7 +212,8 @@ def with_flags(message: str) -> str:
     """A library's message as the command line shows it: settings become their flags.
 
     The library names a setting as `section.field`, e.g. data.validation, and what all commands
-    have as run.output, run.seed or run.overwrite.
+    have as run.output, run.seed or run.overwrite. A setting that the command at work has no flag
+    for stays as it is: a `--config` file has it under that name.
 
     Example:
 
@@ -222,7 +229,11 @@ def _flag_of(match):
     if section == "run" and name in OF_EVERY_RUN:
         return f"--{name}"
     field = SECTIONS.get(section) and SECTIONS[section].__dataclass_fields__.get(name)
-    if not field:
+    command = _command.get()
+    known = not command or (section, name) in (
+        (section, field.name) for section, field in configs.fields_of(command)
+    )
+    if not field or not known:
         return match.group()
     return field.metadata["positional"] or f"--{configs.flag_of(field)}"
 

@@ -21,7 +21,7 @@ from dermssl.evaluation.run_groups import (
     Comparison,
     pretraining_start,
     title_of,
-)  # fmt: skip
+)
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
 
 if TYPE_CHECKING:

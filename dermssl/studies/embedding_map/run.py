@@ -50,6 +50,7 @@ def map_embeddings(config: dict[str, Any]) -> Path:
         h, thumbnails = outputs.embed_with_thumbnails(model, images, shown.reach)
     h = projections.unit(h)
     names = ("tsne", "umap") if settings.umap else ("tsne",)
+    progress.log_progress(f"laying out {len(rows):,} embeddings in a plane, {' and '.join(names)}")
     planes = {name: projections.lay_out(name, h, perplexity, seed) for name in names}
     folder = report.make_output_folder(output or path / FOLDER)
     if len(rows) < len(table):
@@ -69,6 +70,7 @@ def map_embeddings(config: dict[str, Any]) -> Path:
         log=(folder if output else path) / "tensorboard" / "embeddings",
         command=config["command"],
     )
+    progress.log_progress("counting neighbours of the same class, and drawing")
     page.draw(folder, mapped)
     _tensorboard(mapped, np.asarray(h, np.float32), thumbnails, folder)
     atomic_files.write_csv(folder / "coordinates.csv", page.coordinates(mapped))
