@@ -79,6 +79,8 @@ def make(
         "seed": seed,
         "n_labels": 300 if n_labels == "all" else n_labels,
         "parameters": 3_229_000,
+        # A run of today tells it, as its pretraining's folder may go.
+        **({"pretraining_start": "none"} if arm == "ssl" else {}),
         **(status or {}),
     }
     atomic_files.write_json(folder / "status.json", entry)

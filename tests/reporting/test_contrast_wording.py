@@ -35,6 +35,7 @@ def model(arm, n_labels=70, labels=None, seeds=(0, 1, 2), starts=("none",)):
             {
                 "n_labels": n_labels, "seed": seed,
                 "config": {**config, "backbone": {"weights": starts[k % len(starts)]}},
+                "pretraining_start": "none",
             },
             None, None, None,
         )

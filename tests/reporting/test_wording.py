@@ -41,7 +41,7 @@ def test_simclr_that_began_from_other_weights_is_told(tmp_path, start, title, sa
             folder.mkdir()
             config = {"backbone": {"weights": weights}}
             (folder / "status.json").write_text(json.dumps({"config": config}))
-    status = {"pretraining_start": start} if recorded else {}
+    status = {"pretraining_start": start if recorded else None}
     fake_runs.make(tmp_path / "runs/a", table, p, arm="ssl", weights=str(second), status=status)
     fake_runs.make(tmp_path / "runs/b", table, p)
     compared = run_groups.gather([tmp_path / "runs"])
@@ -60,7 +60,10 @@ def test_simclr_whose_start_nobody_knows_is_not_called_simclr_alone(tmp_path):
     """A run of an older version, whose pretraining folder is gone."""
     table = fake_runs.records(60)
     p = fake_runs.simulate(table, 1.0)
-    run = fake_runs.make(tmp_path / "runs/a", table, p, arm="ssl", weights=str(tmp_path / "gone"))
+    run = fake_runs.make(
+        tmp_path / "runs/a", table, p, arm="ssl", weights=str(tmp_path / "gone"),
+        status={"pretraining_start": None},
+    )  # fmt: skip
     fake_runs.make(tmp_path / "runs/b", table, p)
     compared = run_groups.gather([tmp_path / "runs"])
     title = "SimCLR (start not known)"

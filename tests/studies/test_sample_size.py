@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 import dermssl
+from dermssl.core import runs
 from dermssl.core.errors import UserError
 from dermssl.studies.comparison import sample_size
 from dermssl.studies.comparison.sample_size import Known
@@ -47,6 +48,19 @@ def test_the_power_is_what_was_asked_for(runs, difference):
     assert told == pytest.approx(0.8, abs=0.03)
 
 
+def test_an_arm_is_called_what_the_comparison_calls_it(tmp_path):
+    """SimCLR that began from ImageNet weights isn't SimCLR alone."""
+    folder = fake_runs.experiment(
+        tmp_path / "runs", {"random": 0.5, "ssl": 0.9}, table=fake_runs.records(n=120)
+    )
+    for status in folder.rglob("status.json"):
+        if runs.read_json(status)["arm"] == "ssl":
+            fake_runs.change_status(status.parent, pretraining_start="imagenet")
+    dermssl.model_comparison([folder], output=tmp_path / "out", n_resamples=20)
+    (known,) = sample_size.read(tmp_path / "out")
+    assert known.title == "SimCLR from ImageNet − random init, 70 labels"
+
+
 def test_the_command_reads_a_comparison(tmp_path):
     folder = fake_runs.experiment(
         tmp_path / "runs", {"random": 0.5, "ssl": 0.9}, table=fake_runs.records(n=200)
@@ -57,6 +71,7 @@ def test_the_command_reads_a_comparison(tmp_path):
     assert list(table["runs"]) == list(sample_size.RUNS)
     known = sample_size.read(tmp_path / "out")[0]
     assert known.n_lesions == 50
+    assert known.title == "SimCLR − random init, 70 labels"
     assert table["lesions"].iloc[1] == sample_size.lesions(known, 3, 0.1)
     assert "with 3 runs an arm" in made.report
     with pytest.raises(UserError, match=r"pair ssl:x: no such pair .* there: ssl:random"):

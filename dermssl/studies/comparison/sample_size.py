@@ -47,6 +47,7 @@ class Known:
         runs: of a and of b.
         above_chance: whether one of them is shown to be above a guess. Where both guess, how far
             their scores vary says nothing of arms that have learnt.
+        titles: of a and b; None for those of `run_groups.TITLES`.
     """
 
     labels: str
@@ -57,11 +58,12 @@ class Known:
     sd: tuple[float, float]
     runs: tuple[int, int]
     above_chance: bool = True
+    titles: tuple[str, str] | None = None
 
     @property
     def title(self) -> str:
         """ "SimCLR − random init, all labels"."""
-        a, b = (TITLES.get(arm, arm) for arm in (self.a, self.b))
+        a, b = self.titles or (TITLES.get(arm, arm) for arm in (self.a, self.b))
         labels = "all labels" if self.labels == "all" else f"{self.labels} labels"
         return f"{a} − {b}, {labels}"
 
@@ -103,6 +105,8 @@ def read(folder: Path | str, pair: str = "") -> list[Known]:
             str(row["labels"]), row["a"], row["b"], int(row["n_groups"]), row["record_variance"],
             (row["sd_a"], row["sd_b"]), (int(row["runs_a"]), int(row["runs_b"])),
             bool(row["above_chance"]),
+            # Of a comparison of before, which had no titles, the arms have to do.
+            (row["title_a"], row["title_b"]) if "title_a" in row else None,
         )
         for row in rows
     ]  # fmt: skip

@@ -167,7 +167,7 @@ def test_a_pretraining_run_and_its_start_are_named(tmp_path, start, said):
     pretraining, table = tmp_path / "pretrain", fake_runs.records(n=60)
     p = fake_runs.simulate(table, 1.0)
     run = fake_runs.make(tmp_path / "run", table, p, weights=str(pretraining), arm="ssl")
-    status = runs.read_json(run / "status.json")
+    status = runs.read_json(run / "status.json") | {"pretraining_start": None}
 
     def answered(status):
         found = evidence._pretraining(status)

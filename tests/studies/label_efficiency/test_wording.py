@@ -27,7 +27,7 @@ def model(arm, n, start, n_runs=3):
     members = tuple(
         FinetuneRun(
             None,
-            {"n_labels": n, "seed": seed,
+            {"n_labels": n, "seed": seed, "pretraining_start": "none",
              "config": config | {"backbone": {"weights": start.format(seed)}}},
             None, None, None,
         )
