@@ -6,6 +6,7 @@ With STRATEGY mirrored the CPU is two devices; with multiworker TF_CONFIG says w
 """
 
 import json
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -154,6 +155,14 @@ def talk(distribution):
         return [distribution.agree(5 * worker), said.decode(), str(error)]
 
 
+def cleared_pages():
+    """Pages that the system clears for a block of 64 MiB, freed and asked for again."""
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"1" * 2**26
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
 def main(folder, strategy):
     """Print the results as JSON."""
     import tensorflow as tf
@@ -166,6 +175,7 @@ def main(folder, strategy):
         tf.config.set_logical_device_configuration(cpu, two)
     chosen = distribution.choose(strategy)
     found = {"replicas": chosen.replicas, "talk": talk(chosen) if chosen.cluster else None}
+    found["cleared_pages"] = cleared_pages()
     print(json.dumps(found | results(folder, chosen)))
 
 

@@ -1,5 +1,6 @@
 """Two replicas, of one process and of two, against one device with the whole batch."""
 
+import ctypes
 import json
 
 import numpy as np
@@ -60,6 +61,14 @@ def test_the_steps_do_move_the_weights(photos, found):
 def test_workers_end_with_equal_state(found):
     for case in ("simclr", "classifier", "simclr, synchronised BatchNorm"):
         assert found["worker 0"][case] == found["worker 1"][case]
+
+
+def test_workers_keep_freed_memory(found):
+    """TensorFlow has no pool of its own in them: a step would ask for all of its memory anew."""
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("the C library isn't GNU's")
+    for who in ("worker 0", "worker 1"):
+        assert found[who]["cleared_pages"] < 100 < found["mirrored"]["cleared_pages"]
 
 
 def test_workers_talk(found):
