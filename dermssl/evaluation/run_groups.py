@@ -104,7 +104,7 @@ class RunGroup:
         """
         if not self.is_ssl:
             return ()
-        began = (pretraining_start(self.arm, member.status) for member in self.members)
+        began = (began_from(self.arm, member.status) for member in self.members)
         return tuple(dict.fromkeys(start for start in began if start != "none"))
 
     @property
@@ -180,12 +180,12 @@ class Comparison:
         return [model for model in self.models if model.labels == labels]
 
 
-def pretraining_start(arm: str, status: dict[str, Any]) -> str:
+def began_from(arm: str, status: dict[str, Any]) -> str:
     """What the pretraining of a run began from: "none", "imagenet", a file, or `NOT_KNOWN`.
 
     Where neither the run tells nor the pretraining's folder, which isn't there, its arm may.
 
-    >>> pretraining_start("ssl_imagenet", {"config": {"backbone": {"weights": "runs/simclr"}}})
+    >>> began_from("ssl_imagenet", {"config": {"backbone": {"weights": "runs/simclr"}}})
     'imagenet'
     """
     weights = status.get("config", {}).get("backbone", {}).get("weights", "")

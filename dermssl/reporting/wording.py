@@ -19,7 +19,7 @@ from dermssl.evaluation.run_groups import (
     SSL,
     TITLES,
     Comparison,
-    pretraining_start,
+    began_from,
     title_of,
 )
 from dermssl.evaluation.small_samples import FEW_OF_A_CLASS
@@ -81,7 +81,7 @@ def count(n: int, word: str, words: str | None = None) -> str:
 def model_title(status: dict[str, Any]) -> str:
     """What a fine-tuned run is called: "SimCLR, 90 labels"."""
     arm = status.get("arm", NOT_AVAILABLE)
-    title = title_of(arm, [pretraining_start(arm, status)] if arm in SSL else [])
+    title = title_of(arm, [began_from(arm, status)] if arm in SSL else [])
     return f"{title}, {count(status['n_labels'], 'label')}" if status.get("n_labels") else title
 
 

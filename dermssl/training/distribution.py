@@ -204,7 +204,7 @@ class Distribution:
             raise RunFailed(
                 f"worker {self.cluster.index} of {self.cluster.workers} lost {self._lost(error)}, "
                 "which ended or can't be reached; start all workers again with the same command: "
-                "it goes on from the last checkpoint"
+                "it goes on from the last checkpoint, if there is one"
             ) from error
 
     def _lost(self, error):
