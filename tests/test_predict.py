@@ -21,7 +21,7 @@ from dermssl.data.augmentation import opencv
 from dermssl.data.splits import prepare
 from dermssl.data.synthetic import dataset as synthetic
 from dermssl.evaluation import conformal, predictions
-from dermssl.inference import new_photos, prediction_files
+from dermssl.inference import prediction_files
 from dermssl.models import backbones, classifier, grad_cam, weights
 from dermssl.training import pretraining_pool
 
@@ -148,14 +148,6 @@ def test_to_standard_output(photos, finetuned, capsys):
     assert calibration.startswith("probabilities: not calibrated")
 
 
-def test_photos_whose_two_classes_dont_go_together_are_counted():
-    p_fine, p_coarse = np.full((3, len(HAM.fine)), 0.1), np.full((3, len(HAM.coarse)), 0.1)
-    p_fine[:, HAM.fine.index("nv")] = 0.3
-    own = HAM.parent_index[HAM.fine.index("nv")]
-    p_coarse[[0, 1, 2], [own, own - 1, own - 2]] = 0.5  # of the first photo both agree
-    assert new_photos._apart(p_fine, p_coarse, HAM) == 2
-
-
 def test_sets_are_those_that_evaluate_counts(photos, finetuned, tmp_path):
     predict(finetuned, photos, output=tmp_path / "new.csv", coverage=0.75)
     found = read(tmp_path / "new.csv")
@@ -196,13 +188,15 @@ def test_not_confident_is_what_the_limit_from_validation_says(photos, finetuned,
     assert (unlike == (table["unlike_run"] != "")).all()
 
 
-def test_a_class_of_another_group_than_the_one_named_is_remarked(photos, finetuned):
+def test_a_class_of_another_group_than_the_one_named_is_remarked(photos, finetuned, caplog):
     """A line says how many, and the row which."""
     table = predict(finetuned, photos)
     parents = dict(zip(HAM.fine, HAM.parents))
     apart = table["fine"].map(parents) != table["coarse"]
     assert 0 < apart.sum() < len(apart)
     assert (table["remark"].str.contains("fine and coarse disagree") == apart).all()
+    said = f"of {apart.sum()} of {len(table)} photos the class in 'fine' is of another group"
+    assert said in caplog.text
 
 
 def test_with_sets_not_confident_is_no_set_of_one_class(photos, finetuned):

@@ -34,6 +34,9 @@ def test_it_ends_with_the_report_s_sentences_and_makes_nothing_twice(photos, tmp
     # Two epochs decide nothing, whichever sentence it is.
     assert "not told apart" in verdict or "beats" in verdict
     assert f"report:      {output}/model_comparison/ssl_analysis_report.md" in first
+    # How a run would be shorter is for who trains one: a study has none of its flags.
+    assert "time: measuring" in first
+    assert "shorter:" not in first
 
     shutil.rmtree(output / "model_comparison")
     assert tiny.call(quickstart, *argv) == 0

@@ -26,7 +26,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 OF_EVERY_RUN = ("output", "seed", "overwrite", "config", "debug")
 NEW_OBJECTS = 50_000  # before Python looks for garbage among them; its own rule is 700
 FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
-_command = contextvars.ContextVar("_command", default="")  # whose flags a message may name
+_command = contextvars.ContextVar("_command", default="")
 
 
 class Parser(argparse.ArgumentParser):
@@ -171,6 +171,14 @@ def main(
         _command.reset(outer)
 
 
+def command_at_work() -> str:
+    """The command that was typed, "" in a call from Python.
+
+    A study trains runs of `pretrain` and `finetune`, and has none of their flags.
+    """
+    return _command.get()
+
+
 def from_flags(command: str, args: argparse.Namespace) -> dict:
     """The settings of a command from its parsed flags; see `config.configure`."""
     typed: dict[str, dict] = {}
@@ -212,8 +220,7 @@ def with_flags(message: str) -> str:
     """A library's message as the command line shows it: settings become their flags.
 
     The library names a setting as `section.field`, e.g. data.validation, and what all commands
-    have as run.output, run.seed or run.overwrite. A setting that the command at work has no flag
-    for stays as it is: a `--config` file has it under that name.
+    have as run.output, run.seed or run.overwrite.
 
     Example:
 
@@ -229,11 +236,7 @@ def _flag_of(match):
     if section == "run" and name in OF_EVERY_RUN:
         return f"--{name}"
     field = SECTIONS.get(section) and SECTIONS[section].__dataclass_fields__.get(name)
-    command = _command.get()
-    known = not command or (section, name) in (
-        (section, field.name) for section, field in configs.fields_of(command)
-    )
-    if not field or not known:
+    if not field:
         return match.group()
     return field.metadata["positional"] or f"--{configs.flag_of(field)}"
 
