@@ -15,6 +15,8 @@ from dermssl.data import decode, npz_labels, records
 from dermssl.data.splits import prepare
 from dermssl.inference import finished_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def as_hdf5(photos, tmp_path_factory):

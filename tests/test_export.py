@@ -26,6 +26,8 @@ from dermssl.models.probability_model import Scaling, probability_model
 from dermssl.studies.export import check, formats, use_exported
 from dermssl.studies.export import run as export_run
 
+pytestmark = pytest.mark.slow
+
 HAM = taxonomy.load("ham10000")
 SHARES = [0.02, 0.9, 0.02, 0.02, 0.02, 0.01, 0.01]
 

@@ -106,6 +106,7 @@ def test_what_is_missing_is_made_and_nothing_else(made, photos, pretrained, tmp_
     grid.run(config(photos, output, pretrained))
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_a_row_and_the_rest_goes_on(photos, tmp_path, monkeypatch, capsys):
     from dermssl.studies.grid import train as cells
 
@@ -136,6 +137,7 @@ def test_out_of_memory_is_a_row_and_the_rest_goes_on(photos, tmp_path, monkeypat
     assert set(rows["shared_trunk"]) == {0}  # nothing is frozen, so nothing is shared
 
 
+@pytest.mark.slow
 def test_overwrite_leaves_nothing_of_the_other_grid(photos, tmp_path):
     output = tmp_path / "g"
     small = {"epochs": 1, "seeds": [0]}
@@ -150,6 +152,7 @@ def test_overwrite_leaves_nothing_of_the_other_grid(photos, tmp_path):
     assert not [name for name in after if "skin" in name]
 
 
+@pytest.mark.slow
 def test_rows_of_another_config_are_not_done(photos, tmp_path):
     """What a kill between a new status and the removal of old rows leaves."""
     output = tmp_path / "g"
@@ -164,6 +167,7 @@ def test_rows_of_another_config_are_not_done(photos, tmp_path):
     assert rows["config_hash"].tolist() == [status["config_hash"]]
 
 
+@pytest.mark.slow
 def test_a_smaller_cache_is_the_same_grid(photos, pretrained, tmp_path):
     """The advice of a cell that ran out of memory can be followed."""
     small = {"augmentations": ["none"], "seeds": [0], "epochs": 1}

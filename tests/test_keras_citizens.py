@@ -49,6 +49,7 @@ def test_its_config_makes_it_again(name):
     np.testing.assert_allclose(citizens.outputs(other), citizens.outputs(one), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fresh_process_finds_it_after_importing_dermssl_alone(fresh, name):
     here, there = fresh[0][name], fresh[1]["given"][name]

@@ -32,6 +32,7 @@ def masked(photos, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_prediction_does_to_photos_what_training_did(masked, tmp_path, capsys):
     steps = ["lesion_crop", "hair_removal", "shades_of_grey", "sharpen"]
     config = tiny.finetuning(

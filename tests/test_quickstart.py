@@ -2,9 +2,12 @@
 
 import shutil
 
+import pytest
 import tiny
 
 from dermssl import quickstart
+
+pytestmark = pytest.mark.slow
 
 ARMS = """
 [backbone]

@@ -16,6 +16,8 @@ from dermssl.data import records
 from dermssl.data.splits import load_dataset
 from dermssl.training import pretraining_pool
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def as_shards(photos, tmp_path_factory):

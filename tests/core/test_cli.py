@@ -264,6 +264,7 @@ def test_a_training_prints_no_lines_of_tensorflow():
     assert (done.stdout, done.stderr) == ("(1,)\n", "")
 
 
+@pytest.mark.slow
 def test_tensorflow_keeps_freed_memory_where_onednn_does_not():
     """A command sets the pool before TensorFlow starts, and leaves what the user has set."""
     code = (

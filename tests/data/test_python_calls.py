@@ -38,6 +38,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 def test_a_failure_comes_out_as_it_is_and_nothing_waits_for_ever():
     ended = tiny.python("-c", FAILING, cwd=tiny.ROOT)  # has a time limit
     assert ended.returncode == 0, ended.stderr[-2000:]

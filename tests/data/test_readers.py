@@ -498,6 +498,7 @@ def test_header_of(tmp_path, header, columns):
     assert csv_tables.header_of(tmp_path / "none.csv", "filename,label") == []
 
 
+@pytest.mark.slow
 def test_many_rows_take_no_time(tmp_path):
     """10,000 rows on tiny files; 100,000 take ten times as long."""
     (tmp_path / "images").mkdir()

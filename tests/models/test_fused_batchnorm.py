@@ -173,6 +173,7 @@ def test_backbone_equals_keras_after_some_steps(batchnorm):
     assert not np.allclose(before, np.concatenate([w.ravel() for w in fused.get_weights()]))
 
 
+@pytest.mark.slow
 def test_saved_as_keras_own_layer(tmp_path):
     """A file made without the substitution and one made with it are the same to Keras."""
     backbone = dermssl.Backbone("cnn", image_size=32)

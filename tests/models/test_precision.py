@@ -65,6 +65,7 @@ def test_a_run_keeps_what_was_chosen_and_goes_on_nowhere_else(
         pretrain.run(config)
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_float16_learns_with_a_scaled_loss(photos, tmp_path, restored_policy):
     config = tiny.finetuning(photos, tmp_path / "run", frozen_epochs=0)
     config["backbone"] = tiny.Backbone("cnn", image_size=32, precision="mixed_float16")

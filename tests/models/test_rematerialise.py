@@ -125,6 +125,7 @@ def test_a_step_of_a_backbone(name):
     same_step(model(backbone=backbone), model(remat=False, backbone=twin), 2e-5)
 
 
+@pytest.mark.slow
 def test_chunks_are_computed_again_in_parts():
     same_step(model(chunk_size=3), model(remat=False, chunk_size=3))
 

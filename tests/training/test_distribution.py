@@ -15,6 +15,8 @@ from dermssl.core.settings import Backbone, Finetune, Pretrain
 from dermssl.training import checkpoint, distribution, finetuning, run_setup
 from dermssl.training.distribution import Distribution
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = tiny.ROOT / "tests" / "replica_steps.py"
 
 

@@ -15,6 +15,8 @@ from dermssl.losses import focal
 from dermssl.models import backbones, classifier
 from dermssl.training import finetuning
 
+pytestmark = pytest.mark.slow
+
 HAM = taxonomy.load("ham10000")
 
 

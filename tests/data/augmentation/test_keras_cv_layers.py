@@ -89,6 +89,7 @@ def test_without_the_extra_its_name_is_given(monkeypatch):
         find_policy("keras_cv:RandAugment")
 
 
+@pytest.mark.slow
 def test_a_run_trains_with_it_and_again_the_same(photos, tmp_path):
     settings = {"augmentation": "keras_cv:RandAugment", "unfrozen_epochs": 0}
     histories = []

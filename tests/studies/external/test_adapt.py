@@ -18,6 +18,8 @@ from dermssl.inference import finished_run
 from dermssl.studies.external import adapt as study
 from dermssl.studies.external import adapt_report, adapt_scores, compute, places
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):

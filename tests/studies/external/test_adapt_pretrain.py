@@ -24,6 +24,8 @@ from dermssl.models import weights
 from dermssl.studies.external import adapt as study
 from dermssl.studies.external import adapt_scores, further_pretraining, places
 
+pytestmark = pytest.mark.slow
+
 FURTHER = adapt_scores.FURTHER
 FLAGS = ("--pretrain-epochs", 2, "--n-resamples", 100)
 

@@ -8,6 +8,8 @@ from dermssl.evaluation import calibration_null
 from dermssl.evaluation.predictions import Arrays
 from dermssl.studies.single_run import calibration_effect
 
+pytestmark = pytest.mark.slow
+
 HAM = fake_runs.HAM
 SHARES = np.array([0.11, 0.67, 0.05, 0.03, 0.11, 0.011, 0.019])
 
