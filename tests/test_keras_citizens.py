@@ -56,6 +56,7 @@ def test_a_fresh_process_finds_it_after_importing_dermssl_alone(fresh, name):
     np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_it_fits_evaluates_and_predicts_under_a_strategy(fresh, name):
     found = fresh[1]["distributed"][name]
@@ -64,6 +65,7 @@ def test_it_fits_evaluates_and_predicts_under_a_strategy(fresh, name):
     assert found["validation"] == pytest.approx(found["score"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_replicas_contrast_the_views_of_the_whole_batch(fresh):
     for step, (chunk_size, _) in zip(fresh[1]["steps"], citizens.STEPS, strict=True):
         wanted = citizens.one_step(chunk_size=chunk_size)
