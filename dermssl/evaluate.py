@@ -88,7 +88,7 @@ def _at_threshold(entry, parameters):
 def tell(config: dict[str, Any], path: Path) -> None:
     """Print the findings and every metric with its interval."""
     from dermssl.evaluation import metric_tables
-    from dermssl.reporting.wording import count, of_json
+    from dermssl.reporting.wording import count, of_groups, of_json
 
     settings = config["evaluate"]
     summary = runs.read_json(path / "metrics.json")
@@ -97,10 +97,8 @@ def tell(config: dict[str, Any], path: Path) -> None:
             print(cli.with_flags(line))
         print(f"report: {path / 'report.md'}")
         return
-    units = "" if summary["grouped_by"] == "photo" else (
-        f" of {count(summary['n_groups'], summary['grouped_by'])}"
-    )  # fmt: skip
-    print(f"{settings.run}: {count(summary['n'], f'{settings.split} record')}{units}")
+    records = count(summary["n"], f"{settings.split} record")
+    print(f"{settings.run}: {records}{of_groups(summary)}")
     for sentence in summary["findings"]:
         print(f"- {sentence}")
     lines, titles = [], metric_tables.titles(settings)

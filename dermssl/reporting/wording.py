@@ -87,10 +87,14 @@ def model_title(status: dict[str, Any]) -> str:
 
 def photos(counts: Counts, split: str) -> str:
     """What a score rests on: "412 test photos of 301 lesions"; `counts` of `metric_tables`."""
-    text = count(counts["n_fine"], f"{split} photo")
-    if counts["grouped_by"] != "photo":
-        text += f" of {count(counts['n_groups'], counts['grouped_by'])}"
-    return text
+    return f"{count(counts['n_fine'], f'{split} photo')}{of_groups(counts)}"
+
+
+def of_groups(counts: Counts) -> str:
+    """ " of 301 lesions"; "" where each photo counts as one of its own."""
+    if counts["grouped_by"] == "photo":
+        return ""
+    return f" of {count(counts['n_groups'], counts['grouped_by'])}"
 
 
 def few_cells(height: int, width: int) -> list[str]:

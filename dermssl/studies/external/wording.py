@@ -180,20 +180,14 @@ def notes(scored: Scored) -> list[str]:
     return [*sentences, *wording.without_ids(counts["grouped_by"]), family(scored)]
 
 
-def _units(counts):
-    if counts["grouped_by"] == "photo":
-        return ""
-    return f" of {wording.count(counts['n_groups'], counts['grouped_by'])}"
-
-
 def lines(scored: Scored) -> list[str]:
     """The console's lines on one place."""
     numbers, place = scored.numbers, scored.place
     left = ", ".join(f"{n:,} {why}" for why, n in place.left_out.items() if n)
     pairs = ", ".join(f"{one.theirs} = {one.ours or 'left out'}" for one in place.mapped)
     shown = [
-        f"{place.path}: {wording.count(_n(numbers), 'photo')}{_units(numbers.counts)}, scored as "
-        f"{compute.level_title(numbers)} "
+        f"{place.path}: {wording.count(_n(numbers), 'photo')}{wording.of_groups(numbers.counts)}, "
+        f"scored as {compute.level_title(numbers)} "
         f"({pairs}){f'; left out: {left}' if left else ''}",
         *(f"- {sentence}" for sentence in findings(scored)),
     ]
