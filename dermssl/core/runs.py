@@ -267,9 +267,11 @@ def pretraining_start(status: dict[str, Any]) -> str:
     >>> pretraining_start({"pretraining_start": "imagenet"})
     'imagenet'
     """
+    if told := status.get("pretraining_start"):
+        return told
     weights = status.get("config", {}).get("backbone", {}).get("weights", "none")
     found = first_start(weights)
-    return status.get("pretraining_start") or ("" if found == weights else found)
+    return "" if found == weights else found
 
 
 def pretraining_status(weights: str) -> dict[str, Any]:
