@@ -79,12 +79,15 @@ def test_pretraining_in_chunks_is_the_same_pretraining_in_less_memory(
     assert "chunk_size = 4" in (tmp_path / "chunks" / "config.toml").read_text()
 
 
-def test_pretraining_with_rematerialisation_is_the_same_pretraining(pretrained, photos, tmp_path):
+def test_pretraining_with_rematerialisation_is_the_same_pretraining(
+    pretrained, photos, tmp_path, capsys
+):
     before = runs.read_json(pretrained / "status.json")["config"]
     flags = ["--data", photos, "--backbone", "cnn", "--image-size", 32, "--batch-size", 16]
     flags += ["--epochs", 2, "--projection", 32, 16, "--probe-every", 0]
     assert before["pretrain"]["projection"] == [32, 16]
     assert tiny.call(pretrain, *flags, "--remat", "--output", tmp_path / "remat") == 0
+    assert "; shorter: --epochs, --image-size or" in capsys.readouterr().err
     tables = [pd.read_csv(folder / "history.csv") for folder in (pretrained, tmp_path / "remat")]
     for name in ("loss", "accuracy", "entropy"):
         np.testing.assert_allclose(tables[1][name], tables[0][name], rtol=1e-3, atol=1e-6)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import contextvars
 import gc
 import logging
 import os
@@ -26,7 +25,6 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 OF_EVERY_RUN = ("output", "seed", "overwrite", "config", "debug")
 NEW_OBJECTS = 50_000  # before Python looks for garbage among them; its own rule is 700
 FEWEST_DRAWS = 100  # below, the ends of a 95% interval are the luck of two or three draws
-_command = contextvars.ContextVar("_command", default="")
 
 
 class Parser(argparse.ArgumentParser):
@@ -164,19 +162,7 @@ def main(
             notes.write(made, config.get("output"))
             tell(config, made)
 
-    outer = _command.set(command)
-    try:
-        return run(parser(command, doc), work, argv)
-    finally:
-        _command.reset(outer)
-
-
-def command_at_work() -> str:
-    """The command that was typed, "" in a call from Python.
-
-    A study trains runs of `pretrain` and `finetune`, and has none of their flags.
-    """
-    return _command.get()
+    return run(parser(command, doc), work, argv)
 
 
 def from_flags(command: str, args: argparse.Namespace) -> dict:

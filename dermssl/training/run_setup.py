@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import pandas as pd
 
-from dermssl.core import cli, runs, threads
 from dermssl.core import config as configs
+from dermssl.core import runs, threads
 from dermssl.core.errors import UserError
 from dermssl.core.settings import Backbone
 from dermssl.data import class_choice, records
@@ -169,7 +169,8 @@ def start_line(opened: RunSetup, photos: int, work: str, shorter: str) -> str:
     start = opened.start
     what = f"{start.name}, {start.image_size} px, weights {start.weights}"
     devices = opened.distribution.words() or device()
-    ways = f"; shorter: {shorter}" if cli.command_at_work() in ("", opened.command) else ""
+    typed = "command" in opened.config  # the settings of a study's run have none
+    ways = f"; shorter: {shorter}" if typed else ""
     return (
         f"{what}, on {devices}, {precision.words(start.precision)}: {photos:,} photos, {work}; "
         f"time: measuring, shown after the first steps{ways}"

@@ -281,14 +281,3 @@ def test_tensorflow_keeps_freed_memory_where_onednn_does_not():
         assert done.stdout == "true\n", done.stderr
         patch.setenv("TF_CPU_ALLOCATOR_USE_BFC", "false")
         assert tiny.python("-c", code).stdout == "false\n"
-
-
-def test_the_command_at_work_is_the_one_that_was_typed():
-    seen = []
-
-    def work(config):
-        seen.append(cli.command_at_work())
-
-    assert cli.main("sample_size", "", work, lambda *_: None, ["folder"]) == 0
-    assert seen == ["sample_size"]
-    assert cli.command_at_work() == ""
